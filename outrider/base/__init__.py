@@ -1,0 +1,1 @@
+"""Pure building blocks: errors, ids, settings, plugin fields. No I/O, no imports from anywhere above."""

@@ -1,0 +1,109 @@
+"""What a gate is: it says for each message whether it may go now. Pure: facts in, verdict out.
+
+A gate is one file `plugins/gates/<key>.py` with a module-level `GATE`. It declares at most one statement per message
+batch (`facts`) and at most one per lane (`lane_facts`), so that a claim of 1 and of 1,000 costs the same statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from outrider.base.fields import Field
+
+Fact = Mapping[str, Any]
+MessageClass = Literal["transactional", "bulk"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """The message may go, as far as this gate is concerned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Not now: asked again at `until` (UTC)."""
+
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Never. `state` is the end state it is recorded in."""
+
+    reason: str
+    state: Literal["blocked", "expired"] = "blocked"
+
+
+Verdict = Pass | Hold | Block
+PASS = Pass()
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What messages are queued by: one tenant, channel, sender, campaign (or none) and class."""
+
+    tenant_id: UUID
+    id: int
+    channel: str
+    sender_id: UUID
+    campaign_id: UUID | None
+    message_class: MessageClass
+
+
+@dataclass(slots=True)
+class Candidate:
+    """One picked message, before anything was taken: what the gates judge."""
+
+    id: UUID
+    contact_id: UUID | None
+    address: str
+    purpose: str
+    accepted_at: datetime
+    expires_at: datetime | None
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How many messages of a lane may go now, and when not all may, why."""
+
+    count: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One gate. The functions are pure and are called under the claim's locks: no I/O, no waiting.
+
+    key         the file's name
+    order       gates are asked in rising order; the first that does not pass decides
+    fields      settings of the gate (tenant level), as data
+    facts       SQL: `$1` tenant_id uuid, `$2` message ids uuid[], `$3` contact ids uuid[], `$4` addresses text[],
+                `$5` channel text, `$6` class text, `$7` purposes text[]; gives rows with a column `message_id`, only
+                for messages the gate has something to say about; `judge` is called for those alone. A gate
+                without `facts` judges every message with an empty fact.
+    lane_facts  SQL: `$1` tenant_id uuid, `$2` channel text, `$3` sender_id uuid, `$4` campaign_id uuid; its rows
+                go to `allow`.
+    """
+
+    key: str
+    order: int
+    help: str
+    fields: tuple[Field, ...] = ()
+    facts: str | None = None
+    lane_facts: str | None = None
+
+    def judge(self, fact: Fact, message: Candidate, now: datetime) -> Verdict:
+        """Decide about one message. `now` is the database's clock at the claim."""
+        del fact, message, now
+        return PASS
+
+    def allow(self, lane: Lane, facts: Sequence[Fact], asked: int) -> Allowance:
+        """Decide how many of a lane may go, before any is picked."""
+        del lane, facts
+        return Allowance(asked)

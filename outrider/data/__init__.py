@@ -1,0 +1,1 @@
+"""Pipes: database, SQL loader, listening, outbound guard, child processes. Knows no noun of the product."""

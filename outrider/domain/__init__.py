@@ -1,0 +1,1 @@
+"""The nouns: one folder each, with its tables or queries and one file per verb."""

@@ -1,0 +1,1 @@
+"""Doors: API, command line, sandbox."""

@@ -1,0 +1,1 @@
+"""Extensions: one file each, discovered by file name. They know their contract, not the product."""
