@@ -1,0 +1,25 @@
+"""When to try again: exponential back-off with full jitter, by class of repetition."""
+
+from __future__ import annotations
+
+import random
+
+from outrider.contracts.outcome import Retry
+
+QUARTER_HOUR_S = 900.0
+"""A connection timeout is not repeated earlier [S0-38]."""
+
+
+def delay_s(attempt: int, retry: Retry, *, first_s: float, most_s: float, asked_s: float | None = None) -> float | None:
+    """Seconds until the next attempt.
+
+    Takes:   attempt 1.. (the one that just failed); `asked_s` the server's own wish.
+    Gives:   None when it must never be repeated; else at least what the server asked for, with full jitter on the
+             exponential part (half of it at least, so that retries never come at once).
+    """
+    if retry == "never":
+        return None
+    if retry == "quarter_hour":
+        return QUARTER_HOUR_S * random.uniform(1.0, 1.2)  # noqa: S311 - spreads load, hides nothing
+    ceiling = min(most_s, first_s * float(1 << min(attempt - 1, 20)))
+    return max(asked_s or 0.0, ceiling * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, hides nothing
