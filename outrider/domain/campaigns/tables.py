@@ -1,0 +1,66 @@
+"""The table of campaigns.
+
+Owns the typed model; the schema is made by the migrations. `expanded_*`, `served_at`, `no_address_count` and
+`finished_at` are written by the fan-out and the loops, never here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, SmallInteger, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from outrider.data.orm import Base, CreatedAt, Id, TenantId
+from outrider.domain.contacts import tables as _contacts  # noqa: F401 - the foreign keys below point to it
+from outrider.domain.senders import tables as _senders  # noqa: F401
+from outrider.domain.templates import tables as _templates  # noqa: F401
+
+
+class Campaign(Base):
+    """One content to one list through one sender."""
+
+    __tablename__ = "campaigns"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "name"),
+        ForeignKeyConstraint(["tenant_id", "sender_id"], ["senders.tenant_id", "senders.id"]),
+        ForeignKeyConstraint(["tenant_id", "content_id"], ["contents.tenant_id", "contents.id"]),
+        ForeignKeyConstraint(["tenant_id", "list_id"], ["lists.tenant_id", "lists.id"]),
+        CheckConstraint(
+            "state IN ('draft', 'sending', 'paused', 'finished', 'cancelled')", name="campaigns_state_check"
+        ),
+        Index("campaigns_created", "tenant_id", "created_at"),
+        Index(
+            "campaigns_open",
+            "tenant_id",
+            "state",
+            postgresql_where=text("state = ANY (ARRAY['sending'::text, 'paused'::text])"),
+        ),
+    )
+
+    tenant_id: Mapped[TenantId]
+    id: Mapped[Id]
+    name: Mapped[str]
+    channel: Mapped[str]
+    purpose: Mapped[str] = mapped_column(server_default="marketing")
+    sender_id: Mapped[UUID]
+    content_id: Mapped[UUID]
+    template_id: Mapped[UUID | None]
+    template_version: Mapped[int | None]
+    list_id: Mapped[UUID]
+    state: Mapped[str] = mapped_column(server_default="draft")
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default=text("5"))
+    expires_at: Mapped[datetime | None]
+    lane_id: Mapped[int | None]
+    expanded_to: Mapped[UUID | None]
+    expanded_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    expanded_at: Mapped[datetime | None]
+    served_at: Mapped[datetime | None]
+    no_address_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    preflight: Mapped[dict[str, Any] | None]
+    created_by: Mapped[str]
+    created_at: Mapped[CreatedAt]
+    launched_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]

@@ -1,0 +1,173 @@
+"""Tables of contacts: people, addresses, consent, do-not-contact, lists and imports.
+
+Owns the typed models; the schema is made by the migrations. Never holds rules: those are in the verbs beside it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from outrider.data.orm import Base, CreatedAt, Id, TenantId
+
+
+class Contact(Base):
+    """A person who may be reached through any number of addresses."""
+
+    __tablename__ = "contacts"
+    __table_args__ = (UniqueConstraint("tenant_id", "external_id"),)
+
+    tenant_id: Mapped[TenantId]
+    id: Mapped[Id]
+    external_id: Mapped[str | None]
+    name: Mapped[str] = mapped_column(server_default="")
+    attributes: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    timezone: Mapped[str | None]
+    locale: Mapped[str | None]
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[CreatedAt]
+
+
+class Address(Base):
+    """One way to reach a contact; it belongs to one contact per tenant and channel, in the channel's stored form."""
+
+    __tablename__ = "addresses"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "contact_id"], ["contacts.tenant_id", "contacts.id"], ondelete="CASCADE"),
+        Index("addresses_contact", "tenant_id", "contact_id", "channel"),
+    )
+
+    tenant_id: Mapped[TenantId]
+    channel: Mapped[str] = mapped_column(primary_key=True)
+    address: Mapped[str] = mapped_column(primary_key=True)
+    contact_id: Mapped[UUID]
+    created_at: Mapped[CreatedAt]
+
+
+class Consent(Base):
+    """The consent that holds now, per contact, channel and purpose."""
+
+    __tablename__ = "consents"
+    __table_args__ = (CheckConstraint("status IN ('granted', 'withdrawn')", name="consents_status_check"),)
+
+    tenant_id: Mapped[TenantId]
+    contact_id: Mapped[UUID] = mapped_column(primary_key=True)
+    channel: Mapped[str] = mapped_column(primary_key=True)
+    purpose: Mapped[str] = mapped_column(primary_key=True)
+    status: Mapped[str]
+    at: Mapped[CreatedAt]
+    source: Mapped[str]
+
+
+class ConsentEvent(Base):
+    """One entry of the append-only proof of consent."""
+
+    __tablename__ = "consent_events"
+    __table_args__ = (Index("consent_events_contact", "tenant_id", "contact_id"),)
+
+    tenant_id: Mapped[TenantId]
+    id: Mapped[Id]
+    contact_id: Mapped[UUID]
+    channel: Mapped[str]
+    purpose: Mapped[str]
+    status: Mapped[str]
+    at: Mapped[CreatedAt]
+    source: Mapped[str]
+    ip: Mapped[str | None]
+    text_shown: Mapped[str | None]
+    form_version: Mapped[str | None]
+
+
+class Suppression(Base):
+    """An address that must not be contacted, keyed by hash so that erasure keeps it; tenant NIL holds for all."""
+
+    __tablename__ = "suppressions"
+    __table_args__ = (CheckConstraint("scope IN ('all', 'bulk')", name="suppressions_scope_check"),)
+
+    tenant_id: Mapped[TenantId]
+    channel: Mapped[str] = mapped_column(primary_key=True)
+    address_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    address: Mapped[str | None]
+    scope: Mapped[str] = mapped_column(server_default="all")
+    reason: Mapped[str]
+    source: Mapped[str]
+    note: Mapped[str] = mapped_column(server_default="")
+    created_by: Mapped[str]
+    created_at: Mapped[CreatedAt]
+
+
+class ContactList(Base):
+    """A named list of contacts."""
+
+    __tablename__ = "lists"
+    __table_args__ = (UniqueConstraint("tenant_id", "name"),)
+
+    tenant_id: Mapped[TenantId]
+    id: Mapped[Id]
+    name: Mapped[str]
+    created_at: Mapped[CreatedAt]
+
+
+class ListMember(Base):
+    """A contact on a list."""
+
+    __tablename__ = "list_members"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "list_id"], ["lists.tenant_id", "lists.id"], ondelete="CASCADE"),
+        ForeignKeyConstraint(["tenant_id", "contact_id"], ["contacts.tenant_id", "contacts.id"], ondelete="CASCADE"),
+    )
+
+    tenant_id: Mapped[TenantId]
+    list_id: Mapped[UUID] = mapped_column(primary_key=True)
+    contact_id: Mapped[UUID] = mapped_column(primary_key=True)
+    added_at: Mapped[CreatedAt]
+
+
+class Import(Base):
+    """One import of a file, with its progress: everything up to `checkpoint_line` is committed."""
+
+    __tablename__ = "imports"
+    __table_args__ = (
+        CheckConstraint("state IN ('running', 'completed', 'failed', 'cancelled')", name="imports_state_check"),
+    )
+
+    tenant_id: Mapped[TenantId]
+    id: Mapped[Id]
+    file_name: Mapped[str]
+    sha256: Mapped[bytes]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    list_id: Mapped[UUID | None]
+    options: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    state: Mapped[str] = mapped_column(server_default="running")
+    row_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    created_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    updated_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    unchanged_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    duplicate_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    rejected_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    checkpoint_line: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    error: Mapped[str | None]
+    created_by: Mapped[str]
+    created_at: Mapped[CreatedAt]
+    finished_at: Mapped[datetime | None]
+
+
+class ImportRowError(Base):
+    """One row of a file that was refused, or one field of it."""
+
+    __tablename__ = "import_errors"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "import_id"], ["imports.tenant_id", "imports.id"], ondelete="CASCADE"),
+    )
+
+    tenant_id: Mapped[TenantId]
+    import_id: Mapped[UUID] = mapped_column(primary_key=True)
+    line: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    field: Mapped[str] = mapped_column(primary_key=True)
+    code: Mapped[str]
+    message: Mapped[str]
+    value: Mapped[str]

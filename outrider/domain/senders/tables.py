@@ -1,0 +1,65 @@
+"""Tables of senders and of the provider connections behind them.
+
+Owns the typed models; the schema is made by the migrations. Secrets are here only sealed.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from outrider.data.orm import Base, CreatedAt, Id, TenantId
+
+
+class Connection(Base):
+    """An account at a provider. `sealed_secrets` opens only with the installation's key, for this tenant and row."""
+
+    __tablename__ = "connections"
+    __table_args__ = (UniqueConstraint("tenant_id", "name"),)
+
+    tenant_id: Mapped[TenantId]
+    id: Mapped[Id]
+    name: Mapped[str]
+    provider: Mapped[str]
+    settings: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    sealed_secrets: Mapped[str] = mapped_column(server_default="")
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[CreatedAt]
+
+
+class Sender(Base):
+    """Who a message comes from. `dkim` lists domain, selector and algorithm; the private keys are in `sealed_dkim`."""
+
+    __tablename__ = "senders"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "name"),
+        ForeignKeyConstraint(["tenant_id", "connection_id"], ["connections.tenant_id", "connections.id"]),
+        CheckConstraint(
+            "transactional_guarantee IN ('at_least_once', 'at_most_once')", name="senders_transactional_guarantee_check"
+        ),
+        CheckConstraint("bulk_guarantee IN ('at_least_once', 'at_most_once')", name="senders_bulk_guarantee_check"),
+    )
+
+    tenant_id: Mapped[TenantId]
+    id: Mapped[Id]
+    name: Mapped[str]
+    channel: Mapped[str]
+    connection_id: Mapped[UUID]
+    from_address: Mapped[str]
+    from_name: Mapped[str] = mapped_column(server_default="")
+    reply_to: Mapped[str] = mapped_column(server_default="")
+    return_path: Mapped[str] = mapped_column(server_default="")
+    postal_address: Mapped[str] = mapped_column(server_default="")
+    dkim: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
+    sealed_dkim: Mapped[str] = mapped_column(server_default="")
+    transactional_guarantee: Mapped[str] = mapped_column(server_default="at_least_once")
+    bulk_guarantee: Mapped[str] = mapped_column(server_default="at_most_once")
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[CreatedAt]
+    archived_at: Mapped[datetime | None]
