@@ -29,7 +29,8 @@ class Content:
 
     subject, html, text are template sources (minijinja); at least one of html and text for email. `compiled`
     is what `Channel.compile` gave at save time, or None when rendering needs the child process. `version_key` names the
-    content: equal keys mean equal content (template version id, or a hash of inline content).
+    content: equal keys mean equal content (template version id, or a hash of inline content). Without `is_template` the
+    sources are literal: braces in them mean nothing and are sent as they are.
     """
 
     version_key: str
@@ -39,6 +40,7 @@ class Content:
     preheader: str = ""
     compiled: Mapping[str, Any] | None = None
     attachments: tuple[Attachment, ...] = ()
+    is_template: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,40 @@ class Unrenderable:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class TemplateProblem:
+    """Why a template cannot be saved: the part it is in (subject, html, text), the line from 1, and what to mend."""
+
+    part: str
+    line: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddressNotes:
+    """What is worth knowing about a stored address; none of it makes the address invalid.
+
+    is_role         a function and not a person (abuse, postmaster, noreply …): campaigns skip it by policy
+    typo_hint       what was probably meant ("a@gmail.com"); never applied by itself
+    is_mixed_script letters of several alphabets side by side, as look-alikes are made
+    """
+
+    is_role: bool = False
+    typo_hint: str = ""
+    is_mixed_script: bool = False
+
+
 class Renderer(Protocol):
     """Runs tenants' templates in child processes with limits; a dead child fails its template's messages only."""
+
+    async def check(self, sources: Mapping[str, str], version_key: str) -> list[TemplateProblem]:
+        """Try templates at save time, with no data: syntax, names of filters, and the limits.
+
+        Gives:   every problem found; empty when the templates may be saved. What depends on a recipient's data shows
+                 only in `render`.
+        Raises:  Unavailable when no child process can be had.
+        """
+        ...
 
     async def render(
         self, sources: Mapping[str, str], version_key: str, contexts: Sequence[str]
@@ -95,6 +129,7 @@ class Renderer(Protocol):
         Takes:   sources: part name -> template source; a name ending in `html` is auto-escaped. contexts: 1..1000 raw
                  JSON object texts.
         Gives:   per context a dict part -> text, or a str: why it could not be rendered.
+        Raises:  Unavailable when no child process can be had; nothing was rendered.
         """
         ...
 
@@ -115,6 +150,19 @@ class Channel(Protocol):
 
     def normalise(self, address: str, *, field: str = "address") -> str:
         """The one stored form of an address. Raises Refused(invalid_address …) naming `field`."""
+        ...
+
+    def notes(self, address: str) -> AddressNotes:
+        """Look at an address in its stored form: role, probable typing mistake, mixed alphabets."""
+        ...
+
+    def check_identity(self, identity: Identity) -> tuple[Identity, list[str]]:
+        """Check who a message comes from when a sender is saved; addresses become their stored form.
+
+        Takes:   from_address may be the documented form `Name <a@b.example>`; its name serves when from_name is empty.
+        Gives:   the identity to store, and warnings worth showing (weak keys).
+        Raises:  Refused or RefusedMany naming from_address, from_name, reply_to, return_path, headers or dkim.
+        """
         ...
 
     async def compile(self, content: Content, renderer: Renderer) -> Mapping[str, Any] | None:
