@@ -1,20 +1,28 @@
-"""Alembic's environment: runs the migrations as the login role on one asyncpg connection, with short locks."""
+"""Alembic's environment: runs the migrations as the login role on the connection handed in by `data/migrate.py`.
+
+Owns what is compared when one is generated: every declared table, found by its file (`domain/<noun>/tables.py`).
+"""
 
 from __future__ import annotations
 
+import pkgutil
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection
+from sqlalchemy import Connection, MetaData
 
+from outrider import domain
 from outrider.data.orm import Base
-from outrider.domain.audit import tables as _audit  # noqa: F401 - registers its tables
-from outrider.domain.campaigns import tables as _campaigns  # noqa: F401
-from outrider.domain.contacts import tables as _contacts  # noqa: F401
-from outrider.domain.limits import tables as _limits  # noqa: F401
-from outrider.domain.senders import tables as _senders  # noqa: F401
-from outrider.domain.templates import tables as _templates  # noqa: F401
-from outrider.domain.tenants import tables as _tenants  # noqa: F401
+
+
+def declared() -> MetaData:
+    """The tables of every noun; imported only when they are compared, so that upgrading does not need them."""
+    for noun in pkgutil.iter_modules(domain.__path__, f"{domain.__name__}."):
+        if noun.ispkg and find_spec(f"{noun.name}.tables"):
+            import_module(f"{noun.name}.tables")
+    return Base.metadata
 
 
 def _is_declared(_object: Any, name: str | None, kind: str, _reflected: bool, _compare_to: Any) -> bool:  # noqa: FBT001 - alembic's hook
@@ -22,16 +30,17 @@ def _is_declared(_object: Any, name: str | None, kind: str, _reflected: bool, _c
     return kind != "table" or name in Base.metadata.tables
 
 
-def _run(connection: Connection) -> None:
+def _run(connection: Connection, attributes: dict[str, Any]) -> None:
     context.configure(
         connection=connection,
-        target_metadata=Base.metadata,
+        target_metadata=declared() if attributes.get("compare") else None,
         include_object=_is_declared,
         transaction_per_migration=True,
         compare_server_default=False,
+        on_version_apply=attributes.get("on_version_apply", ()),
     )
     with context.begin_transaction():
         context.run_migrations()
 
 
-_run(context.config.attributes["connection"])
+_run(context.config.attributes["connection"], context.config.attributes)
