@@ -85,6 +85,13 @@ class UnitOfWork:
     role: Role
     tenant_id: UUID | None
 
+    @property
+    def tenant(self) -> UUID:
+        """The tenant this unit of work is bound to; Broken(no_tenant) when it has none."""
+        if self.tenant_id is None:
+            raise Broken("no_tenant", "this unit of work is not bound to a tenant")
+        return self.tenant_id
+
 
 class Database:
     """The pool of one process.
