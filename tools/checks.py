@@ -1,0 +1,111 @@
+"""Run the checks of this repository one after another and print what became of each as a table.
+
+    tools/checks.py quick    linters, types, layers, contract and unit tests
+    tools/checks.py all      the same, then flow, drill and browser tests
+
+Everything runs even when something before it failed; the exit status is 0 only when all passed. With CI set in the
+environment a skipped test is a failure: what cannot run there proves nothing. Owns the order; knows no test.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = ROOT / ".venv" / "bin"
+RESULTS = ROOT / ".state" / "results"
+LINTERS: dict[str, list[str]] = {
+    "ruff": ["ruff", "check", "."],
+    "format": ["ruff", "format", "--check", "--quiet", "."],
+    "types": ["mypy"],
+    "layers": ["lint-imports"],
+}
+QUICK = ("contract", "unit")
+LONG = ("flow", "drill", "e2e")
+
+
+@dataclass(slots=True)
+class Result:
+    """What became of one step."""
+
+    name: str
+    is_ok: bool
+    took_s: float
+    counts: dict[str, int] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+
+def main(extent: str) -> int:
+    """Run everything of an extent; gives the exit status."""
+    os.chdir(ROOT)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OUTRIDER_")}
+    results = [_lint(name, command, environment) for name, command in LINTERS.items()]
+    folders = QUICK if extent == "quick" else QUICK + LONG
+    results += [_test(name, environment) for name in folders if (ROOT / "tests" / name).is_dir()]
+    return _report(results)
+
+
+def _lint(name: str, command: list[str], environment: dict[str, str]) -> Result:
+    print(f"== {name}: {' '.join(command)}", flush=True)
+    began_s = time.monotonic()
+    status = subprocess.run([BIN / command[0], *command[1:]], env=environment, check=False).returncode
+    return Result(name, status == 0, time.monotonic() - began_s)
+
+
+def _test(name: str, environment: dict[str, str]) -> Result:
+    print(f"== {name}: pytest tests/{name}", flush=True)
+    began_s = time.monotonic()
+    report = RESULTS / f"{name}.xml"
+    report.unlink(missing_ok=True)
+    status = subprocess.run(
+        [BIN / "python", "-m", "pytest", f"tests/{name}", f"--junit-xml={report}"], env=environment, check=False
+    ).returncode
+    result = Result(name, status == 0, time.monotonic() - began_s)
+    if report.is_file():
+        _count(result, report)
+    if result.skipped and os.environ.get("CI"):
+        result.is_ok = False
+    return result
+
+
+def _count(result: Result, report: Path) -> None:
+    """Read how many tests passed, failed and were skipped."""
+    suites = list(ET.parse(report).getroot().iter("testsuite"))  # noqa: S314 - written by our own pytest a moment ago
+    tests, failed, errors, skipped = (
+        sum(int(suite.get(kind, "0")) for suite in suites) for kind in ("tests", "failures", "errors", "skipped")
+    )
+    result.counts = {"passed": tests - failed - errors - skipped, "failed": failed + errors, "skipped": skipped}
+    for suite in suites:
+        for case in suite.iter("testcase"):
+            for why in case.iter("skipped"):
+                result.skipped.append(f"{case.get('classname')}::{case.get('name')}: {why.get('message')}")
+
+
+def _report(results: list[Result]) -> int:
+    skipped = [line for result in results for line in result.skipped]
+    for line in skipped:
+        print(f"skipped: {line}")
+    print(f"\n{'step':<10}{'result':<8}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>9}")
+    for result in results:
+        counts = "".join(f"{result.counts.get(kind, ''):>8}" for kind in ("passed", "failed", "skipped"))
+        print(f"{result.name:<10}{'ok' if result.is_ok else 'FAILED':<8}{counts}{result.took_s:>9.1f}")
+    print(f"{'total':<10}{'':<32}{sum(result.took_s for result in results):>9.1f}")
+    failed = [result.name for result in results if not result.is_ok]
+    if not failed:
+        print("all passed")
+        return 0
+    print(f"failed: {', '.join(failed)}" + ("; nothing may be skipped where CI is set" if skipped else ""))
+    return 1
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] not in (["quick"], ["all"]):
+        sys.exit(__doc__)
+    sys.exit(main(sys.argv[1]))
