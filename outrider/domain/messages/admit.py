@@ -1,0 +1,99 @@
+"""Admission: messages are accepted in one transaction with their idempotency key, all or none."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from outrider.base.errors import Refused
+from outrider.contracts.gate import MessageClass
+from outrider.data.db import UnitOfWork
+from outrider.domain.messages.lanes import lane_for
+from outrider.domain.messages.rows import SQL
+
+
+@dataclass(frozen=True, slots=True)
+class LaneKey:
+    """What decides the lane and the shared columns of accepted messages."""
+
+    channel: str
+    sender_id: UUID
+    message_class: MessageClass
+    purpose: str
+    priority: int
+
+
+@dataclass(slots=True)
+class NewMessage:
+    """One checked message. `address` is normalised, `variables` is the JSON object text or None."""
+
+    address: str
+    content_id: UUID
+    variables: str | None = None
+    contact_id: UUID | None = None
+    due_at: datetime | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The answer that was given under this key before."""
+
+    status: int
+    body: str
+
+
+async def admit(uow: UnitOfWork, tenant_id: UUID, key: LaneKey, messages: list[NewMessage]) -> list[UUID]:
+    """Accept messages of one lane: ledger, queue and rollup in one statement.
+
+    Takes:   a unit of work of the engine role; 1..5,000 messages.
+    Gives:   their ids, in order. Nothing is accepted unless the unit of work commits.
+    """
+    lane_id = await lane_for(
+        uow,
+        tenant_id=tenant_id,
+        channel=key.channel,
+        sender_id=key.sender_id,
+        campaign_id=None,
+        message_class=key.message_class,
+    )
+    rows = await SQL.admit.many(
+        uow.raw, tenant_id, lane_id,
+        [message.address for message in messages], [message.variables for message in messages],
+        [message.content_id for message in messages], [message.contact_id for message in messages],
+        [message.due_at for message in messages], [message.expires_at for message in messages],
+        key.purpose, key.priority,
+    )  # fmt: skip
+    return [row["id"] for row in rows]
+
+
+def request_hash(body: bytes) -> bytes:
+    """What makes two requests under one key the same request."""
+    return hashlib.sha256(body).digest()
+
+
+async def replay_of(raw: asyncpg.Connection, tenant_id: UUID, key: str, body: bytes) -> Replay | None:
+    """Look an idempotency key up and hold it for the rest of the transaction.
+
+    Gives:   the earlier answer, or None when this is the first request under the key.
+    Raises:  Refused(idempotency_in_progress, 409) while another request runs under it;
+             Refused(idempotency_mismatch, 422) when it was used with another body.
+    Source:  architecture.md section 6 (rulings).
+    """
+    if not await SQL.idempotency_lock.value(raw, tenant_id, key):
+        raise Refused("idempotency_in_progress", "a request with this key is still running; ask again", status=409)
+    found = await SQL.idempotency_find.one(raw, tenant_id, key)
+    if found is None:
+        return None
+    if bytes(found["request_hash"]) != request_hash(body):
+        raise Refused("idempotency_mismatch", "this key was used with another body", field="Idempotency-Key")
+    return Replay(found["status"], found["body"])
+
+
+async def keep(raw: asyncpg.Connection, tenant_id: UUID, key: str, body: bytes, answer: Replay) -> None:
+    """Store the answer under its key, in the transaction that accepts."""
+    await SQL.idempotency_keep.run(raw, tenant_id, key, request_hash(body), answer.status, answer.body)

@@ -1,0 +1,35 @@
+"""Events: the append-only story of each message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from outrider.domain.messages.rows import SQL
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a message. `data` holds its facts."""
+
+    at: datetime
+    kind: str
+    data: dict[str, Any]
+
+
+async def append(raw: asyncpg.Connection, tenant_id: UUID, message_id: UUID, kind: str, data: dict[str, Any]) -> None:
+    """Add one event to a message's timeline, in the caller's transaction (engine role)."""
+    await SQL.event_append.run(raw, tenant_id, message_id, kind, orjson.dumps(data).decode())
+
+
+async def timeline(raw: asyncpg.Connection, tenant_id: UUID, message_id: UUID) -> list[Event]:
+    """Everything that happened to a message, oldest first, at most 1,000 entries."""
+    return [
+        Event(row["at"], row["kind"], orjson.loads(row["data"]) if row["data"] else {})
+        for row in await SQL.events_of.many(raw, tenant_id, message_id)
+    ]

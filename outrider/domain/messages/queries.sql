@@ -1,0 +1,386 @@
+-- Statements of the message ledger, its queue, lanes, events, rollups and uncertain messages.
+-- Queue states are literals: 0 ready, 1 leased, 4 scheduled, 5 held (states.py).
+
+-- name: lane_find :value
+-- The id of a lane, when it exists and is open.
+SELECT id FROM lanes
+WHERE tenant_id = $1 AND channel = $2 AND sender_id = $3 AND campaign_id IS NOT DISTINCT FROM $4 AND message_class = $5 AND is_open;
+
+-- name: lane_make :value
+-- Make a lane, or open the existing one again.
+INSERT INTO lanes (tenant_id, channel, sender_id, campaign_id, message_class) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (tenant_id, channel, sender_id, campaign_id, message_class) DO UPDATE SET is_open = true
+RETURNING id;
+
+-- name: lane_directory :many
+-- Open lanes with at least one message that is ready now, for the round robin over tenants.
+-- tenant: none, because it is the directory from which workers choose whose turn it is
+SELECT l.tenant_id, l.id, l.channel, l.sender_id, l.campaign_id, l.message_class
+FROM lanes l
+CROSS JOIN LATERAL (SELECT 1 FROM queue q WHERE q.tenant_id = l.tenant_id AND q.lane_id = l.id AND q.state = 0 LIMIT 1) ready
+WHERE l.is_open;
+
+-- name: lane_lock :value
+-- First lock of every claim: a lane's verdict and its claims are one, and a pause can wait for those under way.
+SELECT id FROM lanes WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
+
+-- name: claim_pick :many
+-- Pick the next ready messages of a lane in order; `$4..$6` is the worker's mark (least key worth looking at).
+SELECT message_id, priority, due_at, attempt, crashes, attempted_at, now() AS now
+FROM queue
+WHERE tenant_id = $1 AND lane_id = $2 AND state = 0 AND (priority, due_at, message_id) >= ($4::smallint, $5::timestamptz, $6::uuid)
+ORDER BY priority, due_at, message_id
+LIMIT $3 FOR UPDATE SKIP LOCKED;
+
+-- name: claim_read :many
+-- Read the ledger rows of a pick; `$3`, `$4` are its least and greatest id, so that only their partitions are opened.
+SELECT m.id, m.contact_id, m.content_id, m.address, m.purpose, m.variables::text AS variables, m.expires_at
+FROM unnest($2::uuid[]) t(id)
+JOIN messages m ON m.tenant_id = $1 AND m.id = t.id AND m.id >= $3 AND m.id <= $4;
+
+-- name: claim_take :run
+-- Lease the messages to this worker. The attempt counts from here; its first instant freezes the Date header.
+UPDATE queue q
+SET state = 1, lease_until = clock_timestamp() + $4 * interval '1 second', token = $3, attempt = attempt + 1,
+    attempted_at = coalesce(attempted_at, now()), reason = NULL
+FROM unnest($2::uuid[]) t(id)
+WHERE q.tenant_id = $1 AND q.message_id = t.id;
+
+-- name: claim_hold :run
+-- A gate said not now: out of the ready part until its time, with the reason and an event.
+WITH held AS (
+  UPDATE queue q SET state = 5, due_at = d.until, reason = d.reason
+  FROM unnest($2::uuid[], $3::timestamptz[], $4::text[]) d(id, until, reason)
+  WHERE q.tenant_id = $1 AND q.message_id = d.id AND q.state = 0
+  RETURNING q.message_id, d.until, d.reason
+)
+INSERT INTO message_events (tenant_id, message_id, kind, data)
+SELECT $1, message_id, 'held', jsonb_build_object('reason', reason, 'until', until) FROM held;
+
+-- name: claim_close :run
+-- A gate said never: the message ends at once, unleased, with the gate as its code.
+WITH gone AS (
+  DELETE FROM queue q USING unnest($2::uuid[], $3::text[], $4::text[], $5::text[]) d(id, state, code, detail)
+  WHERE q.tenant_id = $1 AND q.message_id = d.id AND q.state = 0
+  RETURNING q.message_id, q.lane_id, q.attempt, d.state, d.code, d.detail
+), ledger AS (
+  UPDATE messages m SET state = g.state, code = g.code, detail = g.detail, attempts = g.attempt, finished_at = now()
+  FROM gone g WHERE m.tenant_id = $1 AND m.id = g.message_id AND m.id >= $6 AND m.id <= $7
+), deltas AS (
+  INSERT INTO rollup_deltas (tenant_id, lane_id, hour, state, code, n)
+  SELECT $1, lane_id, date_trunc('hour', now()), state, code, count(*) FROM gone GROUP BY 2, 4, 5
+)
+INSERT INTO message_events (tenant_id, message_id, kind, data)
+SELECT $1, message_id, state, jsonb_build_object('gate', code, 'reason', detail) FROM gone;
+
+-- name: token_block :value
+-- A block of 1,000 lease tokens for one worker.
+-- tenant: none, because tokens are unique over the installation
+SELECT nextval('lease_tokens');
+
+-- name: finish :many
+-- Record outcomes: the DELETE is the fence (token), then ledger, events, rollup and uncertain list in one statement.
+-- Gives the ids that were still ours.
+WITH gone AS (
+  DELETE FROM queue q USING unnest($2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[]) d(id, token, state, provider_id, code, detail)
+  WHERE q.tenant_id = $1 AND q.message_id = d.id AND q.token = d.token
+  RETURNING d.id, q.lane_id, q.attempt, q.attempted_at, d.state, d.provider_id, d.code, d.detail
+), ledger AS (
+  UPDATE messages m SET state = g.state, provider_id = g.provider_id, code = g.code, detail = g.detail,
+         attempts = g.attempt, attempted_at = g.attempted_at, finished_at = now()
+  FROM gone g WHERE m.tenant_id = $1 AND m.id = g.id AND m.id >= $8 AND m.id <= $9
+), deltas AS (
+  INSERT INTO rollup_deltas (tenant_id, lane_id, hour, state, code, n)
+  SELECT $1, lane_id, date_trunc('hour', now()), state, coalesce(code, ''), count(*) FROM gone GROUP BY 2, 4, 5
+), doubtful AS (
+  INSERT INTO uncertain_messages (tenant_id, message_id, lane_id, cause, detail)
+  SELECT $1, id, lane_id, coalesce(code, ''), coalesce(detail, '') FROM gone WHERE state = 'uncertain'
+), events AS (
+  INSERT INTO message_events (tenant_id, message_id, kind, data)
+  SELECT $1, id, state, CASE WHEN code IS NOT NULL THEN jsonb_build_object('cause', code, 'detail', detail, 'attempt', attempt) END FROM gone
+)
+SELECT id FROM gone;
+
+-- name: defer :many
+-- An attempt failed and may be repeated: scheduled for its next attempt, fenced by the token.
+WITH later AS (
+  UPDATE queue q SET state = 4, due_at = now() + d.delay_s * interval '1 second', token = NULL, lease_until = NULL, reason = d.code
+  FROM unnest($2::uuid[], $3::bigint[], $4::float8[], $5::text[], $6::text[]) d(id, token, delay_s, code, detail)
+  WHERE q.tenant_id = $1 AND q.message_id = d.id AND q.token = d.token
+  RETURNING q.message_id, q.due_at, q.attempt, d.code, d.detail
+), events AS (
+  INSERT INTO message_events (tenant_id, message_id, kind, data)
+  SELECT $1, message_id, 'deferred', jsonb_build_object('cause', code, 'detail', detail, 'attempt', attempt, 'next_at', due_at) FROM later
+)
+SELECT message_id AS id FROM later;
+
+-- name: hand_back :many
+-- Nothing left the house: the message is ready again as if it had not been claimed, fenced by the token.
+UPDATE queue q SET state = 0, token = NULL, lease_until = NULL, attempt = greatest(attempt - 1, 0), crashes = crashes + d.crash,
+                   attempted_at = CASE WHEN attempt <= 1 THEN NULL ELSE attempted_at END
+FROM unnest($2::uuid[], $3::bigint[], $4::smallint[]) d(id, token, crash)
+WHERE q.tenant_id = $1 AND q.message_id = d.id AND q.token = d.token
+RETURNING q.message_id AS id;
+
+-- name: try_again :many
+-- An attempt that may have been made is repeated with the same bytes (at_least_once): ready again, attempt kept.
+WITH again AS (
+  UPDATE queue q SET state = 0, token = NULL, lease_until = NULL, crashes = crashes + 1
+  FROM unnest($2::uuid[], $3::bigint[]) d(id, token)
+  WHERE q.tenant_id = $1 AND q.message_id = d.id AND q.token = d.token
+  RETURNING q.message_id, q.attempt
+), events AS (
+  INSERT INTO message_events (tenant_id, message_id, kind, data)
+  SELECT $1, message_id, 'rescued', jsonb_build_object('attempt', attempt) FROM again
+)
+SELECT message_id AS id FROM again;
+
+-- name: renew :many
+-- Extend the leases of messages that are still being written; only while they are ours.
+UPDATE queue q SET lease_until = clock_timestamp() + $3 * interval '1 second'
+FROM unnest($2::uuid[], $4::bigint[]) d(id, token)
+WHERE q.tenant_id = $1 AND q.message_id = d.id AND q.token = d.token AND q.state = 1
+RETURNING q.message_id AS id;
+
+-- name: leased_by :many
+-- What is still leased under the given tokens, for recovery from a journal.
+SELECT q.message_id, q.token, q.lane_id, q.crashes, l.message_class, l.sender_id
+FROM queue q JOIN lanes l ON l.tenant_id = q.tenant_id AND l.id = q.lane_id
+WHERE q.tenant_id = $1 AND q.state = 1 AND q.token = ANY($2::bigint[])
+FOR UPDATE OF q SKIP LOCKED;
+
+-- name: tenants_with_expired_leases :many
+-- Tenants in which a lease has ended, for the sweep; none directly after the database started (its workers may renew).
+-- tenant: none, because it is the directory of the sweep
+SELECT t.id
+FROM tenants t
+CROSS JOIN LATERAL (SELECT 1 FROM queue q WHERE q.tenant_id = t.id AND q.state = 1 AND q.lease_until < clock_timestamp() LIMIT 1) expired
+WHERE clock_timestamp() - pg_postmaster_start_time() > $1 * interval '1 second';
+
+-- name: expired_leases :many
+-- Messages of one tenant whose lease has ended; only the lease decides, so each counts as begun.
+SELECT q.message_id, q.token, q.lane_id, q.crashes, l.message_class, l.sender_id
+FROM queue q JOIN lanes l ON l.tenant_id = q.tenant_id AND l.id = q.lane_id
+WHERE q.tenant_id = $1 AND q.state = 1 AND q.lease_until < clock_timestamp()
+ORDER BY q.lease_until LIMIT $2
+FOR UPDATE OF q SKIP LOCKED;
+
+-- name: sender_guarantees :many
+-- What the senders promise when an answer was lost.
+SELECT id, transactional_guarantee, bulk_guarantee FROM senders WHERE tenant_id = $1 AND id = ANY($2::uuid[]);
+
+-- name: tenants_with_due :many
+-- Tenants in which something scheduled or held has become due.
+-- tenant: none, because it is the directory of the promotion loop
+SELECT t.id
+FROM tenants t
+CROSS JOIN LATERAL (SELECT 1 FROM queue q WHERE q.tenant_id = t.id AND q.state IN (4, 5) AND q.due_at <= now() LIMIT 1) due;
+
+-- name: promote :run
+-- What has become due is ready, `$2` at a time.
+UPDATE queue q SET state = 0, reason = NULL
+FROM (SELECT message_id FROM queue WHERE tenant_id = $1 AND state IN (4, 5) AND due_at <= now()
+      ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED) d
+WHERE q.tenant_id = $1 AND q.message_id = d.message_id;
+
+-- name: admit :many
+-- Accept messages of one lane: ledger and queue in one statement; gives ids in the order of the arrays.
+WITH given AS MATERIALIZED (
+  SELECT t.ord, outrider_id() AS id, t.address, t.variables::jsonb AS variables, t.content_id, t.contact_id, t.due_at, t.expires_at
+  FROM unnest($3::text[], $4::text[], $5::uuid[], $6::uuid[], $7::timestamptz[], $8::timestamptz[])
+       WITH ORDINALITY AS t(address, variables, content_id, contact_id, due_at, expires_at, ord)
+), ledger AS (
+  INSERT INTO messages (tenant_id, id, lane_id, contact_id, content_id, address, purpose, variables, priority, due_at, expires_at)
+  SELECT $1, id, $2, contact_id, content_id, address, $9, variables, $10, coalesce(due_at, now()), expires_at FROM given
+), waiting AS (
+  INSERT INTO queue (tenant_id, message_id, lane_id, due_at, priority, state)
+  SELECT $1, id, $2, coalesce(due_at, now()), $10, CASE WHEN due_at > now() THEN 4 ELSE 0 END FROM given
+), deltas AS (
+  INSERT INTO rollup_deltas (tenant_id, lane_id, hour, state, n) SELECT $1, $2, date_trunc('hour', now()), 'accepted', count(*) FROM given
+)
+SELECT id FROM given ORDER BY ord;
+
+-- name: fan_out :one
+-- Queue the next members of a campaign's list: recipient, message and queue row in one statement, after `$6` by contact
+-- id. Variables are frozen here. Gives the last contact looked at, how many members were looked at, queued, without address.
+WITH page AS MATERIALIZED (
+  SELECT lm.contact_id, a.address, c.name, c.attributes, c.external_id
+  FROM (SELECT contact_id FROM list_members WHERE tenant_id = $1 AND list_id = $3 AND contact_id > $6 ORDER BY contact_id LIMIT $7) lm
+  JOIN contacts c ON c.tenant_id = $1 AND c.id = lm.contact_id
+  LEFT JOIN LATERAL (SELECT address FROM addresses x WHERE x.tenant_id = $1 AND x.contact_id = lm.contact_id AND x.channel = $5
+                     ORDER BY created_at, address LIMIT 1) a ON true
+), recipients AS (
+  INSERT INTO campaign_recipients (tenant_id, campaign_id, contact_id, address, message_id)
+  SELECT $1, $2, contact_id, address, outrider_id() FROM page WHERE address IS NOT NULL
+  ON CONFLICT DO NOTHING
+  RETURNING contact_id, address, message_id
+), ledger AS (
+  INSERT INTO messages (tenant_id, id, lane_id, campaign_id, contact_id, content_id, address, purpose, variables, priority, due_at, expires_at)
+  SELECT $1, r.message_id, $4, $2, r.contact_id, $8, r.address, $9,
+         p.attributes || jsonb_build_object('name', p.name, 'email', r.address) || CASE WHEN p.external_id IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('external_id', p.external_id) END,
+         $10, now(), $11
+  FROM recipients r JOIN page p USING (contact_id)
+), waiting AS (
+  INSERT INTO queue (tenant_id, message_id, lane_id, due_at, priority, state)
+  SELECT $1, message_id, $4, now(), $10, 0 FROM recipients
+), deltas AS (
+  INSERT INTO rollup_deltas (tenant_id, lane_id, hour, state, n)
+  SELECT $1, $4, date_trunc('hour', now()), 'accepted', count(*) FROM recipients HAVING count(*) > 0
+)
+SELECT (SELECT contact_id FROM page ORDER BY contact_id DESC LIMIT 1) AS last, (SELECT count(*) FROM page) AS looked_at,
+       (SELECT count(*) FROM recipients) AS queued, (SELECT count(*) FROM page WHERE address IS NULL) AS without_address;
+
+-- name: lane_waits :value
+-- Whether a lane still has an open message.
+SELECT EXISTS (SELECT 1 FROM queue WHERE tenant_id = $1 AND lane_id = $2 AND state IN (1, 4, 5))
+    OR EXISTS (SELECT 1 FROM queue WHERE tenant_id = $1 AND lane_id = $2 AND state = 0);
+
+-- name: lane_close :run
+-- Take a lane out of the directory: its campaign is finished or cancelled.
+UPDATE lanes SET is_open = false WHERE tenant_id = $1 AND id = $2 AND is_open;
+
+-- name: lanes_of_campaign :many
+-- The lanes a campaign was ever queued by.
+SELECT id FROM lanes WHERE tenant_id = $1 AND campaign_id = $2;
+
+-- name: cancel_lane :value
+-- Cancel what waits in a lane, `$3` at a time; what is being sent is left to end by itself. Gives how many.
+WITH gone AS (
+  DELETE FROM queue q USING (SELECT message_id FROM queue WHERE tenant_id = $1 AND lane_id = $2 AND state IN (0, 4, 5) LIMIT $3 FOR UPDATE SKIP LOCKED) d
+  WHERE q.tenant_id = $1 AND q.message_id = d.message_id
+  RETURNING q.message_id, q.lane_id, q.attempt
+), ledger AS (
+  UPDATE messages m SET state = 'cancelled', attempts = g.attempt, finished_at = now() FROM gone g
+  WHERE m.tenant_id = $1 AND m.id = g.message_id
+), deltas AS (
+  INSERT INTO rollup_deltas (tenant_id, lane_id, hour, state, n)
+  SELECT $1, lane_id, date_trunc('hour', now()), 'cancelled', count(*) FROM gone GROUP BY 2
+), events AS (
+  INSERT INTO message_events (tenant_id, message_id, kind) SELECT $1, message_id, 'cancelled' FROM gone
+)
+SELECT count(*) FROM gone;
+
+-- name: event_append :run
+-- One event of one message.
+INSERT INTO message_events (tenant_id, message_id, kind, data) VALUES ($1, $2, $3, $4::text::jsonb);
+
+-- name: events_of :many
+-- The timeline of one message.
+SELECT at, kind, data::text AS data FROM message_events WHERE tenant_id = $1 AND message_id = $2 ORDER BY at LIMIT 1000;
+
+-- name: message_get :one
+-- One message as it stands now.
+SELECT *, variables::text AS variables_text FROM message_states WHERE tenant_id = $1 AND id = $2;
+
+-- name: message_search :many
+-- Messages of a tenant, newest first, before `$2`; each filter is off when null.
+SELECT m.id, m.channel, m.sender_id, m.message_class, m.campaign_id, m.contact_id, m.address, m.purpose, m.state, m.attempts,
+       m.due_at, m.next_at, m.waiting_for, m.finished_at, m.provider_id, m.code, m.detail
+FROM message_states m
+WHERE m.tenant_id = $1 AND m.id < $2 AND ($4::text IS NULL OR m.state = $4) AND ($5::uuid IS NULL OR m.campaign_id = $5)
+  AND ($6::text IS NULL OR m.address = $6) AND ($7::text IS NULL OR m.channel = $7)
+ORDER BY m.id DESC LIMIT $3;
+
+-- name: message_search_address :many
+-- Messages to one address, newest first, before `$2`; by its index.
+SELECT m.id, m.channel, m.sender_id, m.message_class, m.campaign_id, m.contact_id, m.address, m.purpose, m.state, m.attempts,
+       m.due_at, m.next_at, m.waiting_for, m.finished_at, m.provider_id, m.code, m.detail
+FROM message_states m
+WHERE m.tenant_id = $1 AND m.address = $4 AND m.id < $2 AND ($5::text IS NULL OR m.state = $5)
+ORDER BY m.id DESC LIMIT $3;
+
+-- name: uncertain_list :many
+-- Messages whose answer was lost, oldest first, after `$2`.
+SELECT u.message_id, u.since, u.cause, u.detail, m.address, m.campaign_id, l.channel, l.sender_id, l.message_class, m.attempts
+FROM uncertain_messages u
+JOIN messages m ON m.tenant_id = u.tenant_id AND m.id = u.message_id
+JOIN lanes l ON l.tenant_id = u.tenant_id AND l.id = u.lane_id
+WHERE u.tenant_id = $1 AND u.message_id > $2 AND ($4::uuid IS NULL OR m.campaign_id = $4)
+ORDER BY u.message_id LIMIT $3;
+
+-- name: uncertain_ids :many
+-- The ids of uncertain messages of a tenant, or of one campaign.
+SELECT u.message_id FROM uncertain_messages u JOIN messages m ON m.tenant_id = u.tenant_id AND m.id = u.message_id
+WHERE u.tenant_id = $1 AND ($2::uuid IS NULL OR m.campaign_id = $2) ORDER BY u.message_id LIMIT $3;
+
+-- name: uncertain_resend :many
+-- Queue uncertain messages again with what was frozen at their first attempt.
+WITH gone AS (
+  DELETE FROM uncertain_messages u USING unnest($2::uuid[]) t(id) WHERE u.tenant_id = $1 AND u.message_id = t.id
+  RETURNING u.message_id, u.lane_id, u.cause
+), ledger AS (
+  UPDATE messages m SET state = 'queued', code = NULL, detail = NULL, finished_at = NULL FROM gone g
+  WHERE m.tenant_id = $1 AND m.id = g.message_id
+  RETURNING m.id, m.lane_id, m.priority, m.attempts, m.attempted_at
+), waiting AS (
+  INSERT INTO queue (tenant_id, message_id, lane_id, due_at, priority, state, attempt, attempted_at)
+  SELECT $1, id, lane_id, now(), priority, 0, attempts, attempted_at FROM ledger
+), opened AS (
+  UPDATE lanes l SET is_open = true FROM (SELECT DISTINCT lane_id FROM gone) g WHERE l.tenant_id = $1 AND l.id = g.lane_id AND NOT l.is_open
+), deltas AS (
+  INSERT INTO rollup_deltas (tenant_id, lane_id, hour, state, code, n)
+  SELECT $1, lane_id, date_trunc('hour', now()), 'uncertain', cause, -count(*) FROM gone GROUP BY 2, 5
+), events AS (
+  INSERT INTO message_events (tenant_id, message_id, kind, data)
+  SELECT $1, id, 'resent', jsonb_build_object('actor', $3::text, 'reason', $4::text) FROM ledger
+)
+SELECT id FROM ledger;
+
+-- name: uncertain_mark :many
+-- Settle uncertain messages by hand, or by an answer that came late: `$3` is sent or failed.
+WITH gone AS (
+  DELETE FROM uncertain_messages u USING unnest($2::uuid[]) t(id) WHERE u.tenant_id = $1 AND u.message_id = t.id RETURNING u.message_id, u.lane_id, u.cause
+), ledger AS (
+  UPDATE messages m SET state = $3, code = CASE WHEN $3 = 'failed' THEN 'answer_lost' END, detail = $5, finished_at = now() FROM gone g
+  WHERE m.tenant_id = $1 AND m.id = g.message_id
+), deltas AS (
+  INSERT INTO rollup_deltas (tenant_id, lane_id, hour, state, code, n)
+  SELECT $1, lane_id, date_trunc('hour', now()), 'uncertain', cause, -count(*) FROM gone GROUP BY 2, 5
+  UNION ALL SELECT $1, lane_id, date_trunc('hour', now()), $3, CASE WHEN $3 = 'failed' THEN 'answer_lost' ELSE '' END, count(*) FROM gone GROUP BY 2
+), events AS (
+  INSERT INTO message_events (tenant_id, message_id, kind, data) SELECT $1, message_id, $3, jsonb_build_object('marked_by', $4::text, 'reason', $5::text) FROM gone
+)
+SELECT message_id AS id FROM gone;
+
+-- name: counts_of_lanes :many
+-- Messages of lanes by state and code, from the folded rollups and what is not folded yet.
+SELECT state, code, sum(n)::bigint AS n FROM (
+  SELECT state, code, n FROM rollups WHERE tenant_id = $1 AND lane_id = ANY($2::int[])
+  UNION ALL SELECT state, code, n FROM rollup_deltas WHERE tenant_id = $1 AND lane_id = ANY($2::int[])
+) t GROUP BY state, code HAVING sum(n) <> 0;
+
+-- name: queue_of_lanes :many
+-- Open messages of lanes by queue state.
+SELECT state, count(*) AS n FROM queue WHERE tenant_id = $1 AND lane_id = ANY($2::int[]) GROUP BY state;
+
+-- name: fold_rollups :value
+-- Fold appended deltas into the rollups; gives how many rows were folded.
+-- tenant: none, because it folds every tenant's rows in one pass, grouped by tenant
+WITH gone AS (
+  DELETE FROM rollup_deltas WHERE ctid = ANY (ARRAY(SELECT ctid FROM rollup_deltas LIMIT 20000 FOR UPDATE SKIP LOCKED)) RETURNING tenant_id, lane_id, hour, state, code, n
+), folded AS (
+  INSERT INTO rollups (tenant_id, lane_id, hour, state, code, n)
+  SELECT tenant_id, lane_id, hour, state, code, sum(n) FROM gone GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+  ON CONFLICT (tenant_id, lane_id, hour, state, code) DO UPDATE SET n = rollups.n + excluded.n
+)
+SELECT count(*) FROM gone;
+
+-- name: queue_stats :many
+-- Depth and oldest age of the queue by channel and state, for metrics and the dashboards.
+-- tenant: none, because operators see the whole installation as aggregates
+SELECT l.channel, q.state, sum(q.depth)::bigint AS depth, min(q.oldest_at) AS oldest_at
+FROM (SELECT tenant_id, lane_id, state, count(*) AS depth, min(due_at) AS oldest_at FROM queue GROUP BY 1, 2, 3) q
+JOIN lanes l ON l.tenant_id = q.tenant_id AND l.id = q.lane_id
+GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: idempotency_lock :value
+-- Whether this request is the only one that runs under its key now.
+SELECT pg_try_advisory_xact_lock(hashtextextended($1::uuid::text || $2::text, 0));
+
+-- name: idempotency_find :one
+-- What was answered under a key of a tenant before.
+SELECT request_hash, status, body::text AS body FROM idempotency_keys WHERE tenant_id = $1 AND key = $2;
+
+-- name: idempotency_keep :run
+-- Keep the answer under its key, in the transaction that accepts.
+INSERT INTO idempotency_keys (tenant_id, key, request_hash, status, body) VALUES ($1, $2, $3, $4, $5::text::jsonb);

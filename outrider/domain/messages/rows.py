@@ -1,0 +1,7 @@
+"""The named statements of messages; the verbs of this folder run them."""
+
+from __future__ import annotations
+
+from outrider.data.sql import load
+
+SQL = load(__package__)

@@ -1,0 +1,66 @@
+"""Uncertain messages: handed over, answer lost. They wait here for a decision and are never sent again by themselves."""
+
+from __future__ import annotations
+
+from typing import Literal
+from uuid import UUID
+
+import asyncpg
+
+from outrider.base.ids import NIL
+from outrider.contracts.actor import Actor
+from outrider.data.db import UnitOfWork
+from outrider.domain.audit.append import append
+from outrider.domain.messages.rows import SQL
+
+
+async def listed(
+    raw: asyncpg.Connection, tenant_id: UUID, *, limit: int, after: UUID | None = None, campaign_id: UUID | None = None
+) -> list[asyncpg.Record]:
+    """Uncertain messages, oldest first, with address, cause and lane."""
+    return await SQL.uncertain_list.many(raw, tenant_id, after or NIL, limit, campaign_id)
+
+
+async def ids(
+    raw: asyncpg.Connection, tenant_id: UUID, *, campaign_id: UUID | None, limit: int = 100_000
+) -> list[UUID]:
+    """The ids a bulk decision would concern, so that it can be counted and confirmed first."""
+    return [row["message_id"] for row in await SQL.uncertain_ids.many(raw, tenant_id, campaign_id, limit)]
+
+
+async def resend(uow: UnitOfWork, actor: Actor, tenant_id: UUID, message_ids: list[UUID], *, reason: str) -> list[UUID]:
+    """Queue messages again with the same bytes and Message-ID; audited.
+
+    Takes:   a unit of work of the engine role.
+    Gives:   the ids that were uncertain; others are passed over.
+    """
+    rows = await SQL.uncertain_resend.many(uow.raw, tenant_id, message_ids, actor.name, reason)
+    done = [row["id"] for row in rows]
+    await _audit(uow, actor, tenant_id, "uncertain.resend", done, reason)
+    return done
+
+
+async def mark(
+    uow: UnitOfWork,
+    actor: Actor,
+    tenant_id: UUID,
+    message_ids: list[UUID],
+    *,
+    state: Literal["sent", "failed"],
+    reason: str,
+) -> list[UUID]:
+    """Settle messages by hand as sent or failed; audited. Gives the ids that were uncertain."""
+    rows = await SQL.uncertain_mark.many(uow.raw, tenant_id, message_ids, state, actor.name, reason)
+    done = [row["id"] for row in rows]
+    await _audit(uow, actor, tenant_id, f"uncertain.mark_{state}", done, reason)
+    return done
+
+
+async def _audit(uow: UnitOfWork, actor: Actor, tenant_id: UUID, action: str, done: list[UUID], reason: str) -> None:
+    if not done:
+        return
+    shown = [str(message_id) for message_id in done[:100]]
+    await append(
+        uow, actor, action=action, target=("message", shown[0] if len(done) == 1 else f"{len(done)} messages"),
+        reason=reason, details={"count": len(done), "ids": shown}, tenant_id=tenant_id,
+    )  # fmt: skip
