@@ -43,11 +43,14 @@ CREATE TABLE users (
   email text NOT NULL, name text NOT NULL DEFAULT '', password_hash text NOT NULL,
   role text NOT NULL CHECK (role IN ('owner', 'admin', 'operator', 'support', 'viewer')),
   is_installation_admin boolean NOT NULL DEFAULT false, is_active boolean NOT NULL DEFAULT true,
-  failed_logins int NOT NULL DEFAULT 0, locked_until timestamptz,
   created_at timestamptz NOT NULL DEFAULT now(), last_login_at timestamptz, password_changed_at timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (tenant_id, id), UNIQUE (tenant_id, email)
 );
 CREATE INDEX users_email ON users (email);
+CREATE TABLE login_attempts (          -- wrong passwords per e-mail address, known or not: locking tells nobody which exist
+  email_hash bytea PRIMARY KEY, failed_count int NOT NULL, ends_at timestamptz NOT NULL
+);
+CREATE INDEX login_attempts_ends ON login_attempts (ends_at);
 CREATE TABLE sessions (
   tenant_id uuid NOT NULL, token_hash bytea NOT NULL, user_id uuid NOT NULL,
   created_at timestamptz NOT NULL DEFAULT now(), seen_at timestamptz NOT NULL DEFAULT now(), expires_at timestamptz NOT NULL,
@@ -390,6 +393,9 @@ def upgrade() -> None:
     op.execute(
         "GRANT SELECT (id, installation_id, switch_epoch, maintenance_since, maintenance_reason, maintenance_by, created_at) ON installation TO outrider_app"
     )
+    op.execute("GRANT UPDATE (switch_epoch) ON installation TO outrider_app")  # pause and resume run under row-level security
+    op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON login_attempts TO outrider_engine")
+    op.execute("GRANT SELECT ON login_attempts TO outrider_backup")
     op.execute(f"GRANT SELECT ON workers TO outrider_app, {READERS}")
     op.execute("GRANT SELECT ON installation TO outrider_ops, outrider_readonly, outrider_backup")
     op.execute("GRANT USAGE ON SEQUENCE lease_tokens TO outrider_engine")

@@ -1,0 +1,69 @@
+"""Appending to the audit log, in the transaction of what is being recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+from outrider.base.ids import NIL
+from outrider.contracts.actor import Actor
+from outrider.data.db import UnitOfWork
+from outrider.domain.audit.chain import GENESIS, Entry, canonical, digest
+from outrider.domain.audit.rows import SQL
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+async def append(
+    uow: UnitOfWork,
+    actor: Actor,
+    *,
+    action: str,
+    target: tuple[str, str],
+    reason: str = "not given",
+    details: Mapping[str, Any] = _NOTHING,
+    tenant_id: UUID | None = None,
+) -> None:
+    """Add one entry to a tenant's chain; it is committed or rolled back with the caller's change.
+
+    Takes:   action `noun.verb`; target (kind, id); details without secrets; tenant_id None: the unit of work's tenant,
+             and without one NIL, the installation's chain.
+    Gives:   the tip of the chain stays locked until the transaction ends: append last, after every other lock.
+    Source:  ASVS V16.4; architecture.md section 6
+    """
+    await uow.session.flush()
+    chain = tenant_id or uow.tenant_id or NIL
+    head = await SQL.head_lock.one(uow.raw, chain, GENESIS)
+    assert head is not None  # noqa: S101 - the statement returns the row it made or locked
+    entry = Entry(
+        tenant_id=chain,
+        seq=head["seq"] + 1,
+        at=head["at"],
+        actor_kind=actor.kind,
+        actor=canonical(actor.name),
+        action=action,
+        target_kind=target[0],
+        target_id=canonical(target[1]),
+        reason=canonical(reason) or "not given",
+        details=canonical(details),
+        ip=actor.ip,
+    )
+    await SQL.entry_add.run(
+        uow.raw,
+        chain,
+        entry.seq,
+        entry.at,
+        entry.actor_kind,
+        entry.actor,
+        entry.action,
+        entry.target_kind,
+        entry.target_id,
+        entry.reason,
+        json.dumps(entry.details),
+        entry.ip,
+        head["hash"],
+        digest(entry, head["hash"]),
+    )

@@ -1,0 +1,1 @@
+"""What stops or slows sending: the kill switch, maintenance, shared rates."""

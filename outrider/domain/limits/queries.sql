@@ -1,0 +1,101 @@
+-- name: switch_on :one
+-- Pause one scope. Gives the row when it is new; nothing when it was paused already.
+INSERT INTO switches (tenant_id, scope, scope_id, reason, actor) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (tenant_id, scope, scope_id) DO NOTHING
+RETURNING tenant_id, scope, scope_id, reason, actor, at;
+
+-- name: switch_read :one
+-- The switch of one scope, if it is paused.
+SELECT tenant_id, scope, scope_id, reason, actor, at FROM switches WHERE tenant_id = $1 AND scope = $2 AND scope_id = $3;
+
+-- name: switch_off :one
+-- Resume one scope. Gives what had paused it; nothing when it was not paused.
+DELETE FROM switches WHERE tenant_id = $1 AND scope = $2 AND scope_id = $3
+RETURNING tenant_id, scope, scope_id, reason, actor, at;
+
+-- name: switches_of :many
+-- Everything that is paused for a tenant, the installation's switch included.
+SELECT tenant_id, scope, scope_id, reason, actor, at FROM switches
+WHERE tenant_id = $1 OR tenant_id = '00000000-0000-0000-0000-000000000000'
+ORDER BY tenant_id, scope, scope_id;
+
+-- name: switches_all :many
+-- Everything that is paused anywhere, for people of the installation.
+-- tenant: none, because an operator of the installation asks about every tenant at once
+SELECT tenant_id, scope, scope_id, reason, actor, at FROM switches ORDER BY tenant_id, scope, scope_id;
+
+-- name: switch_target :value
+-- Whether a sender or campaign of this tenant exists, so that nobody pauses a typing mistake and believes it stopped.
+SELECT CASE $2::text
+  WHEN 'sender' THEN EXISTS (SELECT FROM senders WHERE tenant_id = $1 AND id = $3)
+  ELSE EXISTS (SELECT FROM campaigns WHERE tenant_id = $1 AND id = $3)
+END;
+
+-- name: epoch_bump :value
+-- Count a change of the switches and tell every process; workers stop work begun under an older count.
+-- tenant: none, because the count is the installation's
+WITH bumped AS (UPDATE installation SET switch_epoch = switch_epoch + 1 WHERE id = 1 RETURNING switch_epoch)
+SELECT switch_epoch FROM bumped, LATERAL (SELECT pg_notify('outrider_switch', bumped.switch_epoch::text)) AS told;
+
+-- name: epoch_read :one
+-- The count of switch changes and whether maintenance is on: one row, asked by every process twice a second.
+-- tenant: none, because both are the installation's
+SELECT switch_epoch, maintenance_since, maintenance_reason, maintenance_by FROM installation WHERE id = 1;
+
+-- name: settle_bound :run
+-- Bound the wait of the barrier below, in milliseconds.
+-- tenant: none, because it only sets limits of this transaction
+SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $1, true);
+
+-- name: settle_installation :run
+-- Wait for every claim that began before a switch was committed: a claim holds its lane's row until it has committed.
+-- tenant: none, because the installation's switch concerns every tenant's lanes
+SELECT 1 FROM lanes WHERE is_open ORDER BY tenant_id, id FOR SHARE;
+
+-- name: settle_tenant :run
+-- The same for the lanes of one tenant, narrowed to a channel, a sender or a campaign where that was paused.
+SELECT 1 FROM lanes
+WHERE tenant_id = $1 AND is_open
+  AND ($2::text IS NULL OR channel = $2) AND ($3::uuid IS NULL OR sender_id = $3) AND ($4::uuid IS NULL OR campaign_id = $4)
+ORDER BY id FOR SHARE;
+
+-- name: maintenance_begin :one
+-- Turn maintenance on; gives nothing when it was on already.
+-- tenant: none, because maintenance is the installation's
+UPDATE installation SET maintenance_since = now(), maintenance_reason = $1, maintenance_by = $2
+WHERE id = 1 AND maintenance_since IS NULL RETURNING maintenance_since;
+
+-- name: maintenance_end :one
+-- Turn maintenance off; gives nothing when it was off already.
+-- tenant: none, because maintenance is the installation's
+UPDATE installation SET maintenance_since = NULL, maintenance_reason = NULL, maintenance_by = NULL
+WHERE id = 1 AND maintenance_since IS NOT NULL RETURNING id;
+
+-- name: bucket_take :value
+-- Take min(asked, there) tokens. Refills by the clock read inside the statement: now() would be wrong after a wait.
+UPDATE buckets b SET
+  granted = least(floor(least(b.cap, b.tokens + b.rate * greatest(0, n.t - b.at_s))), $4::float8)::bigint,
+  tokens = least(b.cap, b.tokens + b.rate * greatest(0, n.t - b.at_s))
+         - least(floor(least(b.cap, b.tokens + b.rate * greatest(0, n.t - b.at_s))), $4::float8),
+  at_s = greatest(b.at_s, n.t)
+FROM (SELECT extract(epoch FROM clock_timestamp())::float8 AS t OFFSET 0) n
+WHERE b.tenant_id = $1 AND b.scope = $2 AND b.scope_id = $3
+RETURNING b.granted;
+
+-- name: bucket_return :run
+-- Give back what was taken and not used, in the same transaction.
+UPDATE buckets SET tokens = least(cap, tokens + $4::float8) WHERE tenant_id = $1 AND scope = $2 AND scope_id = $3;
+
+-- name: bucket_set :one
+-- Make or change a bucket; what it holds is kept up to the new cap, a new one starts full.
+INSERT INTO buckets AS b (tenant_id, scope, scope_id, rate, cap, tokens) VALUES ($1, $2, $3, $4, $5, $5)
+ON CONFLICT (tenant_id, scope, scope_id) DO UPDATE SET rate = $4, cap = $5, tokens = least(b.tokens, $5)
+RETURNING tenant_id, scope, scope_id, rate, cap;
+
+-- name: bucket_clear :one
+-- Take a bucket away: unlimited from now on.
+DELETE FROM buckets WHERE tenant_id = $1 AND scope = $2 AND scope_id = $3 RETURNING tenant_id, scope, scope_id, rate, cap;
+
+-- name: buckets_of :many
+-- The buckets of a tenant.
+SELECT tenant_id, scope, scope_id, rate, cap FROM buckets WHERE tenant_id = $1 ORDER BY scope, scope_id;

@@ -1,0 +1,28 @@
+"""The statements of switches, maintenance and buckets, loaded; and the two the claim runs on the raw connection."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import asyncpg
+
+from outrider.data.sql import load
+
+SQL = load(__package__)
+
+
+async def take(raw: asyncpg.Connection, tenant_id: UUID, scope: str, scope_id: UUID, asked: int) -> int | None:
+    """Take up to `asked` tokens of a bucket inside the claim's transaction, after the pick and under the lane's lock.
+
+    Takes:   scope `tenant` (scope_id the tenant's id) or `sender`.
+    Gives:   None where no bucket is configured (unlimited), 0 when nothing may go now, else 1..asked.
+    Source:  docs/decisions (limits late): lane, queue rows, sender's bucket, tenant's bucket, always in this order.
+    """
+    granted: int | None = await SQL.bucket_take.value(raw, tenant_id, scope, scope_id, asked)
+    return granted
+
+
+async def give_back(raw: asyncpg.Connection, tenant_id: UUID, scope: str, scope_id: UUID, unused: int) -> None:
+    """Return tokens that were taken and not used, in the same transaction."""
+    if unused > 0:
+        await SQL.bucket_return.run(raw, tenant_id, scope, scope_id, unused)

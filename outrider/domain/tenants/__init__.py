@@ -1,0 +1,1 @@
+"""Tenants and who may act in them: users, sessions, API keys, roles."""
