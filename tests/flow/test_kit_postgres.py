@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import asyncpg
 
+from outrider.data.migrate import upgrade
 from tests.kit.postgres import make_template, run_sql
 
 
@@ -26,3 +27,7 @@ async def test_the_shared_server_keeps_committed_data_safe(database_url: str) ->
         assert not await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
     finally:
         await connection.close()
+
+
+async def test_a_migrated_database_needs_no_migration(migrated_url: str) -> None:
+    assert await upgrade(migrated_url) == []
