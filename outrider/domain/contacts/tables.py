@@ -149,10 +149,14 @@ class Import(Base):
     unchanged_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     duplicate_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     rejected_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    suppressed_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    kept_withdrawn_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    total_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     checkpoint_line: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     error: Mapped[str | None]
     created_by: Mapped[str]
     created_at: Mapped[CreatedAt]
+    progress_at: Mapped[CreatedAt]
     finished_at: Mapped[datetime | None]
 
 

@@ -112,8 +112,9 @@ CREATE TABLE imports (
   list_id uuid, options jsonb NOT NULL DEFAULT '{}', state text NOT NULL DEFAULT 'running' CHECK (state IN ('running', 'completed', 'failed', 'cancelled')),
   row_count bigint NOT NULL DEFAULT 0, created_count bigint NOT NULL DEFAULT 0, updated_count bigint NOT NULL DEFAULT 0,
   unchanged_count bigint NOT NULL DEFAULT 0, duplicate_count bigint NOT NULL DEFAULT 0, rejected_count bigint NOT NULL DEFAULT 0,
+  suppressed_count bigint NOT NULL DEFAULT 0, kept_withdrawn_count bigint NOT NULL DEFAULT 0, total_count bigint NOT NULL DEFAULT 0,
   checkpoint_line bigint NOT NULL DEFAULT 0, error text, created_by text NOT NULL,
-  created_at timestamptz NOT NULL DEFAULT now(), finished_at timestamptz,
+  created_at timestamptz NOT NULL DEFAULT now(), progress_at timestamptz NOT NULL DEFAULT now(), finished_at timestamptz,
   PRIMARY KEY (tenant_id, id)
 );
 CREATE TABLE import_errors (
@@ -121,10 +122,12 @@ CREATE TABLE import_errors (
   PRIMARY KEY (tenant_id, import_id, line, field),
   FOREIGN KEY (tenant_id, import_id) REFERENCES imports (tenant_id, id) ON DELETE CASCADE
 );
-CREATE TABLE contacts_staging (        -- COPY target (COPY is refused under any policy): engine only, emptied in the same transaction
+CREATE UNLOGGED TABLE contacts_staging ( -- COPY target (COPY is refused under any policy): engine only, emptied in the same transaction
   tenant_id uuid NOT NULL, import_id uuid NOT NULL, line bigint NOT NULL, address text NOT NULL, external_id text, name text NOT NULL,
-  attributes jsonb NOT NULL, timezone text, locale text, consent text
-);
+  attributes jsonb NOT NULL, timezone text, locale text, consent text,
+  contact_id uuid, state smallint NOT NULL DEFAULT 0, -- 0 unresolved, 1 known by address, 2 by external id, 3 new
+  PRIMARY KEY (tenant_id, import_id, line)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 50000);
 CREATE TABLE contents (                -- immutable: what a template version or an inline message says
   tenant_id uuid NOT NULL, id uuid NOT NULL DEFAULT outrider_id(), channel text NOT NULL, hash bytea NOT NULL,
   is_template boolean NOT NULL, subject text NOT NULL DEFAULT '', html text, text text, preheader text NOT NULL DEFAULT '',
