@@ -43,6 +43,8 @@ CAUSES: dict[str, Cause] = {
               "correct the port or the TLS setting; nothing was sent in the clear", "schedule"),
         Cause("smtputf8_unsupported", "Address needs SMTPUTF8", "the server cannot carry non-ASCII addresses",
               "use a provider that supports RFC 6531 or an ASCII address", "never"),
+        Cause("eight_bit_unsupported", "8-bit content not supported", "the server does not offer 8BITMIME",
+              "use a provider that supports RFC 6152 or write the message in ASCII", "never"),
         Cause("too_large", "Message too large", "larger than the server's SIZE limit",
               "shrink the message or its attachments", "never"),
         Cause("protocol_error", "Protocol error", "the server's answer was not SMTP",

@@ -1,0 +1,116 @@
+"""What waits for a connection: batches in turn, one message each, so that one message never waits for 500 others.
+
+Owns the messages not yet on a wire and the exactly-once settling of each; never knows about connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+from outrider.contracts.outcome import Outcome, Unsent
+from outrider.contracts.provider import Outgoing, Watch
+
+
+class Item:
+    """One message of a batch on its way. `is_retried`: its one further try on a fresh connection is used up."""
+
+    __slots__ = ("batch", "is_retried", "is_settled", "message")
+
+    def __init__(self, message: Outgoing, batch: Batch) -> None:
+        self.message = message
+        self.batch = batch
+        self.is_retried = False
+        self.is_settled = False
+
+    def settle(self, outcome: Outcome) -> None:
+        """Tell the engine, once; whatever comes later about this message is ignored."""
+        if not self.is_settled:
+            self.is_settled = True
+            self.batch.settled(self, outcome)
+
+
+class Batch:
+    """The messages of one `send`. `is_wary` after the engine withdrew one: it is asked before the next envelope."""
+
+    __slots__ = ("_left", "done", "is_wary", "waiting", "watch")
+
+    def __init__(self, messages: Sequence[Outgoing], watch: Watch, done: asyncio.Future[None]) -> None:
+        self.watch = watch
+        self.done = done
+        self.is_wary = False
+        self.waiting = deque(Item(message, self) for message in messages)
+        self._left = len(self.waiting)
+
+    def settled(self, item: Item, outcome: Outcome) -> None:
+        """Count one message off; the last one ends the `send`, even when the engine's own code raised."""
+        self._left -= 1
+        try:
+            self.watch.settle(item.message, outcome)
+        finally:
+            if not self._left and not self.done.done():
+                self.done.set_result(None)
+
+
+class Queue:
+    """Round robin over batches. Every operation is O(1) but `drop`."""
+
+    __slots__ = ("_turns", "count")
+
+    def __init__(self) -> None:
+        self._turns: deque[Batch] = deque()
+        self.count = 0
+        """Messages waiting."""
+
+    def add(self, batch: Batch) -> None:
+        """A whole batch, which takes its turns from now on."""
+        self._turns.append(batch)
+        self.count += len(batch.waiting)
+
+    def put_back(self, item: Item) -> None:
+        """A message taken before: the first of its batch, whose turn is next."""
+        batch = item.batch
+        if not batch.waiting:
+            self._turns.appendleft(batch)
+        batch.waiting.appendleft(item)
+        self.count += 1
+
+    def take(self) -> Item | None:
+        """The next message that may go, or None.
+
+        In a wary batch each message is offered to the engine first, until it lets one go: a message withdrawn after
+        its DATA was answered costs a connection, and a pause would cost one for each message.
+        """
+        turns = self._turns
+        while turns:
+            batch = turns.popleft()
+            item = batch.waiting.popleft()
+            self.count -= 1
+            if batch.waiting:
+                turns.append(batch)
+            if not batch.is_wary:
+                return item
+            reason = batch.watch.begin(item.message)
+            if reason is None:
+                batch.is_wary = False
+                return item
+            item.settle(Unsent(reason))
+        return None
+
+    def drain(self, outcome: Outcome) -> None:
+        """Settle everything that waits, alike."""
+        turns, self._turns, self.count = self._turns, deque(), 0
+        for batch in turns:
+            items, batch.waiting = batch.waiting, deque()
+            for item in items:
+                item.settle(outcome)
+
+    def drop(self, batch: Batch, outcome: Outcome) -> None:
+        """Settle what waits of one batch."""
+        if batch.waiting:
+            self._turns.remove(batch)
+            items, batch.waiting = batch.waiting, deque()
+            self.count -= len(items)
+            for item in items:
+                item.settle(outcome)
