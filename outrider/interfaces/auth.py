@@ -1,6 +1,6 @@
 """Who is calling and what they may do: the principal of a request and the guards of its route.
 
-Owns the rules of roles and scopes at the door; never reads the database (the API's middleware establishes the principal).
+Owns the rules of roles and scopes at the door; never reads the database: the API's middleware establishes who it is.
 """
 
 from __future__ import annotations

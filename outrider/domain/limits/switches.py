@@ -46,7 +46,7 @@ async def pause(uow: UnitOfWork, actor: Actor, scope: str, scope_id: str | None,
     """Stop all sending of a scope from the moment of the commit; queued messages stay queued.
 
     Takes:   scope_id: ignored for installation and tenant (the unit of work's), else the channel's key or the id of a
-             sender or campaign of this tenant.
+             sender or campaign of this tenant. A channel in a unit of work of tenant NIL: for every tenant.
     Gives:   the switch as it stands; a scope that was paused keeps its first reason. Audited each time. After the
              commit call `settle`.
     Raises:  Refused(unknown_scope, not_found, invalid_reason).
@@ -98,7 +98,7 @@ async def settle(db: Database, scope: str, tenant_id: UUID, scope_id: str) -> bo
     try:
         async with db.uow(Role.ENGINE, tenant_id) as uow:
             await SQL.settle_bound.run(uow.raw, _SETTLE_MS)
-            if scope == "installation":
+            if tenant_id == NIL:
                 await SQL.settle_installation.run(uow.raw)
             else:
                 channel = scope_id if scope == "channel" else None
@@ -116,7 +116,7 @@ async def _place(uow: UnitOfWork, scope: str, scope_id: str | None, *, must_exis
         raise Refused("unknown_scope", f"must be one of {', '.join(SCOPES)}", field="/scope")
     if scope == "installation":
         return NIL, str(NIL)
-    if uow.tenant_id is None or uow.tenant_id == NIL:
+    if uow.tenant_id is None or (uow.tenant_id == NIL and scope != "channel"):
         raise Broken("no_tenant", f"a switch of scope {scope} needs a unit of work with a tenant")
     if scope == "tenant":
         return uow.tenant_id, str(uow.tenant_id)
