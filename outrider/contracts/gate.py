@@ -87,6 +87,8 @@ class Gate:
                 `$5` channel text, `$6` class text, `$7` purposes text[]; gives rows with a column `message_id`, only
                 for messages the gate has something to say about; `judge` is called for those alone. A gate
                 without `facts` judges every message with an empty fact.
+    is_asked_again
+                asked again while a claimed message waits for its write, at least twice a second
     lane_facts  SQL: `$1` tenant_id uuid, `$2` channel text, `$3` sender_id uuid, `$4` campaign_id uuid; its rows
                 go to `allow`.
     """
@@ -97,6 +99,7 @@ class Gate:
     fields: tuple[Field, ...] = ()
     facts: str | None = None
     lane_facts: str | None = None
+    is_asked_again: bool = False
 
     def judge(self, fact: Fact, message: Candidate, now: datetime) -> Verdict:
         """Decide about one message. `now` is the database's clock at the claim."""

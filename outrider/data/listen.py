@@ -15,6 +15,7 @@ from outrider.data.db import TRANSIENT, database_faults
 
 _log = structlog.get_logger(__name__)
 _PROBE_S = 5.0
+_PASSING: tuple[type[BaseException], ...] = (OutriderError, *TRANSIENT)
 
 
 async def listen(
@@ -43,7 +44,7 @@ async def listen(
                     await asyncio.wait_for(stop.wait(), _PROBE_S)
                 if not stop.is_set():
                     await connection.execute("")
-        except (OutriderError, *TRANSIENT) as error:
+        except _PASSING as error:
             _log.warning("listen_lost", error=type(error).__name__)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter

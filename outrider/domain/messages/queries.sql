@@ -144,10 +144,10 @@ RETURNING q.message_id AS id;
 
 -- name: leased_by :many
 -- What is still leased under the given tokens, for recovery from a journal.
-SELECT q.message_id, q.token, q.lane_id, q.crashes, l.message_class, l.sender_id
+SELECT q.message_id, q.token, q.lane_id, q.attempt, q.crashes, l.message_class, l.sender_id
 FROM queue q JOIN lanes l ON l.tenant_id = q.tenant_id AND l.id = q.lane_id
 WHERE q.tenant_id = $1 AND q.state = 1 AND q.token = ANY($2::bigint[])
-FOR UPDATE OF q SKIP LOCKED;
+FOR UPDATE OF q;
 
 -- name: tenants_with_expired_leases :many
 -- Tenants in which a lease has ended, for the sweep; none directly after the database started (its workers may renew).
@@ -159,7 +159,7 @@ WHERE clock_timestamp() - pg_postmaster_start_time() > $1 * interval '1 second';
 
 -- name: expired_leases :many
 -- Messages of one tenant whose lease has ended; only the lease decides, so each counts as begun.
-SELECT q.message_id, q.token, q.lane_id, q.crashes, l.message_class, l.sender_id
+SELECT q.message_id, q.token, q.lane_id, q.attempt, q.crashes, l.message_class, l.sender_id
 FROM queue q JOIN lanes l ON l.tenant_id = q.tenant_id AND l.id = q.lane_id
 WHERE q.tenant_id = $1 AND q.state = 1 AND q.lease_until < clock_timestamp()
 ORDER BY q.lease_until LIMIT $2
@@ -384,3 +384,22 @@ SELECT request_hash, status, body::text AS body FROM idempotency_keys WHERE tena
 -- name: idempotency_keep :run
 -- Keep the answer under its key, in the transaction that accepts.
 INSERT INTO idempotency_keys (tenant_id, key, request_hash, status, body) VALUES ($1, $2, $3, $4, $5::text::jsonb);
+
+-- name: worker_beat :run
+-- A process says that it lives, what it is and when its loops last ran.
+-- tenant: none, because processes serve every tenant
+INSERT INTO workers (id, role, host, boot_id, pid, version, journal, state, loops, health_url)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::jsonb, $10)
+ON CONFLICT (id) DO UPDATE SET state = excluded.state, loops = excluded.loops, health_url = excluded.health_url, heartbeat_at = clock_timestamp();
+
+-- name: worker_list :many
+-- Processes that have been heard of, newest heartbeat first.
+-- tenant: none, because processes serve every tenant
+SELECT id, role, host, boot_id, pid, version, journal, state, loops::text AS loops, health_url, started_at, heartbeat_at,
+       extract(epoch FROM clock_timestamp() - heartbeat_at)::float8 AS silent_s
+FROM workers ORDER BY heartbeat_at DESC LIMIT 1000;
+
+-- name: worker_forget :run
+-- Drop the records of processes that have been silent for `$1` days.
+-- tenant: none, because processes serve every tenant
+DELETE FROM workers WHERE heartbeat_at < now() - $1 * interval '1 day';

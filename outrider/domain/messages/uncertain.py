@@ -1,4 +1,4 @@
-"""Uncertain messages: handed over, answer lost. They wait here for a decision and are never sent again by themselves."""
+"""Uncertain messages: handed over, answer lost. They wait for a decision and are never sent again by themselves."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Dispatch: claim -> gate -> render -> send -> record -> recover. The one walk every message takes."""

@@ -1,0 +1,120 @@
+"""A claimed batch and the watch over it: asked before each write, told of each outcome.
+
+Owns the decision "may these bytes leave now?" from memory alone; never touches database or network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from outrider.base import failpoint
+from outrider.base.clock import boottime_s
+from outrider.contracts.gate import Lane
+from outrider.contracts.outcome import Outcome
+from outrider.contracts.provider import Outgoing
+from outrider.engine.dispatch.board import Board
+from outrider.engine.dispatch.journal import Journal
+
+ASK_AGAIN_S = 0.25
+"""How often gates that can change their mind are asked again while a message waits for its write."""
+LONGEST_UNASKED_S = 0.9
+"""Without an answer for this long nothing more is written: suppression to last acceptance stays under a second."""
+LEASE_MARGIN_S = 0.5
+UNREACHED = frozenset(
+    {
+        "connection_failed", "connection_timeout", "authentication_failed", "tls_failed", "tls_unavailable",
+        "server_busy", "sender_unusable", "target_refused",
+    }
+)  # fmt: skip
+"""Causes that tell of the account or its server, not of the message: the lane rests, one message probes."""
+
+
+@dataclass(slots=True)
+class Claimed:
+    """One message under lease. `dated_at` is the instant of its first attempt: frozen, it is the Date header."""
+
+    id: UUID
+    contact_id: UUID | None
+    content_id: UUID
+    address: str
+    purpose: str
+    variables: str | None
+    attempt: int
+    dated_at: datetime
+    until_s: float | None
+    """CLOCK_BOOTTIME second after which it must not leave (expiry); None: no limit."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Messages of one lane under one lease token."""
+
+    lane: Lane
+    token: int
+    lease_until_s: float
+    claimed_s: float
+    messages: dict[UUID, Claimed]
+    begun: set[UUID] = field(default_factory=set)
+    withdrawn: dict[UUID, str] = field(default_factory=dict)
+    """Gates' second thoughts: message -> why it must not leave any more."""
+    asked_s: float = 0.0
+    unsettled: set[UUID] = field(default_factory=set)
+    unrecorded: int = 0
+    accepted_count: int = 0
+    unreached_count: int = 0
+    """Outcomes that tell of the connection rather than of the message."""
+
+
+class BatchWatch:
+    """The engine's side of one send (contracts.provider.Watch)."""
+
+    def __init__(
+        self, batch: Batch, board: Board, journal: Journal, settled: Callable[[Batch, Claimed, Outcome], None]
+    ) -> None:
+        self._batch = batch
+        self._board = board
+        self._journal = journal
+        self._settled = settled
+        self._verdict_version = -1
+        self._verdict: str | None = None
+
+    def begin(self, message: Outgoing) -> str | None:
+        """None: the attempt is in the journal, write now. Else why the bytes must stay."""
+        batch = self._batch
+        board = self._board
+        if board.version != self._verdict_version:
+            self._verdict = board.why_stopped(batch.lane)
+            self._verdict_version = board.version
+        if self._verdict is not None:
+            return self._verdict
+        now_s = boottime_s()
+        if now_s > batch.lease_until_s - LEASE_MARGIN_S:
+            return "the lease is over"
+        if now_s - batch.asked_s > LONGEST_UNASKED_S:
+            return "do-not-contact could not be asked again"
+        if batch.withdrawn and message.id in batch.withdrawn:
+            return batch.withdrawn[message.id]
+        until_s = batch.messages[message.id].until_s
+        if until_s is not None and now_s >= until_s:
+            return "its time of validity is over"
+        if failpoint.ARMED:
+            failpoint.hit("send.before_journal")
+        self._journal.begun(batch.token, message.id)
+        batch.begun.add(message.id)
+        if failpoint.ARMED:
+            failpoint.hit("send.before_bytes")
+        return None
+
+    def settle(self, message: Outgoing, outcome: Outcome) -> None:
+        """Note the outcome in the journal and hand it to the recorder; a second call for a message is ignored."""
+        batch = self._batch
+        if message.id not in batch.unsettled:
+            return
+        if failpoint.ARMED:
+            failpoint.hit("send.answered")
+        batch.unsettled.discard(message.id)
+        self._journal.outcome(batch.token, message.id, outcome)
+        self._settled(batch, batch.messages[message.id], outcome)

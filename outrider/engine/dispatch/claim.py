@@ -1,0 +1,251 @@
+"""The claim: one transaction of short statements that leases what may go now, and settles what may not.
+
+Order of locks: lane, queue rows, bucket of the sender, bucket of the tenant. Limits are asked late, after the gates
+(hotpath.md B). The number of statements is the same for 1 and for 1,000 messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from outrider.base import failpoint
+from outrider.base.clock import boottime_s
+from outrider.base.errors import Broken
+from outrider.base.ids import NIL
+from outrider.contracts.gate import Block, Candidate, Fact, Gate, Hold, Lane, Pass, Verdict
+from outrider.data.db import Database
+from outrider.domain.limits import buckets
+from outrider.domain.messages.rows import SQL
+from outrider.engine.dispatch.batch import Batch, Claimed
+
+_FIRST_MARK = (-1, datetime.fromisoformat("2000-01-01T00:00:00+00:00"), NIL)
+_MARK_S = 1.0
+Mark = tuple[int, datetime, UUID]
+
+
+@dataclass(slots=True)
+class Claim:
+    """What a claim gave. `rest_s`: how long the lane need not be asked again; `why` it gave less than asked."""
+
+    batch: Batch | None = None
+    settled_count: int = 0
+    rest_s: float = 0.0
+    why: str = ""
+
+
+@dataclass(slots=True)
+class Marks:
+    """Per lane, the last key this worker claimed: what lies before is claimed, or waits a second (hotpath.md 4)."""
+
+    _by_lane: dict[int, tuple[Mark, float]] = field(default_factory=dict)
+
+    def get(self, lane_id: int, now_s: float) -> Mark:
+        """The least key worth looking at."""
+        mark, set_s = self._by_lane.get(lane_id, (_FIRST_MARK, 0.0))
+        return mark if now_s - set_s < _MARK_S else _FIRST_MARK
+
+    def put(self, lane_id: int, mark: Mark, now_s: float) -> None:
+        """Remember the last key; the first second counts from the first claim of a run."""
+        known = self._by_lane.get(lane_id)
+        set_s = known[1] if known is not None and now_s - known[1] < _MARK_S else now_s
+        self._by_lane[lane_id] = (mark, set_s)
+
+    def drop(self, lane_id: int) -> bool:
+        """Forget; tells whether there was one, so that an empty claim looks once more from the start."""
+        return self._by_lane.pop(lane_id, None) is not None
+
+
+class Claimer:
+    """Claims batches for one worker."""
+
+    def __init__(self, database: Database, gates: Sequence[Gate], *, lease_s: float) -> None:
+        self._database = database
+        self._gates = gates
+        self._lease_s = lease_s
+        self._marks = Marks()
+
+    async def claim(self, lane: Lane, token: int, *, limit: int) -> Claim:
+        """Lease up to `limit` messages of a lane.
+
+        Takes:   limit 1..1000; token: unused so far, already in the journal.
+        Gives:   a batch (or none and for how long the lane may rest).
+        Raises:  Unavailable: nothing was claimed, or, when the commit itself was cut, what was claimed holds the token
+                 and was not begun: the caller gives the token back.
+        Source:  architecture.md section 4; hotpath.md
+        """
+        begin_s = boottime_s()
+        async with self._database.transaction() as raw:
+            if await SQL.lane_lock.value(raw, lane.tenant_id, lane.id) is None:
+                return Claim(rest_s=1.0, why="the lane is gone")
+            allowed, why = await self._allowed(raw, lane, limit)
+            if allowed < 1:
+                return Claim(rest_s=0.25, why=why)
+            picked = await self._pick(raw, lane, allowed, begin_s)
+            if not picked:
+                return Claim(rest_s=0.05, why="empty")
+            rows = {row["id"]: row for row in await self._read(raw, lane, picked)}
+            candidates = [_candidate(row, rows) for row in picked]
+            now: datetime = picked[0]["now"]
+            passed, settled = await self._judge(raw, lane, candidates, now)
+            if failpoint.ARMED:
+                failpoint.hit("claim.judged")
+            granted = await self._reserve(raw, lane, len(passed))
+            going = passed[:granted]
+            if going:
+                ids = [candidate.id for candidate in going]
+                await SQL.claim_take.run(raw, lane.tenant_id, ids, token, self._lease_s)
+            if failpoint.ARMED:
+                failpoint.hit("claim.before_commit")
+        if failpoint.ARMED:
+            failpoint.hit("claim.committed")
+        if not going:
+            return Claim(settled_count=settled, rest_s=0.0 if settled else 0.05, why="rate limit" if passed else "")
+        last = picked[-1] if granted == len(passed) else None
+        if last is not None:
+            self._marks.put(lane.id, (last["priority"], last["due_at"], last["message_id"]), begin_s)
+        attempts = {row["message_id"]: row for row in picked}
+        messages = {c.id: _claimed(c, attempts[c.id], rows[c.id], now, begin_s) for c in going}
+        batch = Batch(lane, token, begin_s + self._lease_s, begin_s, messages, asked_s=begin_s, unsettled=set(messages))
+        batch.unrecorded = len(messages)
+        return Claim(batch, settled_count=settled, why="rate limit" if granted < len(passed) else "")
+
+    async def withdrawn(self, raw: asyncpg.Connection, batch: Batch, gates: Sequence[Gate]) -> dict[UUID, str]:
+        """Ask gates that can change their mind again about what is not written yet."""
+        waiting = [batch.messages[message_id] for message_id in batch.unsettled - batch.begun]
+        candidates = [Candidate(m.id, m.contact_id, m.address, m.purpose, m.dated_at, None, m.attempt) for m in waiting]
+        found: dict[UUID, str] = {}
+        for gate in gates:
+            for fact in await _facts(raw, gate, batch.lane, candidates):
+                found[fact["message_id"]] = gate.key
+        return found
+
+    async def _allowed(self, raw: asyncpg.Connection, lane: Lane, limit: int) -> tuple[int, str]:
+        """Ask the gates that limit a lane as a whole."""
+        allowed, why = limit, ""
+        for gate in self._gates:
+            if gate.lane_facts is None:
+                continue
+            facts = await raw.fetch(gate.lane_facts, lane.tenant_id, lane.channel, lane.sender_id, lane.campaign_id)
+            allowance = gate.allow(lane, facts, allowed)
+            if allowance.count < allowed:
+                allowed, why = max(allowance.count, 0), allowance.reason
+        return allowed, why
+
+    async def _pick(self, raw: asyncpg.Connection, lane: Lane, limit: int, now_s: float) -> list[asyncpg.Record]:
+        """The next ready messages in order. One that was in a worker's hands when it died goes alone."""
+        mark = self._marks.get(lane.id, now_s)
+        picked = await SQL.claim_pick.many(raw, lane.tenant_id, lane.id, limit, *mark)
+        if not picked and self._marks.drop(lane.id):
+            picked = await SQL.claim_pick.many(raw, lane.tenant_id, lane.id, limit, *_FIRST_MARK)
+        suspect = next((at for at, row in enumerate(picked) if row["crashes"] > 0), None)
+        if suspect is not None:
+            picked = picked[: max(suspect, 1)]
+        return picked
+
+    async def _read(
+        self, raw: asyncpg.Connection, lane: Lane, picked: Sequence[asyncpg.Record]
+    ) -> list[asyncpg.Record]:
+        ids = [row["message_id"] for row in picked]
+        rows = await SQL.claim_read.many(raw, lane.tenant_id, ids, min(ids), max(ids))
+        if len(rows) != len(ids):
+            raise Broken("ledger_gap", f"lane {lane.id}: {len(ids) - len(rows)} queue rows without a ledger row")
+        return rows
+
+    async def _judge(
+        self, raw: asyncpg.Connection, lane: Lane, candidates: list[Candidate], now: datetime
+    ) -> tuple[list[Candidate], int]:
+        """Ask every gate once; settle what is held or blocked. Gives who passed, and how many did not."""
+        verdicts: dict[UUID, tuple[str, Verdict]] = {}
+        by_id = {candidate.id: candidate for candidate in candidates}
+        for gate in self._gates:
+            if gate.facts is None:
+                if type(gate).judge is Gate.judge:
+                    continue
+                judged: list[tuple[Candidate, Fact]] = [(candidate, {}) for candidate in candidates]
+            else:
+                judged = [(by_id[fact["message_id"]], fact) for fact in await _facts(raw, gate, lane, candidates)]
+            for candidate, fact in judged:
+                if candidate.id not in verdicts:
+                    verdict = gate.judge(fact, candidate, now)
+                    if not isinstance(verdict, Pass):
+                        verdicts[candidate.id] = (gate.key, verdict)
+        if not verdicts:
+            return candidates, 0
+        await _settle(raw, lane, verdicts)
+        return [candidate for candidate in candidates if candidate.id not in verdicts], len(verdicts)
+
+    async def _reserve(self, raw: asyncpg.Connection, lane: Lane, asked: int) -> int:
+        """Take from the shared limits, sender first, tenant last; what the narrower grants too much goes back."""
+        if not asked:
+            return 0
+        of_sender = await buckets.take(raw, lane.tenant_id, "sender", lane.sender_id, asked)
+        granted = asked if of_sender is None else of_sender
+        if not granted:
+            return 0
+        of_tenant = await buckets.take(raw, lane.tenant_id, "tenant", lane.tenant_id, granted)
+        if of_tenant is not None and of_tenant < granted:
+            if of_sender is not None:
+                await buckets.give_back(raw, lane.tenant_id, "sender", lane.sender_id, granted - of_tenant)
+            granted = of_tenant
+        return granted
+
+
+async def _facts(
+    raw: asyncpg.Connection, gate: Gate, lane: Lane, candidates: Sequence[Candidate]
+) -> list[asyncpg.Record]:
+    """One look-up per gate and batch."""
+    rows: list[asyncpg.Record] = await raw.fetch(
+        gate.facts,
+        lane.tenant_id,
+        [candidate.id for candidate in candidates],
+        [candidate.contact_id for candidate in candidates],
+        [candidate.address for candidate in candidates],
+        lane.channel,
+        lane.message_class,
+        [candidate.purpose for candidate in candidates],
+    )
+    return rows
+
+
+async def _settle(raw: asyncpg.Connection, lane: Lane, verdicts: dict[UUID, tuple[str, Verdict]]) -> None:
+    """Record what gates stopped or delayed: two statements, whatever the number."""
+    held = [(mid, v.until, f"{key}: {v.reason}") for mid, (key, v) in verdicts.items() if isinstance(v, Hold)]
+    closed = [(mid, v.state, key, v.reason) for mid, (key, v) in verdicts.items() if isinstance(v, Block)]
+    if held:
+        ids, untils, reasons = zip(*held, strict=True)
+        await SQL.claim_hold.run(raw, lane.tenant_id, list(ids), list(untils), list(reasons))
+    if closed:
+        ids, states, keys, reasons = zip(*closed, strict=True)
+        await SQL.claim_close.run(
+            raw, lane.tenant_id, list(ids), list(states), list(keys), list(reasons), min(ids), max(ids)
+        )
+
+
+def _candidate(picked: asyncpg.Record, rows: dict[UUID, asyncpg.Record]) -> Candidate:
+    row = rows[picked["message_id"]]
+    return Candidate(
+        row["id"], row["contact_id"], row["address"], row["purpose"], picked["due_at"], row["expires_at"],
+        picked["attempt"],
+    )  # fmt: skip
+
+
+def _claimed(
+    candidate: Candidate, picked: asyncpg.Record, row: asyncpg.Record, now: datetime, begin_s: float
+) -> Claimed:
+    expires_at = candidate.expires_at
+    return Claimed(
+        candidate.id,
+        candidate.contact_id,
+        row["content_id"],
+        candidate.address,
+        candidate.purpose,
+        row["variables"],
+        candidate.attempt + 1,
+        picked["attempted_at"] or now,
+        None if expires_at is None else begin_s + (expires_at - now).total_seconds(),
+    )

@@ -1,0 +1,246 @@
+"""The worker's journal: an append-only local file that says which messages were begun and what became of them.
+
+Written before the bytes leave, never fsynced: it serves kill -9, not power loss (then only the lease decides). A record
+is `kind (1) length (1) payload crc32 (4)`; the first names boot, worker and process. Only the holder of the journal's
+lock may believe that its writer is dead.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+import orjson
+
+from outrider.base.errors import Misconfigured
+from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
+
+_OPEN, _CLAIM, _RENDER, _RENDERED, _BEGUN, _OUTCOME, _DONE, _DAMAGED = b"O", b"C", b"R", b"r", b"S", b"X", b"D", b"?"
+_TOKEN = struct.Struct(">Q16s")
+_CRC = struct.Struct(">I")
+_LONGEST_PAYLOAD = 255
+_ROTATE_BYTES = 8 << 20
+_OUTCOMES: dict[str, type[Accepted | Deferred | Rejected | Uncertain | Unsent]] = {
+    "A": Accepted,
+    "D": Deferred,
+    "R": Rejected,
+    "U": Uncertain,
+    "N": Unsent,
+}
+_TAGS = {kind: tag for tag, kind in _OUTCOMES.items()}
+
+
+def boot_id() -> str:
+    """Which start of this machine we live in; a journal of another boot proves nothing."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def _record(kind: bytes, payload: bytes) -> bytes:
+    head = kind + bytes((len(payload),)) + payload
+    return head + _CRC.pack(zlib.crc32(head))
+
+
+class Journal:
+    """The journal this worker writes. Every method appends to memory or file; none waits."""
+
+    def __init__(self, folder: Path, worker_id: UUID) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path = folder / f"{worker_id}.journal"
+        self._lock_fd = os.open(folder / f"{worker_id}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._opening = _record(_OPEN, orjson.dumps([boot_id(), str(worker_id), os.getpid()]))
+        self._fd = self._make(self.path, self._opening)
+        self._size = len(self._opening)
+        self._pending: list[bytes] = []
+        self._open: dict[int, list[bytes]] = {}
+
+    @staticmethod
+    def _make(path: Path, content: bytes) -> int:
+        flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        try:
+            fd = os.open(path, flags, 0o600)
+            os.write(fd, content)
+        except OSError as error:
+            raise Misconfigured("journal_unwritable", f"cannot write the journal {path}: {error.strerror}") from error
+        return fd
+
+    def claim(self, token: int, tenant_id: UUID) -> None:
+        """A claim under this token is about to be sent to the database."""
+        self._open[token] = []
+        self._keep(token, _record(_CLAIM, _TOKEN.pack(token, tenant_id.bytes)))
+        self.flush()
+
+    def rendering(self, token: int, tenant_id: UUID, *, is_over: bool) -> None:
+        """The messages of a token are being turned into bytes (a crash now counts against them), or were."""
+        self._keep(token, _record(_RENDERED if is_over else _RENDER, _TOKEN.pack(token, tenant_id.bytes)))
+        self.flush()
+
+    def begun(self, token: int, message_id: UUID) -> None:
+        """The bytes of this message leave directly after this call returns."""
+        self._keep(token, _record(_BEGUN, _TOKEN.pack(token, message_id.bytes)))
+        self.flush()
+
+    def outcome(self, token: int, message_id: UUID, outcome: Outcome) -> None:
+        """What became of a message; in memory until the next flush."""
+        facts = orjson.dumps([getattr(outcome, name) for name in outcome.__slots__])
+        room = _LONGEST_PAYLOAD - _TOKEN.size - 1
+        if len(facts) > room:
+            short = [value[:40] if isinstance(value, str) else value for value in orjson.loads(facts)]
+            facts = orjson.dumps(short)[:room]
+        tag = _TAGS[type(outcome)].encode()
+        self._keep(token, _record(_OUTCOME, _TOKEN.pack(token, message_id.bytes) + tag + facts))
+
+    def done(self, token: int) -> None:
+        """Everything claimed under this token is in the database."""
+        self._open.pop(token, None)
+        self._pending.append(_record(_DONE, _TOKEN.pack(token, bytes(16))))
+        if self._size > _ROTATE_BYTES:
+            self._rotate()
+
+    def flush(self) -> None:
+        """Hand what is pending to the kernel in one write."""
+        if self._pending:
+            block = b"".join(self._pending)
+            self._pending.clear()
+            os.write(self._fd, block)
+            self._size += len(block)
+
+    def close(self, *, is_settled: bool) -> None:
+        """Close; with nothing open the files are removed, else they stay for whoever recovers."""
+        self.flush()
+        os.close(self._fd)
+        if is_settled and not self._open:
+            self.path.unlink(missing_ok=True)
+            self.path.with_suffix(".lock").unlink(missing_ok=True)
+        os.close(self._lock_fd)
+
+    def _keep(self, token: int, record: bytes) -> None:
+        self._pending.append(record)
+        kept = self._open.get(token)
+        if kept is not None:
+            kept.append(record)
+
+    def _rotate(self) -> None:
+        """Start again with what is open; the new file takes the name in one step."""
+        self._pending.clear()
+        content = self._opening + b"".join(record for records in self._open.values() for record in records)
+        fresh = self.path.with_suffix(".next")
+        fd = self._make(fresh, content)
+        fresh.rename(self.path)
+        os.close(self._fd)
+        self._fd = fd
+        self._size = len(content)
+
+
+@dataclass(slots=True)
+class DeadClaim:
+    """What a dead worker's journal says about one token."""
+
+    token: int
+    tenant_id: UUID
+    is_rendering: bool = False
+    begun: set[UUID] = field(default_factory=set)
+    outcomes: dict[UUID, Outcome] = field(default_factory=dict)
+
+
+class DeadJournal:
+    """A journal whose writer is gone, held under its lock while it is being recovered."""
+
+    def __init__(self, path: Path, lock_fd: int) -> None:
+        self.path = path
+        self._lock_fd = lock_fd
+        self.is_proof, self.claims = _read(path)
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the last record was written."""
+        return time.time() - self.path.stat().st_mtime
+
+    def discard(self) -> None:
+        """Remove the journal: everything in it is recorded."""
+        self.path.unlink(missing_ok=True)
+        self.path.with_suffix(".lock").unlink(missing_ok=True)
+        self.release()
+
+    def release(self) -> None:
+        """Let go of the lock; the journal stays."""
+        os.close(self._lock_fd)
+
+
+def abandoned(folder: Path) -> Iterator[DeadJournal]:
+    """Journals of this machine whose writer's lock can be taken: the writer is dead. Discard or release each."""
+    for path in sorted(folder.glob("*.journal")):
+        lock = path.with_suffix(".lock")
+        try:
+            fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = path.exists() and lock.exists() and os.fstat(fd).st_ino == lock.stat().st_ino
+        except OSError:
+            is_ours = False
+        if is_ours:
+            yield DeadJournal(path, fd)
+        else:
+            os.close(fd)
+
+
+def _read(path: Path) -> tuple[bool, list[DeadClaim]]:
+    """Read a journal.
+
+    Gives:   whether it proves what was not begun (same boot, whole but for a torn last record), and the open claims.
+    """
+    claims: dict[int, DeadClaim] = {}
+    is_same_boot = is_whole = False
+    for kind, payload in _records(path.read_bytes()):
+        if kind == _OPEN:
+            is_same_boot, is_whole = orjson.loads(payload)[0] == boot_id(), True
+            continue
+        if kind == _DAMAGED:
+            is_whole = False
+            continue
+        token, raw_id = _TOKEN.unpack_from(payload)
+        if kind == _CLAIM:
+            claims[token] = DeadClaim(token, UUID(bytes=raw_id))
+        elif kind == _DONE:
+            claims.pop(token, None)
+        elif token in claims:
+            _take(claims[token], kind, UUID(bytes=raw_id), payload[_TOKEN.size :])
+    return is_same_boot and is_whole, list(claims.values())
+
+
+def _take(claim: DeadClaim, kind: bytes, message_id: UUID, rest: bytes) -> None:
+    """Add one record to what is known of a claim."""
+    if kind in (_RENDER, _RENDERED):
+        claim.is_rendering = kind == _RENDER
+    elif kind == _BEGUN:
+        claim.begun.add(message_id)
+    elif kind == _OUTCOME:
+        try:
+            claim.outcomes[message_id] = _OUTCOMES[rest[:1].decode()](*orjson.loads(rest[1:]))
+        except (KeyError, TypeError, UnicodeDecodeError, orjson.JSONDecodeError):
+            is_accepted = rest[:1] == _TAGS[Accepted].encode()
+            claim.outcomes[message_id] = Accepted() if is_accepted else Uncertain("answer_lost", "detail was cut")
+
+
+def _records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Whole records; `_DAMAGED` for damage before the end; a torn last record is not damage."""
+    at = 0
+    while at + 6 <= len(data):
+        end = at + 2 + data[at + 1]
+        if end + 4 > len(data):
+            return
+        if _CRC.unpack_from(data, end)[0] != zlib.crc32(data[at:end]):
+            if end + 4 < len(data):
+                yield _DAMAGED, b""
+            return
+        yield data[at : at + 1], data[at + 2 : end]
+        at = end + 4

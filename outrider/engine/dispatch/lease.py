@@ -1,0 +1,86 @@
+"""Lease renewal by a thread of its own: a server may take minutes to answer the final dot, an event loop may be busy.
+
+Owns one connection and one event loop in its thread; renews only what is still open and old enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping
+
+import asyncpg
+import structlog
+
+from outrider.base.clock import boottime_s
+from outrider.base.errors import OutriderError
+from outrider.data.db import TRANSIENT, Database
+from outrider.domain.messages.rows import SQL
+from outrider.engine.dispatch.batch import Batch
+
+_log = structlog.get_logger(__name__)
+_PASSING: tuple[type[BaseException], ...] = (OutriderError, *TRANSIENT)
+
+
+class Renewer:
+    """Keeps the leases of open batches alive until it is stopped."""
+
+    def __init__(self, database: Database, batches: Mapping[int, Batch], *, lease_s: float) -> None:
+        self._database = database
+        self._batches = batches
+        self._lease_s = lease_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._main, name="lease-renewal", daemon=True)
+        self.beat_s = boottime_s()
+
+    def start(self) -> None:
+        """Begin renewing."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; waits for it shortly."""
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    def _main(self) -> None:
+        asyncio.run(self._run())
+
+    async def _run(self) -> None:
+        connection: asyncpg.Connection | None = None
+        every_s = max(self._lease_s / 6, 0.05)
+        while not self._stop.is_set():
+            old = self._old()
+            if old:
+                try:
+                    if connection is None or connection.is_closed():
+                        connection = await self._database.connect()
+                    for batch in old:
+                        await self._renew(connection, batch)
+                except _PASSING as error:
+                    _log.warning("renewal_waits", batches=len(old), error=type(error).__name__)
+                    if connection is not None:
+                        connection.terminate()
+                        connection = None
+            self.beat_s = boottime_s()
+            await asyncio.sleep(every_s)
+        if connection is not None:
+            await connection.close()
+
+    def _old(self) -> list[Batch]:
+        """Batches with a third of their lease used up."""
+        now_s = boottime_s()
+        return [
+            batch
+            for batch in list(self._batches.values())
+            if batch.unrecorded and batch.lease_until_s - now_s < self._lease_s * 2 / 3
+        ]
+
+    async def _renew(self, connection: asyncpg.Connection, batch: Batch) -> None:
+        """Extend what is still ours; the new end counts from before the statement was sent."""
+        before_s = boottime_s()
+        ids = list(batch.messages)
+        rows = await SQL.renew.many(connection, batch.lane.tenant_id, ids, self._lease_s, [batch.token] * len(ids))
+        if rows:
+            batch.lease_until_s = before_s + self._lease_s
+        else:
+            _log.warning("lease_lost", token=batch.token, messages=len(ids))

@@ -1,0 +1,284 @@
+"""The walk: claim -> compose -> send -> settle, in a few slots side by side.
+
+Owns the batches in flight and the pace of claims; the claim, the bytes, the wire and the record are others' work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from outrider.base import failpoint
+from outrider.base.clock import boottime_s
+from outrider.base.errors import Misconfigured, OutriderError, Refused, Unavailable
+from outrider.contracts.channel import Composer, Item, Unrenderable
+from outrider.contracts.gate import Gate, Lane
+from outrider.contracts.outcome import Deferred, Outcome, Rejected, Uncertain, Unsent
+from outrider.contracts.provider import Outgoing
+from outrider.data.db import Database
+from outrider.data.runtime import Runtime
+from outrider.domain.messages import lanes
+from outrider.domain.messages.rows import SQL
+from outrider.engine.dispatch.batch import ASK_AGAIN_S, Batch, BatchWatch, Claimed
+from outrider.engine.dispatch.board import Board
+from outrider.engine.dispatch.claim import Claimer
+from outrider.engine.dispatch.journal import Journal
+from outrider.engine.dispatch.record import Recorder
+from outrider.engine.dispatch.ring import Ring
+from outrider.engine.dispatch.senders import Senders, Use
+
+_log = structlog.get_logger(__name__)
+_WORK_S = 0.5
+"""A claim is at most this much work at the pace last seen."""
+_FIRST_BATCH = 100
+_TOKENS_PER_BLOCK = 1000
+_LONGEST_REST_S = 60.0
+
+
+@dataclass(slots=True)
+class Pace:
+    """What a sender's server was seen to take: messages per second, and since when it cannot be reached."""
+
+    rate: float = 0.0
+    failures: int = 0
+
+    def limit(self, most: int) -> int:
+        """Messages of the next claim: half a second of work; one as a probe while the server is away."""
+        if self.failures:
+            return 1
+        return max(1, min(most, int(self.rate * _WORK_S) if self.rate else _FIRST_BATCH))
+
+    def learn(self, count: int, took_s: float) -> None:
+        """Take the pace of a batch into account."""
+        seen = count / max(took_s, 0.001)
+        self.rate = seen if not self.rate else 0.7 * self.rate + 0.3 * seen
+
+
+class Pipeline:
+    """The slots of one worker."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        database: Database,
+        *,
+        board: Board,
+        journal: Journal,
+        recorder: Recorder,
+        batches: dict[int, Batch],
+    ) -> None:
+        self._runtime = runtime
+        self._database = database
+        self._board = board
+        self._journal = journal
+        self._recorder = recorder
+        self._batches = batches
+        self._claimer = Claimer(database, runtime.gates, lease_s=runtime.settings.lease_s)
+        self._second_thoughts: Sequence[Gate] = [gate for gate in runtime.gates if gate.is_asked_again and gate.facts]
+        self._senders = Senders(runtime)
+        self._ring = Ring(boottime_s)
+        self._paces: dict[tuple[UUID, UUID], Pace] = {}
+        self._tokens = iter(range(0))
+        self._token_lock = asyncio.Lock()
+        self._directory_s = 0.0
+        self._directory_lock = asyncio.Lock()
+        self._promises: dict[int, bool] = {}
+        self._lost_tokens: dict[int, UUID] = {}
+        self.wake = asyncio.Event()
+        recorder.promise(lambda batch: self._promises.get(batch.token, False))
+
+    async def slot(self, stop: asyncio.Event) -> None:
+        """Work until `stop`; what is in flight then is finished by the caller's grace or cancelled."""
+        while not stop.is_set():
+            try:
+                if not await self._turn():
+                    await self._idle(stop)
+            except Unavailable as error:
+                _log.warning("claim_waits", code=error.code)
+                await asyncio.sleep(0.5)
+            except Exception:  # noqa: BLE001 - the last resort of a slot: a bug in one lane must not stop the others
+                _log.exception("slot_failed")
+                await asyncio.sleep(1.0)
+
+    async def _turn(self) -> bool:
+        """Serve the lane whose turn it is. Tells whether there was one."""
+        await self._look_around()
+        lane = self._ring.next(lambda candidate: self._board.why_stopped(candidate) is not None)
+        if lane is None:
+            return False
+        pace = self._paces.setdefault((lane.tenant_id, lane.sender_id), Pace())
+        token = await self._token()
+        self._journal.claim(token, lane.tenant_id)
+        try:
+            claim = await self._claimer.claim(lane, token, limit=pace.limit(self._runtime.settings.claim_batch))
+        except BaseException:
+            # the commit may have been cut: whatever holds this token was not begun and is given back
+            self._lost_tokens[token] = lane.tenant_id
+            raise
+        if claim.batch is None:
+            self._journal.done(token)
+            if claim.rest_s:
+                self._ring.rest(lane, claim.rest_s)
+            return True
+        if pace.failures:
+            self._ring.rest(lane, min(_LONGEST_REST_S, 2.0 ** min(pace.failures, 6)))
+        self._batches[token] = claim.batch
+        await self._carry(claim.batch, pace)
+        return True
+
+    async def _carry(self, batch: Batch, pace: Pace) -> None:
+        """Take one batch from its claim to its last outcome; nothing of it is left open, whatever happens."""
+        watch = BatchWatch(batch, self._board, self._journal, self._recorder.add)
+        begin_s = boottime_s()
+        count = len(batch.messages)
+        left: Outcome = Unsent("the worker stopped")
+        try:
+            use, composers = await self._prepare(batch)
+            outgoing = await self._compose(batch, composers, watch)
+            if outgoing:
+                with use.busy() as transport:
+                    await transport.send(outgoing, watch)
+            left = Unsent("the provider did not take it")
+        except (Refused, Misconfigured) as error:
+            left = Deferred("sender_unusable", str(error))
+        except OutriderError:
+            left = Unsent("the database is away")
+        except Exception as error:  # noqa: BLE001 - a bug in a plugin must not lose its batch: what was begun is uncertain
+            _log.exception("carry_failed", lane=batch.lane.id)
+            left = Unsent(type(error).__name__)
+        finally:
+            self._settle_rest(batch, watch, left)
+            self._judge_pace(batch, pace, count, boottime_s() - begin_s)
+
+    def _settle_rest(self, batch: Batch, watch: BatchWatch, left: Outcome) -> None:
+        """What the provider did not settle: begun is uncertain, the rest goes back."""
+        for message_id in list(batch.unsettled):
+            claimed = batch.messages[message_id]
+            is_begun = message_id in batch.begun
+            outcome = Uncertain("answer_lost", "the send was cut short") if is_begun else left
+            watch.settle(Outgoing(message_id, claimed.address, "", b"", str(message_id)), outcome)
+
+    def _judge_pace(self, batch: Batch, pace: Pace, count: int, took_s: float) -> None:
+        """Learn from a batch: how fast, or that the server cannot be reached at all."""
+        if batch.accepted_count:
+            pace.failures = 0
+            pace.learn(count, took_s)
+        elif batch.unreached_count:
+            pace.failures += 1
+            self._ring.rest(batch.lane, min(_LONGEST_REST_S, 2.0 ** min(pace.failures, 6)))
+        elif batch.withdrawn or self._board.why_stopped(batch.lane):
+            pass
+        elif took_s > _WORK_S:
+            pace.learn(count, took_s)
+
+    async def _prepare(self, batch: Batch) -> tuple[Use, dict[UUID, Composer]]:
+        """Sender, account and composers of a batch."""
+        async with self._database.transaction() as raw:
+            use = await self._senders.use(raw, batch.lane)
+            wanted = {claimed.content_id for claimed in batch.messages.values()}
+            composers = await self._senders.composers(raw, batch.lane, use, wanted)
+        self._promises[batch.token] = use.sender.guarantees[batch.lane.message_class] == "at_least_once"
+        return use, composers
+
+    async def _compose(self, batch: Batch, composers: dict[UUID, Composer], watch: BatchWatch) -> list[Outgoing]:
+        """The bytes of every message that can be rendered; the others fail by themselves."""
+        by_content: dict[UUID, list[Claimed]] = {}
+        for claimed in batch.messages.values():
+            by_content.setdefault(claimed.content_id, []).append(claimed)
+        self._journal.rendering(batch.token, batch.lane.tenant_id, is_over=False)
+        if failpoint.ARMED:
+            failpoint.hit("render.begun")
+        outgoing: list[Outgoing] = []
+        for content_id, part in by_content.items():
+            composer = composers.get(content_id)
+            if composer is None:
+                made: Sequence[Outgoing | Unrenderable] = [Unrenderable(c.id, "its content is gone") for c in part]
+            else:
+                made = await composer.compose([self._item(batch.lane, claimed) for claimed in part])
+            for message in made:
+                if isinstance(message, Unrenderable):
+                    claimed = batch.messages[message.id]
+                    stand_in = Outgoing(claimed.id, claimed.address, "", b"", str(claimed.id))
+                    watch.settle(stand_in, Rejected("render_failed", message.detail))
+                else:
+                    outgoing.append(message)
+        self._journal.rendering(batch.token, batch.lane.tenant_id, is_over=True)
+        return outgoing
+
+    def _item(self, lane: Lane, claimed: Claimed) -> Item:
+        url = ""
+        if lane.message_class == "bulk":
+            token = self._runtime.unsubscribe_links.sign(lane.tenant_id, claimed.id)
+            url = f"{self._runtime.settings.public_url}/u/{token}"
+        return Item(claimed.id, claimed.address, claimed.variables, claimed.dated_at, url)
+
+    async def _token(self) -> int:
+        """The next lease token; a block of a thousand comes from the database."""
+        async with self._token_lock:
+            token = next(self._tokens, None)
+            if token is None:
+                async with self._database.transaction() as raw:
+                    first = int(await SQL.token_block.value(raw))
+                self._tokens = iter(range(first, first + _TOKENS_PER_BLOCK))
+                token = next(self._tokens)
+            return token
+
+    async def _look_around(self) -> None:
+        """Read the directory of lanes when it is old, or at once when something woke us."""
+        every_s = self._runtime.settings.poll_s
+        if self._directory_lock.locked() or (boottime_s() - self._directory_s < every_s and not self.wake.is_set()):
+            return
+        async with self._directory_lock:
+            self.wake.clear()
+            async with self._database.transaction() as raw:
+                self._ring.renew(await lanes.directory(raw))
+            self._directory_s = boottime_s()
+
+    async def _idle(self, stop: asyncio.Event) -> None:
+        """Nothing to do: wait for a wake-up or the next look."""
+        waiting = [asyncio.ensure_future(self.wake.wait()), asyncio.ensure_future(stop.wait())]
+        await asyncio.wait(waiting, timeout=self._runtime.settings.poll_s, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+
+    def closed(self, batch: Batch) -> None:
+        """Everything of a batch is in the database."""
+        self._batches.pop(batch.token, None)
+        self._promises.pop(batch.token, None)
+
+    async def ask_again(self) -> bool:
+        """Ask gates that can change their mind about everything that waits for its write for a while."""
+        now_s = boottime_s()
+        for batch in list(self._batches.values()):
+            if now_s - batch.asked_s < ASK_AGAIN_S or len(batch.unsettled) == len(batch.unsettled & batch.begun):
+                continue
+            asked_s = boottime_s()
+            async with self._database.transaction() as raw:
+                batch.withdrawn |= await self._claimer.withdrawn(raw, batch, self._second_thoughts)
+            batch.asked_s = asked_s
+        return False
+
+    async def give_back_lost(self) -> bool:
+        """Claims whose commit was cut: what holds their token was never begun."""
+        for token, tenant_id in list(self._lost_tokens.items()):
+            async with self._database.transaction() as raw:
+                leased = await SQL.leased_by.many(raw, tenant_id, [token])
+                if leased:
+                    ids = [row["message_id"] for row in leased]
+                    await SQL.hand_back.many(raw, tenant_id, ids, [token] * len(ids), [0] * len(ids))
+            self._lost_tokens.pop(token, None)
+            self._journal.done(token)
+        return False
+
+    async def close_idle(self) -> bool:
+        """Close accounts nobody uses."""
+        await self._senders.close_idle()
+        return False
+
+    async def close(self) -> None:
+        """Close every account."""
+        await self._senders.close_idle(everything=True)

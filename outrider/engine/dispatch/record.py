@@ -1,0 +1,214 @@
+"""The recorder: outcomes become ledger, events and rollups, one transaction per flush, fenced by the lease token.
+
+Owns what is not recorded yet and keeps it until the database takes it; never decides what an outcome is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from outrider.base import failpoint
+from outrider.base.clock import boottime_s
+from outrider.base.errors import Unavailable
+from outrider.base.settings import Settings
+from outrider.contracts.backoff import delay_s
+from outrider.contracts.outcome import CAUSES, Accepted, Deferred, Outcome, Rejected, Retry, Uncertain, Unsent
+from outrider.data.db import Database
+from outrider.domain.messages.rows import SQL
+from outrider.engine.dispatch.batch import UNREACHED, Batch, Claimed
+from outrider.engine.dispatch.journal import Journal
+
+_log = structlog.get_logger(__name__)
+_DETAIL = 500
+
+
+@dataclass(slots=True)
+class Result:
+    """One settled message on its way into the database."""
+
+    batch: Batch
+    message: Claimed
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What to write for one message; `kind` chooses the statement."""
+
+    kind: str
+    id: UUID
+    token: int
+    state: str = ""
+    provider_id: str | None = None
+    code: str | None = None
+    detail: str | None = None
+    delay_s: float = 0.0
+    crash: int = 0
+
+
+def row_for(
+    message_id: UUID, token: int, outcome: Outcome, *, attempt: int, may_repeat: bool, settings: Settings
+) -> Row:
+    """What an outcome means: the protocol between provider and engine, in one place.
+
+    Takes:   may_repeat: the sender promises at_least_once, so an attempt without answer is made again.
+    """
+    match outcome:
+        case Accepted(provider_id, _detail):
+            return Row("finish", message_id, token, "sent", provider_id)
+        case Unsent(_reason):
+            return Row("hand_back", message_id, token)
+        case Rejected(cause, detail):
+            return Row("finish", message_id, token, "failed", None, cause, detail[:_DETAIL])
+        case Uncertain(cause, detail) if not may_repeat:
+            return Row("finish", message_id, token, "uncertain", None, cause, detail[:_DETAIL])
+        case Uncertain(cause, detail):
+            after_s = None
+            retry: Retry = "schedule"
+        case Deferred(cause, detail, after_s):
+            known = CAUSES.get(cause)
+            retry = known.retry if known else "schedule"
+    pause_s = delay_s(attempt, retry, first_s=settings.retry_first_s, most_s=settings.retry_most_s, asked_s=after_s)
+    if pause_s is None or attempt >= settings.retry_attempts:
+        state = "uncertain" if isinstance(outcome, Uncertain) else "failed"
+        return Row("finish", message_id, token, state, None, cause, detail[:_DETAIL])
+    return Row("defer", message_id, token, code=cause, detail=detail[:_DETAIL], delay_s=pause_s)
+
+
+async def write(raw: asyncpg.Connection, tenant_id: UUID, rows: list[Row]) -> set[UUID]:
+    """Write rows of one tenant, at most one statement per kind.
+
+    Gives:   the ids that were still leased under their token; the others were fenced off.
+    """
+    by_kind: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_kind[row.kind].append(row)
+    ours: set[UUID] = set()
+    for kind, part in by_kind.items():
+        ids, tokens = [row.id for row in part], [row.token for row in part]
+        if kind == "finish":
+            done = await SQL.finish.many(
+                raw, tenant_id, ids, tokens, [row.state for row in part], [row.provider_id for row in part],
+                [row.code for row in part], [row.detail for row in part], min(ids), max(ids),
+            )  # fmt: skip
+        elif kind == "defer":
+            done = await SQL.defer.many(
+                raw, tenant_id, ids, tokens, [row.delay_s for row in part], [row.code for row in part],
+                [row.detail for row in part],
+            )  # fmt: skip
+        elif kind == "hand_back":
+            done = await SQL.hand_back.many(raw, tenant_id, ids, tokens, [row.crash for row in part])
+        else:
+            done = await SQL.try_again.many(raw, tenant_id, ids, tokens)
+        ours.update(row["id"] for row in done)
+    return ours
+
+
+class Recorder:
+    """Collects results and flushes them every `flush_s` or `flush_count`, whichever comes first."""
+
+    def __init__(
+        self, database: Database, journal: Journal, settings: Settings, closed: Callable[[Batch], None]
+    ) -> None:
+        self._database = database
+        self._journal = journal
+        self._settings = settings
+        self._closed = closed
+        self._results: list[Result] = []
+        self._due = asyncio.Event()
+        self._may_repeat: Callable[[Batch], bool] = lambda _batch: False
+        self.recorded_count = 0
+        self.fenced_count = 0
+
+    def promise(self, may_repeat: Callable[[Batch], bool]) -> None:
+        """Tell how to find out what a batch's sender promises."""
+        self._may_repeat = may_repeat
+
+    @property
+    def waiting_count(self) -> int:
+        """Results not yet in the database."""
+        return len(self._results)
+
+    def add(self, batch: Batch, message: Claimed, outcome: Outcome) -> None:
+        """Take one result; never waits."""
+        self._results.append(Result(batch, message, outcome))
+        if isinstance(outcome, Accepted):
+            batch.accepted_count += 1
+        elif isinstance(outcome, Deferred) and outcome.cause in UNREACHED:
+            batch.unreached_count += 1
+        if len(self._results) >= self._settings.flush_count:
+            self._due.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Flush until `stop` and nothing is left; a database that is away is waited for."""
+        pause_s = self._settings.flush_s
+        while self._results or not stop.is_set():
+            if len(self._results) < self._settings.flush_count:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._due.wait(), pause_s)
+            self._due.clear()
+            if not self._results:
+                continue
+            taken = self._results[: self._settings.flush_count]
+            try:
+                await self._flush(taken)
+                del self._results[: len(taken)]
+                pause_s = self._settings.flush_s
+            except Unavailable as error:
+                pause_s = min(max(pause_s * 2, 0.1), 2.0)
+                _log.warning("recording_waits", waiting=len(self._results), code=error.code)
+                await asyncio.sleep(pause_s)
+
+    async def _flush(self, results: list[Result]) -> None:
+        """One transaction for everything taken."""
+        self._journal.flush()
+        by_tenant: dict[UUID, list[Result]] = defaultdict(list)
+        for result in results:
+            by_tenant[result.batch.lane.tenant_id].append(result)
+        fenced: list[Result] = []
+        begin_s = boottime_s()
+        async with self._database.transaction() as raw:
+            for tenant_id, part in by_tenant.items():
+                ours = await write(raw, tenant_id, [self._row(result) for result in part])
+                late = [result for result in part if result.message.id not in ours]
+                if late:
+                    fenced += late
+                    await self._late(raw, tenant_id, late)
+            if failpoint.ARMED:
+                failpoint.hit("record.before_commit")
+        if failpoint.ARMED:
+            failpoint.hit("record.committed")
+        self.recorded_count += len(results)
+        if fenced:
+            self.fenced_count += len(fenced)
+            _log.warning("outcomes_fenced", count=len(fenced), first=str(fenced[0].message.id))
+        _log.debug("flushed", count=len(results), took_ms=round((boottime_s() - begin_s) * 1000, 1))
+        for result in results:
+            result.batch.unrecorded -= 1
+            if result.batch.unrecorded == 0:
+                self._journal.done(result.batch.token)
+                self._closed(result.batch)
+
+    async def _late(self, raw: asyncpg.Connection, tenant_id: UUID, late: list[Result]) -> None:
+        """An acceptance that comes after the lease was swept still tells what became of an uncertain message."""
+        accepted = [result.message.id for result in late if isinstance(result.outcome, Accepted)]
+        if accepted:
+            await SQL.uncertain_mark.many(raw, tenant_id, accepted, "sent", "system", "the answer came late")
+
+    def _row(self, result: Result) -> Row:
+        return row_for(
+            result.message.id,
+            result.batch.token,
+            result.outcome,
+            attempt=result.message.attempt,
+            may_repeat=self._may_repeat(result.batch),
+            settings=self._settings,
+        )

@@ -1,0 +1,74 @@
+"""Whose turn it is: round robin over tenants, transactional before bulk, resting lanes left out.
+
+Owns the order in memory; a tenant with ten million messages waiting has one place in the ring like everybody else.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from uuid import UUID
+
+from outrider.contracts.gate import Lane
+
+_BULK_EVERY = 4
+"""Every fourth turn goes to bulk even while transactional lanes are busy, so that none starves."""
+
+
+class Ring:
+    """The lanes that may have work, in turn."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lanes: dict[UUID, dict[str, deque[Lane]]] = {}
+        self._turns: dict[str, deque[UUID]] = {"transactional": deque(), "bulk": deque()}
+        self._rests: dict[int, float] = {}
+        self._turn_count = 0
+
+    def renew(self, lanes: Iterable[Lane]) -> None:
+        """Take a new directory; tenants keep their place, newcomers come first."""
+        fresh: dict[UUID, dict[str, deque[Lane]]] = {}
+        for lane in lanes:
+            classes = fresh.setdefault(lane.tenant_id, {"transactional": deque(), "bulk": deque()})
+            classes[lane.message_class].append(lane)
+        for name, turns in self._turns.items():
+            there = {tenant_id for tenant_id, classes in fresh.items() if classes[name]}
+            kept = [tenant_id for tenant_id in turns if tenant_id in there]
+            new = there.difference(kept)
+            self._turns[name] = deque([*new, *kept])
+        for tenant_id, classes in fresh.items():
+            known = self._lanes.get(tenant_id)
+            if known is not None:
+                for name, part in classes.items():
+                    classes[name] = _in_turn(part, known[name])
+        self._lanes = fresh
+        now_s = self._clock()
+        self._rests = {lane_id: until_s for lane_id, until_s in self._rests.items() if until_s > now_s}
+
+    def rest(self, lane: Lane, seconds: float) -> None:
+        """Leave a lane out for a while: empty, throttled, paused or its server away."""
+        self._rests[lane.id] = self._clock() + seconds
+
+    def next(self, is_stopped: Callable[[Lane], bool]) -> Lane | None:
+        """The lane whose turn it is, or None when every lane rests or is stopped."""
+        self._turn_count += 1
+        order = ("transactional", "bulk") if self._turn_count % _BULK_EVERY else ("bulk", "transactional")
+        now_s = self._clock()
+        for name in order:
+            turns = self._turns[name]
+            for _ in range(len(turns)):
+                tenant_id = turns[0]
+                turns.rotate(-1)
+                lanes = self._lanes[tenant_id][name]
+                for _ in range(len(lanes)):
+                    lane = lanes[0]
+                    lanes.rotate(-1)
+                    if self._rests.get(lane.id, 0.0) <= now_s and not is_stopped(lane):
+                        return lane
+        return None
+
+
+def _in_turn(fresh: Iterable[Lane], known: Iterable[Lane]) -> deque[Lane]:
+    """Lanes in the order in which their turn comes; newcomers first."""
+    place = {lane.id: at for at, lane in enumerate(known)}
+    return deque(sorted(fresh, key=lambda lane: place.get(lane.id, -1)))

@@ -1,0 +1,273 @@
+"""The worker: puts the parts together, runs them until told to stop, and leaves nothing half-done.
+
+Owns start and end of a worker process; every part's work is its own file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from outrider import __version__
+from outrider.base.errors import Unavailable
+from outrider.contracts.outcome import Outcome
+from outrider.data.db import Database, Role
+from outrider.data.listen import listen
+from outrider.data.runtime import Runtime
+from outrider.domain.messages import workers
+from outrider.domain.messages.rows import SQL
+from outrider.engine.dispatch.batch import Batch, Claimed
+from outrider.engine.dispatch.board import Board
+from outrider.engine.dispatch.health import HealthServer
+from outrider.engine.dispatch.journal import Journal, boot_id
+from outrider.engine.dispatch.lease import Renewer
+from outrider.engine.dispatch.pipeline import Pipeline
+from outrider.engine.dispatch.record import Recorder
+from outrider.engine.dispatch.recovery import Recovery
+from outrider.engine.loop import Loop, Pulses, repeat
+
+_log = structlog.get_logger(__name__)
+_PROMOTE_SLICE = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What distinguishes one worker from another. `health_port` None: no health endpoint."""
+
+    worker_id: UUID = field(default_factory=uuid4)
+    health_host: str = "127.0.0.1"
+    health_port: int | None = 3002
+
+
+class _LoopAges(Collector):
+    """The heartbeat age of every loop, as a metric."""
+
+    def __init__(self, pulses: Pulses, app: str) -> None:
+        self._pulses = pulses
+        self._app = app
+
+    def collect(self) -> Iterator[Metric]:
+        """One sample per loop."""
+        ages = GaugeMetricFamily(
+            "outrider_loop_heartbeat_age_seconds", "Seconds since the last good round", labels=["app", "loop"]
+        )
+        for name, age_s in self._pulses.ages().items():
+            ages.add_metric([self._app, name], age_s)
+        yield ages
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, runtime: Runtime, options: WorkerOptions, database: Database, loops: Sequence[Loop]) -> None:
+        settings = runtime.settings
+        self.runtime = runtime
+        self.options = options
+        self.database = database
+        self.pulses = Pulses()
+        self.batches: dict[int, Batch] = {}
+        self.board = Board(database, settings.emergency_path)
+        self.journal = Journal(settings.journal_dir, options.worker_id)
+        self.recorder = Recorder(database, self.journal, settings, self._closed)
+        self.pipeline = Pipeline(
+            runtime, database, board=self.board, journal=self.journal, recorder=self.recorder, batches=self.batches
+        )
+        self.recovery = Recovery(database, settings.journal_dir, settings)
+        self.renewer = Renewer(database, self.batches, lease_s=settings.lease_s)
+        self.switch_bell = asyncio.Event()
+        self.state = "running"
+        self.health_url: str | None = None
+        self.registry = CollectorRegistry()
+        self._outcomes = Counter(
+            "outrider_outcomes", "Outcomes of attempts by kind", ["app", "kind"], registry=self.registry
+        )
+        self._gauges()
+        self.loops = [*self._own_loops(), *loops]
+        add = self.recorder.add
+
+        def counted(batch: Batch, message: Claimed, outcome: Outcome) -> None:
+            self._outcomes.labels(settings.app_label, type(outcome).__name__.lower()).inc()
+            add(batch, message, outcome)
+
+        self.recorder.add = counted  # type: ignore[method-assign]  # counting wraps it once, at start
+
+    def _gauges(self) -> None:
+        app = self.runtime.settings.app_label
+        for name, text, read in (
+            ("outrider_in_flight", "Messages claimed and not yet recorded", self._in_flight),
+            ("outrider_results_waiting", "Outcomes not yet in the database", lambda: self.recorder.waiting_count),
+            ("outrider_outcomes_fenced", "Outcomes that came after their sweep", lambda: self.recorder.fenced_count),
+            ("outrider_recovered_uncertain", "Left uncertain by recovery", lambda: self.recovery.uncertain_count),
+            ("outrider_db_pool_available", "Free database connections", self.database.available),
+        ):  # fmt: skip
+            Gauge(name, text, ["app"], registry=self.registry).labels(app).set_function(read)
+        self.registry.register(_LoopAges(self.pulses, app))
+
+    def _in_flight(self) -> int:
+        return sum(batch.unrecorded for batch in self.batches.values())
+
+    def _closed(self, batch: Batch) -> None:
+        self.pipeline.closed(batch)
+
+    def _own_loops(self) -> list[Loop]:
+        settings = self.runtime.settings
+        return [
+            Loop("switches", settings.switch_poll_s, self._read_switches),
+            Loop("second_thoughts", 0.1, self.pipeline.ask_again),
+            Loop("promotion", settings.poll_s, self._promote),
+            Loop("recovery", settings.sweep_s, self._recover),
+            Loop("lost_claims", 1.0, self.pipeline.give_back_lost),
+            Loop("idle_accounts", 10.0, self.pipeline.close_idle),
+            Loop("heartbeat", settings.heartbeat_s, self._beat),
+        ]
+
+    async def _read_switches(self) -> bool:
+        await self.board.refresh()
+        return False
+
+    async def _recover(self) -> bool:
+        more = await self.recovery.step()
+        if self.recovery.handed_back_count:
+            self.pipeline.wake.set()
+        return more
+
+    async def _promote(self) -> bool:
+        """Make ready what has become due, tenant by tenant."""
+        more = False
+        async with self.database.transaction() as raw:
+            tenants = [row["id"] for row in await SQL.tenants_with_due.many(raw)]
+        for tenant_id in tenants:
+            async with self.database.transaction() as raw:
+                count = await SQL.promote.run(raw, tenant_id, _PROMOTE_SLICE)
+            more |= count == _PROMOTE_SLICE
+            if count:
+                self.pipeline.wake.set()
+        return more
+
+    async def _beat(self) -> bool:
+        process = workers.Process(
+            self.options.worker_id, "worker", socket.gethostname(), boot_id(), os.getpid(), __version__,
+            str(self.journal.path), self.health_url,
+        )  # fmt: skip
+        async with self.database.transaction() as raw:
+            await workers.beat(raw, process, state=self.state, loops=self.pulses.ages())
+        return False
+
+    async def _watch_file(self, stop: asyncio.Event) -> None:
+        """The emergency file is looked at four times a second; needs no database [F86]."""
+        while not stop.is_set():
+            self.board.look_at_file()
+            await asyncio.sleep(0.2)
+
+    def report(self) -> dict[str, Any]:
+        """What /health says."""
+        late = self.pulses.late()
+        return {
+            "is_ok": not late and self.state == "running",
+            "status": "late" if late else self.state,
+            "worker": str(self.options.worker_id),
+            "version": __version__,
+            "late_loops": late,
+            "loops": self.pulses.ages(),
+            "in_flight": self._in_flight(),
+            "results_waiting": self.recorder.waiting_count,
+            "is_emergency": self.board.is_emergency,
+        }
+
+    async def run(self, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
+        """Work until `stop`, then finish or hand back within the grace."""
+        settings = self.runtime.settings
+        health = HealthServer(self.report, self.registry)
+        if self.options.health_port is not None:
+            self.health_url = await health.start(self.options.health_host, self.options.health_port)
+        self.board.look_at_file()
+        self.renewer.start()
+        ended = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_file(ended))
+            group.create_task(self._listen(ended))
+            for loop in self.loops:
+                wake = self.switch_bell if loop.name == "switches" else None
+                group.create_task(repeat(loop, self.pulses, ended, wake))
+            recording_ends = asyncio.Event()
+            recording = group.create_task(self.recorder.run(recording_ends))
+            slots = [group.create_task(self.pipeline.slot(stop)) for _ in range(settings.lanes_in_flight)]
+            ready(self.health_url or "")
+            await stop.wait()
+            self.state = "stopping"
+            _log.info("worker_stops", in_flight=self._in_flight())
+            _done, still_open = await asyncio.wait(slots, timeout=settings.grace_s)
+            for slot in still_open:
+                slot.cancel()
+            if still_open:
+                await asyncio.wait(still_open)
+            recording_ends.set()
+            await recording
+            self.state = "stopped"
+            await self._last_words()
+            ended.set()
+        self.renewer.stop()
+        await self.pipeline.close()
+        await health.stop()
+        self.journal.close(is_settled=not self.batches)
+
+    async def _last_words(self) -> None:
+        try:
+            await self.pipeline.give_back_lost()
+            await self._beat()
+        except Unavailable as error:
+            _log.warning("last_words_lost", code=error.code)
+
+    async def _listen(self, stop: asyncio.Event) -> None:
+        def ring_all() -> None:
+            self.switch_bell.set()
+            self.pipeline.wake.set()
+
+        await listen(
+            self.database.connect,
+            {
+                "outrider_switch": lambda _payload: self.switch_bell.set(),
+                "outrider_ready": lambda _payload: self.pipeline.wake.set(),
+            },
+            ring_all,
+            stop,
+        )
+
+
+async def run(
+    runtime: Runtime,
+    *,
+    worker: WorkerOptions,
+    stop: asyncio.Event,
+    ready: Callable[[str], None],
+    loops: Sequence[Loop] = (),
+) -> None:
+    """Run one worker until `stop`.
+
+    Takes:   loops: further background loops this process runs (fan-out, upkeep), handed in by the app
+             ready: called once with the health URL when the worker has begun
+    Raises:  Misconfigured when journal or health port cannot be had. A database that is away is waited for.
+    """
+    settings = runtime.settings
+    database = Database(
+        runtime.database_url,
+        pool_size=settings.db_pool_size,
+        wait_s=settings.statement_timeout_s,
+        role=Role.ENGINE,
+        statement_timeout_s=settings.statement_timeout_s,
+        name=f"outrider worker {str(worker.worker_id)[:8]}",
+    )
+    try:
+        await Worker(runtime, worker, database, loops).run(stop, ready)
+    finally:
+        await database.close()

@@ -1,0 +1,141 @@
+"""Senders in use: transports, composers and contents, cached by version so that a change takes effect in seconds.
+
+Owns open connections to providers; secrets stay in memory only.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+
+from outrider.base.clock import boottime_s
+from outrider.base.errors import Misconfigured
+from outrider.contracts.channel import Channel, Composer, Content
+from outrider.contracts.gate import Lane
+from outrider.contracts.provider import Transport
+from outrider.data.runtime import Runtime
+from outrider.domain.senders import identity
+from outrider.domain.templates import contents
+
+_FRESH_S = 5.0
+_IDLE_S = 60.0
+_MOST_COMPOSERS = 256
+_MOST_CONTENT_BYTES = 32 << 20
+
+
+@dataclass(slots=True)
+class Account:
+    """One open account at a provider; shared by the senders that use the same connection version."""
+
+    transport: Transport
+    used_s: float
+    busy_count: int = 0
+
+
+@dataclass(slots=True)
+class Use:
+    """One sender as this worker uses it now."""
+
+    sender: identity.SenderInUse
+    account: Account
+    channel: Channel
+    checked_s: float
+
+    @contextmanager
+    def busy(self) -> Iterator[Transport]:
+        """The transport, kept open while the block runs."""
+        self.account.busy_count += 1
+        try:
+            yield self.account.transport
+        finally:
+            self.account.busy_count -= 1
+            self.account.used_s = boottime_s()
+
+
+class Senders:
+    """Loads senders, opens their accounts and makes composers."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._uses: dict[tuple[UUID, UUID], Use] = {}
+        self._accounts: dict[tuple[UUID, int], Account] = {}
+        self._composers: OrderedDict[tuple[UUID, UUID, int, UUID], Composer] = OrderedDict()
+
+    async def use(self, raw: asyncpg.Connection, lane: Lane) -> Use:
+        """The lane's sender, at most five seconds old.
+
+        Raises:  Refused when the sender is gone; Misconfigured when its secrets cannot be opened or its provider or
+                 channel is not installed.
+        """
+        now_s = boottime_s()
+        key = (lane.tenant_id, lane.sender_id)
+        known = self._uses.get(key)
+        if known is not None and now_s - known.checked_s < _FRESH_S:
+            known.account.used_s = now_s
+            return known
+        sender = await identity.load(raw, self._runtime.keyring, lane.tenant_id, lane.sender_id)
+        channel = self._runtime.channels.get(sender.channel)
+        if channel is None:
+            raise Misconfigured("channel_missing", f"the channel {sender.channel!r} is not installed")
+        self._uses[key] = use = Use(sender, self._account(sender, now_s), channel, now_s)
+        return use
+
+    def _account(self, sender: identity.SenderInUse, now_s: float) -> Account:
+        key = (sender.versions.connection_id, sender.versions.connection)
+        account = self._accounts.get(key)
+        if account is None:
+            provider = self._runtime.providers.get(sender.provider)
+            if provider is None:
+                raise Misconfigured("provider_missing", f"the provider {sender.provider!r} is not installed")
+            transport = provider.open(sender.settings, sender.secrets, self._runtime.egress)
+            account = self._accounts[key] = Account(transport, now_s)
+        account.used_s = now_s
+        return account
+
+    async def composers(
+        self, raw: asyncpg.Connection, lane: Lane, use: Use, content_ids: Iterable[UUID]
+    ) -> dict[UUID, Composer]:
+        """A composer per content; contents that are gone are missing from the answer."""
+        prefix = (lane.tenant_id, lane.sender_id, use.sender.versions.sender)
+        found: dict[UUID, Composer] = {}
+        missing: list[UUID] = []
+        for content_id in content_ids:
+            composer = self._composers.get((*prefix, content_id))
+            if composer is None:
+                missing.append(content_id)
+            else:
+                self._composers.move_to_end((*prefix, content_id))
+                found[content_id] = composer
+        if missing:
+            loaded = await contents.load(raw, lane.tenant_id, missing)
+            for content_id, content in loaded.items():
+                composer = use.channel.composer(content, use.sender.identity, self._runtime.renderer)
+                found[content_id] = composer
+                if _is_small(content):
+                    self._composers[*prefix, content_id] = composer
+            while len(self._composers) > _MOST_COMPOSERS:
+                self._composers.popitem(last=False)
+        return found
+
+    async def close_idle(self, *, everything: bool = False) -> None:
+        """Close accounts that no sender uses any more; on shutdown all."""
+        now_s = boottime_s()
+        for key, account in list(self._accounts.items()):
+            if everything or (not account.busy_count and now_s - account.used_s > _IDLE_S):
+                del self._accounts[key]
+                self._uses = {
+                    name: use
+                    for name, use in self._uses.items()
+                    if (use.sender.versions.connection_id, use.sender.versions.connection) != key
+                }
+                await account.transport.close()
+
+
+def _is_small(content: Content) -> bool:
+    """Whether a composer may stay in memory; one with great attachments is made anew each time."""
+    return sum(len(attachment.content) for attachment in content.attachments) < _MOST_CONTENT_BYTES // 64

@@ -1,0 +1,116 @@
+"""Background loops: each runs by itself, backs off when the database is away, and has a heartbeat.
+
+Owns repeating and the record of when each loop last ran; knows nothing of what a loop does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import structlog
+
+from outrider.base.clock import boottime_s
+from outrider.base.errors import Unavailable
+
+_log = structlog.get_logger(__name__)
+_LONGEST_PAUSE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Something done again and again.
+
+    step     does one round and tells whether more is waiting (then the next round comes at once)
+    every_s  pause between rounds when nothing waits; the first round comes at once
+    """
+
+    name: str
+    every_s: float
+    step: Callable[[], Awaitable[bool]]
+
+
+@dataclass(slots=True)
+class Pulse:
+    """The record of one loop."""
+
+    every_s: float
+    beat_at: float = field(default_factory=boottime_s)
+    """CLOCK_BOOTTIME seconds of the last round that ended well."""
+    rounds: int = 0
+    faults: int = 0
+    last_fault: str = ""
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the last good round."""
+        return boottime_s() - self.beat_at
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the loop has missed several rounds."""
+        return self.age_s > max(10.0, 5 * self.every_s)
+
+
+class Pulses:
+    """The heartbeats of all loops of a process."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, Pulse] = {}
+
+    def ages(self) -> dict[str, float]:
+        """Seconds since the last good round of each loop."""
+        return {name: round(pulse.age_s, 3) for name, pulse in self.by_name.items()}
+
+    def late(self) -> list[str]:
+        """Names of the loops that have missed several rounds."""
+        return [name for name, pulse in self.by_name.items() if pulse.is_late]
+
+
+async def repeat(loop: Loop, pulses: Pulses, stop: asyncio.Event, wake: asyncio.Event | None = None) -> None:
+    """Run a loop until `stop`; never ends because of a fault.
+
+    A database that is away is counted and waited for with jittered back-off; a bug is logged with its trace and waited
+    for likewise, so that one bad row cannot stop the rest of the process. `wake` cuts a pause short.
+    """
+    pulse = pulses.by_name.setdefault(loop.name, Pulse(loop.every_s))
+    pause_s = 0.0
+    while not stop.is_set():
+        try:
+            has_more = await loop.step()
+        except Unavailable as error:
+            pulse.faults += 1
+            pulse.last_fault = error.code
+            has_more, pause_s = False, min(max(pause_s * 2, 0.2), _LONGEST_PAUSE_S)
+            _log.warning("loop_waits", loop=loop.name, code=error.code)
+        except Exception as error:  # noqa: BLE001 - the last resort of a loop: logged with its trace, then it goes on
+            pulse.faults += 1
+            pulse.last_fault = type(error).__name__
+            has_more, pause_s = False, min(max(pause_s * 2, 0.5), _LONGEST_PAUSE_S)
+            _log.exception("loop_failed", loop=loop.name)
+        else:
+            pulse.beat_at = boottime_s()
+            pulse.rounds += 1
+            pause_s = 0.0
+        if has_more:
+            await asyncio.sleep(0)
+            continue
+        await pause(stop, pause_s * random.uniform(0.5, 1.0) if pause_s else loop.every_s, wake)  # noqa: S311 - jitter
+
+
+async def pause(stop: asyncio.Event, seconds: float, wake: asyncio.Event | None = None) -> None:
+    """Wait, but no longer than until `stop` or `wake` is set; `wake` is cleared."""
+    if wake is None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), seconds)
+        return
+    waiting = {asyncio.ensure_future(stop.wait()), asyncio.ensure_future(wake.wait())}
+    try:
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+    wake.clear()
