@@ -1,0 +1,74 @@
+"""Run a capture mail server: takes every message, delivers none; a web inbox, a ledger on disk, faults on request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from outrider.app.processes import run_process
+from outrider.app.signals import Stop, ready
+from outrider.interfaces.cli.options import between, whole_number
+from outrider.interfaces.sandbox import Addresses, SandboxOptions, serve
+
+APP = App(name="sandbox")
+
+Port = Annotated[int, Parameter(converter=whole_number, validator=between(0, 65_535), n_tokens=1)]
+
+
+@APP.default
+def sandbox(
+    *,
+    ledger: Path,
+    host: str = "127.0.0.1",
+    smtp_port: Port = 2525,
+    http_port: Port = 8025,
+    http: bool = True,
+    faults: Path | None = None,
+    keep_bodies: Annotated[bool, Parameter(negative="")] = False,
+    fsync: Literal["none", "flush"] = "none",
+    lifeline: Annotated[bool, Parameter(show=False, negative="")] = False,
+) -> int:
+    """Run the sandbox until told to stop; prints where it listens.
+
+    Parameters
+    ----------
+    ledger
+        JSON lines file with one record per recipient; made when missing, continued when there.
+    host
+        Address of its listeners. It asks nobody who they are.
+    smtp_port
+        Port of SMTP; 0: a free one.
+    http_port
+        Port of the inbox and the statistics; 0: a free one.
+    http
+        Serve the inbox and the statistics at all.
+    faults
+        JSON file of fault rules, read again whenever it changes.
+    keep_bodies
+        Keep the bytes of every message, for the inbox.
+    fsync
+        flush: what was answered survives a power cut too.
+    lifeline
+        Also stop when stdin ends.
+    """
+    options = SandboxOptions(
+        ledger_path=ledger,
+        host=host,
+        smtp_port=smtp_port,
+        http_port=http_port if http else None,
+        faults_path=faults,
+        keeps_bodies=keep_bodies,
+        fsync=fsync,
+    )
+
+    async def work(stop: Stop) -> None:
+        await serve(options, ready=lambda addresses: ready(_where(addresses)), stop=stop.event)
+
+    return run_process("sandbox", work, grace_s=options.grace_s, lifeline=lifeline)
+
+
+def _where(addresses: Addresses) -> str:
+    smtp = f"smtp://{addresses.smtp[0]}:{addresses.smtp[1]}"
+    return smtp if addresses.http is None else f"{smtp} http://{addresses.http[0]}:{addresses.http[1]}"

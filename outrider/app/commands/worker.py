@@ -1,0 +1,34 @@
+"""Claim, check, render and send messages until told to stop (SIGTERM: finishes or hands back what is under way)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from outrider.app import wiring
+from outrider.app.processes import run_process
+from outrider.app.signals import Stop, ready
+from outrider.engine.dispatch.run import WorkerOptions, run
+
+APP = App(name="worker")
+
+
+@APP.default
+def worker(
+    *,
+    lifeline: Annotated[bool, Parameter(show=False, negative="")] = False,
+) -> int:
+    """Run one worker.
+
+    Parameters
+    ----------
+    lifeline
+        Also stop when stdin ends; used by `outrider up`.
+    """
+
+    async def work(stop: Stop) -> None:
+        async with wiring.runtime("worker") as runtime:
+            await run(runtime, worker=WorkerOptions(), stop=stop.event, ready=ready)
+
+    return run_process("worker", work, grace_s=wiring.settings().grace_s, lifeline=lifeline)

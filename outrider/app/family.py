@@ -1,0 +1,177 @@
+"""A family of processes under one parent: started in order, restarted with back-off, stopped in order, no orphan left.
+
+Owns the children; knows nothing of what they do. Each child holds the other end of a pipe as its stdin (the lifeline):
+when the parent is gone, however it went, the child sees the end of the pipe and stops in order by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from outrider.base.clock import boottime_s
+from outrider.base.errors import Misconfigured, Unavailable
+from outrider.interfaces.cli import exits
+
+_READY: Final = b"ready: "
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 30.0
+_SETTLED_S: Final = 60.0
+_KILL_AFTER_S: Final = 15.0
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Child:
+    """One process of the family, restarted for as long as the family lives.
+
+    arguments  what follows `python -m outrider`
+    grace_s    how long it may take to stop in order
+    """
+
+    name: str
+    arguments: Sequence[str]
+    grace_s: float
+    environment: Mapping[str, str]
+    where: str = ""
+    """What its last `ready: …` line said."""
+    restarts: int = 0
+    process: Process | None = None
+    is_ready: asyncio.Event = field(default_factory=asyncio.Event)
+    exit_code: int | None = None
+    _task: asyncio.Task[None] | None = None
+    _is_stopping: bool = False
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self.process.pid if self.process is not None and self.process.returncode is None else None
+
+    def start(self, failed: asyncio.Future[Child]) -> None:
+        """Start it and keep it running; `failed` gets it when restarting is pointless."""
+        self._task = asyncio.create_task(self._keep(failed), name=f"child {self.name}")
+
+    async def stop(self) -> None:
+        """Ask it to stop, wait for its grace, then kill it; afterwards it is gone."""
+        self._is_stopping = True
+        process = self.process
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(self.grace_s + _KILL_AFTER_S):
+                    await process.wait()
+            except TimeoutError:
+                _log.error("child_killed", child=self.name, pid=process.pid)
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _keep(self, failed: asyncio.Future[Child]) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while not self._stops():
+            began_s = boottime_s()
+            try:
+                self.exit_code = await self._run()
+            except OSError as error:
+                _log.error("child_not_started", child=self.name, error=error.strerror)
+                self.exit_code = None
+            self.is_ready.clear()
+            if self._stops():
+                return
+            if self.exit_code in {exits.REFUSES_TO_START, exits.USAGE, exits.NOT_ALLOWED}:
+                if not failed.done():
+                    failed.set_result(self)
+                return
+            if boottime_s() - began_s > _SETTLED_S:
+                pause_s = _FIRST_PAUSE_S
+            _log.warning("child_ended", child=self.name, exit_code=self.exit_code, restart_in_s=round(pause_s, 1))
+            await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 - spreads restarts
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            self.restarts += 1
+
+    def _stops(self) -> bool:
+        return self._is_stopping
+
+    async def _run(self) -> int:
+        """One life of the process."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *(["-I"] if sys.flags.isolated else []),
+            "-m",
+            "outrider",
+            *self.arguments,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=None,
+            env=dict(self.environment),
+            start_new_session=True,  # Ctrl-C is for the parent, which stops the others in order
+        )
+        self.process = process
+        try:
+            assert process.stdout is not None  # noqa: S101 - it is a pipe
+            async for line in process.stdout:
+                if line.startswith(_READY):
+                    self.where = line.removeprefix(_READY).decode(errors="replace").strip()
+                    self.is_ready.set()
+            return await process.wait()
+        finally:
+            if process.stdin is not None:
+                process.stdin.close()
+
+
+class Family:
+    """The children of one parent."""
+
+    def __init__(self) -> None:
+        self.children: list[Child] = []
+        self.failed: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
+
+    async def add(self, *children: Child, bound_s: float = 60.0) -> None:
+        """Start children together and wait until each has said that it is ready.
+
+        Raises:  Misconfigured when one refuses to start (it has said why on stderr); Unavailable after the bound.
+        """
+        for child in children:
+            self.children.append(child)
+            child.start(self.failed)
+        ready = [asyncio.ensure_future(child.is_ready.wait()) for child in children]
+        everybody = asyncio.gather(*ready)
+        try:
+            async with asyncio.timeout(bound_s):
+                either: set[asyncio.Future[Any]] = {everybody, self.failed}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        except TimeoutError:
+            late = ", ".join(child.name for child in children if not child.is_ready.is_set())
+            raise Unavailable("child_not_ready", f"{late} did not get ready within {bound_s:g} s; see above") from None
+        finally:
+            if not everybody.done():
+                everybody.cancel()
+                with suppress(asyncio.CancelledError):
+                    await everybody
+        self.refuse_failed()
+
+    def refuse_failed(self) -> None:
+        """Raise when a child has ended for good."""
+        if self.failed.done():
+            child = self.failed.result()
+            raise Misconfigured("child_refused", f"{child.name} refuses to start (exit {child.exit_code}), see above")
+
+    async def stop(self) -> None:
+        """Stop everybody: the doors first, so that nothing new comes in, then the workers together."""
+        for child in [each for each in self.children if each.name == "api"]:
+            await child.stop()
+        await asyncio.gather(*(child.stop() for child in self.children if child.name != "api"))

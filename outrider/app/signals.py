@@ -1,0 +1,95 @@
+"""Signals of a process that stays: the first asks it to stop in order, the second, or the end of its grace, ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from outrider.interfaces.cli import exits
+
+_log = structlog.get_logger(__name__)
+
+
+class Stop:
+    """The wish to stop, from a signal or from a parent that is gone."""
+
+    def __init__(self, grace_s: float) -> None:
+        self.event = asyncio.Event()
+        self.signal: signal.Signals | None = None
+        self._grace_s = grace_s
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def ask(self, why: str) -> None:
+        """Ask to stop; asked twice, or not obeyed within the grace, the process ends hard."""
+        if self.event.is_set():
+            self.end_hard("asked twice")
+        _log.info("stopping", why=why, grace_s=self._grace_s)
+        self.event.set()
+        self._timer = self._loop.call_later(self._grace_s, self.end_hard, "grace is over")
+
+    def end_hard(self, why: str) -> None:
+        """End now: leases and journals tell the others what was under way."""
+        _log.error("stopped_hard", why=why)
+        os._exit(exits.TERMINATED)
+
+    def done(self) -> None:
+        """The process stopped in time."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+@contextmanager
+def stopping(grace_s: float, *, lifeline: bool = False) -> Iterator[Stop]:
+    """Listen to SIGTERM and SIGINT for the time of the block.
+
+    Takes:   grace_s   how long stopping in order may take, beyond what the work itself is given
+             lifeline  also stop when stdin ends: it is a pipe whose other end dies with the parent
+    """
+    stop = Stop(grace_s)
+    loop = asyncio.get_running_loop()
+
+    def on(number: signal.Signals) -> None:
+        stop.signal = stop.signal or number
+        stop.ask(number.name)
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    for number in numbers:
+        loop.add_signal_handler(number, on, number)
+    if lifeline:
+        _watch_stdin(loop, stop)
+    try:
+        yield stop
+    finally:
+        stop.done()
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: Stop) -> None:
+    """Stop when the parent is gone, however it went; a thread, because stdin may be anything."""
+
+    def read() -> None:
+        while os.read(0, 4096):
+            pass
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(lambda: None if stop.event.is_set() else stop.ask("parent is gone"))
+
+    threading.Thread(target=read, name="lifeline", daemon=True).start()
+
+
+def ready(text: str) -> None:
+    """Say on stdout that a process is ready and where; what starts it waits for this line."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.write(f"ready: {text}\n")
+            sys.stdout.flush()
+    except OSError:
+        return

@@ -1,0 +1,34 @@
+"""Which commands there are and what they get: the tree of commands, the doors, the discovery of processes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pkgutil
+from collections.abc import Sequence
+from typing import Final
+
+from outrider.app import commands, wiring
+from outrider.data.embedded_postgres import leave_pid_1
+from outrider.interfaces.cli import commands as cli_commands
+from outrider.interfaces.cli import doors, shell
+
+PROCESSES: Final = frozenset(
+    module.name.rpartition(".")[2].replace("_", "-") for module in pkgutil.iter_modules(commands.__path__)
+)
+"""Commands that stay until they are told to stop."""
+
+
+def start(arguments: Sequence[str]) -> int:
+    """Run one command line."""
+    leave_pid_1()
+    logging.raiseExceptions = False
+    if os.environ.get("OUTRIDER_LOG_LEVEL") != "debug":
+        logging.getLogger().setLevel(logging.WARNING)
+    doors.install(
+        doors.Doors(
+            settings=wiring.settings, address=wiring.address, database=wiring.database, runtime=wiring.cli_runtime
+        )
+    )
+    app = shell.build([cli_commands.__name__, commands.__name__])
+    return shell.run(arguments, app, processes=PROCESSES)

@@ -1,0 +1,45 @@
+"""List the channels, providers and gates of this installation with their settings."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from cyclopts import App
+
+from outrider.base.registry import discover
+from outrider.interfaces.cli.options import JSON, Json
+from outrider.interfaces.cli.output import Answer
+
+APP = App(name="plugins")
+
+_KINDS: Final = {"channels": "CHANNEL", "providers": "PROVIDER", "gates": "GATE"}
+
+
+@APP.default
+def plugins(*, options: Json = JSON) -> Answer:
+    """List them; third parties' are among them."""
+    del options
+    found = {
+        kind: [_described(plugin) for plugin in discover(f"outrider.plugins.{kind}", attribute).values()]
+        for kind, attribute in _KINDS.items()
+    }
+    found["gates"].sort(key=lambda gate: (gate["order"], gate["key"]))
+    lines: list[str] = []
+    for kind, each in found.items():
+        lines.append(f"{kind}:" + ("" if each else " none"))
+        for plugin in each:
+            lines.append(f"  {plugin['key']}  {plugin['help']}")
+            lines.extend(f"    {_field(field)}" for field in plugin["fields"])
+    return Answer(found, "\n".join(lines))
+
+
+def _described(plugin: Any) -> dict[str, Any]:
+    about = {"key": plugin.key, "help": getattr(plugin, "help", "")}
+    about |= {name: getattr(plugin, name) for name in ("channel", "order") if hasattr(plugin, name)}
+    return about | {"fields": [msgspec.to_builtins(field) for field in getattr(plugin, "fields", ())]}
+
+
+def _field(field: dict[str, Any]) -> str:
+    default = "required" if field["is_required"] else f"default {field['default']}"
+    return f"{field['name']} ({field['kind']}, {default}): {field['help']}"

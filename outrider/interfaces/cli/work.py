@@ -1,0 +1,103 @@
+"""A command's work on the database: who does it, for which tenant, and whether it is only tried.
+
+Owns opening units of work for commands; the verbs of the domain do the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import or_, select
+
+from outrider.base.errors import Refused
+from outrider.base.ids import DEFAULT_TENANT
+from outrider.contracts.actor import Actor
+from outrider.data.db import Database, Role, UnitOfWork
+from outrider.domain.tenants.tables import Tenant
+from outrider.interfaces.cli.doors import doors
+from outrider.interfaces.cli.options import Changing, Common
+
+
+class _OnlyTried(Exception):
+    """Rolls a dry run back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a command works with: one transaction, for one tenant, in one person's name."""
+
+    db: Database
+    uow: UnitOfWork
+    tenant_id: UUID
+    actor: Actor
+
+
+def actor() -> Actor:
+    """Who runs this command, as the system knows it; `sudo` does not hide the person."""
+    uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = str(uid)
+    person = os.environ.get("SUDO_USER") if uid == 0 else None
+    return Actor("cli", f"cli:{name}" + (f" ({person[:60]})" if person and person.isprintable() else ""))
+
+
+async def tenant_of(db: Database, given: str | None) -> UUID:
+    """The tenant a person named: its exact name or its id, the default one when absent.
+
+    Raises:  Refused(not_found, 404): names are compared exactly, upper and lower case included.
+    """
+    if given is None:
+        return DEFAULT_TENANT
+    try:
+        identifier = UUID(given) if len(given) >= 32 else None  # noqa: PLR2004 - digits of a UUID
+    except ValueError:
+        identifier = None
+    is_it = or_(Tenant.name == given, Tenant.id == identifier) if identifier else Tenant.name == given
+    async with db.uow(Role.ENGINE) as uow:
+        found = await uow.session.scalar(select(Tenant.id).where(is_it))
+    if found is None:
+        raise Refused("not_found", f"no tenant named {given[:100]!r}", field="--tenant", status=404)
+    return found
+
+
+@asynccontextmanager
+async def looking(common: Common, *, role: Role = Role.APP) -> AsyncIterator[Work]:
+    """A unit of work for a command that only looks."""
+    async with doors().database() as db:
+        tenant_id = await tenant_of(db, common.tenant)
+        async with db.uow(role, tenant_id) as uow:
+            yield Work(db, uow, tenant_id, actor())
+
+
+@asynccontextmanager
+async def changing(options: Changing, *, role: Role = Role.APP) -> AsyncIterator[Work]:
+    """A unit of work for a command that changes something; a dry run is rolled back at its end."""
+    async with doors().database() as db:
+        tenant_id = await tenant_of(db, options.tenant)
+        async with within(db, tenant_id, role=role, dry_run=options.dry_run) as work:
+            yield work
+
+
+@asynccontextmanager
+async def within(
+    db: Database, tenant_id: UUID | None, *, role: Role = Role.APP, dry_run: bool = False
+) -> AsyncIterator[Work]:
+    """A unit of work on a pool that is open already."""
+    with suppress(_OnlyTried):
+        async with db.uow(role, tenant_id) as uow:
+            yield Work(db, uow, tenant_id or DEFAULT_TENANT, actor())
+            if dry_run:
+                await uow.session.flush()
+                raise _OnlyTried
+
+
+def note(text: str, *, dry_run: bool) -> str:
+    """What was done, or what would have been."""
+    return f"dry run, nothing was changed: {text}" if dry_run else text
