@@ -403,3 +403,80 @@ FROM workers ORDER BY heartbeat_at DESC LIMIT 1000;
 -- Drop the records of processes that have been silent for `$1` days.
 -- tenant: none, because processes serve every tenant
 DELETE FROM workers WHERE heartbeat_at < now() - $1 * interval '1 day';
+
+-- name: fan_out_due :many
+-- Campaigns that are being sent and not yet fanned out, the one served longest ago first.
+-- tenant: none, because it is the directory of the fan-out loop
+SELECT tenant_id, id FROM campaigns WHERE state = 'sending' AND expanded_at IS NULL ORDER BY served_at NULLS FIRST LIMIT 50;
+
+-- name: fan_out_lock :one
+-- Take one campaign for one page; another worker's is passed over.
+SELECT id, channel, sender_id, list_id, content_id, purpose, priority, expires_at, lane_id, expanded_to FROM campaigns
+WHERE tenant_id = $1 AND id = $2 AND state = 'sending' AND expanded_at IS NULL FOR UPDATE SKIP LOCKED;
+
+-- name: fan_out_keep :run
+-- The checkpoint of a page, in its own transaction; `$4` is null when the list is through.
+UPDATE campaigns SET lane_id = $3, expanded_to = coalesce($4, expanded_to), expanded_count = expanded_count + $5,
+       no_address_count = no_address_count + $6, served_at = clock_timestamp(), expanded_at = CASE WHEN $4::uuid IS NULL THEN now() END
+WHERE tenant_id = $1 AND id = $2;
+
+-- name: campaigns_to_finish :many
+-- Campaigns whose list is through, to see whether anything of them is still open.
+-- tenant: none, because it is the directory of the finishing loop
+SELECT tenant_id, id FROM campaigns WHERE state = 'sending' AND expanded_at IS NOT NULL LIMIT 500;
+
+-- name: campaign_finish :value
+-- Finish a campaign when every recipient is in an end state; its lanes leave the directory.
+WITH done AS (
+  UPDATE campaigns c SET state = 'finished', finished_at = now()
+  WHERE c.tenant_id = $1 AND c.id = $2 AND c.state = 'sending' AND c.expanded_at IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM lanes l JOIN queue q ON q.tenant_id = l.tenant_id AND q.lane_id = l.id
+                    WHERE l.tenant_id = c.tenant_id AND l.campaign_id = c.id)
+  RETURNING c.id
+), closed AS (
+  UPDATE lanes l SET is_open = false FROM done WHERE l.tenant_id = $1 AND l.campaign_id = done.id AND l.is_open
+)
+SELECT id FROM done;
+
+-- name: partitions_old :many
+-- Monthly partitions of the ledger that end before `$1` (as the least id of that moment), with their bounds.
+-- tenant: none, because partitions hold every tenant's rows
+SELECT c.relname AS name, pg_get_expr(c.relpartbound, c.oid) AS bound
+FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'public.messages'::regclass AND pg_get_expr(c.relpartbound, c.oid) LIKE 'FOR VALUES FROM%'
+  AND (regexp_match(pg_get_expr(c.relpartbound, c.oid), 'TO \(''([0-9a-f-]+)''\)'))[1]::uuid <= $1
+ORDER BY 1;
+
+-- name: partition_has_open :value
+-- Whether the queue still holds a message of an id range: such a partition is not dropped.
+-- tenant: none, because a partition holds every tenant's rows
+SELECT EXISTS (SELECT 1 FROM queue WHERE message_id >= $1 AND message_id < $2);
+
+-- name: default_partition_rows :value
+-- Whether a message landed outside every monthly partition: partitions were not made ahead.
+-- tenant: none, because it is an alarm of the installation
+SELECT EXISTS (SELECT 1 FROM messages_default) OR EXISTS (SELECT 1 FROM message_events_default);
+
+-- name: idempotency_purge :run
+-- Drop idempotency keys older than `$1` hours, `$2` at a time.
+-- tenant: none, because retention is the installation's
+DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(SELECT ctid FROM idempotency_keys WHERE created_at < now() - $1 * interval '1 hour' LIMIT $2));
+
+-- name: rollups_purge :run
+-- Drop rollups of lanes without campaign that are older than `$1` days, `$2` at a time; a campaign keeps its counts.
+-- tenant: none, because retention is the installation's
+DELETE FROM rollups r WHERE ctid = ANY (ARRAY(
+  SELECT x.ctid FROM rollups x JOIN lanes l ON l.tenant_id = x.tenant_id AND l.id = x.lane_id
+  WHERE x.hour < now() - $1 * interval '1 day' AND l.campaign_id IS NULL LIMIT $2));
+
+-- name: recipients_purge :run
+-- Drop the recipient rows of campaigns that finished more than `$1` days ago, `$2` at a time.
+-- tenant: none, because retention is the installation's
+DELETE FROM campaign_recipients WHERE ctid = ANY (ARRAY(
+  SELECT r.ctid FROM campaigns c JOIN campaign_recipients r ON r.tenant_id = c.tenant_id AND r.campaign_id = c.id
+  WHERE c.finished_at < now() - $1 * interval '1 day' LIMIT $2));
+
+-- name: tell_ready :run
+-- Wake the workers: something became ready. Never in a hot transaction.
+-- tenant: none, because it only rings a bell
+SELECT pg_notify('outrider_ready', '');

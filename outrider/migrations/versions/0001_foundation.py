@@ -296,6 +296,16 @@ BEGIN
 END $$
 """
 
+DROP_MONTH = """
+CREATE FUNCTION outrider_drop_month(month text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  IF month !~ '^[0-9]{6}$' THEN RAISE EXCEPTION 'not a month: %', month; END IF;
+  EXECUTE format('DROP TABLE IF EXISTS public.%I', 'messages_' || month);
+  EXECUTE format('DROP TABLE IF EXISTS public.%I', 'message_events_' || month);
+  RETURN true;
+END $$
+"""
+
 # table -> (column that names the tenant, what the app role may do, do rows of NIL show to every tenant)
 ALL = "SELECT, INSERT, UPDATE, DELETE"
 TENANT_TABLES: dict[str, tuple[str, str, bool]] = {
@@ -385,6 +395,7 @@ def upgrade() -> None:
     for statement in (*statements(CONTROL), *statements(DATA_PLANE)):
         op.execute(statement)
     op.execute(PARTITIONS)
+    op.execute(DROP_MONTH)
     for parent in ("messages", "message_events"):
         op.execute(f"CREATE TABLE {parent}_default PARTITION OF {parent} DEFAULT")
     op.execute("SELECT outrider_make_partitions(3)")
@@ -396,7 +407,9 @@ def upgrade() -> None:
     op.execute(
         "GRANT SELECT (id, installation_id, switch_epoch, maintenance_since, maintenance_reason, maintenance_by, created_at) ON installation TO outrider_app"
     )
-    op.execute("GRANT UPDATE (switch_epoch) ON installation TO outrider_app")  # pause and resume run under row-level security
+    op.execute(
+        "GRANT UPDATE (switch_epoch) ON installation TO outrider_app"
+    )  # pause and resume run under row-level security
     op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON login_attempts TO outrider_engine")
     op.execute("GRANT SELECT ON login_attempts TO outrider_backup")
     op.execute(f"GRANT SELECT ON workers TO outrider_app, {READERS}")

@@ -1,0 +1,1 @@
+"""Fan-out: launched campaigns become messages, page by page, and are finished when every recipient is."""

@@ -1,0 +1,84 @@
+"""The fan-out loops of a worker: queue the next page of each launched campaign; finish what is through.
+
+Owns the campaign's checkpoint and its end; several workers may run it, each takes another campaign's next page.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import structlog
+
+from outrider.base import failpoint
+from outrider.data.db import Role
+from outrider.data.runtime import Runtime
+from outrider.domain.messages.fan_out import Plan, fan_out
+from outrider.domain.messages.lanes import lane_for
+from outrider.domain.messages.rows import SQL
+from outrider.engine.loop import Loop
+
+_log = structlog.get_logger(__name__)
+
+
+def loops(runtime: Runtime) -> list[Loop]:
+    """What a worker process runs beside its dispatch."""
+    fan = _FanOut(runtime)
+    return [Loop("fan_out", runtime.settings.poll_s, fan.expand), Loop("finish_campaigns", 0.5, fan.finish)]
+
+
+class _FanOut:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def expand(self) -> bool:
+        """One page of every campaign that waits. Tells whether there is more."""
+        async with self._runtime.db.uow(Role.ENGINE) as uow:
+            due = [(row["tenant_id"], row["id"]) for row in await SQL.fan_out_due.many(uow.raw)]
+        more = False
+        for tenant_id, campaign_id in due:
+            more |= await self._page(tenant_id, campaign_id)
+        return more
+
+    async def _page(self, tenant_id: UUID, campaign_id: UUID) -> bool:
+        """One page and its checkpoint in one transaction; a kill between leaves neither."""
+        async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
+            row = await SQL.fan_out_lock.one(uow.raw, tenant_id, campaign_id)
+            if row is None:
+                return False
+            lane_id = row["lane_id"] or await lane_for(
+                uow,
+                tenant_id=tenant_id,
+                channel=row["channel"],
+                sender_id=row["sender_id"],
+                campaign_id=campaign_id,
+                message_class="bulk",
+            )
+            plan = Plan(
+                campaign_id, row["list_id"], lane_id, row["channel"], row["content_id"], row["purpose"],
+                row["priority"], row["expires_at"],
+            )  # fmt: skip
+            page = await fan_out(
+                uow.raw, tenant_id, plan, after=row["expanded_to"], limit=self._runtime.settings.expand_batch
+            )
+            if failpoint.ARMED:
+                failpoint.hit("fan_out.before_checkpoint")
+            await SQL.fan_out_keep.run(
+                uow.raw, tenant_id, campaign_id, lane_id, page.last, page.queued, page.without_address
+            )
+            if page.queued:
+                await SQL.tell_ready.run(uow.raw)
+        if failpoint.ARMED:
+            failpoint.hit("fan_out.committed")
+        if page.last is None:
+            _log.info("campaign_fanned_out", tenant=str(tenant_id), campaign=str(campaign_id))
+        return page.last is not None
+
+    async def finish(self) -> bool:
+        """Finish campaigns of which nothing is open any more."""
+        async with self._runtime.db.uow(Role.ENGINE) as uow:
+            due = [(row["tenant_id"], row["id"]) for row in await SQL.campaigns_to_finish.many(uow.raw)]
+        for tenant_id, campaign_id in due:
+            async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
+                if await SQL.campaign_finish.value(uow.raw, tenant_id, campaign_id):
+                    _log.info("campaign_finished", tenant=str(tenant_id), campaign=str(campaign_id))
+        return False
