@@ -228,9 +228,11 @@ def _fast_folder() -> Path:
 
 
 def _run_lock(folder: Path) -> FileLock:
-    """Held as long as the run lives, however it ends."""
-    lock = FileLock(os.open(folder / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    """Held as long as the run lives, however it ends; never there without being held."""
+    new = folder / "run.lock.new"
+    lock = FileLock(os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     lock.take()
+    new.rename(folder / "run.lock")
     return lock
 
 

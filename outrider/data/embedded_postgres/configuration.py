@@ -62,7 +62,7 @@ def write(home: Home, programs: Programs, settings: Mapping[str, str], socket_di
         **settings,
         "listen_addresses": "127.0.0.1" if tcp_port else "",
         "port": str(tcp_port or 5432),
-        "unix_socket_directories": str(socket_dir),
+        "unix_socket_directories": '"' + str(socket_dir).replace('"', '""') + '"',
         "unix_socket_permissions": "0700",
         "cluster_name": f"outrider-{key_of(home)}",
         "hba_file": str(home.path / "pg_hba.conf"),

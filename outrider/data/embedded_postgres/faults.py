@@ -16,9 +16,12 @@ from typing import NoReturn
 from outrider.base.errors import Misconfigured, OutriderError, Unavailable
 
 _PASSES = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EIO}
-_OPERATORS = ("Read-only file system", "Permission denied", "could not bind", "Address already in use")
+_OPERATORS = ("Read-only file system", "Permission denied", "Address already in use")
 _PASSING = ("No space left on device", "Disk quota exceeded", "Cannot allocate memory", "Too many open files")
 _TELLING = re.compile(r"\b(?:FATAL|PANIC|error|fatal):\s+(?P<what>.+)", re.IGNORECASE)
+_FILES = re.compile(
+    r"\bLOG:\s+(?P<what>(?:unrecognized configuration parameter|invalid value for parameter|syntax error in file).+)"
+)
 _LONGEST_QUOTE = 300
 
 
@@ -41,7 +44,13 @@ def plain_errors(doing: str) -> Iterator[None]:
 
 
 def telling_line(output: str) -> str:
-    """Pick the line of a PostgreSQL program's output that names the cause: the last FATAL, PANIC or error."""
+    """Pick the line of a PostgreSQL program's output that names the cause: the last FATAL, PANIC or error.
+
+    Of a faulty configuration file the FATAL line only says that it is faulty; the line before says where.
+    """
+    for line in output.splitlines():
+        if match := _FILES.search(line):
+            return match["what"].strip()[:_LONGEST_QUOTE]
     found = [match["what"].strip() for line in output.splitlines() if (match := _TELLING.search(line))]
     lines = output.strip().splitlines()
     return (found or lines or ["it said nothing"])[-1][:_LONGEST_QUOTE]

@@ -142,6 +142,8 @@ def prepare(data_dir: Path) -> Home:
     Raises:  Misconfigured when it holds something else, belongs to somebody else or cannot be reached by the account.
     """
     path = data_dir.expanduser().absolute().resolve()
+    if any(character < " " for character in str(path)):
+        raise Misconfigured("database_files", f"{str(path)!r} has control characters", field="OUTRIDER_DATA_DIR")
     _make(path)
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -150,7 +152,7 @@ def prepare(data_dir: Path) -> Home:
         _refuse_foreign_content(path, os.listdir(fd))  # noqa: PTH208 - Path cannot list an open folder
         refuse_unreachable(path.parent, account)
         if facts.st_uid != account.uid:
-            os.fchown(fd, account.uid, account.gid)
+            _give_away(fd, account)
         if stat.S_IMODE(facts.st_mode) != 0o700:  # noqa: PLR2004 - the mode is its own name
             os.fchmod(fd, 0o700)
     finally:
@@ -166,6 +168,17 @@ def existing(data_dir: Path) -> Home | None:
     except FileNotFoundError:
         return None
     return Home(path, account_for(facts, path))
+
+
+def _give_away(fd: int, account: Account) -> None:
+    try:
+        os.fchown(fd, account.uid, account.gid)
+    except PermissionError:
+        raise Misconfigured(
+            "database_account",
+            f"root may not give files to user {account.name} here (capability CHOWN is missing): "
+            "start Outrider as an ordinary user instead",
+        ) from None
 
 
 def _make(path: Path) -> None:

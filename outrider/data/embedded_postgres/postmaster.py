@@ -24,7 +24,7 @@ from outrider.data.embedded_postgres.faults import refuse
 from outrider.data.embedded_postgres.home import Home
 from outrider.data.embedded_postgres.locks import FileLock
 from outrider.data.embedded_postgres.programs import Programs
-from outrider.data.embedded_postgres.sockets import key_of
+from outrider.data.embedded_postgres.sockets import key_of, socket_path
 
 STOP_BOUND_S = 60.0
 """Time for a fast shutdown (SIGINT) before an immediate one (SIGQUIT), which costs a recovery but no data."""
@@ -51,30 +51,15 @@ def find(home: Home) -> Postmaster | None:
     # a file still being written at a start lacks its later lines; whoever starts holds start.lock
     if len(lines) < _PID_FILE_LINES or not lines[0].strip("-").isdigit() or not lines[3].isdigit():
         return None
+    if not lines[4].startswith("/"):
+        return None  # started by hand without a socket; found among the processes, and left alone
     pid = abs(int(lines[0]))
     return Postmaster(pid, int(lines[3]), Path(lines[4])) if is_server_process(pid, home) else None
 
 
 def is_server_process(pid: int, home: Home) -> bool:
     """Whether a process is alive and is PostgreSQL's, of this data directory."""
-    process = Path("/proc") / str(pid)
-    try:
-        state = (process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
-        if state in {"Z", "X"} or process.stat().st_uid != home.account.uid:
-            return False
-        command = (process / "cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    program = command.split(b"\0", 1)[0]
-    if os.path.basename(program) != b"postgres" and not program.startswith(b"postgres:"):  # noqa: PTH119 - bytes
-        return False
-    try:
-        return os.path.samestat((process / "cwd").stat(), home.cluster.stat())
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    except PermissionError:
-        # root without CAP_SYS_PTRACE (most containers) may not look; the command line or title names the cluster
-        return os.fsencode(home.cluster) in command.split(b"\0") or f"outrider-{key_of(home)}".encode() in command
+    return _command_of(pid, home) is not None
 
 
 def server_processes(home: Home) -> Iterator[int]:
@@ -84,30 +69,72 @@ def server_processes(home: Home) -> Iterator[int]:
             yield int(entry)
 
 
-def claim_data(home: Home) -> FileLock:
-    """Prove that no server process of this data directory is left, and keep others from starting one.
+def elsewhere(home: Home) -> list[int]:
+    """Live postmasters of this data directory that its pid file does not name: they run in another container."""
+    found = []
+    for pid in server_processes(home):
+        command = _command_of(pid, home)
+        # children of a postmaster replace their command line by a title
+        if command is not None and not command.startswith(b"postgres:"):
+            found.append(pid)
+    return sorted(found)
 
-    Gives:   server.lock, held; to be handed to `start`. Backends orphaned by a killed postmaster end by themselves,
-             or are told to after a few seconds (SIGQUIT: recovery follows anyway).
-    Raises:  Unavailable naming the processes that will not end.
+
+def find_or_claim(home: Home) -> Postmaster | FileLock:
+    """Find the live postmaster, or prove that no server process is left and keep others from starting one.
+
+    Gives:   the postmaster; or server.lock, held, to be handed to `start`. Backends orphaned by a killed postmaster end
+             by themselves, or are told to after a few seconds (SIGQUIT: recovery follows anyway).
+    Raises:  Unavailable naming the processes that will not end, or that are another container's.
     """
     lock = home.lock("server.lock")
-    if lock.take(_ORPHANS_END_THEMSELVES_S) and _is_free_of_processes(home):
-        return lock
-    for pid in server_processes(home):
-        _send(pid, signal.SIGQUIT)
-    give_up_at = time.monotonic() + ORPHANS_BOUND_S - _ORPHANS_END_THEMSELVES_S
-    while time.monotonic() < give_up_at:
-        if lock.take(_POLL_S) and _is_free_of_processes(home):
-            return lock
-        time.sleep(_POLL_S)
-    lock.close()
-    left = sorted(server_processes(home))
-    who = f"end them with: kill -9 {' '.join(map(str, left))}" if left else "they are not of this machine or container"
-    raise Unavailable(
-        "database_orphans",
-        f"processes of an earlier server still use {home.cluster}; a second server would destroy it; {who}",
-        retry_after_s=10,
+    try:
+        found = _found_or_free(home, lock, _ORPHANS_END_THEMSELVES_S)
+        if found is None:
+            refuse_elsewhere(home)
+            for pid in server_processes(home):
+                _send(pid, signal.SIGQUIT)
+            found = _found_or_free(home, lock, ORPHANS_BOUND_S - _ORPHANS_END_THEMSELVES_S)
+        if found is None:
+            _refuse_orphans(home)
+    except BaseException:
+        lock.close()
+        raise
+    if isinstance(found, Postmaster):
+        lock.close()
+    return found
+
+
+def refuse_elsewhere(home: Home) -> None:
+    """Refuse to touch a server that another container runs on the same data.
+
+    Raises:  Unavailable.
+    """
+    others = elsewhere(home)
+    if others:
+        raise Unavailable(
+            "database_elsewhere",
+            f"another container runs a server on {home.cluster} (processes {others} here): stop that one first",
+            retry_after_s=10,
+        )
+
+
+def refuse_hidden_socket(live: Postmaster) -> None:
+    """Refuse to stop a server whose socket is only invisible from here: in another mount namespace all is well.
+
+    Raises:  Misconfigured when the server itself sees its socket, or when that cannot be found out.
+    """
+    seen_by_server = Path(f"/proc/{live.pid}/root") / socket_path(live.socket_dir, live.port).relative_to("/")
+    try:
+        seen_by_server.lstat()
+    except FileNotFoundError:
+        return
+    except PermissionError:
+        pass
+    raise Misconfigured(
+        "database_socket_hidden",
+        f"the database (process {live.pid}) listens in {live.socket_dir}, which is not visible from here (systemd's "
+        "PrivateTmp, a container): run this where it was started",
     )
 
 
@@ -124,7 +151,7 @@ def start(home: Home, programs: Programs, lock: FileLock) -> int:
     server = [programs.folder / "postgres", "-D", home.cluster, "-c", f"config_file={home.path / 'postgresql.conf'}"]
     read_end, report = os.pipe()
     try:
-        arguments = [*map(str, (*who, report, home.path / "start.log")), *map(str, server), *pinned()]
+        arguments = [*map(str, (*who, report, home.path / "start.log", home.cluster)), *map(str, server), *pinned()]
         subprocess.run(
             [sys.executable, "-I", "-S", launch_program.__file__, *arguments],
             pass_fds=(report, lock.fd),
@@ -186,9 +213,49 @@ def _is_gone(home: Home, pid: int) -> bool:
         lock.close()
 
 
-def _is_free_of_processes(home: Home) -> bool:
-    """Also a server that somebody started by hand, without our lock, counts."""
-    return next(server_processes(home), None) is None
+def _found_or_free(home: Home, lock: FileLock, bound_s: float) -> Postmaster | FileLock | None:
+    """Wait for a live postmaster (one just started has no pid file yet) or for the last process to be gone."""
+    give_up_at = time.monotonic() + bound_s
+    while True:
+        live = find(home)
+        if live is not None:
+            return live
+        # a server that somebody started by hand does not hold our lock, but counts
+        if lock.take() and next(server_processes(home), None) is None:
+            return lock
+        if time.monotonic() >= give_up_at:
+            return None
+        time.sleep(_POLL_S)
+
+
+def _refuse_orphans(home: Home) -> NoReturn:
+    left = sorted(server_processes(home))
+    who = f"end them with: kill -9 {' '.join(map(str, left))}" if left else "they are not of this machine or container"
+    raise Unavailable(
+        "database_orphans",
+        f"processes of an earlier server still use {home.cluster}; a second server would destroy it; {who}",
+        retry_after_s=10,
+    )
+
+
+def _command_of(pid: int, home: Home) -> bytes | None:
+    """The command line or title of a live server process of this data directory, or None when it is none."""
+    process = Path("/proc") / str(pid)
+    try:
+        state = (process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+        if state in {"Z", "X"} or process.stat().st_uid != home.account.uid:
+            return None
+        command = (process / "cmdline").read_bytes()
+        program = os.fsdecode(command.split(b"\0", 1)[0])
+        if Path(program).name != "postgres" and not program.startswith("postgres:"):
+            return None
+        is_ours = os.path.samestat((process / "cwd").stat(), home.cluster.stat())
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    except PermissionError:
+        # root without CAP_SYS_PTRACE (most containers) may not look; the command line or title names the cluster
+        is_ours = os.fsencode(home.cluster) in command.split(b"\0") or f"outrider-{key_of(home)}".encode() in command
+    return command if is_ours else None
 
 
 def _wait(condition: Callable[[], bool], bound_s: float) -> bool:

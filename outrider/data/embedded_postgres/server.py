@@ -134,13 +134,15 @@ def ensure(
         with home.starting():
             holder = _hold(home)
             try:
-                live = _attachable(home, start_bound_s)
-                is_owner = live is None
-                if live is None:
-                    live = _start(home, bin_dir, settings or {}, tcp_port, start_bound_s)
-                return _server(home, live, holder, is_owner=is_owner)
+                found = _find(home, start_bound_s)
+                if isinstance(found, Postmaster):
+                    return _server(home, found, holder, is_owner=False)
+                live = _start(home, found, bin_dir, settings or {}, tcp_port, start_bound_s)
+                return _server(home, live, holder, is_owner=True)
             except BaseException:
                 holder.close()
+                if postmaster.find(home) is None:
+                    sockets.remove_socket_dirs(home)
                 raise
 
 
@@ -170,6 +172,9 @@ def status(data_dir: Path) -> Status:
         version = (home.read("version") or b"").decode(errors="replace").strip() or None
         live = postmaster.find(home)
         if live is None:
+            others = postmaster.elsewhere(home)
+            if others:
+                return Status("unhealthy", others[0], version, problem="another container runs a server on this data")
             left = sorted(postmaster.server_processes(home))
             if left:
                 return Status("orphaned", left[0], version, problem=f"processes {left} of a killed server are left")
@@ -190,36 +195,41 @@ def _hold(home: Home) -> FileLock:
     return holder
 
 
-def _attachable(home: Home, bound_s: float) -> Postmaster | None:
-    """The live server, healthy; None when there is none, or when nobody can ever reach it and it was stopped."""
-    live = postmaster.find(home)
-    if live is None:
-        return None
-    if not sockets.socket_path(live.socket_dir, live.port).exists():
+def _find(home: Home, bound_s: float) -> Postmaster | FileLock:
+    """The live server, healthy; else server.lock, held: there is none, or nobody could reach it and it was stopped."""
+    found = postmaster.find_or_claim(home)
+    while isinstance(found, Postmaster) and not sockets.socket_path(found.socket_dir, found.port).exists():
         # its folder was swept away (a logout ends $XDG_RUNTIME_DIR): it runs and nobody can connect to it any more
-        postmaster.stop(home, live)
-        return None
-    _wait_until_healthy(home, live.pid, live, bound_s)
-    return live
+        postmaster.refuse_hidden_socket(found)
+        postmaster.stop(home, found)
+        found = postmaster.find_or_claim(home)
+    if isinstance(found, Postmaster):
+        _wait_until_healthy(home, found.pid, found, bound_s)
+    return found
 
 
 def _start(
-    home: Home, bin_dir: Path | None, settings: Mapping[str, str], tcp_port: int | None, bound_s: float
+    home: Home,
+    lock: FileLock,
+    bin_dir: Path | None,
+    settings: Mapping[str, str],
+    tcp_port: int | None,
+    bound_s: float,
 ) -> Postmaster:
-    """Make the cluster when it is absent, and start its server; start.lock is held."""
-    lock = postmaster.claim_data(home)
+    """Make the cluster when it is absent, and start its server; start.lock and server.lock are held."""
     try:
-        found = programs.find(bin_dir, home.account)
+        chosen = programs.find(bin_dir, home.account)
         home.sweep()
         socket_dir = sockets.make_socket_dir(home, tcp_port or sockets.DEFAULT_PORT)
-        cluster.refuse_other_major(home, found, socket_dir)
+        cluster.refuse_other_major(home, chosen, socket_dir)
         if cluster.made_by(home) is None:
-            cluster.make(home, found)
-        configuration.write(home, found, settings, socket_dir, tcp_port)
-        configuration.refuse_unsafe_files(home, found)
-        cluster.record_version(home, found)
+            cluster.make(home, chosen)
+        _known(home)
+        configuration.write(home, chosen, settings, socket_dir, tcp_port)
+        configuration.refuse_unsafe_files(home, chosen)
+        cluster.record_version(home, chosen)
         sizes = postmaster.log_sizes(home)
-        pid = postmaster.start(home, found, lock)
+        pid = postmaster.start(home, chosen, lock)
     finally:
         lock.close()  # the server has its own copy of the open file
     live = Postmaster(pid, tcp_port or sockets.DEFAULT_PORT, socket_dir)
@@ -266,9 +276,10 @@ def _ask(home: Home, live: Postmaster, bound_s: float) -> None:
 def _stop(home: Home, bound_s: float = STOP_BOUND_S) -> bool:
     live = postmaster.find(home)
     if live is None:
+        postmaster.refuse_elsewhere(home)
         return False
     postmaster.stop(home, live, bound_s=bound_s)
-    sockets.remove_socket_dir(live.socket_dir, home)
+    sockets.remove_socket_dirs(home, live.socket_dir)
     return True
 
 

@@ -9,6 +9,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from outrider.base.errors import Misconfigured
@@ -44,6 +45,9 @@ def make_socket_dir(home: Home, port: int = DEFAULT_PORT) -> Path:
         if len(os.fsencode(socket_path(folder, port))) > MOST_BYTES:
             failures.append(f"{folder} is too long")
             continue
+        if "," in str(folder):
+            failures.append(f"{folder} has a comma, which separates hosts")
+            continue
         try:
             _make(folder, home.account)
         except OSError as error:
@@ -59,13 +63,11 @@ def make_socket_dir(home: Home, port: int = DEFAULT_PORT) -> Path:
     )
 
 
-def remove_socket_dir(folder: Path, home: Home) -> None:
-    """Remove the folder after the server has stopped, when it is one of ours and empty."""
-    if key_of(home) in folder.name:
-        try:
+def remove_socket_dirs(home: Home, used: Path | None = None) -> None:
+    """Remove the folders of a server that has stopped, or never started; what is not empty stays."""
+    for folder in (*_candidates(home), *([used] if used and key_of(home) in used.name else [])):
+        with suppress(OSError):
             folder.rmdir()
-        except OSError:
-            return
 
 
 def _candidates(home: Home) -> Iterator[Path]:
