@@ -132,6 +132,7 @@ class Database:
             pool_timeout=wait_s,
             pool_recycle=3600,
             isolation_level="READ COMMITTED",
+            json_deserializer=str,  # jsonb is text on raw connections; declared columns are read by orm.Json
         )
 
     async def connect(self) -> asyncpg.Connection:
