@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import pkgutil
 from collections.abc import Sequence
 from typing import Final
 
 from outrider.app import commands, wiring
+from outrider.data import log
 from outrider.data.embedded_postgres import leave_pid_1
 from outrider.interfaces.cli import commands as cli_commands
 from outrider.interfaces.cli import doors, shell
@@ -22,9 +21,7 @@ PROCESSES: Final = frozenset(
 def start(arguments: Sequence[str]) -> int:
     """Run one command line."""
     leave_pid_1()
-    logging.raiseExceptions = False
-    if os.environ.get("OUTRIDER_LOG_LEVEL") != "debug":
-        logging.getLogger().setLevel(logging.WARNING)
+    log.quiet()
     doors.install(
         doors.Doors(
             settings=wiring.settings, address=wiring.address, database=wiring.database, runtime=wiring.cli_runtime

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import queue
 import re
 import sys
@@ -27,7 +28,7 @@ _SECRET_NAMES = re.compile(
 )
 _URL_PASSWORD = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://[^\s:/@]*):[^\s@]*@", re.IGNORECASE)
 _BEARER = re.compile(r"\b(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
-_OUR_KEY = re.compile(r"\bork_[A-Za-z0-9_-]{8,}")
+_OUR_KEY = re.compile(r"\bor_live_[A-Za-z0-9_-]{8,}")
 _ADDRESS = re.compile(r"\b([A-Za-z0-9._%+-])[A-Za-z0-9._%+-]*@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)")
 _LONGEST_TEXT = 2000
 _DEEPEST = 4
@@ -129,7 +130,9 @@ def configure(settings: Settings, role: str, *, is_long_running: bool = True) ->
         cache_logger_on_first_use=True,
     )
     renderer: Processor = (
-        structlog.dev.ConsoleRenderer(colors=_is_terminal(), sort_keys=False)
+        structlog.dev.ConsoleRenderer(
+            colors=_is_terminal(), sort_keys=False, exception_formatter=structlog.dev.plain_traceback
+        )
         if is_console
         else structlog.processors.JSONRenderer(ensure_ascii=True, default=repr)
     )
@@ -150,6 +153,28 @@ def configure(settings: Settings, role: str, *, is_long_running: bool = True) ->
     for noisy in ("alembic", "asyncio", "aiosqlite", "sqlalchemy"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     atexit.register(handler.close)
+
+
+def quiet() -> None:
+    """Set up logging of a one-shot command before its settings are known: warnings and worse, plain lines on stderr.
+
+    `OUTRIDER_LOG_LEVEL=debug` shows everything, traces included (never the values of variables).
+    """
+    logging.raiseExceptions = False
+    level = logging.DEBUG if os.environ.get("OUTRIDER_LOG_LEVEL", "").lower() == "debug" else logging.WARNING
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True)
+    logging.getLogger().setLevel(level)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.processors.format_exc_info,
+            redact,
+            _escape,
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
 
 
 class _Labels:

@@ -29,6 +29,9 @@ def worker(
 
     async def work(stop: Stop) -> None:
         async with wiring.runtime("worker") as runtime:
-            await run(runtime, worker=WorkerOptions(), stop=stop.event, ready=ready)
+            options = WorkerOptions(
+                health_host=runtime.settings.worker_health_host, health_port=runtime.settings.worker_health_port
+            )
+            await run(runtime, worker=options, stop=stop.event, ready=ready)
 
     return run_process("worker", work, grace_s=wiring.settings().grace_s, lifeline=lifeline)

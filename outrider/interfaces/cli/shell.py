@@ -67,12 +67,18 @@ def _told(error: OutriderError, *, is_process: bool) -> int:
         return _bug(error)
     if isinstance(error, RefusedMany):
         for each in error.errors[:_MOST_ERRORS]:
-            output.fail(str(each))
+            output.fail(_text(each))
         if len(error.errors) > _MOST_ERRORS:
             output.fail(f"and {len(error.errors) - _MOST_ERRORS} more")
     else:
-        output.fail(str(error))
+        output.fail(_text(error))
     return exits.of(error, is_process=is_process)
+
+
+def _text(error: OutriderError) -> str:
+    """The field as a person calls it here (an API would say `/name`), then what to do."""
+    field = (error.field or "").strip("/")
+    return f"{field}: {error.message}" if field else error.message
 
 
 def _caught(error: BaseException) -> int:

@@ -12,13 +12,11 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import or_, select
-
 from outrider.base.errors import Refused
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.contracts.actor import Actor
 from outrider.data.db import Database, Role, UnitOfWork
-from outrider.domain.tenants.tables import Tenant
+from outrider.domain.tenants import tenants
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import Changing, Common
 
@@ -49,22 +47,17 @@ def actor() -> Actor:
 
 
 async def tenant_of(db: Database, given: str | None) -> UUID:
-    """The tenant a person named: its exact name or its id, the default one when absent.
+    """The tenant a person named: its exact name (upper and lower case count) or its id; the default one when absent.
 
-    Raises:  Refused(not_found, 404): names are compared exactly, upper and lower case included.
+    Raises:  Refused(not_found, 404).
     """
     if given is None:
         return DEFAULT_TENANT
-    try:
-        identifier = UUID(given) if len(given) >= 32 else None  # noqa: PLR2004 - digits of a UUID
-    except ValueError:
-        identifier = None
-    is_it = or_(Tenant.name == given, Tenant.id == identifier) if identifier else Tenant.name == given
     async with db.uow(Role.ENGINE) as uow:
-        found = await uow.session.scalar(select(Tenant.id).where(is_it))
-    if found is None:
-        raise Refused("not_found", f"no tenant named {given[:100]!r}", field="--tenant", status=404)
-    return found
+        try:
+            return (await tenants.find(uow, given)).id
+        except Refused as error:
+            raise Refused("not_found", f"no tenant named {given[:100]!r}", field="--tenant", status=404) from error
 
 
 @asynccontextmanager
@@ -100,4 +93,4 @@ async def within(
 
 def note(text: str, *, dry_run: bool) -> str:
     """What was done, or what would have been."""
-    return f"dry run, nothing was changed: {text}" if dry_run else text
+    return f"dry run, nothing was changed; it would say: {text}" if dry_run else text

@@ -1,0 +1,56 @@
+"""What is paused, whether maintenance or an emergency stop is on, how deep the queue is, which processes live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from cyclopts import App
+
+from outrider.data.db import Role
+from outrider.domain.limits import maintenance, switches
+from outrider.domain.messages import stats, workers
+from outrider.interfaces.cli.doors import doors
+from outrider.interfaces.cli.options import JSON, Json
+from outrider.interfaces.cli.output import Answer, facts, table
+
+APP = App(name="status")
+
+
+@APP.default
+async def status(*, options: Json = JSON) -> Answer:
+    """Show the state of the installation, over all tenants."""
+    del options
+    settings = doors().settings()
+    async with doors().database() as db, db.uow(Role.ENGINE) as uow:
+        paused = await switches.listed(uow)
+        upkeep = await maintenance.read(uow)
+        queue = await stats.queue_stats(uow.raw)
+        seen = await workers.listed(uow.raw)
+    data: dict[str, Any] = {
+        "environment": settings.environment,
+        "is_emergency": settings.emergency_path.exists(),
+        "maintenance": msgspec.to_builtins(upkeep),
+        "paused": [msgspec.to_builtins(each) for each in paused],
+        "queue": [msgspec.to_builtins(each) for each in queue],
+        "processes": [_process(each) for each in seen],
+    }
+    head = {
+        "environment": settings.environment,
+        "emergency stop": str(settings.emergency_path) if data["is_emergency"] else "off",
+        "maintenance": f"since {upkeep.since} by {upkeep.actor}: {upkeep.reason}" if upkeep.is_on else "off",
+    }
+    parts = [
+        facts(head),
+        "paused\n"
+        + table(data["paused"], ("scope", "scope_id", "tenant_id", "reason", "actor", "at"), empty="nothing"),
+        "queue\n" + table(data["queue"], ("channel", "state", "depth", "oldest_at"), empty="empty"),
+        "processes\n"
+        + table(data["processes"], ("role", "host", "pid", "state", "silent_s", "version", "health_url"), empty="none"),
+    ]
+    return Answer(data, "\n\n".join(parts))
+
+
+def _process(seen: workers.Seen) -> dict[str, Any]:
+    about = msgspec.to_builtins(seen)
+    return {**about.pop("process"), **about}

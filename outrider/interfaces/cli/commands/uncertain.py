@@ -1,0 +1,108 @@
+"""Uncertain messages: handed over, answer lost. Look at them, send them again, or mark them by hand."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from cyclopts import App, Parameter
+
+from outrider.base.errors import Refused
+from outrider.base.ids import parse_id
+from outrider.data.db import Role
+from outrider.domain.messages import uncertain
+from outrider.interfaces.cli.confirm import Yes, confirm
+from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
+from outrider.interfaces.cli.output import Answer, table
+from outrider.interfaces.cli.work import Work, changing, looking, note
+
+APP = App(name="uncertain")
+
+_COLUMNS = ("message_id", "since", "address", "cause", "detail", "campaign_id", "attempts")
+
+
+@APP.command(name="list")
+async def list_(*, campaign: str | None = None, limit: Limit = 100, options: Common = COMMON) -> Answer:
+    """List them, oldest first.
+
+    Parameters
+    ----------
+    campaign
+        Only those of this campaign, by its id.
+    """
+    async with looking(options, role=Role.ENGINE) as work:
+        found = await uncertain.listed(work.uow.raw, work.tenant_id, limit=limit, campaign_id=_campaign(campaign))
+    rows = [dict(row) for row in found]
+    return Answer(rows, table(rows, _COLUMNS, empty="no uncertain messages"))
+
+
+@APP.command
+async def resend(
+    *messages: str,
+    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    campaign: str | None = None,
+    yes: Yes = False,
+    options: Changing = CHANGING,
+) -> Answer:
+    """Send messages again, with the same bytes and Message-ID. A person may get them twice.
+
+    Parameters
+    ----------
+    messages
+        Their ids, as listed.
+    all_
+        Every uncertain message of the tenant, or of the campaign.
+    campaign
+        With --all: only those of this campaign.
+    """
+    async with changing(options, role=Role.ENGINE) as work:
+        ids = await _wanted(work, messages, campaign, everything=all_)
+        if not options.dry_run:
+            confirm(f"{len(ids)} message(s) will be sent again and may arrive twice", "resend", yes=yes)
+        done = await uncertain.resend(work.uow, work.actor, work.tenant_id, ids, reason=options.reason)
+    data = {"resent": done, "not_uncertain": [each for each in ids if each not in set(done)]}
+    return Answer(data, note(f"{len(done)} message(s) are queued again", dry_run=options.dry_run))
+
+
+@APP.command
+async def mark(
+    state: Literal["sent", "failed"],
+    /,
+    *messages: str,
+    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    campaign: str | None = None,
+    yes: Yes = False,
+    options: Changing = CHANGING,
+) -> Answer:
+    """Settle messages by hand, after looking at the provider's own records.
+
+    Parameters
+    ----------
+    state
+        What they became.
+    messages
+        Their ids, as listed.
+    all_
+        Every uncertain message of the tenant, or of the campaign.
+    campaign
+        With --all: only those of this campaign.
+    """
+    async with changing(options, role=Role.ENGINE) as work:
+        ids = await _wanted(work, messages, campaign, everything=all_)
+        if not options.dry_run and all_:
+            confirm(f"{len(ids)} message(s) will be marked {state}", state, yes=yes)
+        done = await uncertain.mark(work.uow, work.actor, work.tenant_id, ids, state=state, reason=options.reason)
+    data = {"marked": done, "state": state, "not_uncertain": [each for each in ids if each not in set(done)]}
+    return Answer(data, note(f"{len(done)} message(s) are marked {state}", dry_run=options.dry_run))
+
+
+async def _wanted(work: Work, messages: tuple[str, ...], campaign: str | None, *, everything: bool) -> list[UUID]:
+    if everything == bool(messages):
+        raise Refused("invalid_choice", "name messages by id, or give --all", field="messages")
+    if everything:
+        return await uncertain.ids(work.uow.raw, work.tenant_id, campaign_id=_campaign(campaign))
+    return [parse_id(each, "messages") for each in messages]
+
+
+def _campaign(text: str | None) -> UUID | None:
+    return None if text is None else parse_id(text, "--campaign")
