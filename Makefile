@@ -27,7 +27,7 @@ bench: setup ## Measure every figure of docs/performance.md against its peer (lo
 	@$(RUN) .venv/bin/python tools/benches.py
 
 docs: setup ## Write the generated reference pages anew
-	@.venv/bin/python tools/reference.py
+	@.venv/bin/python -m tools.reference
 
 lock: setup ## Pin the newest packages that pyproject.toml allows, by hash (needs uv)
 	@tools/lock

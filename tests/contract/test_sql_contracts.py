@@ -31,6 +31,8 @@ WITHOUT_TENANT = {
 WRITTEN_FROM_TWO = {
     "installation": "one row: domain/limits counts switches and maintenance, app records the secret key's id at start",
 }
+PAST_RETENTION = {"imports", "sessions", "contents"}
+"""Upkeep drops old rows of these over every tenant; the audit log only through `audit.prune`, which keeps its chain."""
 SQL_IN_CODE = {
     "outrider/data/durability.py": "SHOW takes no parameters and no table",
     "outrider/data/embedded_postgres/health.py": "SHOW takes no parameters and no table",
@@ -98,7 +100,8 @@ def test_every_table_is_written_from_one_folder_only() -> None:
     writers: dict[str, set[str]] = defaultdict(set)
     for statement in STATEMENTS:
         for table in statement.written_tables:
-            writers[table].add(statement.folder)
+            if statement.folder != "outrider/engine/maintenance" or table not in PAST_RETENTION:
+                writers[table].add(statement.folder)
     for path, table in _orm_writes():
         writers[table].add(path)
     assert {"queue", "messages", "switches", "audit_log"} <= set(writers), "the scan finds nothing"

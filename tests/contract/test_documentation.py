@@ -1,0 +1,71 @@
+"""The documentation cannot drift: generated pages are what the code says, and every table has a retention."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from outrider.base.settings import Settings
+from outrider.contracts.outcome import CAUSES
+from tests.kit.statements import ROOT
+from tools.reference.__main__ import pages
+from tools.reference.errors import every_error
+from tools.reference.tables import described
+
+REFERENCE = ROOT / "docs" / "reference"
+NAMES = ("settings.md", "errors.md", "plugins.md", "tables.md")
+LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_generated_page_is_what_the_code_says(name: str, contract_url: str) -> None:
+    made = await pages(contract_url)
+    assert set(made) == set(NAMES)
+    assert (REFERENCE / name).read_text(encoding="utf-8") == made[name], "run `make docs`"
+
+
+def test_every_setting_and_cause_and_error_is_described() -> None:
+    page = (REFERENCE / "settings.md").read_text(encoding="utf-8")
+    for name, field in Settings.model_fields.items():
+        assert f"`OUTRIDER_{name.upper()}`" in page
+        assert field.description, f"{name} has no description"
+    assert len(every_error()) > 100
+    for error in every_error():
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", error.code), f"{error.code!r} is no stable code"
+        assert error.message, f"{error.code} says nothing"
+    for cause in CAUSES.values():
+        assert cause.remedy
+        assert cause.why
+
+
+def test_every_table_says_how_long_its_rows_stay() -> None:
+    for name, facts in described().items():
+        assert set(facts) == {"purpose", "kept"}, name
+        named = set(re.findall(r"OUTRIDER_([A-Z_]+)", facts["kept"]))
+        assert {setting.lower() for setting in named} <= set(Settings.model_fields), f"{name}: no such setting"
+        assert named or re.match(r"for ever|until|with |emptied|about a second", facts["kept"]), name
+    kept = " ".join(facts["kept"] for facts in described().values())
+    for setting in Settings.model_fields:
+        if setting.startswith("keep_"):
+            assert f"OUTRIDER_{setting.upper()}" in kept, f"{setting} bounds no table"
+
+
+@pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]), ids=str)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for match in LINK.finditer(re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)):
+        target, _, anchor = match["target"].partition("#")
+        if re.match(r"[a-z]+:", target):
+            continue
+        file = page if not target else (page.parent / target).resolve()
+        assert file.exists(), f"{page.name} links to {match['target']}"
+        if anchor and file.suffix == ".md":
+            anchors = {_anchor(line) for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("#")}
+            assert anchor in anchors, f"{page.name} links to {match['target']}"
+
+
+def _anchor(heading: str) -> str:
+    """The anchor that Markdown renderers give a heading."""
+    text = re.sub(r"[^\w\- ]", "", heading.lstrip("# ").lower())
+    return text.replace(" ", "-")
