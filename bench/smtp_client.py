@@ -41,6 +41,7 @@ class Count:
     def begin(self, message: Outgoing) -> str | None:
         """Leave for everything."""
         del message
+        return None
 
     def settle(self, message: Outgoing, outcome: Outcome) -> None:
         """One more."""

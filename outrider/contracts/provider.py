@@ -39,8 +39,8 @@ class Watch(Protocol):
         """Ask leave directly before the first byte whose arrival may lead to acceptance.
 
         Gives:   None: go on, the attempt is in the journal; else the reason why it must not leave: the provider
-                 settles it as Unsent(reason) without writing. May be asked twice for one message (also before
-                 its envelope, once another of its batch was withdrawn): the last answer counts.
+                 settles it as Unsent(reason) without writing. May be asked twice for one message (once ahead of
+                 time, after another of its batch was withdrawn): the last answer counts.
         """
         ...
 

@@ -32,14 +32,13 @@ class Item:
 
 
 class Batch:
-    """The messages of one `send`. `is_wary` after the engine withdrew one: it is asked before the next envelope."""
+    """The messages of one `send`."""
 
-    __slots__ = ("_left", "done", "is_wary", "waiting", "watch")
+    __slots__ = ("_left", "done", "waiting", "watch")
 
     def __init__(self, messages: Sequence[Outgoing], watch: Watch, done: asyncio.Future[None]) -> None:
         self.watch = watch
         self.done = done
-        self.is_wary = False
         self.waiting = deque(Item(message, self) for message in messages)
         self._left = len(self.waiting)
 
@@ -77,26 +76,29 @@ class Queue:
         self.count += 1
 
     def take(self) -> Item | None:
-        """The next message that may go, or None.
-
-        In a wary batch each message is offered to the engine first, until it lets one go: a message withdrawn after
-        its DATA was answered costs a connection, and a pause would cost one for each message.
-        """
+        """The next message in turn, or None."""
         turns = self._turns
-        while turns:
-            batch = turns.popleft()
-            item = batch.waiting.popleft()
+        if not turns:
+            return None
+        batch = turns.popleft()
+        item = batch.waiting.popleft()
+        self.count -= 1
+        if batch.waiting:
+            turns.append(batch)
+        return item
+
+    def sift(self, batch: Batch) -> None:
+        """Settle the first messages of a batch that the engine withdraws, up to the first that it lets go.
+
+        That one is asked about again before its body. A pause thus costs one connection and not one for each message.
+        """
+        waiting = batch.waiting
+        while waiting and (reason := batch.watch.begin(waiting[0].message)) is not None:
+            item = waiting.popleft()
             self.count -= 1
-            if batch.waiting:
-                turns.append(batch)
-            if not batch.is_wary:
-                return item
-            reason = batch.watch.begin(item.message)
-            if reason is None:
-                batch.is_wary = False
-                return item
+            if not waiting:
+                self._turns.remove(batch)
             item.settle(Unsent(reason))
-        return None
 
     def drain(self, outcome: Outcome) -> None:
         """Settle everything that waits, alike."""

@@ -133,10 +133,9 @@ def enhanced_code(reply: Reply) -> str:
 
 def describe(what: str, reply: Reply) -> str:
     """One printable ASCII line: what was asked, then the reply's code and text."""
-    lines = [line.rstrip(b"\r") for line in reply.text.split(b"\n")]
-    text = lines[0] + b"".join(b" " + line[4:] for line in lines[1:])
-    printable = _UNPRINTABLE.sub("?", text.decode("ascii", "replace")).strip()
-    return f"{what}: {printable}"[:_LONGEST_DETAIL]
+    text = b" ".join(line[4:].strip() for line in reply.text.split(b"\n"))
+    printable = _UNPRINTABLE.sub("?", text.decode("ascii", "replace"))
+    return f"{what}: {reply.code} {printable}".rstrip()[:_LONGEST_DETAIL]
 
 
 def _wish_s(reply: Reply) -> float | None:

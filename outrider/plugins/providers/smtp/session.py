@@ -37,6 +37,10 @@ class Source(Protocol):
         """A message that this session cannot carry and that was certainly not sent."""
         ...
 
+    def sift(self, batch: Batch) -> None:
+        """A message of this batch was withdrawn when it had cost an envelope and a connection: ask for the others."""
+        ...
+
     def rest(self, session: Session) -> None:
         """The session has nothing to do."""
         ...
@@ -97,9 +101,11 @@ class Session(Writing):
         self.deadline = self.loop.time() + IDLE_LIMIT_S
 
     def quit(self) -> None:
-        """End politely: now if nothing is under way, else after the message that is."""
-        self._is_doomed = True
-        if self._body is not None or self._next is not None or self._is_quitting or self.is_over:
+        """End politely: now, or after the body that is under way; a message not begun is given back."""
+        ahead = self._forsake()
+        if ahead is not None:
+            self._source.give_back(ahead)
+        if self._body is not None or self._is_quitting or self.is_over:
             return
         if self._expected:  # an envelope whose message was taken off: its DATA may be open, so QUIT would be text
             self.end("an envelope without a message")
@@ -168,13 +174,12 @@ class Session(Writing):
             self._refuse(Step.RCPT, code, text)
 
     def _on_data(self, code: int, text: bytes) -> None:
-        if code != GO_AHEAD:
+        if code in REFUSED:
             self._needs_reset = True
             self._decide(self._verdict or judge(Step.DATA, Reply(code, text)))
-            if code in REFUSED:
-                self._go_on()
-            else:
-                self.fail("protocol_error", f"DATA: answered {code}")
+            self._go_on()
+        elif code != GO_AHEAD:
+            self.fail("protocol_error", f"DATA: answered {code}")
         elif self._verdict is None:
             self._begin()
         elif self._is_rcpt_taken:  # a sender refused, yet a recipient: a dot would send an empty message
@@ -287,9 +292,9 @@ class Session(Writing):
             return
         reason = item.batch.watch.begin(item.message)
         if reason is not None:
-            item.batch.is_wary = True
             self._next = None
             item.settle(Unsent(reason))
+            self._source.sift(item.batch)
             self.end("withdrawn")
             return
         self._body, self._next = item, None

@@ -52,6 +52,7 @@ class SmtpTransport:
         self._fruitless = 0
         self._back_off_s = _BACK_OFF_S
         self._not_before = 0.0
+        self._no_more_before = 0.0
         self._bar: Deferred | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Event = asyncio.Event()
@@ -118,6 +119,10 @@ class SmtpTransport:
             self._queue.put_back(item)
             asyncio.get_running_loop().call_soon(self._wake)
 
+    def sift(self, batch: Batch) -> None:
+        """One of a batch was withdrawn: see whether its others may go, before they cost a connection each."""
+        self._queue.sift(batch)
+
     def rest(self, session: Session) -> None:
         """A connection without work."""
         session.rest()
@@ -158,7 +163,7 @@ class SmtpTransport:
             if not session.is_leaving and not session.start():
                 self._idle.append(session)
         loop = asyncio.get_running_loop()
-        if self._queue.count and not self._is_closed and loop.time() >= self._not_before:
+        if self._queue.count and not self._is_closed and self._may_connect(loop.time()):
             for _ in range(min(self._room(), self._queue.count - len(self._connecting))):
                 task = loop.create_task(self._connect())
                 self._connecting.add(task)
@@ -169,6 +174,10 @@ class SmtpTransport:
     def _room(self) -> int:
         most = self._account.connections if self._is_proven else 1
         return most - len(self._sessions) - len(self._connecting)
+
+    def _may_connect(self, now: float) -> bool:
+        """The first connection waits for the end of a back-off; further ones for the end of theirs, which grows."""
+        return now >= (self._no_more_before if self._sessions else self._not_before)
 
     async def _connect(self) -> None:
         """Open one connection and put it to work."""
@@ -193,7 +202,7 @@ class SmtpTransport:
         """No connection could be had: others that work carry on, else all that waits is settled with the reason."""
         now = asyncio.get_running_loop().time()
         if any(now - session.moved_at < _MOVING_S for session in self._sessions):
-            self._not_before = now + self._back_off_s  # perhaps a limit on connections: ask ever more rarely
+            self._no_more_before = now + self._back_off_s  # perhaps a limit on connections: ask ever more rarely
             self._back_off_s = min(self._back_off_s * 2, _LONGEST_BACK_OFF_S)
             return
         is_auth = reason.cause == "authentication_failed"
@@ -208,7 +217,7 @@ class SmtpTransport:
         self._timer = None
         try:
             now = loop.time()
-            has_room = bool(self._idle) or (self._room() > 0 and now >= self._not_before)
+            has_room = bool(self._idle) or (self._room() > 0 and self._may_connect(now))
             for session in tuple(self._sessions):
                 session.tick(now, has_room=has_room)
         finally:
