@@ -1,0 +1,218 @@
+"""A pool of child processes that run tenants' templates: a template can end its child, never this process.
+
+Owns how many children there are, who gets one, and the quarantine of versions that ended theirs. Implements
+`contracts.channel.Renderer`. Never renders in this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from array import array
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from itertools import accumulate
+
+from outrider.base.errors import Unavailable
+from outrider.contracts.channel import TemplateProblem
+from outrider.data.render_process import Child, Death, Key
+
+_BATCH_COUNT = 250
+"""Contexts per request: a heavy template gives way to other tenants after so many."""
+_CALLS_PER_CHILD = 4_000
+_DEATHS_TO_QUARANTINE = 2
+_QUARANTINE_S = 600.0
+_QUARANTINE_COUNT = 1_000
+_OUTSIDE_KILLS = 3
+
+_ENDED = "ended its renderer: it needs too much memory or time"
+_QUARANTINED = "not rendered: this version ended its renderer before; mend it and save a new version"
+
+Answer = dict[str, str] | str
+
+
+class RenderPool:
+    """Children, one spare beyond `size`, so that a dead one is replaced at once."""
+
+    def __init__(self, size: int = 2) -> None:
+        self._size = size
+        self._lanes = asyncio.Semaphore(size)
+        self._ready: deque[Child] = deque()
+        self._borrowed: set[Child] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._deaths: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._is_closed = False
+
+    async def start(self) -> None:
+        """Start the children and wait for them.
+
+        Raises:  Unavailable(renderer_unavailable).
+        """
+        started = await asyncio.gather(*(Child.start() for _ in range(self._size + 1)), return_exceptions=True)
+        self._ready.extend(child for child in started if isinstance(child, Child))
+        for failure in started:
+            if isinstance(failure, BaseException):
+                await self.close()
+                raise failure
+
+    async def close(self) -> None:
+        """End all children; idempotent. Renders under way end as Unavailable."""
+        self._is_closed = True
+        await asyncio.gather(*(child.kill() for child in self._borrowed))
+        while self._tasks or self._ready:
+            children, self._ready = list(self._ready), deque()
+            await asyncio.gather(*self._tasks, *(child.stop() for child in children))
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the living children, for diagnosis."""
+        return [child.process.pid for child in (*self._ready, *self._borrowed) if child.is_alive]
+
+    async def render(self, sources: Mapping[str, str], version_key: str, contexts: Sequence[str]) -> list[Answer]:
+        """Render every source for every context; see `contracts.channel.Renderer`.
+
+        A context during which the child ends gets the reason, the others are rendered by the next child; a version that
+        ends two children is refused for ten minutes. A child that is killed from outside costs nothing but time.
+        """
+        key = (version_key, tuple(sources.items()))
+        answers: list[Answer] = []
+        for at in range(0, len(contexts), _BATCH_COUNT):
+            answers += await self._batch(key, contexts[at : at + _BATCH_COUNT])
+        return answers
+
+    async def _batch(self, key: Key, contexts: Sequence[str]) -> list[Answer]:
+        answers: list[Answer] = [_QUARANTINED] * len(contexts)
+        pending, kills = list(range(len(contexts))), 0
+        while pending and not self._is_quarantined(key[0]):
+            outcome = await self._ask(key, [contexts[at] for at in pending])
+            if not isinstance(outcome, Death):
+                for at, answer in zip(pending, outcome, strict=True):
+                    answers[at] = answer
+                break
+            if outcome.is_from_outside and kills < _OUTSIDE_KILLS:
+                kills += 1
+                continue
+            answers[pending.pop(min(outcome.index, len(pending) - 1))] = _ENDED
+            self._blame(key[0])
+        return answers
+
+    async def _ask(self, key: Key, contexts: Sequence[str]) -> list[Answer] | Death:
+        def read(lengths: array[int], octets: bytes) -> list[Answer]:
+            return _read_answers(names, len(contexts), lengths, octets)
+
+        parts = dict(key[1])
+        names = tuple(parts)
+        payload = _payload(contexts)
+        async with self._borrow(key) as child:
+            return await child.exchange(child.request(key, parts, payload), read)
+
+    async def check(self, sources: Mapping[str, str], version_key: str) -> list[TemplateProblem]:
+        """Try templates without data; see `contracts.channel.Renderer`."""
+        for _ in range(_OUTSIDE_KILLS):
+            found = await self._check(sources)
+            if isinstance(found, list):
+                return found
+            if not found.is_from_outside:
+                break
+        if len(sources) > 1:
+            return [
+                problem for part, source in sources.items() for problem in await self.check({part: source}, version_key)
+            ]
+        return [TemplateProblem(next(iter(sources)), 1, _ENDED)]
+
+    async def _check(self, sources: Mapping[str, str]) -> list[TemplateProblem] | Death:
+        def read(_: array[int], octets: bytes) -> list[TemplateProblem]:
+            return [TemplateProblem(str(part), int(line), str(detail)) for part, line, detail in json.loads(octets)]
+
+        async with self._borrow(None) as child:
+            return await child.exchange(json.dumps({"check": dict(sources)}).encode() + b"\n", read)
+
+    @contextlib.asynccontextmanager
+    async def _borrow(self, key: Key | None) -> AsyncIterator[Child]:
+        """A child for one exchange; the one that knows the template if it is free."""
+        async with self._lanes:
+            if self._is_closed:
+                raise Unavailable("renderer_unavailable", "the renderer is closed")
+            child = self._take(key) or await Child.start()
+            self._borrowed.add(child)
+            try:
+                yield child
+            finally:
+                self._borrowed.discard(child)
+                self._give_back(child)
+
+    def _take(self, key: Key | None) -> Child | None:
+        for child in [child for child in self._ready if not child.is_alive]:
+            self._ready.remove(child)
+            self._in_background(child)
+        if not self._ready:
+            return None
+        best = next((child for child in self._ready if key in child.known), self._ready[0])
+        self._ready.remove(best)
+        return best
+
+    def _give_back(self, child: Child) -> None:
+        if child.is_alive and child.calls < _CALLS_PER_CHILD and not self._is_closed:
+            self._ready.appendleft(child)
+        else:
+            self._in_background(child)
+        if len(self._ready) + len(self._borrowed) <= self._size and not self._is_closed:
+            self._in_background(None)
+
+    def _in_background(self, ended: Child | None) -> None:
+        """Put an ended child away, or make one more ready."""
+        task = asyncio.create_task(ended.stop() if ended else self._add_one())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _add_one(self) -> None:
+        with contextlib.suppress(Unavailable):  # the next render tries again and tells
+            child = await Child.start()
+            if self._is_closed or len(self._ready) + len(self._borrowed) > self._size:
+                await child.stop()
+            else:
+                self._ready.append(child)
+
+    def _is_quarantined(self, version_key: str) -> bool:
+        deaths, until = self._deaths.get(version_key, (0, 0.0))
+        if deaths and time.monotonic() > until:
+            del self._deaths[version_key]
+            return False
+        return deaths >= _DEATHS_TO_QUARANTINE
+
+    def _blame(self, version_key: str) -> None:
+        deaths, _ = self._deaths.pop(version_key, (0, 0.0))
+        self._deaths[version_key] = (deaths + 1, time.monotonic() + _QUARANTINE_S)
+        while len(self._deaths) > _QUARANTINE_COUNT:
+            self._deaths.popitem(last=False)
+
+
+def _payload(contexts: Sequence[str]) -> bytes:
+    """Contexts joined by NUL, which no JSON text has; one that has it, or half a surrogate pair, becomes empty."""
+    joined = "\0".join(contexts)
+    try:
+        if joined.count("\0") < len(contexts):
+            return joined.encode()
+    except UnicodeEncodeError:
+        pass
+    return b"\0".join([b"" if "\0" in context else context.encode(errors="replace") for context in contexts])
+
+
+def _read_answers(parts: Sequence[str], count: int, lengths: array[int], octets: bytes) -> list[Answer]:
+    """The answer of a child, taken apart.
+
+    Raises:  ValueError when it does not fit the question; nothing of it is used then.
+    """
+    width = len(parts)
+    if len(lengths) != count * width or sum(map(abs, lengths)) != len(octets):
+        raise ValueError("lengths do not fit the answer")
+    ends = list(accumulate(map(abs, lengths), initial=0))
+    answers: list[Answer] = []
+    for at in range(0, len(lengths), width):
+        if lengths[at] < 0:
+            answers.append(octets[ends[at] : ends[at + 1]].decode())
+        else:
+            answers.append({part: octets[ends[at + n] : ends[at + n + 1]].decode() for n, part in enumerate(parts)})
+    return answers

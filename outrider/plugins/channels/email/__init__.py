@@ -1,0 +1,45 @@
+"""The email channel: addresses, templates, and the bytes of messages.
+
+Owns what an email is; never sends one, never asks DNS, never reads the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from outrider.contracts.channel import AddressNotes, Composer, Content, Identity, Renderer
+from outrider.plugins.channels.email import address as addresses
+from outrider.plugins.channels.email.compile import compile_content
+from outrider.plugins.channels.email.identity import check_identity
+from outrider.plugins.channels.email.message import EmailComposer
+
+
+class EmailChannel:
+    """Implements `contracts.channel.Channel`."""
+
+    key = "email"
+    help = "Email over SMTP or a provider's API: HTML and text, attachments, one-click unsubscribe, DKIM."
+
+    def normalise(self, address: str, *, field: str = "address") -> str:
+        """The one stored form of an address; see `address.normalise`."""
+        return addresses.normalise(address, field=field)
+
+    def notes(self, address: str) -> AddressNotes:
+        """Role, probable typing mistake, mixed alphabets; see `address.notes`."""
+        return addresses.notes(address)
+
+    def check_identity(self, identity: Identity) -> tuple[Identity, list[str]]:
+        """Check a sender; see `identity.check_identity`."""
+        return check_identity(identity)
+
+    async def compile(self, content: Content, renderer: Renderer) -> Mapping[str, Any] | None:
+        """Check and compile content; see `compile.compile_content`."""
+        return await compile_content(content, renderer)
+
+    def composer(self, content: Content, identity: Identity, renderer: Renderer) -> Composer:
+        """A composer; about a millisecond to make, so keep it per content and sender."""
+        return EmailComposer(content, identity, renderer)
+
+
+CHANNEL = EmailChannel()

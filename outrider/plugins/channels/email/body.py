@@ -1,0 +1,118 @@
+"""What stands in a body besides the author's text: the hidden preheader and the unsubscribe footer.
+
+Owns where both go. The footer is added to each part of a bulk message that does not show the link [T52]; never to a
+transactional one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from html import escape
+
+from outrider.contracts.channel import Content
+from outrider.data.template_syntax import split
+from outrider.plugins.channels.email.slots import Piece, Slot, slots_of
+
+UNSUBSCRIBE = "unsubscribe_url"
+"""The variable that every template has; empty in transactional messages unless the caller gave one."""
+
+_BREAK = re.compile(r"\r\n?")
+_BODY_TAG = re.compile(r"""<body(?:\{\{.*?\}\}|\{%.*?%\}|"[^"]*"|'[^']*'|[^>"'{])*>""", re.IGNORECASE | re.DOTALL)
+_PROLOGUE = re.compile(
+    r"\s*(?:<!doctype[^>]*>\s*)?(?:<html[^>]*>\s*)?(?:<head.*?</head\s*>)?", re.IGNORECASE | re.DOTALL
+)
+_BODY_CLOSES = re.compile(r"</body\s*>", re.IGNORECASE)
+_BODY_END = re.compile(r"</body\s*>|</html\s*>", re.IGNORECASE)
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+
+_PREHEADER = (
+    '<span style="display:none;font-size:1px;line-height:1px;max-height:0;max-width:0;opacity:0;overflow:hidden;'
+    'mso-hide:all">{}</span>'
+)
+_HTML_FOOTER = (
+    '<div style="margin:24px 0 0;padding:12px 0;font:12px/1.5 sans-serif;color:#666;text-align:center">{}<a href="',
+    '" style="color:#666">Unsubscribe</a></div>',
+)
+
+
+def sources_of(content: Content) -> dict[str, str]:
+    """The template source of each part, the preheader already in its place."""
+    sources = {"subject": content.subject}
+    if content.html is not None:
+        sources["html"] = _BREAK.sub("\n", _with_preheader(content))
+    if content.text is not None:
+        sources["text"] = _BREAK.sub("\n", content.text)
+    return sources
+
+
+def _with_preheader(content: Content) -> str:
+    """The HTML with the preheader directly after <body>, or where the body begins when there is no such tag."""
+    html = content.html or ""
+    if not content.preheader.strip():
+        return html
+    found = _BODY_TAG.search(html) or _PROLOGUE.match(html)
+    at = found.end() if found else 0
+    shown = _escaped_source(content.preheader) if content.is_template else escape(content.preheader)
+    return f"{html[:at]}{_PREHEADER.format(shown)}{html[at:]}"
+
+
+def _escaped_source(source: str) -> str:
+    """A template source whose literal text is escaped for HTML; expressions are escaped by the engine."""
+    done = []
+    for segment in split(source):
+        match segment.kind:
+            case "text":
+                done.append(escape(segment.text))
+            case "raw":
+                done.append(f"{{% raw %}}{escape(segment.text)}{{% endraw %}}")
+            case "print":
+                done.append(f"{{{{{segment.text}}}}}")
+            case "block":
+                done.append(f"{{%{segment.text}%}}")
+            case "comment":
+                pass
+    return "".join(done)
+
+
+def shows_link(parts: Sequence[Piece]) -> bool:
+    """Whether pieces show the unsubscribe link to a reader; inside an HTML comment they do not."""
+    return any(slot.path == (UNSUBSCRIBE,) and slot.place != "comment" for slot in slots_of(parts))
+
+
+def html_shows(html: str, url: str, escaped_url: str) -> bool:
+    """Whether a rendered HTML part shows the link outside comments."""
+    visible = _COMMENT.sub("", html) if "<!--" in html else html
+    return escaped_url in visible or url in visible
+
+
+def html_footer(postal_address: str) -> list[Piece]:
+    """The footer of an HTML part as pieces."""
+    lines = "<br>".join(escape(line) for line in postal_address.splitlines())
+    before, after = _HTML_FOOTER
+    shown = f"{lines}<br>" if lines else ""
+    return [before.replace("{}", shown), Slot((UNSUBSCRIBE,), place="attribute"), after]
+
+
+def text_footer(postal_address: str) -> list[Piece]:
+    """The footer of a text part as pieces."""
+    address = "".join(f"{line}\n" for line in postal_address.splitlines())
+    return ["\n--\nUnsubscribe: ", Slot((UNSUBSCRIBE,)), f"\n{address}"]
+
+
+def end_of_body(html: str) -> int:
+    """Where a footer goes in HTML: before the last </body>, else before </html>, else at the end."""
+    ends = [found.start() for found in _BODY_CLOSES.finditer(html)]
+    ends = ends or [found.start() for found in _BODY_END.finditer(html)]
+    return ends[-1] if ends else len(html)
+
+
+def with_html_footer(parts: Sequence[Piece], footer: Sequence[Piece]) -> list[Piece]:
+    """Pieces of an HTML part with the footer where `end_of_body` puts it in the whole."""
+    for end in (_BODY_CLOSES, _BODY_END):
+        for index in range(len(parts) - 1, -1, -1):
+            piece = parts[index]
+            if isinstance(piece, str) and end.search(piece):
+                at = end_of_body(piece)
+                return [*parts[:index], piece[:at], *footer, piece[at:], *parts[index + 1 :]]
+    return [*parts, *footer]

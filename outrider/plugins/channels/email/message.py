@@ -1,0 +1,214 @@
+"""Assembling the bytes of an email: constant pieces made once per content and sender, the rest joined per recipient.
+
+Owns header order, MIME structure and the two ways to a message: from slots (compiled content) and from the engine.
+A message is a pure function of content, identity and item. Never reads a clock, a random number or a network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from outrider.contracts.channel import Content, Identity, Item, Renderer, Unrenderable
+from outrider.contracts.provider import Outgoing
+from outrider.plugins.channels.email import headers, html_policy
+from outrider.plugins.channels.email.body import (
+    UNSUBSCRIBE,
+    end_of_body,
+    html_footer,
+    html_shows,
+    sources_of,
+    text_footer,
+)
+from outrider.plugins.channels.email.compile import read_compiled
+from outrider.plugins.channels.email.dkim import Signer
+from outrider.plugins.channels.email.encoding import UNSENDABLE, choose, encode, with_crlf
+from outrider.plugins.channels.email.frame import Envelope, Frame
+from outrider.plugins.channels.email.slots import Failed, Missing, NotPlain, escape, fill
+from outrider.plugins.channels.email.substitution import Substitution, Unfit
+
+_ADDRESS = re.compile(r'[^\x00-\x20\x7f<>()\[\],;:\\"@]+@[^\x00-\x20\x7f<>()\[\],;:\\"@]+')
+_LINK = re.compile(r"https?://[\x21\x23-\x3b\x3d\x3f-\x7e]{1,900}")
+_SIGNED_BETWEEN_PAUSES = 8
+"""RSA takes a third of a millisecond and holds the interpreter: other work of the loop goes between."""
+
+
+class EmailComposer:
+    """Implements `contracts.channel.Composer` for one content and one identity."""
+
+    def __init__(self, content: Content, identity: Identity, renderer: Renderer) -> None:
+        self._content = content
+        self._identity = identity
+        self._renderer = renderer
+        self._sources = sources_of(content)
+        self._frame = Frame(content, identity)
+        compiled = read_compiled(content)
+        if compiled is None and not content.is_template:
+            compiled = {part: [source] for part, source in self._sources.items()}
+        self._substitution = Substitution(compiled, self._frame, identity.postal_address) if compiled else None
+        self._signer = Signer(identity.dkim) if identity.dkim else None
+        self._sender_is_ascii = identity.from_address.isascii() and identity.reply_to.isascii()
+        self._return_path = identity.return_path or identity.from_address
+        self._has_url_places: bool | None = None
+        self._dated: tuple[datetime | None, str] = (None, "")
+
+    async def compose(self, items: Sequence[Item]) -> list[Outgoing | Unrenderable]:
+        """One answer per item, in order; see `contracts.channel.Composer`.
+
+        Raises:  Unavailable when the renderer has no child process.
+        """
+        made: list[Outgoing | Unrenderable | None] = [self._from_slots(item) for item in items]
+        waiting = [at for at, result in enumerate(made) if result is None]
+        if waiting:
+            contexts = [_context(items[at]) for at in waiting]
+            answers = await self._renderer.render(self._sources, self._content.version_key, contexts)
+            for at, answer in zip(waiting, answers, strict=True):
+                made[at] = self._from_engine(items[at], answer)
+        done = [result for result in made if result is not None]
+        if self._signer:
+            await self._sign(done, items, self._signer)
+        return done
+
+    async def _sign(self, made: Sequence[Outgoing | Unrenderable], items: Sequence[Item], signer: Signer) -> None:
+        for number, (message, item) in enumerate(zip(made, items, strict=True)):
+            if isinstance(message, Outgoing):
+                message.body = signer.sign(message.body, item.dated_at) + message.body
+            if number % _SIGNED_BETWEEN_PAUSES == 0:
+                await asyncio.sleep(0)
+
+    def _from_slots(self, item: Item) -> Outgoing | Unrenderable | None:
+        """The message from compiled pieces; None when the engine has to make it."""
+        substitution = self._substitution
+        if substitution is None:
+            return None
+        try:
+            variables = _variables(item)
+            envelope = self._envelope(item)
+            try:
+                body = substitution.assemble(variables, envelope)
+            except Unfit:
+                parts = {
+                    part: fill(pieces, variables, is_html=part == "html") for part, pieces in substitution.parts.items()
+                }
+                substitution.check_urls(variables)
+                body = self._assemble(envelope, parts)
+        except NotPlain:
+            return None
+        except Missing as missing:
+            return Unrenderable(item.id, f"variable '{missing}' is missing")
+        except (Failed, ValueError) as error:
+            return Unrenderable(item.id, str(error))
+        return self._outgoing(item, envelope, body)
+
+    def _from_engine(self, item: Item, answer: Mapping[str, str] | str) -> Outgoing | Unrenderable:
+        """The message from what the child rendered."""
+        if isinstance(answer, str):
+            return Unrenderable(item.id, answer)
+        try:
+            if "html" in answer and self._must_check_urls():
+                problem = html_policy.rendered_problem(answer["html"])
+                if problem:
+                    return Unrenderable(item.id, f"html: {problem}")
+            envelope = self._envelope(item)
+            body = self._assemble(envelope, answer)
+        except (Failed, ValueError) as error:
+            return Unrenderable(item.id, str(error))
+        return self._outgoing(item, envelope, body)
+
+    def _must_check_urls(self) -> bool:
+        if self._has_url_places is None:
+            places = html_policy.scan(self._sources["html"], is_template=True).places
+            self._has_url_places = "url" in places
+        return self._has_url_places
+
+    def _envelope(self, item: Item) -> Envelope:
+        """What is per recipient and not from variables.
+
+        Raises:  Failed when address or link could not stand in a header.
+        """
+        if not _ADDRESS.fullmatch(item.address):
+            raise Failed("the address is not in its stored form")
+        if item.unsubscribe_url and not _LINK.fullmatch(item.unsubscribe_url):
+            raise Failed("the unsubscribe link is not an http address in ASCII")
+        moment, dated = self._dated
+        if moment is not item.dated_at and moment != item.dated_at:
+            dated = headers.date(item.dated_at)
+            self._dated = (item.dated_at, dated)
+        return Envelope(str(item.id), item.address, dated, item.unsubscribe_url)
+
+    def _assemble(self, envelope: Envelope, parts: Mapping[str, str]) -> bytes:
+        """The bytes of a message from whole rendered parts.
+
+        Raises:  ValueError when a part has what cannot be sent.
+        """
+        subject = headers.one_line(parts["subject"])
+        if not subject:
+            raise Failed("the subject is empty")
+        bodies = {}
+        for part, text in parts.items():
+            if part != "subject":
+                if UNSENDABLE.search(text):
+                    raise Failed(f"{part}: has NUL, U+FFFE, U+FFFF or half a surrogate pair, which cannot be sent")
+                whole = with_crlf(self._with_footer(part, text, envelope.unsubscribe_url))
+                encoding = choose(whole)
+                bodies[part] = (encoding, encode(whole if whole.endswith("\r\n") else f"{whole}\r\n", encoding))
+        return self._frame.join(envelope, headers.unstructured("Subject", subject), bodies)
+
+    def _with_footer(self, part: str, text: str, url: str) -> str:
+        """A rendered part with the unsubscribe footer if it is bulk and does not show the link [T52]."""
+        if not url:
+            return text
+        variables = {UNSUBSCRIBE: url}
+        if part == "text":
+            shown = fill(text_footer(self._identity.postal_address), variables, is_html=False)
+            ended = text if text.endswith("\n") else f"{text}\n"
+            return text if url in text else f"{ended}{shown}"
+        if html_shows(text, url, escape(url)):
+            return text
+        at = end_of_body(text)
+        return f"{text[:at]}{fill(html_footer(self._identity.postal_address), variables, is_html=True)}{text[at:]}"
+
+    def _outgoing(self, item: Item, envelope: Envelope, body: bytes) -> Outgoing:
+        is_ascii = self._sender_is_ascii and item.address.isascii()
+        return Outgoing(item.id, item.address, self._return_path, body, envelope.id, not is_ascii, not is_ascii)
+
+
+def _variables(item: Item) -> dict[str, Any]:
+    """The variables of an item, with the system's own.
+
+    Raises:  Failed for what is no JSON object.
+    """
+    variables: Any = {}
+    if item.variables and item.variables != "{}":
+        try:
+            variables = orjson.loads(item.variables)
+        except orjson.JSONDecodeError:
+            raise NotPlain from None  # the engine says what is wrong
+        if type(variables) is not dict:
+            raise Failed("variables: the variables are not a JSON object")
+    if item.unsubscribe_url:
+        variables[UNSUBSCRIBE] = item.unsubscribe_url
+    else:
+        variables.setdefault(UNSUBSCRIBE, "")
+    return variables  # type: ignore[no-any-return]  # its type was just compared
+
+
+def _context(item: Item) -> str:
+    """The variables of an item as JSON text for the engine, the system's own spliced in without parsing.
+
+    The last of equal keys counts, so the link of a bulk message cannot be overridden [T50]; in a transactional message
+    the caller's own link stands.
+    """
+    text = (item.variables or "{}").strip()
+    if not text.startswith("{") or not text.endswith("}"):
+        return text
+    inner = text[1:-1].strip()
+    link = f'"{UNSUBSCRIBE}":{orjson.dumps(item.unsubscribe_url).decode()}'
+    if not inner:
+        return f"{{{link}}}"
+    return f"{{{inner},{link}}}" if item.unsubscribe_url else f"{{{link},{inner}}}"
