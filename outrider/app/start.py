@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Sequence
-from typing import Final
+from importlib import import_module
+from typing import Any, Final
 
-from outrider.app import commands, wiring
+from outrider.app import commands
 from outrider.data import log
 from outrider.data.embedded_postgres import leave_pid_1
 from outrider.interfaces.cli import commands as cli_commands
@@ -24,8 +25,16 @@ def start(arguments: Sequence[str]) -> int:
     log.quiet()
     doors.install(
         doors.Doors(
-            settings=wiring.settings, address=wiring.address, database=wiring.database, runtime=wiring.cli_runtime
+            settings=lambda: _wiring().settings(),
+            address=lambda: _wiring().address(),
+            database=lambda: _wiring().database(),
+            runtime=lambda: _wiring().cli_runtime(),
         )
     )
     app = shell.build([cli_commands.__name__, commands.__name__])
     return shell.run(arguments, app, processes=PROCESSES)
+
+
+def _wiring() -> Any:
+    """The wiring, loaded when a command opens a door: help and usage errors come without it."""
+    return import_module("outrider.app.wiring")

@@ -30,7 +30,8 @@ from outrider.data.db import Role, database_faults
 
 OLDEST_SERVER = 160000
 _LOCK_TIMEOUT = "1s"  # everybody else queues behind a waiting DDL lock: this plus the statement stays below 2 s [F47]
-_ADVISORY_KEY = 0x4F55_5452_4944_4552  # "OUTRIDER"
+ADVISORY_KEY = 0x4F55_5452_4944_4552
+"""The session lock of whoever migrates: "OUTRIDER"."""
 _RETRIED = {"55P03", "40P01", "40001", "XX000"}
 """Lock not available, deadlock, serialization; XX000 is "tuple concurrently updated" of two databases' role grants."""
 
@@ -272,7 +273,7 @@ async def _advisory_lock(connection: AsyncConnection, wait_s: float) -> AsyncIte
     CONCURRENTLY would wait for.
     """
     deadline = asyncio.get_running_loop().time() + wait_s
-    while not await connection.scalar(select(func.pg_try_advisory_lock(_ADVISORY_KEY))):
+    while not await connection.scalar(select(func.pg_try_advisory_lock(ADVISORY_KEY))):
         await connection.rollback()
         if asyncio.get_running_loop().time() > deadline:
             raise Unavailable("migration_running", "another `outrider db migrate` is running; try again when it ended")
@@ -283,5 +284,5 @@ async def _advisory_lock(connection: AsyncConnection, wait_s: float) -> AsyncIte
     finally:
         if not connection.closed and not connection.invalidated:
             await connection.rollback()
-            await connection.scalar(select(func.pg_advisory_unlock(_ADVISORY_KEY)))
+            await connection.scalar(select(func.pg_advisory_unlock(ADVISORY_KEY)))
             await connection.rollback()

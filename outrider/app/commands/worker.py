@@ -10,6 +10,8 @@ from outrider.app import wiring
 from outrider.app.processes import run_process
 from outrider.app.signals import Stop, ready
 from outrider.engine.dispatch.run import WorkerOptions, run
+from outrider.engine.fanout import expand
+from outrider.engine.maintenance import upkeep
 
 APP = App(name="worker")
 
@@ -32,6 +34,7 @@ def worker(
             options = WorkerOptions(
                 health_host=runtime.settings.worker_health_host, health_port=runtime.settings.worker_health_port
             )
-            await run(runtime, worker=options, stop=stop.event, ready=ready)
+            loops = [*expand.loops(runtime), *upkeep.loops(runtime)]
+            await run(runtime, worker=options, stop=stop.event, ready=ready, loops=loops)
 
     return run_process("worker", work, grace_s=wiring.settings().grace_s, lifeline=lifeline)

@@ -14,7 +14,7 @@ from outrider.domain.messages import uncertain
 from outrider.interfaces.cli.confirm import Yes, confirm
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
 from outrider.interfaces.cli.output import Answer, table
-from outrider.interfaces.cli.work import Work, changing, looking, note
+from outrider.interfaces.cli.work import changing, looking, note
 
 APP = App(name="uncertain")
 
@@ -55,10 +55,10 @@ async def resend(
     campaign
         With --all: only those of this campaign.
     """
+    ids = await _wanted(options, messages, campaign, everything=all_)
+    if not options.dry_run:
+        confirm(f"{len(ids)} message(s) will be sent again and may arrive twice", "resend", yes=yes)
     async with changing(options, role=Role.ENGINE) as work:
-        ids = await _wanted(work, messages, campaign, everything=all_)
-        if not options.dry_run:
-            confirm(f"{len(ids)} message(s) will be sent again and may arrive twice", "resend", yes=yes)
         done = await uncertain.resend(work.uow, work.actor, work.tenant_id, ids, reason=options.reason)
     data = {"resent": done, "not_uncertain": [each for each in ids if each not in set(done)]}
     return Answer(data, note(f"{len(done)} message(s) are queued again", dry_run=options.dry_run))
@@ -87,20 +87,22 @@ async def mark(
     campaign
         With --all: only those of this campaign.
     """
+    ids = await _wanted(options, messages, campaign, everything=all_)
+    if not options.dry_run and all_:
+        confirm(f"{len(ids)} message(s) will be marked {state}", state, yes=yes)
     async with changing(options, role=Role.ENGINE) as work:
-        ids = await _wanted(work, messages, campaign, everything=all_)
-        if not options.dry_run and all_:
-            confirm(f"{len(ids)} message(s) will be marked {state}", state, yes=yes)
         done = await uncertain.mark(work.uow, work.actor, work.tenant_id, ids, state=state, reason=options.reason)
     data = {"marked": done, "state": state, "not_uncertain": [each for each in ids if each not in set(done)]}
     return Answer(data, note(f"{len(done)} message(s) are marked {state}", dry_run=options.dry_run))
 
 
-async def _wanted(work: Work, messages: tuple[str, ...], campaign: str | None, *, everything: bool) -> list[UUID]:
+async def _wanted(options: Common, messages: tuple[str, ...], campaign: str | None, *, everything: bool) -> list[UUID]:
+    """The ids that a decision concerns, in a transaction of its own: nobody is asked while one is open."""
     if everything == bool(messages):
         raise Refused("invalid_choice", "name messages by id, or give --all", field="messages")
     if everything:
-        return await uncertain.ids(work.uow.raw, work.tenant_id, campaign_id=_campaign(campaign))
+        async with looking(options, role=Role.ENGINE) as work:
+            return await uncertain.ids(work.uow.raw, work.tenant_id, campaign_id=_campaign(campaign))
     return [parse_id(each, "messages") for each in messages]
 
 
