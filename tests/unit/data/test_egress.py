@@ -26,7 +26,8 @@ FORBIDDEN = [
 ]  # fmt: skip
 ODD_HOSTS = [
     "127.1", "2130706433", "0177.0.0.1", "017700000001", "0x7f.0.0.1", "0x7f000001", "0", "1.2.3", "127.0.0.1.",
-    "①②⑦.⓪.⓪.①", "\uff11\uff12\uff17.0.0.1", "127。0。0。1", "[::1]", "[::]", "fe80::1%eth0", "fe80::1%25eth0", "8.8.8.8%1",
+    "①②⑦.⓪.⓪.①", "\uff11\uff12\uff17.0.0.1", "127。0。0。1",
+    "[::1]", "[::]", "fe80::1%eth0", "fe80::1%25eth0", "8.8.8.8%1",
     "user@example.com", "example.com:25", "example.com/", "exa mple.com", "example.com\r\nx", "example.com\0",
     "-example.com", "example-.com", "a..b", ".", "", " ", "müller.example", "a" * 64 + ".com", "a." * 130 + "com",
     "example.com\\@127.0.0.1", "example.com.0x", "example.1",

@@ -14,13 +14,8 @@ ALL = Offer(is_pipelining=True, is_8bitmime=True, is_smtputf8=True, has_size=Tru
 
 
 def test_an_offer_is_read_whatever_its_case_and_form() -> None:
-    text = b"250-mail.example greets you
-250-pipelining
-250-SIZE 1000
-250-AUTH=LOGIN
-"
-    text += b"250-AUTH plain LOGIN
-250 8BitMIME"
+    text = b"250-mail.example greets you\r\n250-pipelining\r\n250-SIZE 1000\r\n250-AUTH=LOGIN\r\n"
+    text += b"250-AUTH plain LOGIN\r\n250 8BitMIME\r"
     offer = offer_of(text)
     assert (offer.is_pipelining, offer.is_8bitmime, offer.is_smtputf8, offer.is_starttls) == (True, True, False, False)
     assert (offer.has_size, offer.size_limit_bytes) == (True, 1000)
