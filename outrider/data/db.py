@@ -121,7 +121,7 @@ class Database:
             "idle_in_transaction_session_timeout": str(int(statement_timeout_s * 2000)),
         }
         if role is not None:
-            self._settings["role"] = role
+            self._settings["role"] = role.value  # asyncpg takes plain text only
         self._role = role
         self.pool_size = pool_size
         self.engine: AsyncEngine = create_async_engine(
