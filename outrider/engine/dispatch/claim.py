@@ -19,7 +19,7 @@ from outrider.base.errors import Broken
 from outrider.base.ids import NIL
 from outrider.contracts.gate import Block, Candidate, Fact, Gate, Hold, Lane, Pass, Verdict
 from outrider.data.db import Database
-from outrider.domain.limits import buckets
+from outrider.domain.limits import rows as buckets
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.batch import Batch, Claimed
 

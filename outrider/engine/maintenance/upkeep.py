@@ -53,10 +53,11 @@ class _Upkeep:
         async with self._runtime.db.uow(Role.OWNER) as uow:
             await _UPKEEP.short_lock.run(uow.raw)
             made = await _UPKEEP.make_partitions.value(uow.raw, self._settings.partitions_ahead)
+            is_outside = await SQL.default_partition_rows.value(uow.raw)
         if made:
             _log.info("partitions_made", count=made)
         async with self._runtime.db.uow(Role.ENGINE) as uow:
-            if await SQL.default_partition_rows.value(uow.raw):
+            if is_outside:
                 _log.error("rows_in_default_partition", hint="messages were accepted for a month without partition")
             horizon = utc_now() - timedelta(days=self._settings.keep_messages_days)
             old = await SQL.partitions_old.many(uow.raw, first_id_at(horizon))
