@@ -1,0 +1,134 @@
+"""Prometheus figures of one API process: requests, durations, memory, pool; plus what a snapshot of the database says.
+
+Owns names and labels, those of the runbooks included; never asks the database itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from outrider.data.db import Database
+from outrider.interfaces.api.snapshot import Snapshot
+
+_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_ERROR = 400
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class HttpFigures:
+    """Counters of this process. Every series carries the label `app`, so that the runbooks' queries work [S4-73]."""
+
+    def __init__(self, app_label: str) -> None:
+        self.registry = CollectorRegistry()
+        self._app = app_label
+        self._requests = Counter(
+            "http_requests_total",
+            "Finished requests by route template and status.",
+            ["app", "method", "route", "status"],
+            registry=self.registry,
+        )
+        self._errors = Counter(
+            "http_request_errors",
+            "Requests answered 4xx or 5xx.",
+            ["app", "status"],
+            registry=self.registry,
+        )
+        self._durations = Histogram(
+            "http_request_duration_seconds",
+            "Time from the first byte of the request to the last of the answer.",
+            ["app", "method", "route"],
+            buckets=_BUCKETS_S,
+            registry=self.registry,
+        )
+        ProcessCollector(registry=self.registry)
+
+    def request(self, method: str, route: str, status: int, took_s: float) -> None:
+        """Count one finished request; a connection lost before the answer counts as status 0."""
+        known = method if method in _METHODS else "other"
+        self._requests.labels(self._app, known, route, str(status)).inc()
+        self._durations.labels(self._app, known, route).observe(took_s)
+        if status >= _ERROR:
+            self._errors.labels(self._app, str(status)).inc()
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+
+
+class _Gauges:
+    """The gauges of one scrape."""
+
+    def __init__(self, app_label: str, db: Database, snapshot: Snapshot) -> None:
+        self._app = app_label
+        self._db = db
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._pool()
+        yield self._gauge("outrider_database_up", "1 when the database answered this scrape.", self._snapshot.is_up)
+        if self._snapshot.is_up:
+            yield from self._queue()
+            yield from self._workers()
+            paused = len(self._snapshot.switches)
+            yield self._gauge("outrider_switches_paused", "Scopes that are paused.", paused)
+            yield self._gauge("outrider_maintenance", "1 while maintenance is on.", self._snapshot.is_in_maintenance)
+
+    def _gauge(self, name: str, text: str, value: float) -> Metric:
+        family = GaugeMetricFamily(name, text, labels=["app"])
+        family.add_metric([self._app], float(value))
+        return family
+
+    def _pool(self) -> Iterable[Metric]:
+        size, available = self._db.pool_size, self._db.available()
+        yield self._gauge("email_dashboard_db_pool_size", "Database connections of this process.", size)
+        yield self._gauge("email_dashboard_db_pool_available", "Connections that are free now.", available)
+        family = GaugeMetricFamily("db_connection_pool", "Database connections by use.", labels=["app", "state"])
+        family.add_metric([self._app, "available"], available)
+        family.add_metric([self._app, "in_use"], size - available)
+        yield family
+
+    def _queue(self) -> Iterable[Metric]:
+        size = GaugeMetricFamily("queue_size", "Open messages per channel.", labels=["app", "queue"])
+        depth = GaugeMetricFamily(
+            "outrider_queue_depth", "Open messages by channel and state.", labels=["app", "channel", "state"]
+        )
+        age = GaugeMetricFamily(
+            "outrider_queue_oldest_age_seconds",
+            "How long the oldest message of a channel and state has been due.",
+            labels=["app", "channel", "state"],
+        )
+        totals: dict[str, int] = {}
+        for row in self._snapshot.queue:
+            totals[row.channel] = totals.get(row.channel, 0) + row.depth
+            depth.add_metric([self._app, row.channel, row.state], row.depth)
+            age.add_metric([self._app, row.channel, row.state], row.oldest_age_s)
+        for channel, total in totals.items():
+            size.add_metric([self._app, channel], total)
+        yield from (size, depth, age)
+
+    def _workers(self) -> Iterable[Metric]:
+        silent = GaugeMetricFamily(
+            "outrider_worker_heartbeat_age_seconds",
+            "How long a process has been silent, by the database's clock.",
+            labels=["app", "worker", "role"],
+        )
+        loops = GaugeMetricFamily(
+            "outrider_loop_heartbeat_age_seconds",
+            "How long ago a loop of a process last ran, as of its last heartbeat.",
+            labels=["app", "worker", "loop"],
+        )
+        for worker in self._snapshot.workers:
+            silent.add_metric([self._app, str(worker.process.id), worker.process.role], worker.silent_s)
+            for name, age_s in worker.loops.items():
+                loops.add_metric([self._app, str(worker.process.id), name], age_s + worker.silent_s)
+        yield from (silent, loops)
+
+
+def exposition(figures: HttpFigures, app_label: str, db: Database, snapshot: Snapshot) -> bytes:
+    """Everything in the text format of Prometheus."""
+    momentary = CollectorRegistry()
+    momentary.register(_Gauges(app_label, db, snapshot))
+    return generate_latest(figures.registry) + generate_latest(momentary)

@@ -1,0 +1,53 @@
+"""Pages of lists: a limit of 1 to 1000 and an opaque cursor that names the last item of the page before."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+from litestar.params import QueryParameter
+
+from outrider.base.errors import Refused
+
+T = TypeVar("T")
+_LONGEST = 1024
+
+Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="Most items of the page.")]
+Cursor = Annotated[str, QueryParameter(description="`next_cursor` of the page before; empty for the first.")]
+
+
+class Page(msgspec.Struct, Generic[T]):
+    """One page; `next_cursor` is null on the last one."""
+
+    items: list[T]
+    next_cursor: str | None = None
+
+
+def cursor_of(*parts: Any) -> str:
+    """A cursor that `read_cursor` reads: parts are JSON values or UUIDs."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(parts)).decode().rstrip("=")
+
+
+def read_cursor(text: str, kind: Any) -> Any:
+    """The parts of a cursor as a tuple type, for example `tuple[str]`; None for the first page.
+
+    Raises:  Refused(invalid_cursor).
+    """
+    if not text:
+        return None
+    try:
+        raw = (
+            b""
+            if len(text) > _LONGEST
+            else base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        )
+        return msgspec.json.decode(raw, type=kind)
+    except (binascii.Error, ValueError, msgspec.DecodeError):
+        raise Refused("invalid_cursor", "is not a cursor of this list", field="?cursor") from None
+
+
+def page(items: list[T], limit: int, cursor: str) -> Page[T]:
+    """A page of items that were read with `limit`; the cursor is given only when there may be more."""
+    return Page(items, cursor if len(items) == limit else None)

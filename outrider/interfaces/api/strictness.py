@@ -1,0 +1,93 @@
+"""What every route refuses before its handler runs: no sign-in, unknown or doubled parameters, other content types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from litestar import Litestar
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.routes import HTTPRoute
+
+from outrider.base.errors import Refused
+from outrider.interfaces.auth import PUBLIC, principal_of
+
+_SAFE = {"GET", "HEAD", "OPTIONS"}
+_MOST_PARAMETERS = 50
+_LONGEST_QUERY = 8192
+JSON = ("application/json",)
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+def is_public(handler: BaseRouteHandler) -> bool:
+    """Whether a route says that it needs no sign-in."""
+    return handler.opt.get("auth") == PUBLIC
+
+
+def declared_access(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Refuse whoever is not signed in, unless the route is public."""
+    if connection.scope.get("method") != "OPTIONS" and not is_public(handler):
+        principal_of(connection)
+
+
+def known_parameters(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Refuse query parameters the route does not name, and those given twice that are no lists (ASVS V15.3.7)."""
+    raw: bytes = connection.scope.get("query_string", b"")
+    if not raw or connection.scope.get("method") == "OPTIONS":
+        return
+    if len(raw) > _LONGEST_QUERY:
+        raise Refused("query_too_long", f"must have at most {_LONGEST_QUERY} bytes", field="?")
+    pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True)
+    if len(pairs) > _MOST_PARAMETERS:
+        raise Refused("too_many_parameters", f"at most {_MOST_PARAMETERS} query parameters")
+    known, lists = _names(connection.app)[handler]
+    seen: set[str] = set()
+    for name, value in pairs:
+        shown = name[:100]
+        if name not in known:
+            raise Refused("unknown_parameter", f"there is no parameter {shown!r} here", field=f"?{shown}")
+        if name in seen and name not in lists:
+            raise Refused("repeated_parameter", f"{shown} is given more than once", field=f"?{shown}")
+        if "\0" in value:
+            raise Refused("nul_character", "text must not contain NUL", field=f"?{shown}")
+        seen.add(name)
+
+
+def declared_content_type(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Refuse bodies of other types than the route's: JSON unless `opt={"content_types": (…)}` says otherwise.
+
+    A form of another site cannot send JSON without asking first, which closes that path to a session's cookie.
+    """
+    method = connection.scope.get("method", "")
+    if method in _SAFE:
+        return
+    headers: Mapping[str, str] = connection.headers
+    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    if not has_body and not _takes_body(handler):
+        return
+    given = headers.get("content-type", "").partition(";")[0].strip().lower()
+    allowed: tuple[str, ...] = handler.opt.get("content_types", JSON)
+    if given not in allowed:
+        raise Refused("unsupported_media_type", f"the body must be {' or '.join(allowed)}", status=415)
+
+
+def _takes_body(handler: BaseRouteHandler) -> bool:
+    return not handler.parsed_fn_signature.parameters.keys().isdisjoint({"data", "body"})
+
+
+def _names(app: Litestar) -> dict[BaseRouteHandler, tuple[frozenset[str], frozenset[str]]]:
+    """Names of the query parameters of each route, and of those that are lists; worked out once."""
+    found: dict[BaseRouteHandler, tuple[frozenset[str], frozenset[str]]] | None = app.state.get("query_names")
+    if found is None:
+        found = {}
+        for route in app.routes:
+            if isinstance(route, HTTPRoute):
+                for handler, model in route.route_handler_map.values():
+                    before, lists = found.get(handler, (frozenset[str](), frozenset[str]()))
+                    names = frozenset(parameter.field_alias for parameter in model.expected_query_params)
+                    found[handler] = (before | names, lists | frozenset(model.sequence_query_parameter_names))
+        app.state["query_names"] = found
+    return found
