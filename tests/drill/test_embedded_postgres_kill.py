@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from outrider.base.errors import Misconfigured, Unavailable
-from outrider.data.embedded_postgres import ensure, postmaster, status, stop
+from outrider.data.embedded_postgres import ensure, postmaster, server, status, stop
 from outrider.data.embedded_postgres.home import Home, existing
 from tests.kit.embedded import IS_ROOT, data_folder, holder, ordinary_user
 from tests.kit.postgres import run_sql
@@ -151,6 +151,29 @@ async def test_a_backend_too_busy_to_notice_is_told_to_end(folder: Path, monkeyp
     connection.terminate()
     first.release()
     await asyncio.to_thread(second.release)
+
+
+def test_a_start_that_is_interrupted_leaves_no_server_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_arguments: object) -> None:
+        assert list(postmaster.server_processes(home_of(folder / "pg")))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server, "_wait_until_healthy", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ensure(folder / "pg")
+    assert status(folder / "pg").state == "stopped"
+
+
+def test_a_server_that_recovers_for_long_is_left_to_it_and_attached_to_later(folder: Path) -> None:
+    first = ensure(folder / "pg")
+    os.kill(first.pid, signal.SIGSTOP)
+    with pytest.raises(Unavailable, match="is left to recover") as error:
+        ensure(folder / "pg", start_bound_s=0.2)
+    assert error.value.code == "database_not_ready"
+    os.kill(first.pid, signal.SIGCONT)
+    with ensure(folder / "pg") as second:
+        assert (second.pid, second.is_owner) == (first.pid, False)
+        first.release()
 
 
 @pytest.mark.parametrize("moment", ["pgpass", "cluster.new-*", "cluster.new-*/base", "cluster"])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import socket
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -21,8 +24,9 @@ from outrider.data.durability import refuse_unsafe
 from outrider.data.embedded_postgres import ensure, is_healthy, programs, sockets, status, stop
 from outrider.data.embedded_postgres.account import account_for
 from outrider.data.embedded_postgres.home import existing
-from tests.kit.embedded import IS_ROOT, data_folder, holder, ordinary_user
-from tests.kit.postgres import run_sql
+from outrider.data.migrate import upgrade
+from tests.kit.embedded import IS_ROOT, ROOT, data_folder, holder, ordinary_user
+from tests.kit.postgres import drop_database, fresh_database, run_apart, run_sql, shared_server
 
 only_root = pytest.mark.skipif(not IS_ROOT, reason="dropping privileges needs root")
 
@@ -166,8 +170,10 @@ def test_the_last_holder_stops_the_server_and_nobody_before(folder: Path) -> Non
     first.release()
     first.release()
     assert status(folder / "pg").state == "healthy"
+    assert second.is_running()
     second.release()
     assert status(folder / "pg").state == "stopped"
+    assert not second.is_running()
     assert not second.socket_dir.exists()
 
 
@@ -318,6 +324,36 @@ def test_another_major_is_refused_and_the_printed_commands_move_the_data(
     assert (folder / "pg-17" / "cluster" / "PG_VERSION").exists()
 
 
+def test_the_documented_command_moves_everything_to_another_server(folder: Path) -> None:
+    page = (ROOT / "docs/how-to/move-to-an-external-database.md").read_text()
+    (command,) = re.findall(r"^```sh move\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    made_here = "SELECT count(*) FROM tenants WHERE name = 'moved'"
+    target = fresh_database()
+    run_apart(upgrade(target))  # what an interrupted attempt leaves: the command may be repeated
+    with ensure(folder / "postgresql") as server:
+        run_apart(upgrade(server.url))
+        run_sql(server.superuser_url, "INSERT INTO tenants (name) VALUES ('moved')")
+        wanted = run_apart(everything_about_tables(server.superuser_url))
+    wheel = programs.wheel_folder()
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{wheel}:/usr/bin:/bin",
+        "OUTRIDER_DATA_DIR": str(folder),
+        "TARGET": target,
+    }
+    try:
+        done = subprocess.run(
+            ["/bin/sh", "-c", command], env=environment, cwd="/", capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert run_apart(everything_about_tables(target)) == wanted
+        assert run_apart(value_of(shared_server().url_of(database_of(target), superuser=True), made_here)) == 1
+        assert run_apart(upgrade(target)) == []
+        assert mode_of(folder / "move.sql") == 0o600
+    finally:
+        drop_database(target)
+    assert status(folder / "postgresql").state == "stopped"
+
+
 def test_a_folder_with_something_else_in_it_is_refused_untouched(folder: Path) -> None:
     (folder / "photos").mkdir(mode=0o755)
     (folder / "photos" / "cat.jpg").touch()
@@ -464,6 +500,35 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def database_of(url: str) -> str:
+    return url.rpartition("@/")[2].partition("?")[0]
+
+
+async def value_of(url: str, query: str) -> Any:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(query)
+    finally:
+        await connection.close()
+
+
+async def everything_about_tables(url: str) -> list[tuple[Any, ...]]:
+    """Names, owners, grants, row-level security and policies: what a copy must not lose."""
+    connection = await asyncpg.connect(url)
+    try:
+        tables = await connection.fetch(
+            "SELECT relname, relkind, relowner::regrole::text, relrowsecurity, relforcerowsecurity, relacl::text "
+            "FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1"
+        )
+        policies = await connection.fetch(
+            "SELECT polname, polrelid::regclass::text, polroles::regrole[]::text, polcmd, "
+            "pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid) FROM pg_policy ORDER BY 1, 2"
+        )
+    finally:
+        await connection.close()
+    return [tuple(row) for row in (*tables, *policies)]
 
 
 async def until_reachable(url: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from outrider.base.errors import Misconfigured
 from outrider.data.embedded_postgres.faults import refuse, telling_line
 from outrider.data.embedded_postgres.home import Home
-from outrider.data.embedded_postgres.moving import move_commands
+from outrider.data.embedded_postgres.moving import aside, move_commands
 from outrider.data.embedded_postgres.programs import Programs
 
 SUPERUSER = "postgres"
@@ -69,8 +69,10 @@ def refuse_other_major(home: Home, programs: Programs, socket_dir: Path) -> None
     recorded = (home.read("version") or b"").decode(errors="replace").strip() or str(made)
     raise Misconfigured(
         "database_major",
-        f"{home.path} was made by PostgreSQL {recorded}, these programs are {programs.version}. "
-        f"To move the data, run:\n  " + "\n  ".join(commands),
+        f"{home.path} was made by PostgreSQL {recorded}, these programs are {programs.version}. To move the data, stop "
+        "Outrider and run (the one error 'role \"postgres\" already exists' is expected):\n  "
+        + "\n  ".join(commands)
+        + f"\nThen start Outrider again. The old data stays in {aside(home, made)}.",
         field="OUTRIDER_DATA_DIR",
         commands=commands,
     )
@@ -121,6 +123,8 @@ def _initdb(home: Home, programs: Programs, new: Path, password_file: Path) -> N
     """Run initdb, with the locale C.UTF-8 where the system has it, else with C and the same sort order."""
     command: list[str | Path] = [programs.folder / "initdb", "-D", new, "-U", SUPERUSER, f"--pwfile={password_file}"]
     command += ["--auth=scram-sha-256", "--encoding=UTF8", "--data-checksums"]
+    # inside the folder, so that a kill while it is made leaves nothing in /dev/shm; our own configuration decides later
+    command += ["--set=dynamic_shared_memory_type=mmap"]
     builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     if programs.major < _BUILTIN_LOCALES_SINCE:
         builtin = ["--locale-provider=libc"]

@@ -67,6 +67,10 @@ class Server:
         """The server's own log, one file per weekday."""
         return self._home.log_dir
 
+    def is_running(self) -> bool:
+        """Whether the process of this server still lives; cheap, and no proof of health (`is_healthy` is)."""
+        return postmaster.is_server_process(self.pid, self._home)
+
     def release(self, *, keep: bool = False) -> None:
         """Give this hold up; the last holder stops the server, unless told to keep it. Idempotent.
 
@@ -235,13 +239,14 @@ def _start(
     live = Postmaster(pid, tcp_port or sockets.DEFAULT_PORT, socket_dir)
     try:
         _wait_until_healthy(home, pid, live, bound_s)
-    except Misconfigured:
-        postmaster.stop(home, live)
-        raise
     except Unavailable:
         if postmaster.is_server_process(pid, home):
             raise  # still recovering: it goes on by itself, and the next caller attaches
         postmaster.refuse_failed_start(home, sizes)
+    except BaseException:
+        # Misconfigured, or Ctrl-C: nobody holds it
+        postmaster.stop(home, live)
+        raise
     return live
 
 
