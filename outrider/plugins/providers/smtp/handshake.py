@@ -47,7 +47,9 @@ def tls_context(is_verified: bool) -> ssl.SSLContext:  # noqa: FBT001 - the one 
     return context
 
 
-async def open_session(account: Account, egress: Egress, contexts: TlsContexts, source: Source) -> Session | Deferred:
+async def open_session(
+    account: Account, egress: Egress, context: ssl.SSLContext | None, source: Source
+) -> Session | Deferred:
     """Connect and get ready to carry messages; or why that did not work, with nothing left open.
 
     Takes:   at most connect_timeout_s for the address and as much for TCP, command_timeout_s for each answer.
@@ -56,7 +58,6 @@ async def open_session(account: Account, egress: Egress, contexts: TlsContexts, 
     addresses = await addresses_of(account, egress)
     if isinstance(addresses, Deferred):
         return addresses
-    context = None if account.tls == "off" else await asyncio.to_thread(contexts, account.is_verified)
     session = await _dial(account, addresses, context, source)
     if isinstance(session, Deferred):
         return session
@@ -122,19 +123,16 @@ async def _greet(session: Session, account: Account, context: ssl.SSLContext | N
     problem = await _hello(session, account)
     if problem:
         return problem
-    is_private = account.tls == "implicit"
-    if account.tls in ("required", "opportunistic") and context is not None:
-        if session.offer.is_starttls:
-            problem = await session.start_tls(context, account.host, account.command_timeout_s)
-            problem = problem or await _hello(session, account)
-            if problem:
-                return problem
-            is_private = True
-        elif account.tls == "required":
-            return Deferred("tls_unavailable", "the server does not offer STARTTLS")
+    if account.tls in ("required", "opportunistic") and context is not None and session.offer.is_starttls:
+        problem = await session.start_tls(context, account.host, account.command_timeout_s)
+        problem = problem or await _hello(session, account)
+        if problem:
+            return problem
+    if account.tls in ("required", "implicit") and not session.is_encrypted:
+        return Deferred("tls_unavailable", "the server does not offer STARTTLS")
     if not account.username:
         return None
-    if not is_private and not (account.tls == "off" and account.allow_plaintext_auth):
+    if not session.is_encrypted and not (account.tls == "off" and account.allow_plaintext_auth):
         return Deferred("tls_unavailable", "the password is not sent without TLS")
     return await _sign_in(session, account)
 

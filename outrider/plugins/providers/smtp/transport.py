@@ -7,10 +7,12 @@ SMTP itself.
 from __future__ import annotations
 
 import asyncio
-import logging
+import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
+
+import structlog
 
 from outrider.contracts.outcome import Deferred, Unsent
 from outrider.contracts.provider import Egress, Outgoing, Watch
@@ -19,7 +21,7 @@ from outrider.plugins.providers.smtp.queue import Batch, Item, Queue
 from outrider.plugins.providers.smtp.session import Session
 from outrider.plugins.providers.smtp.settings import Account
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger()
 
 _BACK_OFF_S: Final = 1.0
 _LONGEST_BACK_OFF_S: Final = 60.0
@@ -43,6 +45,7 @@ class SmtpTransport:
         self._account = account
         self._egress = egress
         self._contexts = contexts
+        self._context: ssl.SSLContext | None = None
         self._queue = Queue()
         self._sessions: set[Session] = set()
         self._idle: list[Session] = []
@@ -172,8 +175,8 @@ class SmtpTransport:
             self._timer = loop.call_later(self._tick_s, self._tick)
 
     def _room(self) -> int:
-        most = self._account.connections if self._is_proven else 1
-        return most - len(self._sessions) - len(self._connecting)
+        left = self._account.connections - len(self._sessions)
+        return (left if self._is_proven else min(left, 1)) - len(self._connecting)
 
     def _may_connect(self, now: float) -> bool:
         """The first connection waits for the end of a back-off; further ones for the end of theirs, which grows."""
@@ -182,9 +185,12 @@ class SmtpTransport:
     async def _connect(self) -> None:
         """Open one connection and put it to work."""
         try:
-            opened = await open_session(self._account, self._egress, self._contexts, self)
+            if self._context is None and self._account.tls != "off":
+                # once for all connections: reading the trust store takes longer than a handshake
+                self._context = await asyncio.to_thread(self._contexts, self._account.is_verified)
+            opened = await open_session(self._account, self._egress, self._context, self)
         except Exception:  # noqa: BLE001 - whatever it was, no message may wait for it for ever
-            _log.exception("connecting failed unexpectedly")
+            _log.exception("smtp_connect_broken", host=self._account.host)
             opened = Deferred("connection_failed", "connecting failed unexpectedly")
         if isinstance(opened, Deferred):
             self._fall_back(opened)

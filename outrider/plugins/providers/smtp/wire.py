@@ -70,6 +70,11 @@ class Wire(asyncio.Protocol):
 
     # ours
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether what is written now goes through TLS; asked of the transport, not remembered."""
+        return self.transport is not None and self.transport.get_extra_info("ssl_object") is not None
+
     async def ask(self, line: bytes, timeout_s: float, *, is_secret: bool = False) -> Reply | Deferred:
         """Write one command line and wait for its reply; an empty line waits for the banner.
 
