@@ -6,6 +6,7 @@ Owns names, defaults, bounds and what each means; checks settings against each o
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -18,12 +19,42 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from outrider.base.errors import Misconfigured
 
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
 
 def _default_data_dir() -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/outrider")
     home = os.environ.get("XDG_DATA_HOME")
     return Path(home) / "outrider" if home else Path(os.path.expanduser("~")) / ".local" / "share" / "outrider"  # noqa: PTH111 - works without HOME
+
+
+class _ConfigFile(TomlConfigSettingsSource):
+    """The TOML file; `${NAME}` in a text is the environment variable of that name."""
+
+    def _read_files(self, files: Any, *args: Any, **more: Any) -> dict[str, Any]:
+        if not Path(files).is_file():
+            raise Misconfigured("invalid_settings", f"OUTRIDER_CONFIG: {files} is not a file")
+        return super()._read_files(files, *args, **more)
+
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        return {name: _expanded(value, file_path) for name, value in super()._read_file(file_path).items()}
+
+
+def _expanded(value: Any, path: object) -> Any:
+    """A value with its variables replaced; one that is not set is an error, never an empty text."""
+    if isinstance(value, list):
+        return [_expanded(each, path) for each in value]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        found = os.environ.get(match[1])
+        if found is None:
+            raise Misconfigured("invalid_settings", f"{path}: the environment variable {match[1]} is not set")
+        return found
+
+    return _VARIABLE.sub(replace, value)
 
 
 class Settings(BaseSettings):
@@ -182,7 +213,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         del dotenv_settings, file_secret_settings
         path = os.environ.get("OUTRIDER_CONFIG")
-        file = (TomlConfigSettingsSource(settings_cls, toml_file=Path(path)),) if path else ()
+        file = (_ConfigFile(settings_cls, toml_file=Path(path)),) if path else ()
         return (init_settings, env_settings, *file)
 
     @field_validator("public_url")

@@ -16,7 +16,7 @@ from outrider.base.settings import Settings
 from outrider.data.log import clean
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import JSON, Json
-from outrider.interfaces.cli.output import Answer, facts
+from outrider.interfaces.cli.output import Answer, one_line
 
 APP = App(name="settings")
 
@@ -37,12 +37,7 @@ def settings(*, options: Json = JSON) -> Answer:
         }
         for name, field in Settings.model_fields.items()
     ]
-    blocks = [
-        facts({row["name"]: row["value"], "  from": row["source"], "  default": row["default"]})
-        + f"\n  {row['description']}"
-        for row in rows
-    ]
-    return Answer(rows, "\n".join(blocks))
+    return Answer(rows, "\n".join(_told(row) for row in rows))
 
 
 @APP.command(name="new-key")
@@ -51,6 +46,11 @@ def new_secret_key(*, options: Json = JSON) -> Answer:
     del options
     key = new_key()
     return Answer({"secret_key": key}, key)
+
+
+def _told(row: dict[str, Any]) -> str:
+    value, default = (one_line("-" if row[name] is None else row[name]) for name in ("value", "default"))
+    return f"{row['name']} = {value}\n  from {row['source']}; default {default}\n  {row['description']}"
 
 
 def _file_names() -> frozenset[str]:
