@@ -43,7 +43,7 @@ async def listen(
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), _PROBE_S)
                 if not stop.is_set():
-                    await connection.execute("")
+                    await connection.execute("SHOW server_version")  # not "": the driver fails on it
         except _PASSING as error:
             _log.warning("listen_lost", error=type(error).__name__)
             with suppress(TimeoutError):
