@@ -27,6 +27,7 @@ _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 30.0
 _SETTLED_S: Final = 60.0
 _KILL_AFTER_S: Final = 15.0
+_MOST_FALSE_STARTS: Final = 3
 _log = structlog.get_logger(__name__)
 
 
@@ -92,7 +93,7 @@ class Child:
             self.is_ready.clear()
             if self._stops():
                 return
-            if self.exit_code in {exits.REFUSES_TO_START, exits.USAGE, exits.NOT_ALLOWED}:
+            if self._is_hopeless():
                 if not failed.done():
                     failed.set_result(self)
                 return
@@ -102,6 +103,11 @@ class Child:
             await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 - spreads restarts
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
             self.restarts += 1
+
+    def _is_hopeless(self) -> bool:
+        """It refuses to start, or has died again and again without ever getting ready."""
+        refuses = self.exit_code in {exits.REFUSES_TO_START, exits.USAGE, exits.NOT_ALLOWED}
+        return refuses or (not self.where and self.restarts >= _MOST_FALSE_STARTS)
 
     def _stops(self) -> bool:
         return self._is_stopping
@@ -168,7 +174,7 @@ class Family:
         """Raise when a child has ended for good."""
         if self.failed.done():
             child = self.failed.result()
-            raise Misconfigured("child_refused", f"{child.name} refuses to start (exit {child.exit_code}), see above")
+            raise Misconfigured("child_refused", f"{child.name} does not start (exit {child.exit_code}), see above")
 
     async def stop(self) -> None:
         """Stop everybody: the doors first, so that nothing new comes in, then the workers together."""

@@ -31,17 +31,18 @@ _BEARER = re.compile(r"\b(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECA
 _OUR_KEY = re.compile(r"\bor_live_[A-Za-z0-9_-]{8,}")
 _ADDRESS = re.compile(r"\b([A-Za-z0-9._%+-])[A-Za-z0-9._%+-]*@([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)")
 _LONGEST_TEXT = 2000
+_LONGEST_TRACE = 20_000
 _DEEPEST = 4
 _QUEUED_LINES = 10_000
 
 
-def clean(value: Any, depth: int = 0) -> Any:
+def clean(value: Any, depth: int = 0, *, most: int = _LONGEST_TEXT) -> Any:
     """A value as it may be logged: no passwords in URLs, no bearer tokens, no whole e-mail addresses, not endless."""
     if isinstance(value, str):
         text = _URL_PASSWORD.sub(rf"\g<scheme>:{REDACTED}@", value)
         text = _OUR_KEY.sub(REDACTED, _BEARER.sub(REDACTED, text))
         text = _ADDRESS.sub(r"\1…@\2", text)
-        return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}… ({len(text)} characters)"
+        return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
     if depth >= _DEEPEST:
         return "…"
     if isinstance(value, Mapping):
@@ -60,7 +61,7 @@ def _clean_named(name: str, value: Any, depth: int) -> Any:
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Cut secrets and people out of one event; the last processor before it is rendered."""
     for name, value in event.items():
-        event[name] = _clean_named(name, value, 0)
+        event[name] = clean(value, most=_LONGEST_TRACE) if name == "exception" else _clean_named(name, value, 0)
     return event
 
 

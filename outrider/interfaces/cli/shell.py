@@ -58,13 +58,13 @@ def run(arguments: Sequence[str], app: App, *, processes: frozenset[str] = froze
     except OutriderError as error:
         return _told(error, is_process=is_process)
     except BaseException as error:  # noqa: BLE001 - the last net: whatever it is, it is told in one line
-        return _caught(error)
+        return _caught(error, is_process=is_process)
 
 
 def _told(error: OutriderError, *, is_process: bool) -> int:
     """Print an error that was foreseen."""
     if isinstance(error, Broken):
-        return _bug(error)
+        return _bug(error, is_process=is_process)
     if isinstance(error, RefusedMany):
         for each in error.errors[:_MOST_ERRORS]:
             output.fail(_text(each))
@@ -81,7 +81,7 @@ def _text(error: OutriderError) -> str:
     return f"{field}: {error.message}" if field else error.message
 
 
-def _caught(error: BaseException) -> int:
+def _caught(error: BaseException, *, is_process: bool) -> int:
     """Print everything else: usage, signals, the machine's limits, bugs."""
     match error:
         case OutputLost():
@@ -101,7 +101,7 @@ def _caught(error: BaseException) -> int:
             return exits.SYSTEM
         case SystemExit():
             return error.code if isinstance(error.code, int) else exits.OK
-    return _bug(error)
+    return _bug(error, is_process=is_process)
 
 
 def _run(arguments: Sequence[str], app: App) -> int:
@@ -127,8 +127,9 @@ def _wants_json(bound: inspect.BoundArguments) -> bool:
     return any(getattr(value, "json", False) is True for value in bound.arguments.values())
 
 
-def _bug(error: BaseException) -> int:
-    _log.debug("command_failed", exc_info=error)
+def _bug(error: BaseException, *, is_process: bool) -> int:
+    """Log the trace, at once where a log is kept (processes), on request for a command; tell it in one line."""
+    (_log.error if is_process else _log.debug)("command_failed", exc_info=error)
     first = (str(error).splitlines() or [""])[0][:_LONGEST_BUG]
     output.fail(
         f"this is a bug in Outrider ({type(error).__name__}: {clean(first)}); run it again with "
