@@ -44,9 +44,10 @@ def home_of(data_dir: Path) -> Home:
 
 
 def test_after_a_kill_of_its_owner_the_next_start_attaches_to_the_live_server(folder: Path) -> None:
-    with holder(folder / "pg") as owner:
+    with holder(folder / "pg", start_new_session=True) as owner:
         facts = owner.facts()
         run_sql(facts["url"], "CREATE TABLE kept AS SELECT 42 AS n")
+        os.killpg(owner.process.pid, signal.SIGKILL)  # as a terminal or a supervisor does: the whole group
         assert owner.kill() == -signal.SIGKILL
     assert status(folder / "pg").state == "healthy"
     with holder(folder / "pg") as second:

@@ -60,6 +60,7 @@ def code_of(error: pytest.ExceptionInfo[Misconfigured] | pytest.ExceptionInfo[Un
 async def test_a_new_database_is_private_checksummed_and_asks_for_passwords(folder: Path) -> None:
     (folder / "above").mkdir(mode=0o751)
     (folder / "above").chmod(0o751)
+    (folder / "above" / "pg").mkdir(mode=0o755)
     with ensure(folder / "above" / "pg") as server:
         home = folder / "above" / "pg"
         assert (mode_of(home), mode_of(home / "cluster"), mode_of(home / "log")) == (0o700, 0o700, 0o700)
@@ -91,14 +92,16 @@ async def test_a_new_database_is_private_checksummed_and_asks_for_passwords(fold
 
 @only_root
 def test_as_root_the_server_runs_unprivileged_and_owns_its_data(folder: Path) -> None:
-    with ensure(folder / "new" / "pg") as server:
-        facts = Path(f"/proc/{server.pid}/status").read_text()
+    with holder(folder / "new" / "pg", prefix=("setpriv", "--groups=4,27")) as one:
+        server = one.facts()
+        facts = Path(f"/proc/{server['pid']}/status").read_text()
         uid = (folder / "new" / "pg").stat().st_uid
         assert uid != 0
         assert f"Uid:\t{uid}\t{uid}\t{uid}\t{uid}\n" in facts
         assert "Groups:\t \n" in facts
-        assert server.socket_dir.stat().st_uid == uid
+        assert Path(server["socket_dir"]).stat().st_uid == uid
         assert ((folder / "new").stat().st_uid, mode_of(folder / "new")) == (0, 0o755)
+        assert one.release() == 0
 
 
 @only_root
