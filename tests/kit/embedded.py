@@ -23,7 +23,7 @@ from outrider.data.embedded_postgres.account import Identity
 from outrider.data.embedded_postgres.home import existing
 from outrider.data.embedded_postgres.postmaster import server_processes
 from outrider.data.embedded_postgres.sockets import RUN, TEMPORARY, key_of, remove_socket_dirs
-from tests.kit.postgres import open_folder
+from tests.kit.postgres import open_folder, run_lock
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 IS_ROOT = os.geteuid() == 0
@@ -42,12 +42,14 @@ def ordinary_user() -> Identity:
 def data_folder(parent: Path | None = None) -> Iterator[Path]:
     """A folder every account may pass, for data directories below it; their servers are ended with it."""
     folder = open_folder(parent)
+    lock = run_lock(folder)
     try:
         yield folder
     finally:
         for start_lock in folder.rglob("start.lock"):
             end_server(start_lock.parent)
         shutil.rmtree(folder)
+        lock.close()
 
 
 def end_server(data_dir: Path) -> None:

@@ -95,13 +95,13 @@ def shared_server() -> SharedServer:
     """Start the cluster of this test run, or give the one already started."""
     _sweep_killed_runs()
     folder = open_folder()
-    run_lock = _run_lock(folder)
+    lock = run_lock(folder)
     server = ensure(folder / "pg", settings=_QUICK)
 
     def end() -> None:
         server.release()
         shutil.rmtree(folder, ignore_errors=True)
-        run_lock.close()
+        lock.close()
 
     atexit.register(end)
     return SharedServer(server)
@@ -227,7 +227,7 @@ def _fast_folder() -> Path:
     return Path(tempfile.gettempdir())
 
 
-def _run_lock(folder: Path) -> FileLock:
+def run_lock(folder: Path) -> FileLock:
     """Held as long as the run lives, however it ends; never there without being held."""
     new = folder / "run.lock.new"
     lock = FileLock(os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -245,7 +245,8 @@ def _sweep_killed_runs() -> None:
             continue
         try:
             if lock.take():
-                stop(folder / "pg")
+                for start_lock in folder.rglob("start.lock"):
+                    stop(start_lock.parent)
                 shutil.rmtree(folder, ignore_errors=True)
         except OutriderError:
             continue
