@@ -200,26 +200,31 @@ WITH given AS MATERIALIZED (
 )
 SELECT id FROM given ORDER BY ord;
 
+-- name: index_plans :run
+-- Walk by index whatever the statistics say: a list just imported, or a partition just begun, has none yet.
+-- tenant: none, because it only advises the planner for this transaction
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true);
+
 -- name: fan_out :one
 -- Queue the next members of a campaign's list: recipient, message and queue row in one statement, after `$6` by contact
 -- id. Variables are frozen here. Gives the last contact looked at, how many members were looked at, queued, without address.
 WITH page AS MATERIALIZED (
-  SELECT lm.contact_id, a.address, c.name, c.attributes, c.external_id
+  SELECT lm.contact_id, a.address, outrider_id() AS message_id,
+         c.attributes || jsonb_build_object('name', c.name, 'email', a.address)
+           || CASE WHEN c.external_id IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('external_id', c.external_id) END AS variables
   FROM (SELECT contact_id FROM list_members WHERE tenant_id = $1 AND list_id = $3 AND contact_id > $6 ORDER BY contact_id LIMIT $7) lm
   JOIN contacts c ON c.tenant_id = $1 AND c.id = lm.contact_id
   LEFT JOIN LATERAL (SELECT address FROM addresses x WHERE x.tenant_id = $1 AND x.contact_id = lm.contact_id AND x.channel = $5
                      ORDER BY created_at, address LIMIT 1) a ON true
 ), recipients AS (
   INSERT INTO campaign_recipients (tenant_id, campaign_id, contact_id, address, message_id)
-  SELECT $1, $2, contact_id, address, outrider_id() FROM page WHERE address IS NOT NULL
+  SELECT $1, $2, contact_id, address, message_id FROM page WHERE address IS NOT NULL
   ON CONFLICT DO NOTHING
-  RETURNING contact_id, address, message_id
+  RETURNING message_id
 ), ledger AS (
   INSERT INTO messages (tenant_id, id, lane_id, campaign_id, contact_id, content_id, address, purpose, variables, priority, due_at, expires_at)
-  SELECT $1, r.message_id, $4, $2, r.contact_id, $8, r.address, $9,
-         p.attributes || jsonb_build_object('name', p.name, 'email', r.address) || CASE WHEN p.external_id IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('external_id', p.external_id) END,
-         $10, now(), $11
-  FROM recipients r JOIN page p USING (contact_id)
+  SELECT $1, message_id, $4, $2, contact_id, $8, address, $9, variables, $10, now(), $11
+  FROM page WHERE (message_id IN (SELECT message_id FROM recipients)) IS TRUE -- IS TRUE keeps it a hashed look-up
 ), waiting AS (
   INSERT INTO queue (tenant_id, message_id, lane_id, due_at, priority, state)
   SELECT $1, message_id, $4, now(), $10, 0 FROM recipients

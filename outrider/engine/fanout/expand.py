@@ -57,6 +57,7 @@ class _FanOut:
                 campaign_id, row["list_id"], lane_id, row["channel"], row["content_id"], row["purpose"],
                 row["priority"], row["expires_at"],
             )  # fmt: skip
+            await SQL.index_plans.run(uow.raw)
             page = await fan_out(
                 uow.raw, tenant_id, plan, after=row["expanded_to"], limit=self._runtime.settings.expand_batch
             )
