@@ -55,6 +55,19 @@ async def test_a_connection_that_breaks_before_the_body_is_tried_once_more_and_t
 
 @on_both_loops
 @STYLES
+async def test_a_recipient_that_breaks_every_connection_is_deferred_after_two_and_harms_nobody(
+    extensions: tuple[str, ...],
+) -> None:
+    async with SmtpFaults(at("rcpt", Close(), recipient="p2@example.com"), extensions=extensions) as server:
+        outcomes = await send(server, *people(8))
+    assert outcomes.pop("p2@example.com") == Deferred("connection_failed", "the server hung up")
+    assert {type(outcome) for outcome in outcomes.values()} == {Accepted}
+    assert server.said("RCPT").count("RCPT TO:<p2@example.com>") == 2
+    assert len(server.accepted) == 7
+
+
+@on_both_loops
+@STYLES
 @pytest.mark.parametrize("is_taken", [True, False])
 async def test_an_answer_lost_after_the_dot_is_uncertain_and_never_repeated(
     extensions: tuple[str, ...], *, is_taken: bool

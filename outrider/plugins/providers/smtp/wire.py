@@ -160,8 +160,6 @@ class Wire(asyncio.Protocol):
             self._answer.set_result(None)
 
     def _note_answer(self, code: int, text: bytes) -> None:
-        if self._is_sealed and self.transport is not None:
-            self.transport.pause_reading()  # what comes from now on is TLS's to read
         if not self._answer.done():
             self._answer.set_result(Reply(code, text))
 
