@@ -55,7 +55,7 @@ class Count:
 async def ours(port: int, messages: int, connections: int, senders: int) -> tuple[float, float]:
     """Messages a second and microseconds of our processor time for each."""
     transport = PROVIDER.open(
-        {"host": "127.0.0.1", "port": port, "tls": "off", "connections": connections, "messages_per_connection": 10**6},
+        {"host": "127.0.0.1", "port": port, "tls": "off", "connections": connections},
         {},
         Egress((ip_network("127.0.0.0/8"),)),
     )

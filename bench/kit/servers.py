@@ -285,7 +285,7 @@ def smtp_sink(*options: str) -> Iterator[int]:
     port = free_port()
     program = _which("smtp-sink") or "smtp-sink"
     user = ["-u", "nobody"] if os.geteuid() == 0 else []
-    with process([program, *user, *options, f"127.0.0.1:{port}", "1000"], name="smtp-sink"):
+    with process([program, *user, "-m", "5000", *options, f"127.0.0.1:{port}", "1000"], name="smtp-sink"):
         run(_until(lambda: _listens(port)))
         yield port
 
