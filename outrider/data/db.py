@@ -57,24 +57,35 @@ _DOUBTFUL: tuple[type[BaseException], ...] = (asyncio.CancelledError, *TRANSIENT
 
 @contextmanager
 def database_faults() -> Iterator[None]:
-    """Turn faults of connection and server into Unavailable, whoever met them first (SQLAlchemy or asyncpg)."""
+    """Turn faults of connection and server into errors of ours, whoever met them first (SQLAlchemy or asyncpg)."""
     try:
         yield
     except exc.TimeoutError as error:
         raise Unavailable("database_busy", "every database connection is in use; try again") from error
     except exc.DBAPIError as error:
         cause = getattr(error.orig, "__cause__", None) or error.orig
-        if error.connection_invalidated or isinstance(cause, TRANSIENT):
-            raise Unavailable("database_unavailable", "the database is not reachable; try again") from error
-        raise
-    except asyncpg.InvalidPasswordError as error:
-        raise Misconfigured(
-            "database_password", "the database refused the user or password of OUTRIDER_DATABASE_URL"
-        ) from error
-    except asyncpg.InvalidCatalogNameError as error:
-        raise Misconfigured("database_missing", "the database named in OUTRIDER_DATABASE_URL does not exist") from error
-    except TRANSIENT as error:
-        raise Unavailable("database_unavailable", "the database is not reachable; try again") from error
+        known = _unavailable() if error.connection_invalidated else _known(cause)
+        if known is None:
+            raise
+        raise known from error
+    except (asyncpg.PostgresError, *TRANSIENT) as error:
+        known = _known(error)
+        if known is None:
+            raise
+        raise known from error
+
+
+def _known(cause: BaseException | None) -> Misconfigured | Unavailable | None:
+    """What a driver's exception means for the operator; None for everything that is a bug."""
+    if isinstance(cause, asyncpg.InvalidAuthorizationSpecificationError):
+        return Misconfigured("database_password", "the database refused the user or password of OUTRIDER_DATABASE_URL")
+    if isinstance(cause, asyncpg.InvalidCatalogNameError):
+        return Misconfigured("database_missing", "the database named in OUTRIDER_DATABASE_URL does not exist")
+    return _unavailable() if isinstance(cause, TRANSIENT) else None
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable("database_unavailable", "the database is not reachable; try again")
 
 
 @dataclass(slots=True)

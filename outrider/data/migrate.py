@@ -78,7 +78,7 @@ async def status(url: str) -> MigrationStatus:
 
     Raises:  Unavailable, Misconfigured as for any connection.
     """
-    with database_faults():
+    with database_faults(), _rights_are_named():
         async with _connection(url) as connection:
             return await connection.run_sync(_status)
 
