@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from outrider.base.secret import Keyring
 from outrider.base.settings import Settings
@@ -11,6 +11,7 @@ from outrider.base.signing import LinkSigner
 from outrider.contracts.channel import Channel, Renderer
 from outrider.contracts.gate import Gate
 from outrider.contracts.provider import Egress, Provider
+from outrider.data.bell import Bell
 from outrider.data.db import Database
 
 
@@ -31,3 +32,4 @@ class Runtime:
     channels: Mapping[str, Channel]
     providers: Mapping[str, Provider]
     gates: tuple[Gate, ...]
+    bell: Bell = field(default_factory=Bell)

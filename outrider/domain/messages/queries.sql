@@ -485,3 +485,19 @@ DELETE FROM campaign_recipients WHERE ctid = ANY (ARRAY(
 -- Wake the workers: something became ready. Never in a hot transaction.
 -- tenant: none, because it only rings a bell
 SELECT pg_notify('outrider_ready', '');
+
+-- name: senders_named :many
+-- Senders in use of a tenant, by id or name, for admission.
+SELECT id, name, channel FROM senders
+WHERE tenant_id = $1 AND archived_at IS NULL AND ($2::text[] IS NULL OR id::text = ANY($2) OR name = ANY($2))
+ORDER BY created_at LIMIT 1000;
+
+-- name: template_content :one
+-- The content of a template's version (the newest when `$3` is null), by its id or name.
+SELECT t.channel, v.content_id, v.version FROM templates t JOIN template_versions v ON v.tenant_id = t.tenant_id AND v.template_id = t.id
+WHERE t.tenant_id = $1 AND (t.id::text = $2 OR t.name = $2) AND t.archived_at IS NULL AND ($3::int IS NULL OR v.version = $3)
+ORDER BY v.version DESC LIMIT 1;
+
+-- name: contacts_at :many
+-- The contacts behind addresses, so that their consent is asked.
+SELECT address, contact_id FROM addresses WHERE tenant_id = $1 AND channel = $2 AND address = ANY($3::text[]);

@@ -1,0 +1,359 @@
+"""Messages: submit one or up to 5,000, look them up with everything that happened to them, decide uncertain ones."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromHeader, FromPath, FromQuery, HeaderParameter, JSONBody
+
+from outrider.base import failpoint
+from outrider.base.clock import utc_now
+from outrider.base.errors import Refused
+from outrider.base.ids import parse_id, time_of
+from outrider.data.db import Database, Role
+from outrider.data.runtime import Runtime
+from outrider.domain.messages import search, uncertain
+from outrider.domain.messages.admit import Replay, keep, replay_of
+from outrider.domain.messages.rows import SQL
+from outrider.domain.messages.submit import MOST_MESSAGES, Draft, Submission
+from outrider.domain.templates.attachments import decode
+from outrider.interfaces.api.bodies import ApiRequest
+from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
+from outrider.interfaces.auth import Principal, needs
+
+_LONGEST_KEY = 256
+_MOST_UNCERTAIN = 100_000
+IdempotencyKey = Annotated[
+    str | None,
+    HeaderParameter(name="Idempotency-Key", description="1 to 256 characters; a repeat gets the same answer."),
+]
+
+
+class AttachmentIn(msgspec.Struct, forbid_unknown_fields=True):
+    """A file: its name, its type and its content in base64."""
+
+    name: str
+    content: str
+    content_type: str = "application/octet-stream"
+
+
+class MessageIn(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One message. What is left out is taken from the fields beside `messages`."""
+
+    to: str | None = None
+    channel: str | None = None
+    sender: str | None = None
+    template: str | None = None
+    template_version: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] | None = None
+    subject: str | None = None
+    html: str | None = None
+    text: str | None = None
+    preheader: str | None = None
+    attachments: Annotated[list[AttachmentIn], msgspec.Meta(max_length=50)] | None = None
+    variables: dict[str, Any] | None = None
+    message_class: Literal["transactional", "bulk"] | None = msgspec.field(default=None, name="class")
+    purpose: Annotated[str, msgspec.Meta(min_length=1, max_length=60, pattern="^[a-z0-9_-]+$")] | None = None
+    priority: Annotated[int, msgspec.Meta(ge=0, le=9)] | None = None
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+
+
+class SubmissionIn(MessageIn, forbid_unknown_fields=True, omit_defaults=True):
+    """One message, or `messages` (1 to 5,000) with shared fields beside it. All are accepted, or none."""
+
+    messages: Annotated[list[MessageIn], msgspec.Meta(min_length=1, max_length=MOST_MESSAGES)] | None = None
+
+
+class AcceptedOut(msgspec.Struct):
+    """An accepted message."""
+
+    id: UUID
+
+
+class BatchOut(msgspec.Struct):
+    """Accepted messages, in the order of the request."""
+
+    items: list[AcceptedOut]
+
+
+class MessageOut(msgspec.Struct):
+    """A message as it stands."""
+
+    id: UUID
+    channel: str
+    sender_id: UUID
+    message_class: str = msgspec.field(name="class")
+    campaign_id: UUID | None
+    contact_id: UUID | None
+    to: str
+    purpose: str
+    state: str
+    attempts: int
+    accepted_at: datetime
+    due_at: datetime
+    next_at: datetime | None
+    waiting_for: str | None
+    finished_at: datetime | None
+    provider_id: str | None
+    code: str | None
+    detail: str | None
+
+
+class EventOut(msgspec.Struct):
+    """Something that happened to a message."""
+
+    at: datetime
+    kind: str
+    data: dict[str, Any]
+
+
+class MessageWithEvents(msgspec.Struct):
+    """A message with its timeline: every attempt, every gate that stopped or delayed it."""
+
+    message: MessageOut
+    events: list[EventOut]
+
+
+class UncertainOut(msgspec.Struct):
+    """A message that was handed over and whose answer was lost."""
+
+    id: UUID
+    to: str
+    channel: str
+    campaign_id: UUID | None
+    since: datetime
+    cause: str
+    detail: str
+    attempts: int
+
+
+class DecisionIn(msgspec.Struct, forbid_unknown_fields=True):
+    """Which uncertain messages: by `ids`, or all of a campaign (or of the tenant) with the `count` they have now."""
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    ids: Annotated[list[UUID], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
+    campaign_id: UUID | None = None
+    count: int | None = None
+
+
+class MarkIn(DecisionIn, forbid_unknown_fields=True, kw_only=True):
+    """A decision, and the state the messages get."""
+
+    state: Literal["sent", "failed"]
+
+
+class DecidedOut(msgspec.Struct):
+    """The messages a decision concerned."""
+
+    count: int
+    ids: list[UUID]
+
+
+async def tell_ready(db: Database) -> None:
+    """Wake the workers; they would look by themselves within a quarter of a second."""
+    async with db.uow(Role.ENGINE) as uow:
+        await SQL.tell_ready.run(uow.raw)
+
+
+@post("/messages", status_code=202, guards=[needs("operator", "messages:write")])
+async def submit(
+    data: JSONBody[SubmissionIn],
+    request: ApiRequest,
+    principal: NamedDependency[Principal],
+    runtime: NamedDependency[Runtime],
+    idempotency_key: FromHeader[IdempotencyKey] = None,
+) -> Response[bytes]:
+    """Accept messages for sending: 202 means they are durable. With an Idempotency-Key a repeat is answered alike."""
+    _check_key(idempotency_key)
+    drafts = _drafts(data)
+    body = await request.body()
+    headers: dict[str, str] = {}
+    async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
+        answer: Replay | None = None
+        if idempotency_key is not None:
+            answer = await replay_of(uow.raw, principal.tenant_id, idempotency_key, body)
+        if answer is None:
+            ids = await Submission(uow, runtime.channels, runtime.renderer, utc_now()).accept(drafts)
+            answer = Replay(202, _answer(ids, is_batch=data.messages is not None))
+            if idempotency_key is not None:
+                await keep(uow.raw, principal.tenant_id, idempotency_key, body, answer)
+        else:
+            headers["Idempotent-Replayed"] = "true"
+        if failpoint.ARMED:
+            failpoint.hit("accept.before_commit")
+    if failpoint.ARMED:
+        failpoint.hit("accept.committed")
+    runtime.bell.ring("ready", lambda: tell_ready(runtime.db))
+    return Response(answer.body.encode(), status_code=answer.status, media_type="application/json", headers=headers)
+
+
+def _answer(ids: list[UUID], *, is_batch: bool) -> str:
+    accepted = [AcceptedOut(message_id) for message_id in ids]
+    return msgspec.json.encode(BatchOut(accepted) if is_batch else accepted[0]).decode()
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and not (0 < len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable()):
+        raise Refused(
+            "bad_idempotency_key", "must be 1 to 256 printable ASCII characters", field="Idempotency-Key", status=400
+        )
+
+
+def _drafts(data: SubmissionIn) -> list[Draft]:
+    """The messages of a request with shared fields filled in."""
+    if data.messages is None:
+        return [_draft(data, data, "")]
+    if data.to is not None:
+        raise Refused("one_or_many", "give `to` in each message, not beside `messages`", field="/to")
+    return [_draft(message, data, f"/messages/{index}") for index, message in enumerate(data.messages)]
+
+
+def _draft(message: MessageIn, shared: MessageIn, field: str) -> Draft:
+    if message.to is None:
+        raise Refused("required", "is required", field=f"{field}/to")
+    variables = message.variables if message.variables is not None else shared.variables
+    files = message.attachments if message.attachments is not None else shared.attachments
+    draft = Draft(field, message.to)
+    for name in (
+        "channel",
+        "sender",
+        "template",
+        "template_version",
+        "subject",
+        "html",
+        "text",
+        "preheader",
+        "message_class",
+        "purpose",
+        "priority",
+        "send_at",
+        "expires_at",
+    ):
+        value = getattr(message, name)
+        if value is None:
+            value = getattr(shared, name)
+        if value is not None:
+            setattr(draft, name, value)
+    if variables is not None:
+        draft.variables = msgspec.json.encode(variables).decode()
+    if files:
+        draft.attachments = tuple(
+            decode(file.name, file.content_type, file.content, field=f"{field}/attachments/{at}")
+            for at, file in enumerate(files)
+        )
+    return draft
+
+
+@get("/messages", guards=[needs("viewer", "messages:read")])
+async def listed(
+    principal: NamedDependency[Principal],
+    runtime: NamedDependency[Runtime],
+    state: FromQuery[str | None] = None,
+    campaign_id: FromQuery[UUID | None] = None,
+    to: FromQuery[str | None] = None,
+    channel: FromQuery[str | None] = None,
+    limit: FromQuery[Limit] = 100,
+    cursor: FromQuery[Cursor] = "",
+) -> Page[MessageOut]:
+    """Find messages by state, campaign, address or channel, newest first."""
+    before = read_cursor(cursor, tuple[UUID])
+    if to is not None:
+        known = runtime.channels.get(channel or "email")
+        to = known.normalise(to, field="?to") if known else to
+    wanted = search.Filter(state, campaign_id, to, channel)
+    async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
+        rows = await search.find(
+            uow.raw, principal.tenant_id, wanted, limit=limit, before=before[0] if before else None
+        )
+    items = [_message(row) for row in rows]
+    return page(items, limit, cursor_of(items[-1].id) if items else "")
+
+
+@get("/messages/{message_id:str}", guards=[needs("viewer", "messages:read")])
+async def shown(
+    message_id: FromPath[str], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+) -> MessageWithEvents:
+    """Show one message with its timeline."""
+    async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
+        row, events = await search.get(uow.raw, principal.tenant_id, parse_id(message_id, "message_id"))
+    return MessageWithEvents(_message(row), [EventOut(event.at, event.kind, event.data) for event in events])
+
+
+@get("/uncertain", guards=[needs("viewer", "messages:read")])
+async def uncertain_listed(
+    principal: NamedDependency[Principal],
+    runtime: NamedDependency[Runtime],
+    campaign_id: FromQuery[UUID | None] = None,
+    limit: FromQuery[Limit] = 100,
+    cursor: FromQuery[Cursor] = "",
+) -> Page[UncertainOut]:
+    """List messages whose answer was lost; they wait for a decision."""
+    after = read_cursor(cursor, tuple[UUID])
+    async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
+        rows = await uncertain.listed(
+            uow.raw, principal.tenant_id, limit=limit, after=after[0] if after else None, campaign_id=campaign_id
+        )
+    items = [
+        UncertainOut(
+            row["message_id"], row["address"], row["channel"], row["campaign_id"], row["since"], row["cause"],
+            row["detail"], row["attempts"],
+        )
+        for row in rows
+    ]  # fmt: skip
+    return page(items, limit, cursor_of(items[-1].id) if items else "")
+
+
+@post("/uncertain/resend", status_code=200, guards=[needs("operator", "messages:write")])
+async def uncertain_resent(
+    data: JSONBody[DecisionIn], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+) -> DecidedOut:
+    """Send uncertain messages again, with the same bytes: someone may get one twice."""
+    async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
+        wanted = await _wanted(uow.raw, principal.tenant_id, data)
+        done = await uncertain.resend(uow, principal.actor, principal.tenant_id, wanted, reason=data.reason)
+    runtime.bell.ring("ready", lambda: tell_ready(runtime.db))
+    return DecidedOut(len(done), done)
+
+
+@post("/uncertain/mark", status_code=200, guards=[needs("operator", "messages:write")])
+async def uncertain_marked(
+    data: JSONBody[MarkIn], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+) -> DecidedOut:
+    """Settle uncertain messages by hand as sent or failed."""
+    async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
+        wanted = await _wanted(uow.raw, principal.tenant_id, data)
+        done = await uncertain.mark(
+            uow, principal.actor, principal.tenant_id, wanted, state=data.state, reason=data.reason
+        )
+    return DecidedOut(len(done), done)
+
+
+async def _wanted(raw: Any, tenant_id: UUID, data: DecisionIn) -> list[UUID]:
+    """The messages meant; without ids the caller must name how many it saw, so that it decides what it looked at."""
+    if data.ids is not None:
+        return data.ids
+    found = await uncertain.ids(raw, tenant_id, campaign_id=data.campaign_id, limit=_MOST_UNCERTAIN)
+    if data.count != len(found):
+        raise Refused(
+            "count_differs", f"{len(found)} messages are uncertain now: repeat with count={len(found)} to confirm",
+            field="/count", status=409,
+        )  # fmt: skip
+    return found
+
+
+def _message(row: Any) -> MessageOut:
+    return MessageOut(
+        id=row["id"], channel=row["channel"], sender_id=row["sender_id"], message_class=row["message_class"],
+        campaign_id=row["campaign_id"], contact_id=row["contact_id"], to=row["address"], purpose=row["purpose"],
+        state=row["state"], attempts=row["attempts"], accepted_at=time_of(row["id"]), due_at=row["due_at"],
+        next_at=row["next_at"] if row["state"] in {"scheduled", "held"} else None, waiting_for=row["waiting_for"],
+        finished_at=row["finished_at"], provider_id=row["provider_id"], code=row["code"], detail=row["detail"],
+    )  # fmt: skip
+
+
+ROUTES = [submit, listed, shown, uncertain_listed, uncertain_resent, uncertain_marked]
