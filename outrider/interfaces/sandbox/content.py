@@ -128,6 +128,8 @@ def identify(message: bytes) -> tuple[str | None, dict[str, str]]:
 
     Gives:   Message-ID with its angle brackets or None; lower-case names without the prefix -> values.
     """
+    if message.startswith(b"\r\n"):
+        return None, {}
     end = message.find(b"\r\n\r\n", 0, _MOST_HEADER_BYTES)
     head = b"\n" + message[: end if end >= 0 else _MOST_HEADER_BYTES] + b"\r\n"
     lower = head.lower()

@@ -19,6 +19,9 @@ from outrider.interfaces.sandbox.ledger import Ticket
 _LINGER_S: Final = 2.0
 """After the last answer the client gets so long to read it before the connection is reset."""
 
+_MOST_HELD_BYTES: Final = 1 << 20
+"""What a client may send ahead while it is kept waiting."""
+
 _TURNED_AWAY: Final = b"421 4.3.2 Too many connections, try again later\r\n"
 _SHUTTING_DOWN: Final = b"421 4.3.2 Shutting down\r\n"
 _TIMEOUT: Final = b"421 4.4.2 Timeout, nothing was heard for too long\r\n"
@@ -37,10 +40,12 @@ class Session(asyncio.Protocol):
         self._answers = AnswerQueue()
         self._holds = 0
         """Why nothing is heard now: delays, the turn to TLS, a full write buffer."""
+        self._is_paused = False
         self._delays = 0
         self._linger: asyncio.TimerHandle | None = None
         self._is_deaf = False
         self._is_lost = False
+        self._is_half_closed = False
         self._is_working = False
         self._stream: DataStream | None = None
         self._upgrade_task: asyncio.Task[None] | None = None
@@ -71,11 +76,14 @@ class Session(asyncio.Protocol):
         self._buffer = self._buffer + data if self._buffer else data
         if not self._holds:
             self._work()
+        elif len(self._buffer) > _MOST_HELD_BYTES:
+            self._pause()
 
     def eof_received(self) -> bool:
-        """The client says no more; what it is owed still leaves, except through TLS, which cannot be half closed."""
-        if self._stream is not None or self._answers.is_empty or self.is_tls:
+        """The client says no more; what it is owed still leaves, unless that will take long or TLS is between."""
+        if self._stream is not None or self._answers.is_empty or self.is_tls or self._delays:
             return False
+        self._is_half_closed = True
         self.close()
         self._send()
         return not self._is_lost
@@ -95,6 +103,7 @@ class Session(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read: hear nothing until it does."""
         self._hold()
+        self._pause()
 
     def resume_writing(self) -> None:
         """The client reads again."""
@@ -128,6 +137,7 @@ class Session(asyncio.Protocol):
     def start_tls(self) -> None:
         """Turn to TLS when all has been said; hear nothing until then."""
         self._hold()
+        self._pause()
         self._buffer = b""
         self._answers.mark = Mark.TLS
 
@@ -265,7 +275,7 @@ class Session(asyncio.Protocol):
         self._answers.clear()
         if self._is_lost or transport.is_closing():
             return
-        if transport.can_write_eof() and not is_abrupt:
+        if transport.can_write_eof() and not is_abrupt and not self._is_half_closed:
             transport.write_eof()
             self._linger = asyncio.get_running_loop().call_later(_LINGER_S, transport.abort)
         else:
@@ -300,15 +310,21 @@ class Session(asyncio.Protocol):
         self._release()
 
     def _hold(self) -> None:
+        """Work on nothing more; what comes is kept, so that a client that leaves is noticed."""
         self._holds += 1
-        if self._holds == 1 and self._transport is not None and not self._transport.is_closing():
+
+    def _pause(self) -> None:
+        """Do not even read."""
+        if not self._is_paused and self._transport is not None and not self._transport.is_closing():
+            self._is_paused = True
             self._transport.pause_reading()
 
     def _release(self) -> None:
         self._holds -= 1
         if self._holds or self._is_lost or self._transport is None:
             return
-        if not self._transport.is_closing():
+        if self._is_paused and not self._transport.is_closing():
+            self._is_paused = False
             self._transport.resume_reading()
         if self._buffer and not self._is_deaf:
             self._work()
