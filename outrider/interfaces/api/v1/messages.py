@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from litestar import Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromHeader, FromPath, FromQuery, HeaderParameter, JSONBody
+from litestar.params import FromHeader, FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 
 from outrider.base import failpoint
 from outrider.base.clock import utc_now
@@ -32,6 +32,8 @@ IdempotencyKey = Annotated[
     str | None,
     HeaderParameter(name="Idempotency-Key", description="1 to 256 characters; a repeat gets the same answer."),
 ]
+
+StateFilter = Annotated[str | None, QueryParameter(name="state", description="Only messages in this state.")]
 
 
 class AttachmentIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -253,7 +255,7 @@ def _draft(message: MessageIn, shared: MessageIn, field: str) -> Draft:
 async def listed(
     principal: NamedDependency[Principal],
     runtime: NamedDependency[Runtime],
-    state: FromQuery[str | None] = None,
+    in_state: FromQuery[StateFilter] = None,
     campaign_id: FromQuery[UUID | None] = None,
     to: FromQuery[str | None] = None,
     channel: FromQuery[str | None] = None,
@@ -265,7 +267,7 @@ async def listed(
     if to is not None:
         known = runtime.channels.get(channel or "email")
         to = known.normalise(to, field="?to") if known else to
-    wanted = search.Filter(state, campaign_id, to, channel)
+    wanted = search.Filter(in_state, campaign_id, to, channel)
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
         rows = await search.find(
             uow.raw, principal.tenant_id, wanted, limit=limit, before=before[0] if before else None
