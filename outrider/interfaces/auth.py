@@ -5,7 +5,7 @@ Owns the rules of roles and scopes at the door; never reads the database: the AP
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -17,7 +17,7 @@ from outrider.base.errors import Broken, Refused
 from outrider.contracts.actor import Actor
 from outrider.domain.tenants.roles import ROLES, SCOPES, includes
 
-Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]
+Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Coroutine[Any, Any, None]]
 
 PUBLIC = "public"
 """Value of a route's `opt={"auth": PUBLIC}`: it needs no sign-in. A route without guard and without this is refused."""
@@ -58,7 +58,7 @@ def needs(role: str, scope: str | None = None, *, people_only: bool = False) -> 
     if role not in ROLES or (scope is not None and scope not in SCOPES):
         raise Broken("unknown_guard", f"no such role or scope: {role}, {scope}")
 
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         principal = principal_of(connection)
         if people_only and principal.via == "key":
             raise Refused("forbidden", "only a signed-in person may do this", status=403)
@@ -70,7 +70,7 @@ def needs(role: str, scope: str | None = None, *, people_only: bool = False) -> 
     return guard
 
 
-def needs_installation_admin(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+async def needs_installation_admin(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """A guard: only people who administer the installation, whatever their role in a tenant."""
     if not principal_of(connection).is_installation_admin:
         raise Refused("forbidden", "only administrators of the installation may do this", status=403)

@@ -6,6 +6,7 @@ Owns putting the parts together; knows no noun. `create_app` gives the applicati
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +14,14 @@ from litestar import Litestar, Request, Response, Router, get
 from litestar.config.app import AppConfig
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.enums import ScopeType
+from litestar.enums import HttpMethod, ScopeType
+from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import DefineMiddleware
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.plugins import InitPlugin
 from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
+from litestar.types.internal_types import PathParameterDefinition
 
 from outrider.data.runtime import Runtime
 from outrider.interfaces.api import health, legacy, metrics, problems, server, v1
@@ -126,8 +129,18 @@ def _openapi(runtime: Runtime) -> OpenAPIConfig:
         path=_BUILT_IN_SITE,
         components=Components(security_schemes=schemes),  # type: ignore[arg-type]  # invariant dict of a union
         security=[{"key": []}, {"session": []}],
+        operation_id_creator=_operation_id,
         use_handler_docstrings=True,
     )
+
+
+def _operation_id(_: HTTPRouteHandler, method: str | HttpMethod, path: list[str | PathParameterDefinition]) -> str:
+    """`getApiV1UsersByUserId`: unique, because it is the method and the path."""
+    steps = [str(getattr(method, "value", method)).lower()]
+    for part in path:
+        words = part if isinstance(part, str) else f"by_{part.name}"
+        steps.extend(word.capitalize() for word in re.split(r"[^A-Za-z0-9]", words) if word)
+    return "".join(steps)
 
 
 class _NoBuiltInSite(InitPlugin):

@@ -17,6 +17,9 @@ from litestar import Request
 
 from outrider.base.errors import Refused
 
+DEEPEST = 254
+"""Levels of a body: what orjson writes."""
+
 _UTF8_BOM = b"\xef\xbb\xbf"
 _PLACE = re.compile(r" - at `(?P<path>key in `?)?\$(?P<rest>[^`]*)`$")
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
@@ -90,8 +93,12 @@ def _refuse_duplicate_keys(body: bytes, plain: Any) -> None:
     that fewer of these pairs remain. Only when the counts differ, or white space or an escaped quote makes them
     incomparable, a second, slower pass decides.
     """
-    comparable = not any(odd in body for odd in (b" :", b"\t:", b"\n:", b"\r:", b"\\u0022", b"\\U0022"))
-    if comparable and body.count(b'":') == orjson.dumps(plain).count(b'":'):
+    try:
+        remaining = orjson.dumps(plain).count(b'":')
+    except TypeError:
+        raise Refused("nested_too_deeply", f"the body is nested more than {DEEPEST} times", status=400) from None
+    comparable = not any(odd in body for odd in (b" :", b"\t:", b"\n:", b"\r:", b"\\u0022"))
+    if comparable and body.count(b'":') == remaining:
         return
 
     def look(pairs: list[tuple[str, Any]]) -> None:
@@ -100,10 +107,7 @@ def _refuse_duplicate_keys(body: bytes, plain: Any) -> None:
             double = next(name for position, name in enumerate(names) if name in names[:position])
             raise Refused("duplicate_key", f"an object names the key {double[:100]!r} twice", status=400)
 
-    try:
-        json.loads(body, object_pairs_hook=look, parse_int=lambda _: 0, parse_float=lambda _: 0)
-    except RecursionError:
-        raise Refused("malformed_json", "the body is nested too deeply", status=400) from None
+    json.loads(body, object_pairs_hook=look, parse_int=lambda _: 0, parse_float=lambda _: 0)
 
 
 def _refuse_nul(value: Any, pointer: str) -> None:

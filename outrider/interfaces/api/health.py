@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import HttpMethod, Request, Response, route
 from litestar.di import NamedDependency
 
 from outrider import __version__
@@ -17,6 +17,8 @@ from outrider.interfaces.api.snapshot import Snapshots
 from outrider.interfaces.auth import PUBLIC
 
 _OPEN = {"auth": PUBLIC, "is_unlimited": True}
+_ASKED = [HttpMethod.GET, HttpMethod.HEAD]
+"""Monitors ask with HEAD."""
 
 
 class DatabaseHealth(msgspec.Struct):
@@ -56,8 +58,11 @@ class Alive(msgspec.Struct):
     status: Literal["ok", "unavailable"] = "ok"
 
 
-@get(
-    ["/health", "/api/health", "/api/v1/health"], opt=_OPEN, summary="Health of the installation", operation_id="Health"
+@route(
+    ["/health", "/api/health", "/api/v1/health"],
+    http_method=_ASKED,
+    opt=_OPEN,
+    summary="Health of the installation",
 )
 async def health(
     request: Request[Any, Any, Any],
@@ -85,13 +90,13 @@ async def health(
     return Response(body, status_code=200 if snapshot.is_up else 503)
 
 
-@get("/livez", opt=_OPEN, summary="Whether this process answers")
+@route("/livez", http_method=_ASKED, opt=_OPEN, summary="Whether this process answers")
 async def livez() -> Alive:
     """Say that this process answers, whatever the database does: a restart would not help it."""
     return Alive()
 
 
-@get("/readyz", opt=_OPEN, summary="Whether this process should get traffic")
+@route("/readyz", http_method=_ASKED, opt=_OPEN, summary="Whether this process should get traffic")
 async def readyz(snapshots: NamedDependency[Snapshots]) -> Response[Alive]:
     """Say whether a load balancer should send requests here: 503 while the database is away or the schema is old."""
     snapshot = await snapshots.now()

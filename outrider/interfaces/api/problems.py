@@ -145,6 +145,8 @@ def _invalid(error: ValidationException, request_id: str) -> Problem:
     mistakes = []
     for item in extra[:_MOST_ERRORS]:
         name, is_body = str(item.get("key", "")), item.get("source") == "body"
+        if is_body and name == "data":
+            return problem(422, "required", "a body is required", request_id)
         text = str(item.get("message", "is not valid"))
         where = ("/" + name.replace(".", "/"), "") if is_body else ("", name)
         mistakes.append(Mistake("invalid_parameter", text, *where))
@@ -175,8 +177,8 @@ def _http(error: HTTPException, request_id: str) -> Problem:
     status = error.status_code
     if status >= _SERVER_ERROR:
         return problem(500, "internal_error", "an error of ours; it was logged under this request id", request_id)
-    code = _CODES.get(status, "bad_request")
-    return problem(status, code, error.detail or HTTPStatus(status).description, request_id)
+    detail = "there is nothing here" if status == HTTPStatus.NOT_FOUND else error.detail
+    return problem(status, _CODES.get(status, "bad_request"), detail or HTTPStatus(status).phrase, request_id)
 
 
 def _allow(error: HTTPException) -> dict[str, str]:

@@ -99,6 +99,8 @@ class Protocol(HttpToolsProtocol):
             self._stop(431, "head_too_large", f"request line and headers may have {MOST_HEAD_BYTES} bytes")
         if self.parser.get_method() not in _OWN_METHODS:
             self._stop(405, "method_not_allowed", "this method is not used here")
+        if self.parser.get_http_version() == "1.1" and not any(name == b"host" for name, _ in self.headers):
+            self._stop(400, "host_missing", "the header Host is missing")
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -139,8 +141,12 @@ class Protocol(HttpToolsProtocol):
         self._stop_head()
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             self.transport.write(self._answer(status, code, text))
+        if self.cycle is not None and not self.cycle.response_complete:
+            # the application waits for a body that cannot come: let it end without an answer of its own
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         _log.info("request_refused", status=status, code=code, ip=self.client[0] if self.client else "unknown")
         self.transport.close()
 

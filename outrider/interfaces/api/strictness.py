@@ -1,4 +1,7 @@
-"""What every route refuses before its handler runs: no sign-in, unknown or doubled parameters, other content types."""
+"""What every route refuses before its handler runs: no sign-in, unknown or doubled parameters, other content types.
+
+Guards are coroutines although they wait for nothing: the framework runs plain functions in threads.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +30,13 @@ def is_public(handler: BaseRouteHandler) -> bool:
     return handler.opt.get("auth") == PUBLIC
 
 
-def declared_access(connection: Connection, handler: BaseRouteHandler) -> None:
+async def declared_access(connection: Connection, handler: BaseRouteHandler) -> None:
     """Refuse whoever is not signed in, unless the route is public."""
     if connection.scope.get("method") != "OPTIONS" and not is_public(handler):
         principal_of(connection)
 
 
-def known_parameters(connection: Connection, handler: BaseRouteHandler) -> None:
+async def known_parameters(connection: Connection, _: BaseRouteHandler) -> None:
     """Refuse query parameters the route does not name, and those given twice that are no lists (ASVS V15.3.7)."""
     raw: bytes = connection.scope.get("query_string", b"")
     if not raw or connection.scope.get("method") == "OPTIONS":
@@ -43,7 +46,7 @@ def known_parameters(connection: Connection, handler: BaseRouteHandler) -> None:
     pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True)
     if len(pairs) > _MOST_PARAMETERS:
         raise Refused("too_many_parameters", f"at most {_MOST_PARAMETERS} query parameters")
-    known, lists = _names(connection.app)[handler]
+    known, lists = _names(connection.app)[connection.route_handler]
     seen: set[str] = set()
     for name, value in pairs:
         shown = name[:100]
@@ -56,7 +59,7 @@ def known_parameters(connection: Connection, handler: BaseRouteHandler) -> None:
         seen.add(name)
 
 
-def declared_content_type(connection: Connection, handler: BaseRouteHandler) -> None:
+async def declared_content_type(connection: Connection, handler: BaseRouteHandler) -> None:
     """Refuse bodies of other types than the route's: JSON unless `opt={"content_types": (…)}` says otherwise.
 
     A form of another site cannot send JSON without asking first, which closes that path to a session's cookie.

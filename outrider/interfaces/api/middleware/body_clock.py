@@ -42,7 +42,7 @@ class BodyClock:
             raise self._too_large()
 
     async def receive(self) -> HTTPReceiveMessage:
-        """The next part. Raises Refused(too_large, 413), Refused(body_timeout, 408)."""
+        """The next part. Raises Refused(too_large, 413), Refused(body_timeout, 408), Refused(body_incomplete, 400)."""
         if not self._exchange.has_unread_body:
             return await self._receive()  # type: ignore[return-value]  # an HTTP scope gives HTTP messages
         try:
@@ -50,8 +50,9 @@ class BodyClock:
                 message: HTTPReceiveMessage = await self._receive()  # type: ignore[assignment]
         except TimeoutError:
             raise Refused("body_timeout", "the body came too slowly", status=408) from None
-        if message["type"] == "http.request":
-            self._count(message)
+        if message["type"] == "http.disconnect":
+            raise Refused("body_incomplete", "the connection ended before the body", status=400)
+        self._count(message)
         return message
 
     def _count(self, message: HTTPRequestEvent) -> None:

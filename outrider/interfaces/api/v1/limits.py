@@ -31,9 +31,9 @@ async def listed(principal: NamedDependency[Principal], runtime: NamedDependency
         return Page(await buckets.listed(uow))
 
 
-@put("/limits/{scope:str}/{scope_id:str}", guards=[needs("admin", "limits:write")])
+@put("/limits/{kind:str}/{scope_id:str}", guards=[needs("admin", "limits:write")])
 async def set_rate(
-    scope: FromPath[str],
+    kind: FromPath[str],
     scope_id: FromPath[str],
     data: JSONBody[RateIn],
     principal: NamedDependency[Principal],
@@ -43,20 +43,20 @@ async def set_rate(
     identifier = parse_id(scope_id, "scope_id")
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
         return await buckets.set_rate(
-            uow, principal.actor, scope, identifier, data.rate_per_s, data.burst, reason=data.reason
+            uow, principal.actor, kind, identifier, data.rate_per_s, data.burst, reason=data.reason
         )
 
 
-@delete("/limits/{scope:str}/{scope_id:str}", status_code=204, guards=[needs("admin", "limits:write")])
+@delete("/limits/{kind:str}/{scope_id:str}", status_code=204, guards=[needs("admin", "limits:write")])
 async def clear(
-    scope: FromPath[str],
+    kind: FromPath[str],
     scope_id: FromPath[str],
     principal: NamedDependency[Principal],
     runtime: NamedDependency[Runtime],
 ) -> None:
     """Take a limit away."""
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
-        await buckets.clear(uow, principal.actor, scope, parse_id(scope_id, "scope_id"))
+        await buckets.clear(uow, principal.actor, kind, parse_id(scope_id, "scope_id"))
 
 
 ROUTES = [listed, set_rate, clear]
