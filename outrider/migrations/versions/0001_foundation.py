@@ -125,7 +125,7 @@ CREATE TABLE import_errors (
 CREATE UNLOGGED TABLE contacts_staging ( -- COPY target (COPY is refused under any policy): engine only, emptied in the same transaction
   tenant_id uuid NOT NULL, import_id uuid NOT NULL, line bigint NOT NULL, address text NOT NULL, external_id text, name text NOT NULL,
   attributes jsonb NOT NULL, timezone text, locale text, consent text,
-  contact_id uuid, state smallint NOT NULL DEFAULT 0, -- 0 unresolved, 1 known by address, 2 by external id, 3 new
+  contact_id uuid NOT NULL, state smallint NOT NULL, -- 1 known by address, 2 by external id, 3 new
   PRIMARY KEY (tenant_id, import_id, line)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 50000);
 CREATE TABLE contents (                -- immutable: what a template version or an inline message says

@@ -1,0 +1,147 @@
+"""Beginning, watching and ending imports. The rows themselves are taken by `run`."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from outrider.base.errors import Refused
+from outrider.contracts.actor import Actor
+from outrider.data.db import UnitOfWork
+from outrider.domain.audit.append import append
+from outrider.domain.contacts import lists
+from outrider.domain.contacts.imports.examine import FileFacts, ProblemView
+from outrider.domain.contacts.imports.options import Column, Delimiter, Options
+from outrider.domain.contacts.rows import IMPORTS as SQL
+
+NEWEST = UUID(int=2**128 - 1)
+_LONGEST_FILE_NAME = 255
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """How an import reads its file; frozen with it, so that a resumed run does exactly the same."""
+
+    options: Options
+    delimiter: Delimiter
+    columns: list[Column]
+
+
+class ImportView(msgspec.Struct, frozen=True):
+    """An import with its progress.
+
+    row_count = created + updated + unchanged + duplicate + rejected. `duplicate_count` are rows whose address comes
+    again later in the same batch; `suppressed_count` rows were stored and stay on the do-not-contact list;
+    `kept_withdrawn_count` rows said granted where the recipient has withdrawn, which stays.
+    """
+
+    id: UUID
+    file_name: str
+    sha256: str
+    size_bytes: int
+    list_id: UUID | None
+    plan: Plan
+    state: str
+    total_count: int
+    row_count: int
+    created_count: int
+    updated_count: int
+    unchanged_count: int
+    duplicate_count: int
+    rejected_count: int
+    suppressed_count: int
+    kept_withdrawn_count: int
+    checkpoint_line: int
+    error: str | None
+    created_by: str
+    created_at: datetime
+    progress_at: datetime
+    finished_at: datetime | None
+
+
+async def begin(uow: UnitOfWork, actor: Actor, facts: FileFacts, options: Options, file_name: str) -> ImportView:
+    """Record an import that `run` will take, or find the one of the same file and options that was interrupted.
+
+    Takes:   facts from `examine` of the same file with the same options.
+    Gives:   the import, at its checkpoint.
+    Raises:  Refused(not_found) naming the list.
+    """
+    if options.list_id is not None:
+        await lists.get(uow, options.list_id, field="list")
+    plan = msgspec.json.encode(Plan(options, facts.delimiter, facts.columns)).decode()
+    sha256 = bytes.fromhex(facts.sha256)
+    known = await SQL.find_running.value(uow.raw, uow.tenant, sha256, plan, options.list_id)
+    if known is not None:
+        return await get(uow, known)
+    shown = display_name(file_name)
+    import_id = await SQL.insert_import.value(
+        uow.raw, uow.tenant, shown, sha256, facts.size_bytes, options.list_id, plan, facts.row_count, actor.name
+    )
+    details = {"file": shown, "rows": facts.row_count, "sha256": facts.sha256, "consent": options.consent}
+    await append(uow, actor, action="import.begin", target=("import", str(import_id)), details=details)
+    return await get(uow, import_id)
+
+
+async def get(uow: UnitOfWork, import_id: UUID) -> ImportView:
+    """One import.
+
+    Raises:  Refused(not_found).
+    """
+    row = await SQL.import_get.one(uow.raw, uow.tenant, import_id)
+    if row is None:
+        raise Refused("not_found", "no such import", field="/id", status=404)
+    return _view(row)
+
+
+async def listed(uow: UnitOfWork, *, limit: int, before: UUID | None = None) -> list[ImportView]:
+    """Imports, newest first, `limit` (1..1000) of those before `before`."""
+    return [_view(row) for row in await SQL.imports_page.many(uow.raw, uow.tenant, before or NEWEST, limit)]
+
+
+async def errors(
+    uow: UnitOfWork, import_id: UUID, *, limit: int, after: tuple[int, str] | None = None
+) -> list[ProblemView]:
+    """Refused rows by line, after line and field of the last one seen; at most 10,000 are kept per import.
+
+    Raises:  Refused(not_found).
+    """
+    await get(uow, import_id)
+    line, field = after or (0, "")
+    rows = await SQL.import_errors_page.many(uow.raw, uow.tenant, import_id, line, field, limit)
+    return [ProblemView(**dict(row)) for row in rows]
+
+
+async def cancel(uow: UnitOfWork, actor: Actor, import_id: UUID) -> ImportView:
+    """Stop an import after the batch under way; what was imported stays, and importing the file again is harmless.
+
+    Gives:   the import; cancelling twice changes nothing.
+    Raises:  Refused(not_found); Refused(not_running, 409) when it came to another end.
+    """
+    ended = await SQL.end_import.value(uow.raw, uow.tenant, import_id, "cancelled", None)
+    view = await get(uow, import_id)
+    if ended is not None:
+        details = {"rows": view.row_count, "of": view.total_count}
+        await append(uow, actor, action="import.cancel", target=("import", str(import_id)), details=details)
+    elif view.state != "cancelled":
+        raise Refused("not_running", f"the import is {view.state}", field="/id", status=409)
+    return view
+
+
+async def fail(uow: UnitOfWork, import_id: UUID, error: str) -> None:
+    """Record why an import ended early; one that has ended stays as it is."""
+    await SQL.end_import.value(uow.raw, uow.tenant, import_id, "failed", error[:500])
+
+
+def display_name(file_name: str) -> str:
+    """A file name for showing only: never used as a path, nothing that hides or reorders letters [C65]."""
+    plain = "".join("\ufffd" if unicodedata.category(c)[0] in "CZ" and c != " " else c for c in file_name)
+    return plain[:_LONGEST_FILE_NAME] or "import.csv"
+
+
+def _view(row: asyncpg.Record) -> ImportView:
+    facts: dict[str, Any] = dict(row)
+    return ImportView(plan=msgspec.json.decode(facts.pop("options"), type=Plan), **facts)

@@ -1,0 +1,138 @@
+"""Examining a file before anything of it is stored: what refuses it as a whole is found here, not half-way.
+
+Runs in a thread: it reads the file from end to end. Never opens a connection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+
+import msgspec
+
+from outrider.base.errors import Refused
+from outrider.contracts.channel import Channel
+from outrider.domain.contacts.imports.csv_rows import Problem, Row, check_counts, read_rows
+from outrider.domain.contacts.imports.options import (
+    DELIMITERS,
+    MOST_COLUMNS,
+    Column,
+    Delimiter,
+    Options,
+    check_options,
+    map_columns,
+)
+from outrider.domain.contacts.imports.people import RowReader
+from outrider.domain.contacts.imports.sniff import SAMPLE_BYTES, check_sample
+
+_TRIED_ROWS = 1_000
+_SHOWN_PROBLEMS = 20
+
+
+class ProblemView(msgspec.Struct, frozen=True):
+    """Why a row would be, or was, refused."""
+
+    line: int
+    field: str
+    code: str
+    message: str
+    value: str
+
+
+class FileFacts(msgspec.Struct, frozen=True):
+    """What a file is: shown before an import, and kept with it.
+
+    `problems` are those of the first thousand rows, at most twenty; `row_count` is without the header and blank rows.
+    """
+
+    sha256: str
+    size_bytes: int
+    delimiter: Delimiter
+    columns: list[Column]
+    row_count: int
+    problems: list[ProblemView]
+
+
+def examine(path: Path, options: Options, channel: Channel) -> FileFacts:
+    """Read a file from end to end and say what it is.
+
+    Raises:  Refused naming the file or the option, with code and line, when no row of it may be imported.
+    """
+    check_options(options)
+    with open_file(path) as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        size_bytes = stream.tell()
+        stream.seek(0)
+        check_sample(stream.read(SAMPLE_BYTES))
+        delimiter, columns = _header(stream, options)
+        reader = RowReader(columns, options, channel)
+        problems: list[Problem] = []
+        row_count = 0
+        for row in body(stream, delimiter, len(columns)):
+            row_count += 1
+            if row_count <= _TRIED_ROWS and len(problems) < _SHOWN_PROBLEMS:
+                found = reader.read(row)
+                problems.extend(found if isinstance(found, list) else ())
+    shown = [ProblemView(p.line, p.field, p.code, p.message, p.value) for p in problems[:_SHOWN_PROBLEMS]]
+    return FileFacts(digest, size_bytes, delimiter, columns, row_count, shown)
+
+
+def body(stream: BufferedReader, delimiter: str, column_count: int) -> Iterator[Row]:
+    """The rows below the header, from the beginning of the file, each with its problem if it has one."""
+    stream.seek(0)
+    rows = read_rows(stream, delimiter)
+    header = next(rows)
+    return check_counts(rows, column_count, is_cr_file=header.ends_with_cr)
+
+
+def open_file(path: Path) -> BufferedReader:
+    """A plain file, opened for reading [L44].
+
+    Raises:  Refused naming what it is instead.
+    """
+    try:
+        if not path.is_file():
+            kind = "a directory" if path.is_dir() else "missing or not a plain file"
+            raise Refused("no_file", f"{str(path)[:200]!r} is {kind}", field="file")
+        return path.open("rb")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        raise Refused("no_file", f"{str(path)[:200]!r} cannot be read: {reason}", field="file") from None
+
+
+def _header(stream: BufferedReader, options: Options) -> tuple[Delimiter, list[Column]]:
+    """The delimiter, chosen or found, and the columns [C22].
+
+    A delimiter is right when the header has an address column by it; of several, the one with most columns.
+    """
+    tried: dict[Delimiter, list[Column]] = {}
+    first_refusal: Refused | None = None
+    for delimiter in (options.delimiter,) if options.delimiter else DELIMITERS:
+        try:
+            tried[delimiter] = map_columns(_first_row(stream, delimiter), options)
+        except Refused as refused:
+            first_refusal = _telling(first_refusal, refused)
+    if not tried:
+        raise first_refusal or Refused("empty", "the file is empty", field="file")
+    best = max(tried, key=lambda delimiter: len(tried[delimiter]))
+    return best, tried[best]
+
+
+def _first_row(stream: BufferedReader, delimiter: str) -> list[str]:
+    stream.seek(0)
+    row = next(read_rows(stream, delimiter), None)
+    if row is None:
+        raise Refused("empty", "the file is empty", field="file")
+    if row.problem is not None:
+        raise Refused(row.problem.code, f"the header: {row.problem.message}", field="file", line=row.line)
+    if len(row.cells) > MOST_COLUMNS:
+        message = f"has {len(row.cells)} columns, at most {MOST_COLUMNS} are possible"
+        raise Refused("too_many_columns", message, field="file", line=row.line)
+    return row.cells
+
+
+def _telling(first: Refused | None, other: Refused) -> Refused:
+    """Of two refusals of a header the one that says more: anything but that no column was recognised."""
+    return other if first is None or (first.code == "bad_header" and other.code != "bad_header") else first

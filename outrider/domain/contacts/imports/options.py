@@ -1,0 +1,151 @@
+"""What an import is told, and which column of a file is which field. Pure."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from outrider.base.errors import Refused
+from outrider.domain.contacts import values
+
+Delimiter = Literal[",", ";", "\t", "|"]
+DELIMITERS: tuple[Delimiter, ...] = (",", ";", "\t", "|")
+MOST_COLUMNS = 200
+LONGEST_HEADER = 100
+
+_NAMES: dict[str, str] = {
+    "name": "name",
+    "fullname": "name",
+    "externalid": "external_id",
+    "timezone": "timezone",
+    "locale": "locale",
+    "language": "locale",
+    "consent": "consent",
+}
+_ADDRESS_NAMES: dict[str, frozenset[str]] = {"email": frozenset({"email", "mail", "emailaddress", "address"})}
+"""Per channel; a channel that is not here takes its own key and `address`."""
+
+_IGNORED = frozenset({"", "tenantid", "id", "createdat", "updatedat"})
+"""Never bound, whatever a file says [C55]; an empty header is a trailing delimiter [C30]."""
+
+_FIELDS = frozenset({"address", "name", "external_id", "timezone", "locale", "consent"})
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a file is to be read and what holds for all of its rows.
+
+    consent   what the importer asserts for rows that say nothing themselves; it never undoes a withdrawal
+    mapping   header -> address, name, external_id, timezone, locale, consent, ignore, or attribute:<key>; headers that
+              are not named are matched by their names, and others become attributes
+    """
+
+    channel: str = "email"
+    list_id: UUID | None = None
+    consent: Literal["granted", "withdrawn"] | None = None
+    purpose: str = "marketing"
+    consent_source: str = ""
+    delimiter: Delimiter | None = None
+    mapping: dict[str, str] = {}
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One column of a file, and where its cells go: a field, `attribute:<key>` or `ignore`."""
+
+    header: str
+    target: str
+
+
+def check_options(options: Options) -> Options:
+    """Refuse what no file could make right.
+
+    Raises:  Refused naming the option: an assertion of consent must say where it is known from.
+    """
+    values.check_purpose(options.purpose, field="purpose")
+    source = options.consent_source.strip()
+    if options.consent is not None and not source:
+        raise Refused("required", "say where this consent is known from", field="consent_source")
+    if len(source) > values.LONGEST_NAME or not source.isprintable():
+        raise Refused("invalid_source", f"at most {values.LONGEST_NAME} printable characters", field="consent_source")
+    return options
+
+
+def map_columns(header: list[str], options: Options) -> list[Column]:
+    """Which column is which field [C19].
+
+    Raises:  Refused(bad_header) when no column holds addresses; Refused(duplicate_column) when two hold the same.
+    """
+    plain = [cell.strip().lstrip("\ufeff") for cell in header]
+    unknown = [name for name in options.mapping if name not in plain]
+    if unknown:
+        raise Refused("bad_mapping", f"the file has no column {unknown[0][:80]!r}", field="mapping")
+    columns = [Column(name, _target(name, options)) for name in plain]
+    taken: set[str] = set()
+    for column in columns:
+        if column.target != "ignore" and column.target in taken:
+            message = f"two columns are both {column.target}; map one of them to `ignore`"
+            raise Refused("duplicate_column", message, field="file", line=1)
+        taken.add(column.target)
+    if "address" not in taken:
+        names = ", ".join(sorted(address_names(options.channel)))
+        raise Refused(
+            "bad_header",
+            f"the first line must name the columns, one of them: {names}; or map one",
+            field="file",
+            line=1,
+        )
+    return columns
+
+
+def address_names(channel: str) -> frozenset[str]:
+    """Headers that mean the address of a channel, without case, spaces and punctuation."""
+    return _ADDRESS_NAMES.get(channel, frozenset({channel, "address"}))
+
+
+def _target(name: str, options: Options) -> str:
+    chosen = options.mapping.get(name)
+    if chosen is not None:
+        return _chosen(chosen)
+    if len(name) > LONGEST_HEADER or any(unicodedata.category(c)[0] == "C" for c in name):
+        raise Refused(
+            "bad_header",
+            f"a column name has more than {LONGEST_HEADER} or unprintable characters",
+            field="file",
+            line=1,
+        )
+    word = re.sub(r"[\W_]+", "", name.casefold())
+    if word in _IGNORED:
+        return "ignore"
+    if word in address_names(options.channel):
+        return "address"
+    return _NAMES.get(word) or f"attribute:{attribute_key(name)}"
+
+
+def attribute_key(header: str) -> str:
+    """The attribute a column becomes: `First Name` is first_name; letters without an ASCII base make column names."""
+    plain = unicodedata.normalize("NFKD", header.casefold().replace("ß", "ss")).encode("ascii", "ignore").decode()
+    key = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")[:63]
+    if not re.match(r"[a-z]", key):
+        raise Refused(
+            "bad_header",
+            f"the column {header[:80]!r} needs a name with a Latin letter first, or a mapping",
+            field="file",
+            line=1,
+        )
+    return key
+
+
+def _chosen(target: str) -> str:
+    if target in _FIELDS or target == "ignore":
+        return target
+    kind, _, key = target.partition(":")
+    if kind == "attribute" and re.fullmatch(r"[a-z][a-z0-9_]{0,62}", key):
+        return target
+    raise Refused(
+        "bad_mapping",
+        f"{target[:80]!r}: must be one of {', '.join(sorted(_FIELDS))}, ignore, attribute:key",
+        field="mapping",
+    )

@@ -1,0 +1,178 @@
+"""Running an import: the file is read in a thread, a batch ahead of the database, and stored batch by batch.
+
+Owns checkpoint, resumption and patience with a database that is away. Constant memory: two batches at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from io import BufferedReader
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+
+from outrider.base import failpoint
+from outrider.base.errors import Refused, Unavailable
+from outrider.contracts.channel import Channel
+from outrider.data.db import Database, Role
+from outrider.domain.contacts.channels import channel_of
+from outrider.domain.contacts.imports import control, merge
+from outrider.domain.contacts.imports.control import ImportView, Plan
+from outrider.domain.contacts.imports.csv_rows import Row
+from outrider.domain.contacts.imports.examine import body, open_file
+from outrider.domain.contacts.imports.merge import Batch
+from outrider.domain.contacts.imports.people import RowReader
+from outrider.domain.contacts.rows import IMPORTS as SQL
+
+BATCH_ROWS = 5_000
+_YIELD_ROWS = 25
+_REPEATED = (asyncpg.UniqueViolationError, asyncpg.ForeignKeyViolationError)
+"""Somebody else wrote the same address, or deleted a contact, between our look and our write: the batch is repeated."""
+
+_MOST_REPEATS = 5
+
+
+async def run(
+    db: Database,
+    channels: Mapping[str, Channel],
+    tenant_id: UUID,
+    import_id: UUID,
+    path: Path,
+    *,
+    on_progress: Callable[[ImportView], None] | None = None,
+    patience_s: float = 60.0,
+) -> ImportView:
+    """Take an import from its checkpoint to its end.
+
+    Takes:   path       the same file that was examined; its SHA-256 is compared first
+             patience_s how long the database may be away between two batches
+    Gives:   the import as it stands: completed, or cancelled by somebody, or still running in another process.
+    Raises:  Refused(file_changed, no_file; the import is failed); Unavailable: it stays running and can be resumed.
+    """
+    async with db.uow(Role.ENGINE, tenant_id) as uow:
+        view = await control.get(uow, import_id)
+    if view.state != "running":
+        return view
+    try:
+        await _take(db, channels, tenant_id, view, path, on_progress, patience_s)
+    except (Unavailable, asyncio.CancelledError):
+        raise
+    except Exception as error:
+        reason = error.message if isinstance(error, Refused) else "an internal error; see the log"
+        async with db.uow(Role.ENGINE, tenant_id) as uow:
+            await control.fail(uow, import_id, reason)
+        raise
+    async with db.uow(Role.ENGINE, tenant_id) as uow:
+        return await control.get(uow, import_id)
+
+
+async def _take(
+    db: Database,
+    channels: Mapping[str, Channel],
+    tenant_id: UUID,
+    view: ImportView,
+    path: Path,
+    on_progress: Callable[[ImportView], None] | None,
+    patience_s: float,
+) -> None:
+    with open_file(path) as stream:
+        await asyncio.to_thread(_check_same, stream, view.sha256)
+        batches = read_batches(stream, view.plan, channels, after_line=view.checkpoint_line)
+        reading = asyncio.create_task(asyncio.to_thread(next, batches, None))
+        try:
+            while (batch := await asyncio.shield(reading)) is not None:
+                reading = asyncio.create_task(asyncio.to_thread(next, batches, None))
+                view = await _store(db, tenant_id, view, batch, patience_s)
+                if on_progress is not None:
+                    on_progress(view)
+                if view.state != "running" or view.checkpoint_line != batch.last_line:
+                    return
+        finally:
+            await asyncio.wait([reading])  # the thread must not outlive the file
+            reading.cancelled() or reading.exception()  # looked at, whichever error is on its way up
+    async with db.uow(Role.ENGINE, tenant_id) as uow:
+        await SQL.end_import.value(uow.raw, tenant_id, view.id, "completed", None)
+
+
+async def _store(db: Database, tenant_id: UUID, view: ImportView, batch: Batch, patience_s: float) -> ImportView:
+    """Store a batch, again and again while the database is away, and give the import as it stands."""
+    deadline = time.monotonic() + patience_s
+    attempt = 0
+    counted = (batch.rejected_count, len(batch.problems))
+    while True:
+        attempt += 1
+        batch.rejected_count, problem_count = counted
+        del batch.problems[problem_count:]
+        try:
+            async with db.uow(Role.ENGINE, tenant_id) as uow:
+                await merge.store(uow, view.id, view.plan, batch, errors_before=view.rejected_count)
+            if failpoint.ARMED:
+                failpoint.hit("import.committed")
+            async with db.uow(Role.ENGINE, tenant_id) as uow:
+                return await control.get(uow, view.id)
+        except _REPEATED as error:
+            if attempt >= _MOST_REPEATS:
+                raise _conflict(error) from error
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(random.uniform(0.05, min(5.0, 0.1 * 2**attempt)))  # noqa: S311 - spreads load
+
+
+def read_batches(
+    stream: BufferedReader, plan: Plan, channels: Mapping[str, Channel], *, after_line: int
+) -> Iterator[Batch]:
+    """The batches of a file beyond a checkpoint; of an address that comes several times in one, the last row counts."""
+    reader = RowReader(plan.columns, plan.options, channel_of(channels, plan.options.channel))
+    batch = Batch(after_line, after_line)
+    last_of: dict[str, int] = {}
+    for row in body(stream, plan.delimiter, len(plan.columns)):
+        if row.line <= after_line:
+            continue
+        if batch.row_count % _YIELD_ROWS == 0:
+            time.sleep(0)  # let the event loop have the interpreter: requests go on while a file is read
+        _add(batch, row, reader, last_of)
+        if batch.row_count == BATCH_ROWS:
+            yield _whole(batch)
+            batch, last_of = Batch(row.last_line, row.last_line), {}
+    if batch.row_count:
+        yield _whole(batch)
+
+
+def _add(batch: Batch, row: Row, reader: RowReader, last_of: dict[str, int]) -> None:
+    batch.row_count += 1
+    batch.last_line = row.last_line
+    found = reader.read(row)
+    if isinstance(found, list):
+        batch.rejected_count += 1
+        batch.problems.extend(found)
+        return
+    earlier = last_of.get(found.address)
+    if earlier is None:
+        last_of[found.address] = len(batch.people)
+        batch.people.append(found)
+    else:
+        batch.duplicate_count += 1
+        batch.people[earlier] = found
+
+
+def _whole(batch: Batch) -> Batch:
+    """Staging is read in order of lines."""
+    batch.people.sort()
+    return batch
+
+
+def _check_same(stream: BufferedReader, sha256: str) -> None:
+    if hashlib.file_digest(stream, "sha256").hexdigest() != sha256:
+        raise Refused("file_changed", "the file is not the one this import began with", field="file")
+
+
+def _conflict(error: asyncpg.PostgresError) -> Refused:
+    if getattr(error, "table_name", "") == "list_members":
+        return Refused("list_gone", "the list was deleted while the import was running", field="list", status=409)
+    return Refused("busy", "others keep changing the same contacts; import the file again", field="file", status=409)

@@ -1,0 +1,158 @@
+-- Statements of contacts, consent, do-not-contact and lists. Those of imports are in imports.sql.
+
+-- name: insert_contact :one
+-- Make a contact; nothing when the external id is taken.
+INSERT INTO contacts (tenant_id, external_id, name, attributes, timezone, locale)
+VALUES ($1, $2, $3, $4::text::jsonb, $5, $6)
+ON CONFLICT (tenant_id, external_id) DO NOTHING
+RETURNING id;
+
+-- name: update_contact :value
+-- Change the fields of a contact; the row lock makes two changes follow one another.
+UPDATE contacts SET external_id = $3, name = $4, attributes = $5::text::jsonb, timezone = $6, locale = $7, updated_at = now()
+WHERE tenant_id = $1 AND id = $2 RETURNING id;
+
+-- name: lock_contact :one
+-- A contact as it is, held for a change.
+SELECT id, external_id, name, attributes::text AS attributes, timezone, locale FROM contacts
+WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
+
+-- name: external_id_owner :value
+-- Whose external id this is.
+SELECT id FROM contacts WHERE tenant_id = $1 AND external_id = $2;
+
+-- name: insert_address :value
+-- Give a contact an address; nothing when somebody has it.
+INSERT INTO addresses (tenant_id, channel, address, contact_id) VALUES ($1, $2, $3, $4)
+ON CONFLICT (tenant_id, channel, address) DO NOTHING RETURNING address;
+
+-- name: address_owner :value
+-- Whose address this is.
+SELECT contact_id FROM addresses WHERE tenant_id = $1 AND channel = $2 AND address = $3;
+
+-- name: delete_address :value
+-- Take an address from a contact.
+DELETE FROM addresses WHERE tenant_id = $1 AND channel = $2 AND address = $3 AND contact_id = $4 RETURNING address;
+
+-- name: contacts_by_id :many
+-- Contacts with their addresses and the consent that holds, by id.
+SELECT c.id, c.external_id, c.name, c.attributes::text AS attributes, c.timezone, c.locale, c.created_at, c.updated_at,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object('channel', a.channel, 'address', a.address) ORDER BY a.channel, a.created_at, a.address), '[]')::text
+        FROM addresses a WHERE a.tenant_id = c.tenant_id AND a.contact_id = c.id) AS addresses,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object('channel', s.channel, 'purpose', s.purpose, 'status', s.status, 'at', s.at, 'source', s.source)
+                                  ORDER BY s.channel, s.purpose), '[]')::text
+        FROM consents s WHERE s.tenant_id = c.tenant_id AND s.contact_id = c.id) AS consents
+FROM contacts c WHERE c.tenant_id = $1 AND c.id = ANY ($2::uuid[]) ORDER BY c.id;
+
+-- name: contact_ids :many
+-- Ids of contacts in the order they were made, after `$2`.
+SELECT id FROM contacts WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3;
+
+-- name: consent_now :one
+-- The consent that holds, held for a change.
+SELECT status, at, source FROM consents
+WHERE tenant_id = $1 AND contact_id = $2 AND channel = $3 AND purpose = $4 FOR UPDATE;
+
+-- name: set_consent :value
+-- Write the consent that holds from now on; nothing when it held already, or when a grant without proof meets a withdrawal.
+INSERT INTO consents (tenant_id, contact_id, channel, purpose, status, source) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (tenant_id, contact_id, channel, purpose) DO UPDATE SET status = excluded.status, at = now(), source = excluded.source
+WHERE consents.status <> excluded.status AND (excluded.status = 'withdrawn' OR $7::boolean)
+RETURNING status;
+
+-- name: add_consent_event :run
+-- Append to the proof of consent.
+INSERT INTO consent_events (tenant_id, contact_id, channel, purpose, status, source, ip, text_shown, form_version)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: consent_events_of :many
+-- The proof of consent of one contact, oldest first.
+SELECT channel, purpose, status, at, source, ip, text_shown, form_version FROM consent_events
+WHERE tenant_id = $1 AND contact_id = $2 ORDER BY id LIMIT 1000;
+
+-- name: suppress :one
+-- Put an address on the do-not-contact list, or make its entry stronger; an entry never becomes weaker. `$9` ranks reasons.
+INSERT INTO suppressions (tenant_id, channel, address_hash, address, scope, reason, source, note, created_by)
+VALUES ($1, $2, sha256(convert_to($3, 'UTF8')), $3, $4, $5, $6, $7, $8)
+ON CONFLICT (tenant_id, channel, address_hash) DO UPDATE SET
+  scope = CASE WHEN excluded.scope = 'all' THEN 'all' ELSE suppressions.scope END,
+  reason = CASE WHEN array_position($9::text[], excluded.reason) < coalesce(array_position($9::text[], suppressions.reason), 1000)
+                THEN excluded.reason ELSE suppressions.reason END,
+  note = CASE WHEN excluded.note <> '' THEN excluded.note ELSE suppressions.note END,
+  address = coalesce(suppressions.address, excluded.address)
+WHERE (suppressions.scope = 'bulk' AND excluded.scope = 'all')
+   OR array_position($9::text[], excluded.reason) < coalesce(array_position($9::text[], suppressions.reason), 1000)
+   OR (excluded.note <> '' AND suppressions.note <> excluded.note)
+RETURNING xmax = 0 AS is_new;
+
+-- name: tell_suppression :run
+-- Tell every process that the do-not-contact list of a tenant (NIL: of all) has grown; delivered at commit.
+-- tenant: none, because the notification itself carries the tenant
+SELECT pg_notify('outrider_suppression', $1::text);
+
+-- name: lock_suppression :one
+-- One entry, held for a change.
+SELECT channel, scope, reason, source, note, created_by, created_at FROM suppressions
+WHERE tenant_id = $1 AND channel = $2 AND address_hash = sha256(convert_to($3, 'UTF8')) FOR UPDATE;
+
+-- name: unsuppress :value
+-- Take an address from the do-not-contact list.
+DELETE FROM suppressions WHERE tenant_id = $1 AND channel = $2 AND address_hash = sha256(convert_to($3, 'UTF8')) RETURNING channel;
+
+-- name: suppressions_of :many
+-- What stands against an address: the tenant's entry and the installation's.
+SELECT tenant_id, channel, encode(address_hash, 'hex') AS address_hash, address, scope, reason, source, note, created_by, created_at
+FROM suppressions
+WHERE tenant_id IN ($1, '00000000-0000-0000-0000-000000000000') AND channel = $2 AND address_hash = sha256(convert_to($3, 'UTF8'))
+ORDER BY tenant_id DESC;
+
+-- name: suppressions_page :many
+-- The do-not-contact list of a tenant by key, after (`$2`, `$3`); each filter is off when null.
+SELECT tenant_id, channel, encode(address_hash, 'hex') AS address_hash, address, scope, reason, source, note, created_by, created_at
+FROM suppressions
+WHERE tenant_id = $1 AND (channel, address_hash) > ($2, $3) AND ($5::text IS NULL OR channel = $5) AND ($6::text IS NULL OR reason = $6)
+ORDER BY channel, address_hash LIMIT $4;
+
+-- name: insert_list :one
+-- Make a list; nothing when the name is taken.
+INSERT INTO lists (tenant_id, name) VALUES ($1, $2) ON CONFLICT (tenant_id, name) DO NOTHING RETURNING id;
+
+-- name: rename_list :value
+-- Give a list another name, unless that is taken.
+UPDATE lists SET name = $3 WHERE tenant_id = $1 AND id = $2
+  AND NOT EXISTS (SELECT FROM lists other WHERE other.tenant_id = $1 AND other.name = $3 AND other.id <> $2)
+RETURNING id;
+
+-- name: delete_list :value
+-- Delete a list with its memberships; the foreign key of a campaign that names it refuses.
+DELETE FROM lists WHERE tenant_id = $1 AND id = $2 RETURNING name;
+
+-- name: list_get :one
+-- One list with the number of its members.
+SELECT l.id, l.name, l.created_at,
+       (SELECT count(*) FROM list_members m WHERE m.tenant_id = l.tenant_id AND m.list_id = l.id) AS member_count
+FROM lists l WHERE l.tenant_id = $1 AND l.id = $2;
+
+-- name: lists_page :many
+-- Lists in the order they were made, after `$2`, with the number of their members.
+SELECT l.id, l.name, l.created_at,
+       (SELECT count(*) FROM list_members m WHERE m.tenant_id = l.tenant_id AND m.list_id = l.id) AS member_count
+FROM lists l WHERE l.tenant_id = $1 AND l.id > $2 ORDER BY l.id LIMIT $3;
+
+-- name: add_members :many
+-- Put existing contacts on a list; gives those who are new on it.
+INSERT INTO list_members (tenant_id, list_id, contact_id)
+SELECT $1, $2, c.id FROM contacts c WHERE c.tenant_id = $1 AND c.id = ANY ($3::uuid[])
+ON CONFLICT DO NOTHING RETURNING contact_id;
+
+-- name: known_contacts :many
+-- Which of these contacts exist.
+SELECT id FROM contacts WHERE tenant_id = $1 AND id = ANY ($2::uuid[]);
+
+-- name: remove_members :many
+-- Take contacts off a list; gives those who were on it.
+DELETE FROM list_members WHERE tenant_id = $1 AND list_id = $2 AND contact_id = ANY ($3::uuid[]) RETURNING contact_id;
+
+-- name: members_page :many
+-- Members of a list by contact id, after `$3`.
+SELECT contact_id, added_at FROM list_members WHERE tenant_id = $1 AND list_id = $2 AND contact_id > $3 ORDER BY contact_id LIMIT $4;

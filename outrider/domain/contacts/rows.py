@@ -1,0 +1,8 @@
+"""The named statements of contacts and of their imports."""
+
+from __future__ import annotations
+
+from outrider.data.sql import load
+
+SQL = load(__package__)
+IMPORTS = load(__package__, "imports.sql")

@@ -1,0 +1,176 @@
+"""The do-not-contact list: addresses that must not be written to, of one tenant or of the installation [S1-37, S1-38].
+
+Owns the strength of entries: all is stronger than bulk, a recipient's word stronger than ours; none becomes weaker
+but by `unsuppress`. The gate reads the table itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Literal
+from uuid import UUID
+
+import asyncpg
+
+from outrider.base.errors import Broken, Refused
+from outrider.base.ids import NIL
+from outrider.contracts.actor import Actor
+from outrider.contracts.channel import Channel
+from outrider.data.db import Role, UnitOfWork
+from outrider.domain.audit.append import append
+from outrider.domain.contacts import values
+from outrider.domain.contacts.channels import channel_of
+from outrider.domain.contacts.rows import SQL
+from outrider.domain.contacts.views import SuppressionView
+
+Scope = Literal["all", "bulk"]
+Reason = Literal["complaint", "unsubscribe", "stop", "hard_bounce", "invalid", "manual"]
+REASONS: tuple[Reason, ...] = ("complaint", "unsubscribe", "stop", "hard_bounce", "invalid", "manual")
+"""The strongest first."""
+
+RECIPIENT_ASKED = frozenset({"complaint", "unsubscribe", "stop"})
+"""Reasons that are the recipient's own word: taking such an entry away needs force and a reason."""
+
+_LONGEST_NOTE = 500
+
+
+async def suppress(
+    uow: UnitOfWork,
+    channels: Mapping[str, Channel],
+    actor: Actor,
+    channel: str,
+    address: str,
+    *,
+    scope: Scope = "all",
+    reason: Reason = "manual",
+    source: str,
+    note: str = "",
+) -> bool:
+    """Put an address, typed in any form, on the do-not-contact list.
+
+    Takes:   a unit of work without a tenant (engine role): the entry holds for every tenant. scope bulk lets
+             transactional messages through.
+    Gives:   whether the entry is new or became stronger; an entry never becomes weaker. Workers are told at commit.
+    Raises:  Refused naming channel, address, scope or reason.
+    """
+    plain = channel_of(channels, channel).normalise(address, field="/address")
+    changed = await record(uow, actor, channel, plain, scope=scope, reason=reason, source=source, note=note)
+    await append(
+        uow,
+        actor,
+        action="suppression.add",
+        target=("suppression", f"{channel}:{_hash(plain)}"),
+        reason=reason,
+        details={"scope": scope, "source": source, "changed": changed},
+    )
+    return changed
+
+
+async def record(
+    uow: UnitOfWork,
+    actor: Actor,
+    channel: str,
+    address: str,
+    *,
+    scope: Scope,
+    reason: Reason,
+    source: str,
+    note: str = "",
+) -> bool:
+    """`suppress` for an address in its stored form and without an entry in the audit log: a recipient's own act."""
+    if scope not in ("all", "bulk"):
+        raise Refused("unknown_scope", "must be all or bulk", field="/scope")
+    if reason not in REASONS:
+        raise Refused("unknown_reason", f"must be one of {', '.join(REASONS)}", field="/reason")
+    if len(note) > _LONGEST_NOTE:
+        raise Refused("field_too_long", f"must have at most {_LONGEST_NOTE} characters", field="/note")
+    values.check_attribute_text(note, field="/note")
+    owner = _owner(uow)
+    row = await SQL.suppress.one(
+        uow.raw, owner, channel, address, scope, reason, source, note, actor.name, list(REASONS)
+    )
+    if row is not None:
+        await SQL.tell_suppression.run(uow.raw, str(owner))
+    return row is not None
+
+
+async def unsuppress(
+    uow: UnitOfWork,
+    channels: Mapping[str, Channel],
+    actor: Actor,
+    channel: str,
+    address: str,
+    *,
+    reason: str,
+    force: bool = False,
+) -> None:
+    """Take an address from the do-not-contact list. Consent that was withdrawn stays withdrawn.
+
+    Takes:   reason: why; force: also when the recipient asked not to be contacted, and then the reason is required.
+    Raises:  Refused(not_found); Refused(recipient_asked, 409) without force and reason.
+    """
+    plain = channel_of(channels, channel).normalise(address, field="/address")
+    owner = _owner(uow)
+    row = await SQL.lock_suppression.one(uow.raw, owner, channel, plain)
+    if row is None:
+        raise Refused("not_found", "the address is not on this do-not-contact list", field="/address", status=404)
+    if row["reason"] in RECIPIENT_ASKED and not (force and reason.strip()):
+        raise Refused(
+            "recipient_asked",
+            f"the recipient asked for this ({row['reason']} on {row['created_at']:%Y-%m-%d}); needs force and a reason",
+            field="/force",
+            status=409,
+        )
+    await SQL.unsuppress.value(uow.raw, owner, channel, plain)
+    was = {name: row[name] for name in ("scope", "reason", "source", "created_by")}
+    await append(
+        uow,
+        actor,
+        action="suppression.remove",
+        target=("suppression", f"{channel}:{_hash(plain)}"),
+        reason=reason,
+        details={"forced": force, **{f"was_{name}": value for name, value in was.items()}},
+    )
+
+
+async def lookup(uow: UnitOfWork, channels: Mapping[str, Channel], channel: str, address: str) -> list[SuppressionView]:
+    """What stands against an address, typed in any form: the tenant's entry and the installation's [S1-38]."""
+    plain = channel_of(channels, channel).normalise(address, field="/address")
+    return [_view(row) for row in await SQL.suppressions_of.many(uow.raw, _owner(uow), channel, plain)]
+
+
+async def listed(
+    uow: UnitOfWork,
+    *,
+    limit: int,
+    after: tuple[str, str] | None = None,
+    channel: str | None = None,
+    reason: str | None = None,
+) -> list[SuppressionView]:
+    """The do-not-contact list by key: `after` is channel and address_hash of the last entry seen.
+
+    Takes:   a unit of work without a tenant: the installation's own list.
+    """
+    last_channel, last_hash = after or ("", "")
+    rows = await SQL.suppressions_page.many(
+        uow.raw, _owner(uow), last_channel, bytes.fromhex(last_hash), limit, channel, reason
+    )
+    return [_view(row) for row in rows]
+
+
+def _owner(uow: UnitOfWork) -> UUID:
+    """Whose list it is; the installation's can be changed by the engine role alone."""
+    if uow.tenant_id is None and uow.role is not Role.ENGINE:
+        raise Broken("no_tenant", "the installation's do-not-contact list needs the engine role")
+    return uow.tenant_id or NIL
+
+
+def _hash(address: str) -> str:
+    """How the audit log names an address without keeping it."""
+    return hashlib.sha256(address.encode()).hexdigest()
+
+
+def _view(row: asyncpg.Record) -> SuppressionView:
+    facts = dict(row)
+    return SuppressionView(is_installation=facts.pop("tenant_id") == NIL, **facts)

@@ -1,0 +1,115 @@
+"""Contacts, lists and files for tests of audience and campaigns, on a migrated database.
+
+API
+    opened(url) -> async context manager of Audience      db (no role), tenant (the default one), channels (email alone)
+        .app() / .engine()                                units of work of the tenant
+        .other_tenant(name) -> UUID                       makes a second tenant
+    ACTOR                                                 who does it
+    PlainEmail                                            the email channel's addresses with content taken as it is
+    write_csv(path, header, rows) -> Path                 a file to import
+    import_file(audience, path, **options) -> ImportView  examine, begin and run
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from outrider.base.ids import DEFAULT_TENANT
+from outrider.contracts.actor import Actor
+from outrider.contracts.channel import AddressNotes, Channel, Composer, Content, Identity, Renderer
+from outrider.data.db import Database, Role, UnitOfWork
+from outrider.domain.contacts.imports import control
+from outrider.domain.contacts.imports.control import ImportView
+from outrider.domain.contacts.imports.examine import examine
+from outrider.domain.contacts.imports.options import Options
+from outrider.domain.contacts.imports.run import run
+from outrider.plugins.channels.email.address import normalise
+
+ACTOR = Actor("user", "ann@example.org", "127.0.0.1")
+
+
+class PlainEmail:
+    """The email channel as far as addresses go; what is composed is nobody's business here."""
+
+    key = "email"
+    help = "email without bytes"
+
+    def __init__(self) -> None:
+        self.compiled: list[Content] = []
+
+    def normalise(self, address: str, *, field: str = "address") -> str:
+        return normalise(address, field=field)
+
+    def notes(self, address: str) -> AddressNotes:
+        del address
+        return AddressNotes()
+
+    def check_identity(self, identity: Identity) -> tuple[Identity, list[str]]:
+        return identity, []
+
+    async def compile(self, content: Content, renderer: Renderer) -> Mapping[str, Any] | None:
+        del renderer
+        self.compiled.append(content)
+        return {"subject": content.subject}
+
+    def composer(self, content: Content, identity: Identity, renderer: Renderer) -> Composer:
+        raise NotImplementedError
+
+
+@dataclass
+class Audience:
+    """One tenant of one database."""
+
+    db: Database
+    tenant: UUID = DEFAULT_TENANT
+    channels: dict[str, Channel] = field(default_factory=lambda: {"email": PlainEmail()})
+
+    def app(self, tenant: UUID | None = None) -> AbstractAsyncContextManager[UnitOfWork]:
+        return self.db.uow(Role.APP, tenant or self.tenant)
+
+    def engine(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        return self.db.uow(Role.ENGINE, self.tenant)
+
+    async def other_tenant(self, name: str = "other") -> UUID:
+        async with self.db.uow(Role.ENGINE) as uow:
+            made: UUID = await uow.raw.fetchval("INSERT INTO tenants (name) VALUES ($1) RETURNING id", name)
+            return made
+
+    async def fetch(self, sql: str, *args: Any) -> list[tuple[Any, ...]]:
+        """Rows as the engine sees them."""
+        async with self.engine() as uow:
+            return [tuple(row) for row in await uow.raw.fetch(sql, *args)]
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Audience]:
+    """A pool on a database, closed at the end."""
+    db = Database(url, pool_size=6, name="tests")
+    try:
+        yield Audience(db)
+    finally:
+        await db.close()
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:
+    """A file as a spreadsheet writes it."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows(rows)
+    return path
+
+
+async def import_file(audience: Audience, path: Path, **options: Any) -> ImportView:
+    """The whole way of a file."""
+    chosen = Options(**options)
+    facts = examine(path, chosen, audience.channels[chosen.channel])
+    async with audience.app() as uow:
+        begun = await control.begin(uow, ACTOR, facts, chosen, path.name)
+    return await run(audience.db, audience.channels, audience.tenant, begun.id, path)
