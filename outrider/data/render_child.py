@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import re
 import resource
 import struct
 import sys
@@ -34,6 +35,7 @@ _REMOVED_FILTERS = ("attr", "chain", "format", "indent", "pprint", "random", "re
 _REMOVED_GLOBALS = ("cycler", "debug", "joiner", "lipsum", "namespace")
 _DICT_METHODS = frozenset(name for name in dir(dict) if not name.startswith("_"))
 _ABSENT = "__absent_"
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _PRINTED_ENTRIES = "outrider-absent-items"
 _LIMIT_WORDS = ("too large", "recursion limit", "too many elements", "unable to calculate")
 _ALWAYS_WRONG = frozenset({"OutOfFuel", "UnknownFilter", "UnknownTest", "UnknownFunction", "UnknownMethod", "SyntaxError", "TemplateNotFound"})  # fmt: skip  # noqa: E501  one list of names
@@ -73,11 +75,13 @@ class _Entries:
 
 PlainList = type("PlainList", (list,), _without_methods(list))
 PlainMap = type("PlainMap", (dict,), _without_methods(dict, frozenset({"items"})))
-"""The engine itself calls `items` whenever it meets a map, so it stays as fast as it is …"""
+"""The engine itself asks for `items` whenever it meets a map, so it stays as fast as it is …"""
+StrictMap = type("StrictMap", (dict,), _without_methods(dict))
+"""… except for templates that read something called `items` from a map …"""
 GuardedMap = type(
     "GuardedMap", (dict,), {**_without_methods(dict), "items": property(lambda self: _Entries(dict.items(self)))}
 )
-"""… except for templates that read something called `items`."""
+"""… and walk through maps too."""
 
 
 def _plain_list(values: list[Any]) -> Any:
@@ -110,9 +114,12 @@ def _constant(text: str) -> float:
     raise Unusable(f"{text} is not JSON")
 
 
-_FLAT = json.JSONDecoder(parse_float=_number, parse_constant=_constant)
-_NESTED = json.JSONDecoder(parse_float=_number, parse_constant=_constant, object_pairs_hook=_map_hook(PlainMap))
-_GUARDED = json.JSONDecoder(parse_float=_number, parse_constant=_constant, object_pairs_hook=_map_hook(GuardedMap))
+def _decoder(kind: type | None) -> json.JSONDecoder:
+    hook = _map_hook(kind) if kind else None
+    return json.JSONDecoder(parse_float=_number, parse_constant=_constant, object_pairs_hook=hook)
+
+
+_FLAT, _NESTED, _STRICT, _GUARDED = _decoder(None), _decoder(PlainMap), _decoder(StrictMap), _decoder(GuardedMap)
 
 
 def read_context(raw: str, nested: json.JSONDecoder = _NESTED) -> dict[str, Any]:
@@ -123,8 +130,8 @@ def read_context(raw: str, nested: json.JSONDecoder = _NESTED) -> dict[str, Any]
     is_flat = raw.count("{") == 1 and "[" not in raw and "null" not in raw
     try:
         context = (_FLAT if is_flat else nested).decode(raw)
-        if "\\u" in raw:
-            json.dumps(context, ensure_ascii=False).encode()
+        if _SURROGATE.search(raw):
+            json.dumps(json.loads(raw), ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise Unusable("the variables have half a surrogate pair") from None
     except (ValueError, RecursionError):
@@ -162,10 +169,12 @@ class Template:
         self._env = _environment(engine, is_check=is_check)
         self._sources: dict[str, str] = {}
         self._risky: dict[str, frozenset[str]] = {}
-        self.decoder = _GUARDED if any("items" in source for source in parts.values()) else _NESTED
         for part, source in parts.items():
             found = [(part, line, detail) for line, detail in syntax.problems(source)]
             self.problems += found or self._add(part, syntax.hardened(source), engine)
+        self.decoder = _NESTED
+        if not self.problems and any(syntax.reads_attribute(source, "items") for source in parts.values()):
+            self.decoder = _GUARDED if any(map(syntax.walks_maps, parts.values())) else _STRICT
 
     def _add(self, part: str, source: str, engine: Any) -> list[tuple[str, int, str]]:
         try:

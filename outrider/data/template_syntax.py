@@ -16,7 +16,7 @@ FILTERS = frozenset(
         "abs", "batch", "bool", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "filesizeformat",
         "first", "float", "groupby", "int", "items", "join", "last", "length", "lines", "list", "lower", "map", "max",
         "min", "pluralize", "reject", "rejectattr", "reverse", "round", "select", "selectattr", "slice", "sort",
-        "split", "string", "striptags", "sum", "title", "trim", "truncate", "unique", "upper", "urlencode", "wordwrap",
+        "split", "string", "striptags", "sum", "title", "trim", "truncate", "unique", "upper", "urlencode",
         "zip",
     }
 )  # fmt: skip
@@ -71,6 +71,9 @@ class Token(NamedTuple):
     kind: str
     text: str
     start: int
+
+
+_NOTHING = Token("", "", 0)
 
 
 class Segment(NamedTuple):
@@ -229,3 +232,21 @@ def hardened(source: str) -> str:
 
 def _hides_missing(name: Token, operand: Token) -> bool:
     return name.text in ("e", "escape") or (name.text == "urlencode" and operand.kind == "name")
+
+
+def reads_attribute(source: str, name: str) -> bool:
+    """Whether a source reads something called `name` from a value: `a.name`, or the word in a text (`a['name']`)."""
+    return any(
+        (token.text == name and before.text == ".") or (token.kind == "string" and name in token.text)
+        for segment in split(source)
+        for before, token in zip((_NOTHING, *segment.tokens), segment.tokens, strict=False)
+    )
+
+
+def walks_maps(source: str) -> bool:
+    """Whether a source may go through the entries of a map by a filter, test or function that does so."""
+    return any(
+        token.text in ("items", "dictsort", "mapping", "dict") and before.text != "."
+        for segment in split(source)
+        for before, token in zip((_NOTHING, *segment.tokens), segment.tokens, strict=False)
+    )

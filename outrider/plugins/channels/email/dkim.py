@@ -44,13 +44,16 @@ _BASE64_WIDTH = 72
 Key = RSAPrivateKey | Ed25519PrivateKey
 
 
-def load(key: Dkim, *, field: str = "dkim") -> Key:
+def load(key: Dkim, *, field: str = "dkim", is_checked: bool = False) -> Key:
     """Read a private key.
 
+    Takes:   is_checked: it was read before, when the sender was saved; spares 0.1 s of arithmetic for an RSA key.
     Raises:  Refused(invalid_dkim_key) for what is no key, an encrypted one, another algorithm, or RSA under 1024 bits.
     """
     try:
-        private = load_pem_private_key(key.private_key_pem.encode(), password=None)
+        private = load_pem_private_key(
+            key.private_key_pem.encode(), password=None, unsafe_skip_rsa_key_validation=is_checked
+        )
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise Refused(
             "invalid_dkim_key", "is not an unencrypted private key in PEM", field=f"{field}.private_key_pem"
@@ -89,7 +92,7 @@ class Signer:
     """Signs messages with every key of an identity."""
 
     def __init__(self, keys: Sequence[Dkim]) -> None:
-        self._keys = [(key.domain.lower(), key.selector, load(key)) for key in keys]
+        self._keys = [(key.domain.lower(), key.selector, load(key, is_checked=True)) for key in keys]
         self.is_slow = any(isinstance(private, RSAPrivateKey) for *_, private in self._keys)
 
     def sign(self, message: bytes, at: datetime) -> bytes:

@@ -240,6 +240,8 @@ class _Scanner:
         content = text[at : end.start() if end else len(text)]
         if _BAD_STYLE.search(unescape(content)):
             self.refuse(f"<{self.tag}> holds something that can run")
+        elif self.tag == "title" and "<" in content:  # not every reader knows that a title has no elements
+            self.refuse("<title> may hold text only")
         if end:
             self.mode, self.tag = "tag", f"/{self.tag}"
         return end.end() if end else len(text)

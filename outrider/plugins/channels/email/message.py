@@ -154,24 +154,26 @@ class EmailComposer:
             if part != "subject":
                 if UNSENDABLE.search(text):
                     raise Failed(f"{part}: has NUL, U+FFFE, U+FFFF or half a surrogate pair, which cannot be sent")
-                whole = with_crlf(self._with_footer(part, text, envelope.unsubscribe_url))
+                whole = with_crlf(self._finished(part, text, envelope.unsubscribe_url))
                 encoding = choose(whole)
-                bodies[part] = (encoding, encode(whole if whole.endswith("\r\n") else f"{whole}\r\n", encoding))
+                bodies[part] = (encoding, encode(whole, encoding))
         return self._frame.join(envelope, headers.unstructured("Subject", subject), bodies)
 
-    def _with_footer(self, part: str, text: str, url: str) -> str:
-        """A rendered part with the unsubscribe footer if it is bulk and does not show the link [T52]."""
-        if not url:
-            return text
-        variables = {UNSUBSCRIBE: url}
+    def _finished(self, part: str, text: str, url: str) -> str:
+        """A rendered part with its last line end, and with the footer if it is bulk and shows no link [T52]."""
+        variables, postal_address = {UNSUBSCRIBE: url}, self._identity.postal_address
         if part == "text":
-            shown = fill(text_footer(self._identity.postal_address), variables, is_html=False)
-            ended = text if text.endswith("\n") else f"{text}\n"
-            return text if url in text else f"{ended}{shown}"
-        if html_shows(text, url, escape(url)):
-            return text
-        at = end_of_body(text)
-        return f"{text[:at]}{fill(html_footer(self._identity.postal_address), variables, is_html=True)}{text[at:]}"
+            is_shown = not url or url in text
+            footer = "" if is_shown else fill(text_footer(postal_address), variables, is_html=False)
+            return f"{self._ended(part, text)}{footer}"
+        if url and not html_shows(text, url, escape(url)):
+            at = end_of_body(text)
+            text = f"{text[:at]}{fill(html_footer(postal_address), variables, is_html=True)}{text[at:]}"
+        return self._ended(part, text)
+
+    def _ended(self, part: str, text: str) -> str:
+        """A part that ends with a line end: the source's own, or one more, whatever the values are."""
+        return text if self._sources[part].endswith("\n") and text.endswith("\n") else f"{text}\n"
 
     def _outgoing(self, item: Item, envelope: Envelope, body: bytes) -> Outgoing:
         is_ascii = self._sender_is_ascii and item.address.isascii()

@@ -95,7 +95,7 @@ def slots_of(parts: Iterable[Piece]) -> list[Slot]:
 
 def to_json(parts: Sequence[Piece]) -> list[Any]:
     """Pieces as JSON: texts, and slots as arrays."""
-    return [list(piece) if isinstance(piece, Slot) else piece for piece in parts]
+    return [[list(piece.path), *piece[1:]] if isinstance(piece, Slot) else piece for piece in parts]
 
 
 def from_json(parts: Sequence[Any]) -> list[Piece]:
