@@ -39,7 +39,7 @@ class Result:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
     """What to write for one message; `kind` chooses the statement."""
 
@@ -63,7 +63,7 @@ def row_for(
     """
     match outcome:
         case Accepted(provider_id, _detail):
-            return Row("finish", message_id, token, "sent", provider_id)
+            return Row("sent", message_id, token, "sent", provider_id)
         case Unsent(_reason):
             return Row("hand_back", message_id, token)
         case Rejected(cause, detail):
@@ -94,7 +94,11 @@ async def write(raw: asyncpg.Connection, tenant_id: UUID, rows: list[Row]) -> se
     ours: set[UUID] = set()
     for kind, part in by_kind.items():
         ids, tokens = [row.id for row in part], [row.token for row in part]
-        if kind == "finish":
+        if kind == "sent":
+            done = await SQL.finish_sent.many(
+                raw, tenant_id, ids, tokens, [row.provider_id for row in part], min(ids), max(ids)
+            )
+        elif kind == "finish":
             done = await SQL.finish.many(
                 raw, tenant_id, ids, tokens, [row.state for row in part], [row.provider_id for row in part],
                 [row.code for row in part], [row.detail for row in part], min(ids), max(ids),
@@ -127,6 +131,7 @@ class Recorder:
         self._may_repeat: Callable[[Batch], bool] = lambda _batch: False
         self.recorded_count = 0
         self.fenced_count = 0
+        self.kind_counts: dict[str, int] = {}
 
     def promise(self, may_repeat: Callable[[Batch], bool]) -> None:
         """Tell how to find out what a batch's sender promises."""
@@ -187,6 +192,9 @@ class Recorder:
         if failpoint.ARMED:
             failpoint.hit("record.committed")
         self.recorded_count += len(results)
+        for result in results:
+            kind = type(result.outcome).__name__.lower()
+            self.kind_counts[kind] = self.kind_counts.get(kind, 0) + 1
         if fenced:
             self.fenced_count += len(fenced)
             _log.warning("outcomes_fenced", count=len(fenced), first=str(fenced[0].message.id))

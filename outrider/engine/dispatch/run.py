@@ -14,19 +14,18 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Metric
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Gauge, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from outrider import __version__
 from outrider.base.errors import Unavailable
-from outrider.contracts.outcome import Outcome
 from outrider.data.db import Database, Role
 from outrider.data.listen import listen
 from outrider.data.runtime import Runtime
 from outrider.domain.messages import workers
 from outrider.domain.messages.rows import SQL
-from outrider.engine.dispatch.batch import Batch, Claimed
+from outrider.engine.dispatch.batch import Batch
 from outrider.engine.dispatch.board import Board
 from outrider.engine.dispatch.health import HealthServer
 from outrider.engine.dispatch.journal import Journal, boot_id
@@ -49,15 +48,20 @@ class WorkerOptions:
     health_port: int | None = 3002
 
 
-class _LoopAges(Collector):
-    """The heartbeat age of every loop, as a metric."""
+class _Figures(Collector):
+    """The heartbeat age of every loop and the outcomes by kind, read when asked: nothing is counted per message."""
 
-    def __init__(self, pulses: Pulses, app: str) -> None:
+    def __init__(self, pulses: Pulses, recorder: Recorder, app: str) -> None:
         self._pulses = pulses
+        self._recorder = recorder
         self._app = app
 
     def collect(self) -> Iterator[Metric]:
-        """One sample per loop."""
+        """One sample per loop and per kind."""
+        outcomes = CounterMetricFamily("outrider_outcomes", "Outcomes of attempts by kind", labels=["app", "kind"])
+        for kind, count in self._recorder.kind_counts.items():
+            outcomes.add_metric([self._app, kind], count)
+        yield outcomes
         ages = GaugeMetricFamily(
             "outrider_loop_heartbeat_age_seconds", "Seconds since the last good round", labels=["app", "loop"]
         )
@@ -88,18 +92,8 @@ class Worker:
         self.state = "running"
         self.health_url: str | None = None
         self.registry = CollectorRegistry()
-        self._outcomes = Counter(
-            "outrider_outcomes", "Outcomes of attempts by kind", ["app", "kind"], registry=self.registry
-        )
         self._gauges()
         self.loops = [*self._own_loops(), *loops]
-        add = self.recorder.add
-
-        def counted(batch: Batch, message: Claimed, outcome: Outcome) -> None:
-            self._outcomes.labels(settings.app_label, type(outcome).__name__.lower()).inc()
-            add(batch, message, outcome)
-
-        self.recorder.add = counted  # type: ignore[method-assign]  # counting wraps it once, at start
 
     def _gauges(self) -> None:
         app = self.runtime.settings.app_label
@@ -111,7 +105,7 @@ class Worker:
             ("outrider_db_pool_available", "Free database connections", self.database.available),
         ):  # fmt: skip
             Gauge(name, text, ["app"], registry=self.registry).labels(app).set_function(read)
-        self.registry.register(_LoopAges(self.pulses, app))
+        self.registry.register(_Figures(self.pulses, self.recorder, app))
 
     def _in_flight(self) -> int:
         return sum(batch.unrecorded for batch in self.batches.values())
