@@ -142,7 +142,12 @@ class Settings(BaseSettings):
     claim_batch: int = Field(
         500, ge=1, le=1000, description="Most messages of one claim; a claim is also at most half a second of work."
     )
-    lanes_in_flight: int = Field(4, ge=1, le=64, description="Claims a worker works on at the same time.")
+    lanes_in_flight: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="Claims of one sender a worker works on at the same time; a server that hangs holds up no other sender.",
+    )
     lease_s: float = Field(
         30.0, ge=1, le=600, description="How long a claimed message belongs to its worker unless renewed."
     )

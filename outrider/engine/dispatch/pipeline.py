@@ -1,11 +1,13 @@
-"""The walk: claim -> compose -> send -> settle, in a few slots side by side.
+"""The walk: claim -> compose -> send -> settle.
 
-Owns the batches in flight and the pace of claims; the claim, the bytes, the wire and the record are others' work.
+A few feeders claim; each batch is then carried by a task of its own, so that a server that hangs holds up nobody but its
+own sender. Owns the batches in flight and the pace of claims; claim, bytes, wire and record are others'.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -37,6 +39,8 @@ _WORK_S = 0.5
 _FIRST_BATCH = 100
 _TOKENS_PER_BLOCK = 1000
 _LONGEST_REST_S = 60.0
+_MOST_BATCHES = 32
+"""Open batches of a worker; one sender has at most `lanes_in_flight` of them."""
 
 
 @dataclass(slots=True)
@@ -88,11 +92,14 @@ class Pipeline:
         self._directory_lock = asyncio.Lock()
         self._promises: dict[int, bool] = {}
         self._lost_tokens: dict[int, UUID] = {}
+        self._open: dict[tuple[UUID, UUID], int] = defaultdict(int)
+        self._room = asyncio.Event()
+        self.tasks: set[asyncio.Task[None]] = set()
         self.wake = asyncio.Event()
         recorder.promise(lambda batch: self._promises.get(batch.token, False))
 
-    async def slot(self, stop: asyncio.Event) -> None:
-        """Work until `stop`; what is in flight then is finished by the caller's grace or cancelled."""
+    async def feed(self, stop: asyncio.Event) -> None:
+        """Claim until `stop`; what is in flight then (`tasks`) is finished within the caller's grace or cancelled."""
         while not stop.is_set():
             try:
                 if not await self._turn():
@@ -100,16 +107,42 @@ class Pipeline:
             except Unavailable as error:
                 _log.warning("claim_waits", code=error.code)
                 await asyncio.sleep(0.5)
-            except Exception:  # noqa: BLE001 - the last resort of a slot: a bug in one lane must not stop the others
-                _log.exception("slot_failed")
+            except Exception:  # noqa: BLE001 - the last resort of a feeder: a bug in one lane must not stop the others
+                _log.exception("claim_failed")
                 await asyncio.sleep(1.0)
 
     async def _turn(self) -> bool:
         """Serve the lane whose turn it is. Tells whether there was one."""
         await self._look_around()
-        lane = self._ring.next(lambda candidate: self._board.why_stopped(candidate) is not None)
+        if len(self.tasks) >= _MOST_BATCHES:
+            return False
+        lane = self._ring.next(self._must_wait)
         if lane is None:
             return False
+        sender = (lane.tenant_id, lane.sender_id)
+        self._open[sender] += 1
+        try:
+            is_carried = await self._claim(lane)
+        except BaseException:
+            self._closed_one(sender)
+            raise
+        if not is_carried:
+            self._closed_one(sender)
+        return True
+
+    def _must_wait(self, lane: Lane) -> bool:
+        """Whether a lane may not be served now: paused, or its sender has enough in flight."""
+        is_full = self._open.get((lane.tenant_id, lane.sender_id), 0) >= self._runtime.settings.lanes_in_flight
+        return is_full or self._board.why_stopped(lane) is not None
+
+    def _closed_one(self, sender: tuple[UUID, UUID]) -> None:
+        self._open[sender] -= 1
+        if self._open[sender] <= 0:
+            del self._open[sender]
+        self._room.set()
+
+    async def _claim(self, lane: Lane) -> bool:
+        """Claim from a lane and send the batch on its way. Tells whether there was one."""
         pace = self._paces.setdefault((lane.tenant_id, lane.sender_id), Pace())
         token = await self._token()
         self._journal.claim(token, lane.tenant_id)
@@ -123,11 +156,13 @@ class Pipeline:
             self._journal.done(token)
             if claim.rest_s:
                 self._ring.rest(lane, claim.rest_s)
-            return True
+            return False
         if pace.failures:
             self._ring.rest(lane, min(_LONGEST_REST_S, 2.0 ** min(pace.failures, 6)))
         self._batches[token] = claim.batch
-        await self._carry(claim.batch, pace)
+        task = asyncio.create_task(self._carry(claim.batch, pace), name=f"batch {token}")
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
         return True
 
     async def _carry(self, batch: Batch, pace: Pace) -> None:
@@ -153,6 +188,7 @@ class Pipeline:
         finally:
             self._settle_rest(batch, watch, left)
             self._judge_pace(batch, pace, count, boottime_s() - begin_s)
+            self._closed_one((batch.lane.tenant_id, batch.lane.sender_id))
 
     def _settle_rest(self, batch: Batch, watch: BatchWatch, left: Outcome) -> None:
         """What the provider did not settle: begun is uncertain, the rest goes back."""
@@ -239,8 +275,9 @@ class Pipeline:
             self._directory_s = boottime_s()
 
     async def _idle(self, stop: asyncio.Event) -> None:
-        """Nothing to do: wait for a wake-up or the next look."""
-        waiting = [asyncio.ensure_future(self.wake.wait()), asyncio.ensure_future(stop.wait())]
+        """Nothing to do: wait for a wake-up, for room, or for the next look."""
+        self._room.clear()
+        waiting = [asyncio.ensure_future(event.wait()) for event in (self.wake, self._room, stop)]
         await asyncio.wait(waiting, timeout=self._runtime.settings.poll_s, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()

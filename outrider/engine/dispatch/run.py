@@ -37,6 +37,7 @@ from outrider.engine.loop import Loop, Pulses, repeat
 
 _log = structlog.get_logger(__name__)
 _PROMOTE_SLICE = 5000
+_FEEDERS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,16 +196,13 @@ class Worker:
                 group.create_task(repeat(loop, self.pulses, ended, wake))
             recording_ends = asyncio.Event()
             recording = group.create_task(self.recorder.run(recording_ends))
-            slots = [group.create_task(self.pipeline.slot(stop)) for _ in range(settings.lanes_in_flight)]
+            feeders = [group.create_task(self.pipeline.feed(stop)) for _ in range(_FEEDERS)]
             ready(self.health_url or "")
             await stop.wait()
             self.state = "stopping"
             _log.info("worker_stops", in_flight=self._in_flight())
-            _done, still_open = await asyncio.wait(slots, timeout=settings.grace_s)
-            for slot in still_open:
-                slot.cancel()
-            if still_open:
-                await asyncio.wait(still_open)
+            await asyncio.wait(feeders, timeout=settings.grace_s)
+            await self._finish_tasks({*feeders, *self.pipeline.tasks}, settings.grace_s)
             recording_ends.set()
             await recording
             self.state = "stopped"
@@ -214,6 +212,16 @@ class Worker:
         await self.pipeline.close()
         await health.stop()
         self.journal.close(is_settled=not self.batches)
+
+    @staticmethod
+    async def _finish_tasks(tasks: set[asyncio.Task[None]], grace_s: float) -> None:
+        """Let what is in flight end by itself; what has not after the grace is cancelled: begun is then uncertain."""
+        if tasks:
+            _done, still_open = await asyncio.wait(tasks, timeout=grace_s)
+            for task in still_open:
+                task.cancel()
+            if still_open:
+                await asyncio.wait(still_open)
 
     async def _last_words(self) -> None:
         try:
