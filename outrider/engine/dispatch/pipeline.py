@@ -1,7 +1,7 @@
 """The walk: claim -> compose -> send -> settle.
 
-A few feeders claim; each batch is then carried by a task of its own, so that a server that hangs holds up nobody but its
-own sender. Owns the batches in flight and the pace of claims; claim, bytes, wire and record are others'.
+A few feeders claim; each batch is then carried by a task of its own, so that a server that hangs holds up nobody but
+its own sender. Owns the batches in flight and the pace of claims; claim, bytes, wire and record are others'.
 """
 
 from __future__ import annotations
