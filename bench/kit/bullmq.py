@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
   sent_at timestamptz NOT NULL
 )
 """
-_QUEUE = "send-messages"
+QUEUE = "send-messages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def enqueue(redis_port: int, messages: int, *, batch: int = 1000, auto_pipelinin
     """Fill the queue; gives jobs a second."""
     settings = {
         "redis_port": redis_port,
-        "queue": _QUEUE,
+        "queue": QUEUE,
         "messages": messages,
         "batch": batch,
         "cities": letter.CITIES,
@@ -74,7 +74,7 @@ def drain(database: Postgres, redis_port: int, smtp_port: int, messages: int, tu
         "redis_port": redis_port,
         "smtp_port": smtp_port,
         "database_host": str(database.home),
-        "queue": _QUEUE,
+        "queue": QUEUE,
         "subject": letter.SUBJECT,
         "html": letter.HTML,
         "text": letter.TEXT,

@@ -18,7 +18,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -86,6 +85,14 @@ class Mailing:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A process of Outrider that said it is ready, and where it is to be found."""
+
+    pid: int
+    where: str
+
+
 @dataclass(slots=True)
 class Installation:
     """One Outrider on one PostgreSQL. `environment` is what its processes get."""
@@ -96,14 +103,14 @@ class Installation:
     processes: int = 0
 
     @contextmanager
-    def workers(self, count: int, **settings: str) -> Iterator[list[subprocess.Popen[Any]]]:
+    def workers(self, count: int, **settings: str) -> Iterator[list[Running]]:
         """Worker processes, up when the block begins."""
         with ExitStack() as stack:
             yield [stack.enter_context(self.role("worker", **settings)) for _ in range(count)]
 
     @contextmanager
-    def role(self, role: str, **settings: str) -> Iterator[subprocess.Popen[Any]]:
-        """One process of a role; waits for its `ready:` line, which stays in `where`."""
+    def role(self, role: str, **settings: str) -> Iterator[Running]:
+        """One process of a role, ready."""
         self.processes += 1
         environment = self.environment | {f"OUTRIDER_{name.upper()}": value for name, value in settings.items()}
         log = self.data_dir / f"{role}-{self.processes}.log"
@@ -113,16 +120,16 @@ class Installation:
                 [PROGRAM, role], name=role, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
             ) as child,
         ):
-            child.where = _ready(child, log)  # type: ignore[attr-defined]  # the address rides on the process it belongs to
-            yield child
+            yield Running(child.pid, wait_ready(child, log))
 
 
-def _ready(child: subprocess.Popen[str], log: Path) -> str:
+def wait_ready(child: subprocess.Popen[str], log: Path | None = None) -> str:
+    """Wait for a process's `ready:` line; gives where it is to be found."""
     assert child.stdout is not None
     for line in child.stdout:
         if line.startswith("ready:"):
             return line.removeprefix("ready:").strip()
-    raise RuntimeError(f"it did not start:\n{log.read_text()[-3000:]}")
+    raise RuntimeError("it did not start:\n" + (log.read_text()[-3000:] if log else ""))
 
 
 def complaints(made: Installation) -> str:
@@ -131,12 +138,20 @@ def complaints(made: Installation) -> str:
 
 
 @contextmanager
-def installation(database: Postgres) -> Iterator[Installation]:
-    """Migrate the database and make a data directory with a key of its own."""
+def data_dir() -> Iterator[Path]:
+    """A throw-away data directory that other accounts may pass through, as PostgreSQL's must."""
     home = Path(tempfile.mkdtemp(prefix="outrider-bench-data-", dir="/var/tmp"))
+    home.chmod(0o711)
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def environment_for(home: Path) -> dict[str, str]:
+    """The environment of an installation's processes: loopback may be sent to, every port is a free one."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OUTRIDER_")}
-    environment |= {
-        "OUTRIDER_DATABASE_URL": database.url,
+    return environment | {
         "OUTRIDER_DATA_DIR": str(home),
         "OUTRIDER_SECRET_KEY": new_key(),
         "OUTRIDER_EGRESS_ALLOW": '["127.0.0.0/8"]',
@@ -146,13 +161,17 @@ def installation(database: Postgres) -> Iterator[Installation]:
         "OUTRIDER_LOG_LEVEL": "warning",
         "OUTRIDER_ALLOW_LOCALHOST_LINKS": "true",
     }
-    os.environ.update({name: value for name, value in environment.items() if name.startswith("OUTRIDER_")})
-    wiring.settings.cache_clear()
-    try:
+
+
+@contextmanager
+def installation(database: Postgres) -> Iterator[Installation]:
+    """Migrate the database and make a data directory with a key of its own."""
+    with data_dir() as home:
+        environment = environment_for(home) | {"OUTRIDER_DATABASE_URL": database.url}
+        os.environ.update({name: value for name, value in environment.items() if name.startswith("OUTRIDER_")})
+        wiring.settings.cache_clear()
         asyncio.run(migrate.upgrade(database.url))
         yield Installation(database, home, environment)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
 
 
 @asynccontextmanager
@@ -200,6 +219,26 @@ async def make_sender(
             subject=letter.SUBJECT, html=letter.HTML, text=letter.TEXT, is_template=True,
         )  # fmt: skip
     return Sender(tenant_id, sender_id, content_id)
+
+
+async def name_template(database: Postgres, sender: Sender) -> str:
+    """A template whose first version is the sender's content, as callers of the API name it."""
+    raw = await asyncpg.connect(database.superuser_url)
+    name = f"letter-{uuid4()}"
+    try:
+        template_id = await raw.fetchval(
+            "INSERT INTO templates (tenant_id, name, channel) VALUES ($1, $2, 'email') RETURNING id",
+            sender.tenant_id,
+            name,
+        )
+        await raw.execute(
+            "INSERT INTO template_versions (tenant_id, template_id, version, content_id, created_by) "
+            "VALUES ($1, $2, 1, $3, 'bench')",
+            sender.tenant_id, template_id, sender.content_id,
+        )  # fmt: skip
+    finally:
+        await raw.close()
+    return name
 
 
 async def make_audience(database: Postgres, count: int, *, tenant_id: UUID = DEFAULT_TENANT) -> Audience:
