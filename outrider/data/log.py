@@ -168,7 +168,7 @@ def quiet() -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            structlog.processors.format_exc_info,
+            structlog.processors.format_exc_info if level == logging.DEBUG else _without_trace,
             redact,
             _escape,
             structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
@@ -176,6 +176,12 @@ def quiet() -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
+
+
+def _without_trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Before a log is set up there are no traces: what failed is told in one line."""
+    event.pop("exc_info", None)
+    return event
 
 
 class _Labels:

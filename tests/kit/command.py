@@ -3,6 +3,7 @@
 API
     Command(url=…, data_dir=…)          an environment for commands: nothing of the test's own settings leaks in
         .run(*args, …) -> Done          run to the end; `.code`, `.out`, `.err`, `.json()`
+        .many([args, …]) -> [Done]      several command lines in one process: quick, where the process is not the point
         .start(*args) -> Popen          a process that stays; the test stops it
         .with_(NAME=value) -> Command   the same with another setting (None takes it away)
     migrated_command(new_database, tmp_path) -> Command   on a database of this release's schema, with a secret key
@@ -14,13 +15,24 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from outrider.base.secret import new_key
 
+_MANY = """
+import contextlib, io, json, sys
+from outrider.app import main
+answers = []
+for arguments in json.load(sys.stdin):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(arguments)
+    answers.append([code, out.getvalue(), err.getvalue()])
+print(json.dumps(answers))
+"""
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -65,6 +77,21 @@ class Command:
             **popen,
         )
         return Done(done.returncode, done.stdout, done.stderr)
+
+    def many(self, lines: Sequence[Sequence[str]], *, timeout_s: float = 120) -> list[Done]:
+        """Run command lines one after another in one process, each to its end."""
+        done = subprocess.run(
+            [sys.executable, *self.python, "-c", _MANY],
+            env=self.environment,
+            input=json.dumps([list(line) for line in lines]),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            cwd=ROOT,
+        )
+        assert done.returncode == 0, done.stderr
+        return [Done(*each) for each in json.loads(done.stdout)]
 
     def start(self, *arguments: str, **popen: Any) -> subprocess.Popen[str]:
         """Start a process; whoever starts it ends it."""

@@ -95,6 +95,9 @@ def _caught(error: BaseException, *, is_process: bool) -> int:
         case MemoryError():
             output.fail("out of memory; nothing was left half-done")
             return exits.SYSTEM
+        case ImportError():
+            output.fail(f"Outrider's program files cannot be loaded: {error.__cause__ or error}")
+            return exits.SYSTEM
         case OSError():
             where = f"{error.filename}: " if error.filename else ""
             output.fail(f"{where}{error.strerror or error}")

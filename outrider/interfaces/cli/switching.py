@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from outrider.base.errors import Unavailable
 from outrider.base.ids import NIL
-from outrider.data.db import Role
+from outrider.data.db import Database, Role
 from outrider.domain.limits import switches
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import Changing
@@ -55,7 +54,7 @@ async def resume(scope: str, which: str | None, options: Changing, *, every_tena
     return Answer(data, note(done, dry_run=options.dry_run))
 
 
-async def _place(db: Any, scope: str, options: Changing, *, every_tenant: bool) -> tuple[Role, UUID]:
+async def _place(db: Database, scope: str, options: Changing, *, every_tenant: bool) -> tuple[Role, UUID]:
     """Role and tenant of the unit of work; what concerns every tenant is written by the engine role."""
     if scope == "installation" or (scope == "channel" and every_tenant):
         return Role.ENGINE, NIL

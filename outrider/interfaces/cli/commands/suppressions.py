@@ -1,0 +1,109 @@
+"""The do-not-contact list: add an address, take one away, look one up, list."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+import msgspec
+from cyclopts import App, Parameter
+
+from outrider.data.db import Database, Role
+from outrider.domain.contacts import suppressions
+from outrider.interfaces.cli.confirm import Yes, confirm
+from outrider.interfaces.cli.doors import doors
+from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
+from outrider.interfaces.cli.output import Answer, table
+from outrider.interfaces.cli.plugged import channels
+from outrider.interfaces.cli.work import looking, note, tenant_of, within
+
+APP = App(name="suppressions")
+
+_COLUMNS = ("channel", "address", "scope", "reason", "source", "is_installation", "created_by", "created_at")
+Everywhere = Annotated[bool, Parameter(name="--every-tenant", negative="", help="The installation's own list.")]
+
+
+@APP.command
+async def add(
+    address: str,
+    *,
+    channel: str = "email",
+    scope: Literal["all", "bulk"] = "all",
+    every_tenant: Everywhere = False,
+    options: Changing = CHANGING,
+) -> Answer:
+    """Put an address on the list: nothing is sent to it from the commit on.
+
+    Parameters
+    ----------
+    address
+        The address, in any form the channel understands.
+    channel
+        Which channel it belongs to.
+    scope
+        bulk lets transactional messages through.
+    """
+    async with doors().database() as db:
+        role, tenant_id = await _place(db, options, every_tenant=every_tenant)
+        async with within(db, tenant_id, role=role, dry_run=options.dry_run) as work:
+            changed = await suppressions.suppress(
+                work.uow, channels(), work.actor, channel, address, scope=scope, source="cli", note=options.reason
+            )
+    text = "nothing is sent to it any more" if changed else "it was on the list already"
+    return Answer({"address": address, "changed": changed}, note(text, dry_run=options.dry_run))
+
+
+@APP.command
+async def remove(
+    address: str,
+    *,
+    channel: str = "email",
+    force: Annotated[bool, Parameter(negative="")] = False,
+    every_tenant: Everywhere = False,
+    yes: Yes = False,
+    options: Changing = CHANGING,
+) -> Answer:
+    """Take an address from the list; needs --reason. Consent that was withdrawn stays withdrawn.
+
+    Parameters
+    ----------
+    address
+        The address, in any form the channel understands.
+    channel
+        Which channel it belongs to.
+    force
+        Also when the recipient asked not to be contacted.
+    """
+    if not options.dry_run:
+        confirm("this person may be written to again", "remove", yes=yes)
+    async with doors().database() as db:
+        role, tenant_id = await _place(db, options, every_tenant=every_tenant)
+        async with within(db, tenant_id, role=role, dry_run=options.dry_run) as work:
+            reason = "" if options.reason == CHANGING.reason else options.reason
+            await suppressions.unsuppress(
+                work.uow, channels(), work.actor, channel, address, reason=reason, force=force
+            )
+    return Answer({"address": address}, note("it is off the list", dry_run=options.dry_run))
+
+
+@APP.command
+async def show(address: str, *, channel: str = "email", options: Common = COMMON) -> Answer:
+    """Show what stands against an address: the tenant's entry and the installation's."""
+    async with looking(options) as work:
+        found = await suppressions.lookup(work.uow, channels(), channel, address)
+    rows = [msgspec.to_builtins(each) for each in found]
+    return Answer(rows, table(rows, _COLUMNS, empty="nothing stands against it"))
+
+
+@APP.command(name="list")
+async def list_(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
+    """List the tenant's entries."""
+    async with looking(options) as work:
+        found = await suppressions.listed(work.uow, limit=limit)
+    rows = [msgspec.to_builtins(each) for each in found]
+    return Answer(rows, table(rows, _COLUMNS, empty="no entries"))
+
+
+async def _place(db: Database, options: Common, *, every_tenant: bool) -> tuple[Role, UUID | None]:
+    """Role and tenant; the installation's list belongs to no tenant."""
+    return (Role.ENGINE, None) if every_tenant else (Role.APP, await tenant_of(db, options.tenant))

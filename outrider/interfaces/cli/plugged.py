@@ -1,0 +1,15 @@
+"""The channels that commands need without a whole runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from outrider.base.registry import discover
+from outrider.contracts.channel import Channel
+
+
+@cache
+def channels() -> Mapping[str, Channel]:
+    """Every channel of this installation, by key."""
+    return discover("outrider.plugins.channels", "CHANNEL")
