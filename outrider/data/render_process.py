@@ -135,7 +135,8 @@ class Child:
             except _BROKEN:
                 return await self._died(task)
         except asyncio.CancelledError:
-            await self._died(task)
+            task.cancel()
+            await self.kill()
             raise
 
     async def _exchange(self, request: bytes) -> tuple[array[int], bytes]:
@@ -155,11 +156,7 @@ class Child:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError, *_BROKEN):
             await task
-        if self.process.returncode is None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_POLL_S):
-                    await self.process.wait()
-        is_stalled = self.process.returncode is None
+        is_stalled = not await self._ends_within(_POLL_S)
         await self.kill()
         is_outside = not is_stalled and self.process.returncode in (-signal.SIGKILL, -signal.SIGTERM)
         return Death(max(0, self._done() - 1), is_outside)
@@ -188,8 +185,13 @@ class Child:
         """Let it end by itself, or end it."""
         if self.process.stdin is not None:
             self.process.stdin.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_S):
-                await self.process.wait()
+        await self._ends_within(_STOP_S)
         await self.kill()
         self.progress.close()
+
+    async def _ends_within(self, seconds: float) -> bool:
+        """Whether it ends by itself in time."""
+        ending = asyncio.ensure_future(self.process.wait())
+        done, _ = await asyncio.wait({ending}, timeout=seconds)
+        ending.cancel()
+        return bool(done)
