@@ -16,6 +16,7 @@ from outrider.base.errors import Refused
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.contracts.actor import Actor
 from outrider.data.db import Database, Role, UnitOfWork
+from outrider.data.runtime import Runtime
 from outrider.domain.tenants import tenants
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import Changing, Common
@@ -76,6 +77,16 @@ async def changing(options: Changing, *, role: Role = Role.APP) -> AsyncIterator
         tenant_id = await tenant_of(db, options.tenant)
         async with within(db, tenant_id, role=role, dry_run=options.dry_run) as work:
             yield work
+
+
+@asynccontextmanager
+async def wired(options: Common, *, role: Role = Role.APP) -> AsyncIterator[tuple[Runtime, Work]]:
+    """A unit of work for a command that needs plugins, the key or the renderer; `Changing` may be a dry run."""
+    async with doors().runtime() as runtime:
+        tenant_id = await tenant_of(runtime.db, options.tenant)
+        is_tried = isinstance(options, Changing) and options.dry_run
+        async with within(runtime.db, tenant_id, role=role, dry_run=is_tried) as work:
+            yield runtime, work
 
 
 @asynccontextmanager

@@ -1,0 +1,140 @@
+"""Messages: send one, show one with its whole story, list by state, campaign or address."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from outrider.base.clock import utc_now
+from outrider.base.errors import Refused
+from outrider.base.ids import parse_id
+from outrider.data.db import Role
+from outrider.domain.messages import search
+from outrider.domain.messages.rows import SQL
+from outrider.domain.messages.submit import Draft, Submission
+from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, readable_file
+from outrider.interfaces.cli.output import Answer, facts, one_line, table
+from outrider.interfaces.cli.plugged import channels
+from outrider.interfaces.cli.work import looking, note, wired
+
+APP = App(name="messages")
+
+_COLUMNS = ("id", "state", "address", "channel", "message_class", "attempts", "code", "waiting_for", "finished_at")
+_SHOWN = (
+    "id", "state", "code", "detail", "address", "channel", "message_class", "purpose", "campaign_id", "contact_id",
+    "attempts", "due_at", "next_at", "waiting_for", "expires_at", "finished_at", "provider_id",
+)  # fmt: skip
+
+
+@APP.command
+async def send(
+    to: str,
+    *,
+    sender: str | None = None,
+    template: str | None = None,
+    subject: str | None = None,
+    text: str | None = None,
+    html: Path | None = None,
+    var: list[str] | None = None,
+    class_: Annotated[Literal["transactional", "bulk"], Parameter(name="--class")] = "transactional",
+    channel: str = "email",
+    options: Changing = CHANGING,
+) -> Answer:
+    """Accept one message for sending; it is durable when this command ends.
+
+    Parameters
+    ----------
+    to
+        The address.
+    sender
+        The sender's name or id; may be left out when there is only one.
+    template
+        The template's name or id, instead of subject and text.
+    subject
+        The subject.
+    text
+        The text part.
+    html
+        File with the HTML part.
+    var
+        name=value for the template, several times.
+    class_
+        transactional goes before bulk and ignores marketing consent.
+    channel
+        Which channel the address belongs to.
+    """
+    draft = Draft("", to, channel=channel, sender=sender, template=template, subject=subject, text=text)
+    draft.message_class = class_
+    if html is not None:
+        draft.html = readable_file(html, "--html").read_text(encoding="utf-8")
+    if var:
+        draft.variables = json.dumps(dict(_pair(each) for each in var))
+    async with wired(options, role=Role.ENGINE) as (runtime, work):
+        [message_id] = await Submission(work.uow, runtime.channels, runtime.renderer, utc_now()).accept([draft])
+        await SQL.tell_ready.run(work.uow.raw)
+    return Answer({"id": message_id}, note(f"accepted as {message_id}", dry_run=options.dry_run))
+
+
+@APP.command
+async def show(message: str, *, options: Common = COMMON) -> Answer:
+    """Show one message and everything that happened to it.
+
+    Parameters
+    ----------
+    message
+        Its id.
+    """
+    async with looking(options, role=Role.ENGINE) as work:
+        row, events = await search.get(work.uow.raw, work.tenant_id, parse_id(message, "message"))
+    about: dict[str, Any] = {name: row[name] for name in _SHOWN}
+    story = [{"at": each.at, "kind": each.kind, "data": each.data} for each in events]
+    told = [{**each, "data": one_line(json.dumps(each["data"], default=str)) if each["data"] else ""} for each in story]
+    text = facts(about) + "\n\n" + table(told, ("at", "kind", "data"), empty="nothing happened yet")
+    return Answer({**about, "events": story}, text)
+
+
+@APP.command(name="list")
+async def list_(
+    *,
+    state: str | None = None,
+    campaign: str | None = None,
+    to: str | None = None,
+    channel: str | None = None,
+    before: str | None = None,
+    limit: Limit = 100,
+    options: Common = COMMON,
+) -> Answer:
+    """List messages, newest first.
+
+    Parameters
+    ----------
+    state
+        Only those in this state.
+    campaign
+        Only those of this campaign, by its id.
+    to
+        Only those to this address, in any form.
+    channel
+        Only those of this channel.
+    before
+        Only older ones than this message id.
+    """
+    if to is not None:
+        known = channels().get(channel or "email")
+        to = known.normalise(to, field="--to") if known else to
+    wanted = search.Filter(state, parse_id(campaign, "--campaign") if campaign else None, to, channel)
+    last = parse_id(before, "--before") if before else None
+    async with looking(options, role=Role.ENGINE) as work:
+        found = await search.find(work.uow.raw, work.tenant_id, wanted, limit=limit, before=last)
+    rows = [dict(row) for row in found]
+    return Answer(rows, table(rows, _COLUMNS, empty="no messages"))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise Refused("invalid_variable", f"{text[:80]!r} is not name=value", field="--var")
+    return name, value
