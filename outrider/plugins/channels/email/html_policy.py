@@ -219,6 +219,8 @@ class _Scanner:
         if not found:
             self.is_pending = text.endswith("<")
             return len(text)
+        if found.start() > at:
+            return found.start()  # so that the line is counted up to the tag
         opening = found[0]
         if opening.startswith("<!--"):
             self.mode = "data" if opening.endswith(">") else "comment"
