@@ -33,7 +33,7 @@ async def create(uow: UnitOfWork, actor: Actor, name: str) -> ListView:
 
     Raises:  Refused(name_taken, 409).
     """
-    plain = _name(name)
+    plain = values.check_label(name)
     row = await SQL.insert_list.one(uow.raw, uow.tenant, plain)
     if row is None:
         raise Refused("name_taken", "another list has this name", field="/name", status=409)
@@ -47,7 +47,7 @@ async def rename(uow: UnitOfWork, actor: Actor, list_id: UUID, name: str) -> Lis
     Raises:  Refused(not_found; name_taken, 409).
     """
     old = await get(uow, list_id)
-    plain = _name(name)
+    plain = values.check_label(name)
     try:
         renamed = await SQL.rename_list.value(uow.raw, uow.tenant, list_id, plain)
     except asyncpg.UniqueViolationError:  # somebody took it since we looked
@@ -137,10 +137,3 @@ async def _changed(
     if changed:
         await append(uow, actor, action=action, target=("list", str(list_id)), details={"count": changed})
     return MembersChanged(changed, len(known) - changed, [one for one in wanted if one not in known])
-
-
-def _name(name: str) -> str:
-    plain = values.check_name(name)
-    if not plain:
-        raise Refused("required", "a name is required", field="/name")
-    return plain

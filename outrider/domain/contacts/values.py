@@ -45,6 +45,14 @@ def check_name(name: str, *, field: str = "/name") -> str:
     return plain
 
 
+def check_label(name: str, *, field: str = "/name") -> str:
+    """The name of a list, template, sender …: as a person's, but there must be one."""
+    plain = check_name(name, field=field)
+    if not plain:
+        raise Refused("required", "a name is required", field=field)
+    return plain
+
+
 def check_external_id(external_id: str | None, *, field: str = "/external_id") -> str | None:
     """Another system's id of the contact; empty means none."""
     plain = (external_id or "").strip()

@@ -12,3 +12,71 @@ WHERE s.tenant_id = $1 AND s.id = $2;
 SELECT s.version AS sender_version, c.id AS connection_id, c.version AS connection_version
 FROM senders s JOIN connections c ON c.tenant_id = s.tenant_id AND c.id = s.connection_id
 WHERE s.tenant_id = $1 AND s.id = $2;
+
+-- name: mint_id :value
+-- An id before its row exists: secrets are sealed for the row they belong to.
+-- tenant: none, because it names no table
+SELECT outrider_id();
+
+-- name: insert_connection :value
+-- Make a connection; nothing when the name is taken.
+INSERT INTO connections (tenant_id, id, name, provider, settings, sealed_secrets) VALUES ($1, $2, $3, $4, $5::text::jsonb, $6)
+ON CONFLICT (tenant_id, name) DO NOTHING RETURNING id;
+
+-- name: lock_connection :one
+-- A connection as it is, held for a change.
+SELECT id, name, provider, settings::text AS settings, sealed_secrets, version FROM connections WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
+
+-- name: update_connection :value
+-- Change a connection; workers see the version and open it anew.
+UPDATE connections SET name = $3, settings = $4::text::jsonb, sealed_secrets = $5, version = version + 1, updated_at = now()
+WHERE tenant_id = $1 AND id = $2 RETURNING version;
+
+-- name: delete_connection :value
+-- Delete a connection; the foreign key of a sender that uses it refuses.
+DELETE FROM connections WHERE tenant_id = $1 AND id = $2 RETURNING name;
+
+-- name: connection_get :one
+-- One connection, secrets sealed.
+SELECT id, name, provider, settings::text AS settings, sealed_secrets, version, created_at, updated_at FROM connections WHERE tenant_id = $1 AND id = $2;
+
+-- name: connections_page :many
+-- Connections in the order they were made, after `$2`, secrets sealed.
+SELECT id, name, provider, settings::text AS settings, sealed_secrets, version, created_at, updated_at FROM connections
+WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3;
+
+-- name: insert_sender :value
+-- Make a sender; nothing when the name is taken.
+INSERT INTO senders (tenant_id, id, name, channel, connection_id, from_address, from_name, reply_to, return_path, postal_address,
+                     dkim, sealed_dkim, transactional_guarantee, bulk_guarantee)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::jsonb, $12, $13, $14)
+ON CONFLICT (tenant_id, name) DO NOTHING RETURNING id;
+
+-- name: lock_sender :one
+-- A sender as it is, held for a change; signing keys sealed.
+SELECT id, name, channel, connection_id, from_address, from_name, reply_to, return_path, postal_address, dkim::text AS dkim, sealed_dkim,
+       transactional_guarantee, bulk_guarantee
+FROM senders WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
+
+-- name: update_sender :value
+-- Change a sender; workers see the version and compose anew.
+UPDATE senders SET name = $3, connection_id = $4, from_address = $5, from_name = $6, reply_to = $7, return_path = $8, postal_address = $9,
+       dkim = $10::text::jsonb, sealed_dkim = $11, transactional_guarantee = $12, bulk_guarantee = $13, version = version + 1, updated_at = now()
+WHERE tenant_id = $1 AND id = $2 RETURNING version;
+
+-- name: archive_sender :value
+-- Take a sender out of use for what is new, or back into it.
+UPDATE senders SET archived_at = CASE WHEN $3 THEN coalesce(archived_at, now()) END, version = version + 1, updated_at = now()
+WHERE tenant_id = $1 AND id = $2 RETURNING id;
+
+-- name: sender_get :one
+-- One sender, without its signing keys.
+SELECT id, name, channel, connection_id, from_address, from_name, reply_to, return_path, postal_address, dkim::text AS dkim,
+       transactional_guarantee, bulk_guarantee, version, created_at, updated_at, archived_at
+FROM senders WHERE tenant_id = $1 AND id = $2;
+
+-- name: senders_page :many
+-- Senders in the order they were made, after `$2`; archived ones only when `$4`.
+SELECT id, name, channel, connection_id, from_address, from_name, reply_to, return_path, postal_address, dkim::text AS dkim,
+       transactional_guarantee, bulk_guarantee, version, created_at, updated_at, archived_at
+FROM senders WHERE tenant_id = $1 AND id > $2 AND ($4::boolean OR archived_at IS NULL) ORDER BY id LIMIT $3;

@@ -26,3 +26,44 @@ FROM contents WHERE tenant_id = $1 AND id = ANY ($2::uuid[]);
 -- The files of contents, in their order.
 SELECT content_id, name, content_type, content
 FROM content_attachments WHERE tenant_id = $1 AND content_id = ANY ($2::uuid[]) ORDER BY content_id, position;
+
+-- name: insert_template :one
+-- Make a template; nothing when the name is taken.
+INSERT INTO templates (tenant_id, name, channel) VALUES ($1, $2, $3) ON CONFLICT (tenant_id, name) DO NOTHING RETURNING id;
+
+-- name: lock_template :one
+-- A template with its latest version, held for a change.
+SELECT t.id, t.name, t.channel, t.archived_at, v.version, v.content_id
+FROM templates t
+LEFT JOIN LATERAL (SELECT version, content_id FROM template_versions v WHERE v.tenant_id = t.tenant_id AND v.template_id = t.id ORDER BY version DESC LIMIT 1) v ON true
+WHERE t.tenant_id = $1 AND t.id = $2 FOR UPDATE OF t;
+
+-- name: insert_version :run
+-- Add a version to a template.
+INSERT INTO template_versions (tenant_id, template_id, version, content_id, created_by) VALUES ($1, $2, $3, $4, $5);
+
+-- name: archive_template :value
+-- Take a template out of use, or back into it; versions stay.
+UPDATE templates SET archived_at = CASE WHEN $3 THEN coalesce(archived_at, now()) END WHERE tenant_id = $1 AND id = $2 RETURNING id;
+
+-- name: templates_page :many
+-- Templates in the order they were made, after `$2`, with their latest version; archived ones only when `$4`.
+SELECT t.id, t.name, t.channel, t.created_at, t.archived_at,
+       (SELECT max(v.version) FROM template_versions v WHERE v.tenant_id = t.tenant_id AND v.template_id = t.id) AS latest_version
+FROM templates t WHERE t.tenant_id = $1 AND t.id > $2 AND ($4::boolean OR t.archived_at IS NULL) ORDER BY t.id LIMIT $3;
+
+-- name: template_get :one
+-- One template with the number of its latest version.
+SELECT t.id, t.name, t.channel, t.created_at, t.archived_at,
+       (SELECT max(v.version) FROM template_versions v WHERE v.tenant_id = t.tenant_id AND v.template_id = t.id) AS latest_version
+FROM templates t WHERE t.tenant_id = $1 AND t.id = $2;
+
+-- name: versions_page :many
+-- Versions of a template, newest first, before `$3`.
+SELECT version, content_id, created_by, created_at FROM template_versions
+WHERE tenant_id = $1 AND template_id = $2 AND version < $3 ORDER BY version DESC LIMIT $4;
+
+-- name: version_get :one
+-- One version of a template: `$3`, or the latest when that is null.
+SELECT version, content_id, created_by, created_at FROM template_versions
+WHERE tenant_id = $1 AND template_id = $2 AND ($3::int IS NULL OR version = $3) ORDER BY version DESC LIMIT 1;

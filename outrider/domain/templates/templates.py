@@ -1,0 +1,236 @@
+"""Templates: names under which versions are kept. A version never changes; what was sent with it stays what it was.
+
+Owns names and version numbers; what a version says is a content (contents.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from outrider.base.errors import Refused
+from outrider.base.ids import NIL
+from outrider.contracts.actor import Actor
+from outrider.contracts.channel import Attachment, Channel, Renderer
+from outrider.data.db import UnitOfWork
+from outrider.domain.audit.append import append
+from outrider.domain.contacts.channels import channel_of
+from outrider.domain.contacts.values import check_label
+from outrider.domain.templates import contents
+from outrider.domain.templates.rows import SQL
+
+NEWEST = 2**31 - 1
+
+
+class Source(msgspec.Struct, frozen=True):
+    """What a version says: template sources, and the files that go with it."""
+
+    subject: str = ""
+    html: str | None = None
+    text: str | None = None
+    preheader: str = ""
+    attachments: Sequence[Attachment] = ()
+
+
+class TemplateView(msgspec.Struct, frozen=True):
+    """A template and the number of its latest version."""
+
+    id: UUID
+    name: str
+    channel: str
+    created_at: datetime
+    archived_at: datetime | None
+    latest_version: int
+
+
+class VersionView(msgspec.Struct, frozen=True):
+    """One version, without what it says."""
+
+    version: int
+    content_id: UUID
+    created_by: str
+    created_at: datetime
+
+
+class AttachmentView(msgspec.Struct, frozen=True):
+    """A file of a version, without its content."""
+
+    name: str
+    content_type: str
+    size_bytes: int
+
+
+class SourceView(msgspec.Struct, frozen=True):
+    """One version with what it says."""
+
+    template_id: UUID
+    version: int
+    content_id: UUID
+    created_by: str
+    created_at: datetime
+    subject: str
+    html: str | None
+    text: str | None
+    preheader: str
+    attachments: list[AttachmentView]
+
+
+async def create(
+    uow: UnitOfWork,
+    channels: Mapping[str, Channel],
+    renderer: Renderer,
+    actor: Actor,
+    *,
+    name: str,
+    channel: str,
+    source: Source,
+) -> TemplateView:
+    """Make a template with its first version.
+
+    Raises:  Refused(name_taken, 409); Refused naming subject, html or text with the line; nothing was made.
+    """
+    plain = check_label(name)
+    found = channel_of(channels, channel)
+    row = await SQL.insert_template.one(uow.raw, uow.tenant, plain, channel)
+    if row is None:
+        raise Refused("name_taken", "another template has this name", field="/name", status=409)
+    await _add(uow, found, renderer, actor, row["id"], 1, source)
+    details = {"name": plain, "channel": channel}
+    await append(uow, actor, action="template.create", target=("template", str(row["id"])), details=details)
+    return await get(uow, row["id"])
+
+
+async def add_version(
+    uow: UnitOfWork,
+    channels: Mapping[str, Channel],
+    renderer: Renderer,
+    actor: Actor,
+    template_id: UUID,
+    source: Source,
+) -> VersionView:
+    """Add a version; messages and campaigns that name none take the latest one from the commit on [T55].
+
+    Gives:   the new version, or the latest one when it says exactly the same.
+    Raises:  Refused(not_found; archived, 409); Refused naming subject, html or text with the line.
+    """
+    held = await SQL.lock_template.one(uow.raw, uow.tenant, template_id)
+    if held is None:
+        raise _not_found()
+    if held["archived_at"] is not None:
+        raise Refused("archived", "the template is archived", field="/id", status=409)
+    version = (held["version"] or 0) + 1
+    content_id = await _save(uow, channel_of(channels, held["channel"]), renderer, source)
+    if content_id != held["content_id"]:
+        await SQL.insert_version.run(uow.raw, uow.tenant, template_id, version, content_id, actor.name)
+        target = ("template", str(template_id))
+        await append(uow, actor, action="template.add_version", target=target, details={"version": version})
+    return await version_of(uow, template_id)
+
+
+async def archive(uow: UnitOfWork, actor: Actor, template_id: UUID, *, is_archived: bool) -> TemplateView:
+    """Take a template out of use, or back into it. Campaigns that have frozen a version are not concerned.
+
+    Raises:  Refused(not_found).
+    """
+    if await SQL.archive_template.value(uow.raw, uow.tenant, template_id, is_archived) is None:
+        raise _not_found()
+    action = "template.archive" if is_archived else "template.restore"
+    await append(uow, actor, action=action, target=("template", str(template_id)))
+    return await get(uow, template_id)
+
+
+async def get(uow: UnitOfWork, template_id: UUID) -> TemplateView:
+    """One template.
+
+    Raises:  Refused(not_found).
+    """
+    row = await SQL.template_get.one(uow.raw, uow.tenant, template_id)
+    if row is None:
+        raise _not_found()
+    return TemplateView(**dict(row))
+
+
+async def listed(
+    uow: UnitOfWork, *, limit: int, after: UUID | None = None, with_archived: bool = False
+) -> list[TemplateView]:
+    """Templates in the order they were made, `limit` (1..1000) of those after `after`."""
+    rows = await SQL.templates_page.many(uow.raw, uow.tenant, after or NIL, limit, with_archived)
+    return [TemplateView(**dict(row)) for row in rows]
+
+
+async def versions(uow: UnitOfWork, template_id: UUID, *, limit: int, before: int | None = None) -> list[VersionView]:
+    """Versions of a template, newest first.
+
+    Raises:  Refused(not_found).
+    """
+    await get(uow, template_id)
+    rows = await SQL.versions_page.many(uow.raw, uow.tenant, template_id, before or NEWEST, limit)
+    return [VersionView(**dict(row)) for row in rows]
+
+
+async def version_of(uow: UnitOfWork, template_id: UUID, version: int | None = None) -> VersionView:
+    """One version of a template, the latest by default.
+
+    Raises:  Refused(not_found) naming template or version.
+    """
+    row = await SQL.version_get.one(uow.raw, uow.tenant, template_id, version)
+    if row is None:
+        await get(uow, template_id)
+        raise Refused("not_found", "the template has no such version", field="/version", status=404)
+    return VersionView(**dict(row))
+
+
+async def source_of(uow: UnitOfWork, template_id: UUID, version: int | None = None) -> SourceView:
+    """What a version says, the latest by default.
+
+    Raises:  Refused(not_found).
+    """
+    found = await version_of(uow, template_id, version)
+    content = (await contents.load(uow, uow.tenant, [found.content_id]))[found.content_id]
+    files = [AttachmentView(file.name, file.content_type, len(file.content)) for file in content.attachments]
+    return SourceView(
+        template_id=template_id,
+        version=found.version,
+        content_id=found.content_id,
+        created_by=found.created_by,
+        created_at=found.created_at,
+        subject=content.subject,
+        html=content.html,
+        text=content.text,
+        preheader=content.preheader,
+        attachments=files,
+    )
+
+
+async def _add(
+    uow: UnitOfWork,
+    channel: Channel,
+    renderer: Renderer,
+    actor: Actor,
+    template_id: UUID,
+    version: int,
+    source: Source,
+) -> None:
+    content_id = await _save(uow, channel, renderer, source)
+    await SQL.insert_version.run(uow.raw, uow.tenant, template_id, version, content_id, actor.name)
+
+
+async def _save(uow: UnitOfWork, channel: Channel, renderer: Renderer, source: Source) -> UUID:
+    return await contents.save(
+        uow,
+        channel,
+        renderer,
+        subject=source.subject,
+        html=source.html,
+        text=source.text,
+        preheader=source.preheader,
+        attachments=source.attachments,
+        is_template=True,
+    )
+
+
+def _not_found() -> Refused:
+    return Refused("not_found", "no such template", field="/id", status=404)
