@@ -110,7 +110,14 @@ class Snapshots:
             for row in rows
         )
         took_ms = (time.monotonic() - begun_s) * 1000
-        return Snapshot(True, took_ms, queue, tuple(seen), tuple(paused), state.is_on)  # noqa: FBT003 - it is up
+        return Snapshot(
+            is_up=True,
+            took_ms=took_ms,
+            queue=queue,
+            workers=tuple(seen),
+            switches=tuple(paused),
+            is_in_maintenance=state.is_on,
+        )
 
     async def _read_schema(self) -> str:
         try:

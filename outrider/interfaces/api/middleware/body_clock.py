@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import cast
 
 from litestar.types import HTTPReceiveMessage, HTTPRequestEvent, Receive
 
@@ -44,10 +45,10 @@ class BodyClock:
     async def receive(self) -> HTTPReceiveMessage:
         """The next part. Raises Refused(too_large, 413), Refused(body_timeout, 408), Refused(body_incomplete, 400)."""
         if not self._exchange.has_unread_body:
-            return await self._receive()  # type: ignore[return-value]  # an HTTP scope gives HTTP messages
+            return cast("HTTPReceiveMessage", await self._receive())
         try:
             async with asyncio.timeout_at(self._ends_s):
-                message: HTTPReceiveMessage = await self._receive()  # type: ignore[assignment]
+                message = cast("HTTPReceiveMessage", await self._receive())
         except TimeoutError:
             raise Refused("body_timeout", "the body came too slowly", status=408) from None
         if message["type"] == "http.disconnect":
