@@ -30,7 +30,7 @@ async def aged(api: Api, email: str, **columns: timedelta) -> None:
     async with api.engine() as uow:
         for column, by in columns.items():
             await uow.raw.execute(
-                f"UPDATE sessions SET {column} = {column} - $1::interval "  # noqa: S608 - names of our own columns
+                f"UPDATE sessions SET {column} = {column} - $1::interval "
                 "WHERE user_id = (SELECT id FROM users WHERE email = $2)",
                 by,
                 email,

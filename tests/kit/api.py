@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -193,17 +193,24 @@ async def raw(url: str, *parts: bytes, pause_s: float = 0.0, bound_s: float = _B
     """Send bytes and read until the server closes or `bound_s` ends; parts with a pause in between."""
     target = urlsplit(url)
     reader, writer = await asyncio.open_connection(target.hostname, target.port)
-    received = b""
+    received = bytearray()
+
+    async def read() -> None:
+        with suppress(ConnectionError):
+            while chunk := await reader.read(65536):
+                received.extend(chunk)
+
+    reading = asyncio.create_task(read())
     try:
         async with asyncio.timeout(bound_s):
-            for part in parts:
-                writer.write(part)
-                await writer.drain()
-                await asyncio.sleep(pause_s)
-            while chunk := await reader.read(65536):
-                received += chunk
-    except (TimeoutError, ConnectionError):
-        pass
+            with suppress(ConnectionError):
+                for part in parts:
+                    writer.write(part)
+                    await writer.drain()
+                    await asyncio.sleep(pause_s)
+            await reading
+    except TimeoutError:
+        reading.cancel()
     finally:
         writer.close()
-    return received
+    return bytes(received)

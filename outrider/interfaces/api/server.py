@@ -74,6 +74,7 @@ async def run(app: Litestar, settings: Settings, *, ready: Callable[[str], None]
 
 def bind(host: str, port: int) -> socket.socket:
     """A listening address. Raises Misconfigured(address_taken) naming it."""
+    listener: socket.socket | None = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -82,6 +83,8 @@ def bind(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
+        if listener is not None:
+            listener.close()
         raise Misconfigured(
             "address_taken",
             f"cannot listen on {host}:{port} ({error.strerror}); set OUTRIDER_API_HOST or OUTRIDER_API_PORT",
