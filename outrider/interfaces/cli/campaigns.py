@@ -1,0 +1,93 @@
+"""What campaign commands share: finding things by name, and telling how far a campaign is.
+
+Owns wording only; the verbs are the domain's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from outrider.data.db import UnitOfWork
+from outrider.domain.campaigns import read
+from outrider.domain.campaigns.views import CampaignView, Preflight, Progress
+from outrider.domain.contacts import lists
+from outrider.domain.senders import senders
+from outrider.interfaces.cli import named
+from outrider.interfaces.cli.output import facts, table
+
+
+async def find(uow: UnitOfWork, which: str) -> CampaignView:
+    """A campaign by name or id.
+
+    Raises:  Refused(not_found).
+    """
+
+    async def page(before: UUID | None, limit: int) -> list[CampaignView]:
+        return await read.listed(uow, limit=limit, before=before)
+
+    return await named.find(which, "campaign", page, field="campaign")
+
+
+async def sender_id(uow: UnitOfWork, which: str) -> UUID:
+    """A sender by name or id."""
+
+    async def page(after: UUID | None, limit: int) -> list[senders.SenderView]:
+        return await senders.listed(uow, limit=limit, after=after)
+
+    return (await named.find(which, "sender", page, field="--sender")).id
+
+
+async def list_id(uow: UnitOfWork, which: str) -> UUID:
+    """A list by name or id."""
+
+    async def page(after: UUID | None, limit: int) -> list[Any]:
+        return list(await lists.listed(uow, limit=limit, after=after))
+
+    found: UUID = (await named.find(which, "list", page, field="--list")).id
+    return found
+
+
+def told_preflight(found: Preflight) -> str:
+    """Whom it would reach, and what stands in its way."""
+    is_unlimited = found.rate_per_s is None
+    head = {
+        "members": found.member_count,
+        "without address": found.no_address_count,
+        "do not contact": found.suppressed_count,
+        "without consent": found.without_consent_count,
+        "will go": found.will_go_count,
+        "messages per second": found.rate_per_s
+        if found.rate_per_s is not None
+        else "as fast as the provider takes them",
+        "estimated seconds": found.estimated_s,
+    }
+    rows = [
+        {"weight": "BLOCKS" if each.is_blocking else "note", "code": each.code, "message": each.message}
+        for each in found.findings
+    ]
+    return facts(head) + "\n" + table(rows, ("weight", "code", "message"), empty="nothing stands in its way")
+
+
+def told_progress(found: Progress) -> str:
+    """How far it is, state by state."""
+    head = {
+        "state": found.state + (f" (held by {', '.join(found.paused_by)})" if found.paused_by else ""),
+        "recipients": f"{found.ended_count} of {found.total_count}"
+        + ("" if found.is_expanded else " (still queueing)"),
+        "without address": found.no_address_count,
+        "messages per second": found.rate_per_s,
+        "estimated end": found.estimated_at,
+        "launched at": found.launched_at,
+        "finished at": found.finished_at,
+    }
+    rows = [{"state": state, "messages": count} for state, count in sorted(found.counts.items())]
+    return facts(head) + "\n" + table(rows, ("state", "messages"), empty="no messages yet")
+
+
+def told(view: CampaignView) -> dict[str, Any]:
+    """A campaign as JSON-able data."""
+    data: dict[str, Any] = msgspec.to_builtins(view)
+    return data

@@ -1,0 +1,201 @@
+"""Campaigns: make, check, launch, pause, resume, cancel, and see how far they are."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import App, Parameter
+
+from outrider.base.errors import Refused
+from outrider.data.db import Role
+from outrider.domain.campaigns import draft, read
+from outrider.domain.campaigns import launch as running
+from outrider.domain.campaigns import preflight as checking
+from outrider.domain.campaigns.draft import NewCampaign
+from outrider.domain.limits import switches
+from outrider.domain.senders import connections, senders
+from outrider.interfaces.cli import campaigns, exits
+from outrider.interfaces.cli.commands import template as templates
+from outrider.interfaces.cli.commands.connection import vault_of
+from outrider.interfaces.cli.confirm import Yes, confirm
+from outrider.interfaces.cli.doors import doors
+from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, between, whole_number
+from outrider.interfaces.cli.output import Answer, table
+from outrider.interfaces.cli.progress import progress as bar
+from outrider.interfaces.cli.work import actor, changing, looking, note, tenant_of, wired, within
+
+APP = App(name="campaign")
+
+_COLUMNS = ("id", "name", "state", "channel", "expanded_count", "created_at", "launched_at", "finished_at")
+_POLL_S = 1.0
+Which = Annotated[str, Parameter(help="The campaign's name or id.")]
+
+
+@APP.command
+async def create(
+    name: str,
+    *,
+    sender: str,
+    template: str,
+    list_: Annotated[str, Parameter(name="--list")],
+    version: int | None = None,
+    purpose: str = "marketing",
+    priority: Annotated[int, Parameter(converter=whole_number, validator=between(0, 9), n_tokens=1)] = 5,
+    expires: str | None = None,
+    options: Changing = CHANGING,
+) -> Answer:
+    """Make a draft.
+
+    Parameters
+    ----------
+    name
+        What you call it.
+    sender
+        Name or id of the sender.
+    template
+        Name or id of the template.
+    list_
+        Name or id of the list it goes to.
+    version
+        Version of the template; the latest at the launch when absent.
+    purpose
+        What consent it needs.
+    priority
+        0 goes first, 9 last, among messages of the same lane.
+    expires
+        What is not sent by then is not sent: an RFC 3339 moment with its offset.
+    """
+    async with changing(options) as work:
+        new = NewCampaign(
+            name=name,
+            sender_id=await campaigns.sender_id(work.uow, sender),
+            template_id=(await templates.find(work.uow, template)).id,
+            list_id=await campaigns.list_id(work.uow, list_),
+            template_version=version,
+            purpose=purpose,
+            priority=priority,
+            expires_at=_moment(expires),
+        )
+        made = await draft.create(work.uow, work.actor, new)
+    return Answer(campaigns.told(made), note(f"made campaign {made.name} ({made.id})", dry_run=options.dry_run))
+
+
+@APP.command
+async def preflight(
+    which: Which,
+    *,
+    connection: Annotated[bool, Parameter(help="Also try the sender's connection.")] = True,
+    options: Common = COMMON,
+) -> Answer:
+    """Check a draft: whom it would reach and what stands in its way. Exit 1 when a launch would be refused."""
+    async with wired(options) as (runtime, work):
+        found = await campaigns.find(work.uow, which)
+        sender = await senders.get(work.uow, found.sender_id)
+        account = await connections.opened(work.uow, vault_of(runtime), sender.connection_id) if connection else None
+    stages = await connections.examined(account, runtime.egress) if account is not None else None
+    async with wired(options) as (runtime, work):
+        checked = await checking.preflight(work.uow, runtime.settings, vault_of(runtime), found.id, stages=stages)
+    code = exits.CHECK_FAILED if checked.is_blocked else exits.OK
+    data = {**msgspec.to_builtins(checked), "is_blocked": checked.is_blocked}
+    return Answer(data, campaigns.told_preflight(checked), code)
+
+
+@APP.command
+async def launch(which: Which, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
+    """Start sending a draft."""
+    if not options.dry_run:
+        confirm(f"campaign {which} will be sent to its list", "launch", yes=yes)
+    async with wired(options, role=Role.ENGINE) as (runtime, work):
+        found = await campaigns.find(work.uow, which)
+        view = await running.launch(work.uow, runtime.settings, vault_of(runtime), work.actor, found.id)
+    return Answer(campaigns.told(view), note(f"campaign {view.name} is launched", dry_run=options.dry_run))
+
+
+@APP.command
+async def pause(which: Which, *, options: Changing = CHANGING) -> Answer:
+    """Stop a campaign where it is; returns when no claim begun before is still open."""
+    async with doors().database() as db:
+        tenant_id = await tenant_of(db, options.tenant)
+        async with within(db, tenant_id, dry_run=options.dry_run) as work:
+            found = await campaigns.find(work.uow, which)
+            view = await running.pause(work.uow, work.actor, found.id, reason=options.reason)
+        if not options.dry_run:
+            await switches.settle(db, "campaign", tenant_id, str(view.id))
+    return Answer(campaigns.told(view), note(f"campaign {view.name} is paused", dry_run=options.dry_run))
+
+
+@APP.command
+async def resume(which: Which, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
+    """Let a paused campaign go on where it was."""
+    if not options.dry_run:
+        confirm(f"campaign {which} goes on sending", "resume", yes=yes)
+    async with changing(options) as work:
+        found = await campaigns.find(work.uow, which)
+        view = await running.resume(work.uow, work.actor, found.id, reason=options.reason)
+    return Answer(campaigns.told(view), note(f"campaign {view.name} goes on", dry_run=options.dry_run))
+
+
+@APP.command
+async def cancel(which: Which, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
+    """End a campaign for good: what waits is withdrawn, what is on the wire ends by itself."""
+    if not options.dry_run:
+        confirm(f"campaign {which} ends for good", "cancel", yes=yes)
+    async with doors().database() as db:
+        tenant_id = await tenant_of(db, options.tenant)
+        async with within(db, tenant_id, role=Role.ENGINE, dry_run=options.dry_run) as work:
+            found = await campaigns.find(work.uow, which)
+            view = await running.cancel(work.uow, work.actor, found.id, reason=options.reason)
+        left = 0 if options.dry_run else await running.cancel_rest(db, tenant_id, actor(), view.id)
+    text = f"campaign {view.name} is cancelled" + (f"; {left} message(s) are still on the wire" if left else "")
+    return Answer({**campaigns.told(view), "open_count": left}, note(text, dry_run=options.dry_run))
+
+
+@APP.command
+async def progress(
+    which: Which,
+    *,
+    follow: Annotated[bool, Parameter(negative="", help="Go on until it is finished.")] = False,
+    options: Common = COMMON,
+) -> Answer:
+    """Show how far a campaign is, state by state."""
+    async with looking(options) as work:
+        found = await campaigns.find(work.uow, which)
+        state = await read.progress(work.uow, found.id)
+    if follow:
+        with bar(f"campaign {found.name}", state.total_count) as advance:
+            while state.state in {"sending", "paused"}:
+                advance(state.ended_count)
+                await asyncio.sleep(_POLL_S)
+                async with looking(options) as work:
+                    state = await read.progress(work.uow, found.id)
+    return Answer(msgspec.to_builtins(state), campaigns.told_progress(state))
+
+
+@APP.command(name="list")
+async def list_(*, state: str | None = None, limit: Limit = 100, options: Common = COMMON) -> Answer:
+    """List campaigns, newest first.
+
+    Parameters
+    ----------
+    state
+        Only those in this state.
+    """
+    async with looking(options) as work:
+        found = await read.listed(work.uow, limit=limit, state=state)
+    rows: list[dict[str, Any]] = [campaigns.told(each) for each in found]
+    return Answer(rows, table(rows, _COLUMNS, empty="no campaigns"))
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise Refused("invalid_moment", "must be a moment such as 2027-01-31T00:00:00Z", field="--expires")
+    return moment
