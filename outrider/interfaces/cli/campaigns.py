@@ -59,9 +59,7 @@ def told_preflight(found: Preflight) -> str:
         "do not contact": found.suppressed_count,
         "without consent": found.without_consent_count,
         "will go": found.will_go_count,
-        "messages per second": found.rate_per_s
-        if found.rate_per_s is not None
-        else "as fast as the provider takes them",
+        "messages per second": "as fast as the provider takes them" if is_unlimited else found.rate_per_s,
         "estimated seconds": found.estimated_s,
     }
     rows = [
@@ -73,10 +71,11 @@ def told_preflight(found: Preflight) -> str:
 
 def told_progress(found: Progress) -> str:
     """How far it is, state by state."""
+    held = f" (held by {', '.join(found.paused_by)})" if found.paused_by else ""
+    queueing = "" if found.is_expanded else " (still queueing)"
     head = {
-        "state": found.state + (f" (held by {', '.join(found.paused_by)})" if found.paused_by else ""),
-        "recipients": f"{found.ended_count} of {found.total_count}"
-        + ("" if found.is_expanded else " (still queueing)"),
+        "state": found.state + held,
+        "recipients": f"{found.ended_count} of {found.total_count}{queueing}",
         "without address": found.no_address_count,
         "messages per second": found.rate_per_s,
         "estimated end": found.estimated_at,
