@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import smtplib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from outrider.base.errors import Misconfigured
 from outrider.interfaces.sandbox import Sandbox, SandboxOptions
 from outrider.interfaces.sandbox.rules import (
+    AnyRule,
     Defer,
     Drop,
     EagerData,
@@ -24,6 +25,7 @@ from outrider.interfaces.sandbox.rules import (
     Refuse,
     SizeLimit,
     Slow,
+    parse_rules,
 )
 from tests.kit.smtp_talk import ENVELOPE, MESSAGE, Talk, open_sandbox, records, summary, until, with_smtplib
 
@@ -227,3 +229,12 @@ async def test_a_bad_rules_file_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured) as caught:
         await Sandbox(SandboxOptions(ledger_path=tmp_path / "l", smtp_port=0, faults_path=path)).start()
     assert caught.value.field == "rules[0].action"
+
+
+def test_the_documented_rules_are_rules_and_every_action_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "sandbox.md").read_text()
+    block = page.partition("```json\n")[2].partition("```")[0]
+    assert len(parse_rules(block.encode())) == 4
+    actions = {str(rule.__struct_config__.tag) for rule in get_args(AnyRule)}
+    assert len(actions) == 14
+    assert {action for action in actions if f"`{action}`" not in page} == set()

@@ -116,8 +116,9 @@ async def test_a_half_written_end_is_cut_off_and_counting_goes_on(tmp_path: Path
 def test_a_file_that_is_no_ledger_is_not_continued(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_bytes(b"my notes\n")
-    with pytest.raises(Broken):
+    with pytest.raises(Misconfigured) as caught:
         Ledger(path)
+    assert caught.value.field == "ledger_path"
     assert path.read_bytes() == b"my notes\n"
 
 

@@ -136,6 +136,14 @@ async def test_what_is_not_there_is_a_problem_document(sandbox: RunningSandbox, 
     assert json.loads(body)["status"] == status
 
 
+async def test_a_damaged_ledger_is_said_to_be_damaged(sandbox: RunningSandbox) -> None:
+    with sandbox.options.ledger_path.open("ab") as file:
+        file.write(b"{damaged\n")
+    for path in ("/messages", "/", "/messages/99"):
+        status, _, body = await get(sandbox, path)
+        assert (status, json.loads(body)["code"]) == (500, "ledger_damaged")
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
 async def test_nothing_can_be_changed(sandbox: RunningSandbox, method: str) -> None:
     status, headers, _ = await get(sandbox, "/messages", method=method)

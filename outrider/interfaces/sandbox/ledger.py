@@ -108,17 +108,18 @@ class Ledger:
         self._encoder = msgspec.json.Encoder()
         self._waiting: list[Ticket] = []
         self._is_busy = False
-        self._body_fd = -1
+        self._fd = self._body_fd = -1
+        self._size = self._body_size = self.last_seq = 0
         try:
-            self._fd = _open_locked(path)
-            if keeps_bodies:
-                self._body_fd = os.open(self.bodies_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-                self._body_size = os.fstat(self._body_fd).st_size
+            self._open(keeps_bodies=keeps_bodies)
         except OSError as error:
+            self._close_files()
             raise Misconfigured(
                 "ledger_unusable", f"cannot be opened for writing: {error.strerror}", field="ledger_path"
             ) from error
-        self._size, self.last_seq = _continue(self._fd)
+        except Broken as error:
+            self._close_files()
+            raise Misconfigured("ledger_unusable", f"is no ledger: {error.message}", field="ledger_path") from error
 
     def submit(self, ticket: Ticket) -> None:
         """Write the ticket's records (and body) soon; its owner is called once they are on disk or the write failed."""
@@ -152,6 +153,16 @@ class Ledger:
         while self._waiting or self._is_busy:
             self.flush()
             await asyncio.sleep(0.001 if self._is_busy else 0)
+        self._close_files()
+
+    def _open(self, *, keeps_bodies: bool) -> None:
+        self._fd = _open_locked(self.path)
+        self._size, self.last_seq = _continue(self._fd)
+        if keeps_bodies:
+            self._body_fd = os.open(self.bodies_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._body_size = os.fstat(self._body_fd).st_size
+
+    def _close_files(self) -> None:
         for fd in (self._fd, self._body_fd):
             if fd >= 0:
                 os.close(fd)
@@ -163,7 +174,7 @@ class Ledger:
         encode = self._encoder.encode
         lines: list[bytes] = []
         bodies: list[bytes] = []
-        offset = self._body_size if self._body_fd >= 0 else 0
+        offset = self._body_size
         for ticket in tickets:
             body = ticket.body if self._body_fd >= 0 else None
             for record in ticket.records:

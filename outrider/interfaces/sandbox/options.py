@@ -5,6 +5,7 @@ Owns the options, their bounds and the clear refusal of nonsense; never opens a 
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +95,10 @@ class SandboxOptions:
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
                 raise Misconfigured("invalid_option", f"must be from {least:g} to {most:g}, is {value}", field=name)
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError as error:
+            raise Misconfigured("invalid_option", "must be an IP address of this machine", field="host") from error
         if self.is_auth_required and not self.credentials:
             raise Misconfigured(
                 "invalid_option", "is required by is_auth_required: nobody could sign in", field="credentials"

@@ -135,10 +135,9 @@ class Session(asyncio.Protocol):
         self._answers.mark = Mark.DROP if is_abrupt else Mark.CLOSE
 
     def start_tls(self) -> None:
-        """Turn to TLS when all has been said; hear nothing until then."""
+        """Turn to TLS when all has been said; read nothing until then."""
         self._hold()
         self._pause()
-        self._buffer = b""
         self._answers.mark = Mark.TLS
 
     def expect_data(self, stream: DataStream) -> None:
@@ -195,8 +194,7 @@ class Session(asyncio.Protocol):
             if at == start:
                 break
         self._is_working = False
-        # whoever became deaf or turns to TLS has forgotten what was still there
-        self._buffer = b"" if self._is_deaf or self._answers.mark is Mark.TLS else buffer[at:]
+        self._buffer = b"" if self._is_deaf else buffer[at:]
         self._send()
 
     def _take_line(self, dialogue: Dialogue, buffer: bytes, at: int) -> int:
@@ -282,7 +280,7 @@ class Session(asyncio.Protocol):
             transport.close()
 
     async def _upgrade(self, transport: asyncio.Transport) -> None:
-        """Shake hands; a client that cannot is disconnected."""
+        """Forget what was sent in the clear and shake hands; a client that cannot is disconnected."""
         house = self._house
         self._buffer = b""
         try:

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 from msgspec import to_builtins
 
+from outrider.base.errors import Broken
 from outrider.interfaces.sandbox import inbox
 from outrider.interfaces.sandbox.house import House
 from outrider.interfaces.sandbox.ledger import Record
@@ -75,6 +76,8 @@ class StatusPages:
             else:
                 method = request.method
                 answer = await self._route(request)
+        except Broken as error:
+            answer = _problem(HTTPStatus.INTERNAL_SERVER_ERROR, error.code, error.message)
         except asyncio.LimitOverrunError:
             answer = _problem(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too_large", "the request's head is too large"
