@@ -1,0 +1,153 @@
+"""Drafts: making, changing and deleting campaigns that were never launched."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from outrider.base.errors import Refused
+from outrider.contracts.actor import Actor
+from outrider.data.db import UnitOfWork
+from outrider.domain.audit.append import append
+from outrider.domain.campaigns import read
+from outrider.domain.campaigns.rows import SQL
+from outrider.domain.campaigns.views import CampaignView
+from outrider.domain.contacts import lists, values
+from outrider.domain.senders import senders
+from outrider.domain.templates import templates
+
+Priority = Annotated[int, msgspec.Meta(ge=0, le=9)]
+Version = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class NewCampaign(msgspec.Struct, forbid_unknown_fields=True):
+    """A campaign to be made. Without `template_version` it takes the latest one when it is launched."""
+
+    name: str
+    sender_id: UUID
+    template_id: UUID
+    list_id: UUID
+    template_version: Version | None = None
+    purpose: str = "marketing"
+    priority: Priority = 5
+    expires_at: Instant | None = None
+
+
+class CampaignChange(msgspec.Struct, forbid_unknown_fields=True):
+    """What shall be different about a draft; what is not named stays."""
+
+    name: str | UnsetType = UNSET
+    sender_id: UUID | UnsetType = UNSET
+    template_id: UUID | UnsetType = UNSET
+    list_id: UUID | UnsetType = UNSET
+    template_version: Version | UnsetType | None = UNSET
+    purpose: str | UnsetType = UNSET
+    priority: Priority | UnsetType = UNSET
+    expires_at: Instant | UnsetType | None = UNSET
+
+
+async def create(uow: UnitOfWork, actor: Actor, new: NewCampaign) -> CampaignView:
+    """Make a draft.
+
+    Raises:  Refused(name_taken, 409); Refused naming sender, template or list that does not exist or does not fit.
+    """
+    campaign_id = await SQL.insert_campaign.value(uow.raw, uow.tenant, *await _columns(uow, new), actor.name)
+    if campaign_id is None:
+        raise _name_taken()
+    target = ("campaign", str(campaign_id))
+    await append(uow, actor, action="campaign.create", target=target, details={"name": new.name})
+    return await read.get(uow, campaign_id)
+
+
+async def update(uow: UnitOfWork, actor: Actor, campaign_id: UUID, change: CampaignChange) -> CampaignView:
+    """Change a draft; its preflight has to be made again.
+
+    Raises:  Refused(not_found; not_draft, name_taken, 409); Refused naming what does not fit.
+    """
+    await held_draft(uow, campaign_id)
+    now = await read.get(uow, campaign_id)
+    if now.template_id is None:
+        raise Refused("no_template", "the campaign has no template", field="/template_id", status=409)
+    wanted = NewCampaign(
+        name=now.name,
+        sender_id=now.sender_id,
+        template_id=now.template_id,
+        list_id=now.list_id,
+        template_version=None if change.template_id is not UNSET else now.template_version,
+        purpose=now.purpose,
+        priority=now.priority,
+        expires_at=now.expires_at,
+    )
+    given = {name: value for name in change.__struct_fields__ if (value := getattr(change, name)) is not UNSET}
+    try:
+        columns = await _columns(uow, msgspec.structs.replace(wanted, **given))
+        await SQL.update_draft.value(uow.raw, uow.tenant, campaign_id, *columns)
+    except asyncpg.UniqueViolationError:
+        raise _name_taken() from None
+    target = ("campaign", str(campaign_id))
+    await append(uow, actor, action="campaign.update", target=target, details={"fields": sorted(given)})
+    return await read.get(uow, campaign_id)
+
+
+async def delete(uow: UnitOfWork, actor: Actor, campaign_id: UUID) -> None:
+    """Delete a draft; launched campaigns stay.
+
+    Raises:  Refused(not_found; not_draft, 409).
+    """
+    await held_draft(uow, campaign_id)
+    name = await SQL.delete_draft.value(uow.raw, uow.tenant, campaign_id)
+    target = ("campaign", str(campaign_id))
+    await append(uow, actor, action="campaign.delete", target=target, details={"name": name})
+
+
+async def held_draft(uow: UnitOfWork, campaign_id: UUID) -> None:
+    """Hold a campaign that must be a draft.
+
+    Raises:  Refused(not_found; not_draft, 409) with its state.
+    """
+    state = await SQL.lock_campaign.value(uow.raw, uow.tenant, campaign_id)
+    if state is None:
+        raise Refused("not_found", "no such campaign", field="/id", status=404)
+    if state != "draft":
+        raise Refused("not_draft", f"the campaign is {state} already", field="/id", status=409, state=state)
+
+
+async def _columns(uow: UnitOfWork, wanted: NewCampaign) -> tuple[Any, ...]:
+    """What is stored of a draft, checked: sender, template and list exist and fit together."""
+    sender = await senders.get(uow, wanted.sender_id, field="/sender_id")
+    template = await _named(uow, wanted)
+    await lists.get(uow, wanted.list_id, field="/list_id")
+    if template.channel != sender.channel:
+        raise Refused(
+            "other_channel", f"the template is {template.channel}, the sender {sender.channel}", field="/template_id"
+        )
+    version = await templates.version_of(uow, wanted.template_id, wanted.template_version)
+    return (
+        values.check_label(wanted.name),
+        sender.channel,
+        values.check_purpose(wanted.purpose),
+        wanted.sender_id,
+        version.content_id,
+        wanted.template_id,
+        wanted.template_version,
+        wanted.list_id,
+        wanted.priority,
+        wanted.expires_at,
+    )
+
+
+async def _named(uow: UnitOfWork, wanted: NewCampaign) -> templates.TemplateView:
+    try:
+        return await templates.get(uow, wanted.template_id)
+    except Refused as refused:
+        raise Refused(refused.code, refused.message, field="/template_id", status=refused.http_status) from None
+
+
+def _name_taken() -> Refused:
+    return Refused("name_taken", "another campaign has this name", field="/name", status=409)

@@ -1,0 +1,157 @@
+"""Preflight: whom a campaign would reach now, and everything that stands in its way, before anything is sent.
+
+Owns the findings; sends nothing and dials nobody (examining a connection is `senders.connections.examined`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from outrider.base.errors import Misconfigured, Refused
+from outrider.base.settings import Settings
+from outrider.data.db import UnitOfWork
+from outrider.domain.campaigns import read
+from outrider.domain.campaigns.rows import SQL
+from outrider.domain.campaigns.views import CampaignView, Finding, Preflight, campaign_view
+from outrider.domain.limits import buckets
+from outrider.domain.senders import connections, senders
+from outrider.domain.senders.connections import StageView, Vault
+from outrider.domain.templates import templates
+
+
+async def preflight(
+    uow: UnitOfWork,
+    settings: Settings,
+    vault: Vault,
+    campaign_id: UUID,
+    *,
+    stages: list[StageView] | None = None,
+) -> Preflight:
+    """Check a draft and keep what was found with it.
+
+    Takes:   stages: what an examination of the sender's connection gave, when it was made.
+    Raises:  Refused(not_found).
+    """
+    found = await look(uow, settings, vault, campaign_id, stages=stages)
+    await SQL.keep_preflight.run(uow.raw, uow.tenant, campaign_id, msgspec.json.encode(found).decode())
+    return found
+
+
+async def look(
+    uow: UnitOfWork,
+    settings: Settings,
+    vault: Vault,
+    campaign_id: UUID,
+    *,
+    stages: list[StageView] | None = None,
+) -> Preflight:
+    """What `preflight` finds, without keeping it."""
+    row = await read.row_of(uow, campaign_id)
+    campaign = campaign_view(row)
+    (audience,) = await SQL.audience.many(uow.raw, uow.tenant, campaign.list_id, campaign.channel, campaign.purpose)
+    without_consent = audience["withdrawn_count"] + audience["silent_count"] * audience["is_consent_required"]
+    will_go = audience["member_count"] - audience["no_address_count"] - audience["suppressed_count"] - without_consent
+    rate_per_s = await _rate(uow, campaign)
+    findings = [
+        *_links(settings),
+        *_people(audience["member_count"], will_go, without_consent),
+        *_expiry(campaign, row["read_at"], will_go, rate_per_s),
+        *await _sender(uow, vault, campaign),
+        *await _template(uow, campaign),
+        *_switches(await read.paused_by(uow, campaign)),
+        *_connection(stages),
+    ]
+    return Preflight(
+        member_count=audience["member_count"],
+        no_address_count=audience["no_address_count"],
+        suppressed_count=audience["suppressed_count"],
+        without_consent_count=without_consent,
+        will_go_count=will_go,
+        rate_per_s=rate_per_s,
+        estimated_s=round(will_go / rate_per_s, 1) if rate_per_s else None,
+        findings=findings,
+        checked_at=row["read_at"],
+    )
+
+
+async def _rate(uow: UnitOfWork, campaign: CampaignView) -> float | None:
+    """The narrowest limit that concerns it."""
+    concerned = {uow.tenant, campaign.sender_id}
+    return min((rate.rate_per_s for rate in await buckets.listed(uow) if rate.scope_id in concerned), default=None)
+
+
+def _links(settings: Settings) -> list[Finding]:
+    if not settings.public_host_is_local or settings.allow_localhost_links:
+        return []
+    message = f"unsubscribe links would point to {settings.public_url}, this machine alone; set OUTRIDER_PUBLIC_URL"
+    return [Finding("localhost_links", message, is_blocking=True)]
+
+
+def _people(member_count: int, will_go: int, without_consent: int) -> list[Finding]:
+    if member_count == 0:
+        return [Finding("list_empty", "the list has no members", is_blocking=True)]
+    if will_go == 0:
+        return [Finding("nobody", "nobody on the list may be written to", is_blocking=True)]
+    if without_consent:
+        message = f"{without_consent} members have not consented and will get nothing"
+        return [Finding("without_consent", message, is_blocking=False)]
+    return []
+
+
+def _expiry(campaign: CampaignView, now: datetime, will_go: int, rate_per_s: float | None) -> list[Finding]:
+    if campaign.expires_at is None:
+        return []
+    left_s = (campaign.expires_at - now).total_seconds()
+    if left_s <= 0:
+        return [Finding("expired", "expires_at is in the past", is_blocking=True)]
+    if rate_per_s and will_go / rate_per_s > left_s:
+        message = (
+            f"at {rate_per_s:g} messages per second only {int(left_s * rate_per_s)} of {will_go} go before expires_at"
+        )
+        return [Finding("too_slow", message, is_blocking=False)]
+    return []
+
+
+async def _sender(uow: UnitOfWork, vault: Vault, campaign: CampaignView) -> list[Finding]:
+    """Whether the sender can be used as it is stored."""
+    sender = await senders.get(uow, campaign.sender_id)
+    findings = []
+    if sender.archived_at is not None:
+        findings.append(Finding("sender_archived", f"the sender {sender.name} is archived", is_blocking=True))
+    if not sender.postal_address:
+        message = "the sender has no postal address; many countries require one in advertising"
+        findings.append(Finding("no_postal_address", message, is_blocking=False))
+    try:
+        await connections.opened(uow, vault, sender.connection_id)
+    except (Refused, Misconfigured) as error:
+        message = f"the sender's connection cannot be used: {error.message}"
+        findings.append(Finding("connection_unusable", message, is_blocking=True))
+    return findings
+
+
+async def _template(uow: UnitOfWork, campaign: CampaignView) -> list[Finding]:
+    if campaign.template_id is None:
+        return []
+    template = await templates.get(uow, campaign.template_id)
+    if template.archived_at is not None:
+        return [Finding("template_archived", f"the template {template.name} is archived", is_blocking=True)]
+    if campaign.template_version not in {None, template.latest_version}:
+        message = f"version {campaign.template_version} is chosen, the latest is {template.latest_version}"
+        return [Finding("older_version", message, is_blocking=False)]
+    return []
+
+
+def _switches(scopes: list[str]) -> list[Finding]:
+    """A pause is no obstacle: the campaign waits and goes on when it ends."""
+    return [
+        Finding("paused", f"sending is paused ({scope}); messages will wait", is_blocking=False) for scope in scopes
+    ]
+
+
+def _connection(stages: list[StageView] | None) -> list[Finding]:
+    failed = [stage for stage in stages or [] if not stage.is_ok]
+    message = "the connection did not answer as it should"
+    return [Finding("connection_failed", f"{message}: {one.name}: {one.detail}", is_blocking=False) for one in failed]

@@ -1,0 +1,64 @@
+-- Statements of campaigns. Fan-out, its checkpoint and the end of a campaign are in domain/messages.
+
+-- name: insert_campaign :value
+-- Make a draft; nothing when the name is taken.
+INSERT INTO campaigns (tenant_id, name, channel, purpose, sender_id, content_id, template_id, template_version, list_id, priority, expires_at, created_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+ON CONFLICT (tenant_id, name) DO NOTHING RETURNING id;
+
+-- name: update_draft :value
+-- Change a draft.
+UPDATE campaigns SET name = $3, channel = $4, purpose = $5, sender_id = $6, content_id = $7, template_id = $8, template_version = $9, list_id = $10,
+       priority = $11, expires_at = $12, preflight = NULL
+WHERE tenant_id = $1 AND id = $2 AND state = 'draft' RETURNING id;
+
+-- name: lock_campaign :value
+-- A campaign's state, held for a change.
+SELECT state FROM campaigns WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
+
+-- name: campaign_get :one
+-- One campaign as it stands, and the database's clock.
+SELECT id, name, channel, purpose, sender_id, content_id, template_id, template_version, list_id, state, priority, expires_at, lane_id,
+       expanded_count, expanded_at, no_address_count, preflight::text AS preflight, created_by, created_at, launched_at, finished_at, now() AS read_at
+FROM campaigns WHERE tenant_id = $1 AND id = $2;
+
+-- name: campaigns_page :many
+-- Campaigns, newest first, before `$2`; `$4` only those in this state.
+SELECT id, name, channel, purpose, sender_id, content_id, template_id, template_version, list_id, state, priority, expires_at, lane_id,
+       expanded_count, expanded_at, no_address_count, preflight::text AS preflight, created_by, created_at, launched_at, finished_at, now() AS read_at
+FROM campaigns WHERE tenant_id = $1 AND id < $2 AND ($4::text IS NULL OR state = $4) ORDER BY id DESC LIMIT $3;
+
+-- name: keep_preflight :run
+-- Keep what the preflight found, while the campaign is a draft.
+UPDATE campaigns SET preflight = $3::text::jsonb WHERE tenant_id = $1 AND id = $2 AND state = 'draft';
+
+-- name: launch_draft :run
+-- Freeze what is sent and let the fan-out take it.
+UPDATE campaigns SET state = 'sending', lane_id = $3, content_id = $4, template_version = $5, preflight = $6::text::jsonb, launched_at = now()
+WHERE tenant_id = $1 AND id = $2 AND state = 'draft';
+
+-- name: set_state :run
+-- Pause, resume or cancel; an end gets its time.
+UPDATE campaigns SET state = $3, finished_at = CASE WHEN $3 = 'cancelled' THEN now() END WHERE tenant_id = $1 AND id = $2;
+
+-- name: delete_draft :value
+-- Delete a campaign that was never launched.
+DELETE FROM campaigns WHERE tenant_id = $1 AND id = $2 AND state = 'draft' RETURNING name;
+
+-- name: audience :one
+-- Whom a campaign would reach, gate by gate, in the gates' order; the address is the one the fan-out takes.
+SELECT count(*) AS member_count,
+       count(*) FILTER (WHERE a.address IS NULL) AS no_address_count,
+       count(*) FILTER (WHERE stop.is_there) AS suppressed_count,
+       count(*) FILTER (WHERE a.address IS NOT NULL AND stop.is_there IS NULL AND held.status = 'withdrawn') AS withdrawn_count,
+       count(*) FILTER (WHERE a.address IS NOT NULL AND stop.is_there IS NULL AND held.status IS NULL) AS silent_count,
+       (SELECT coalesce((settings ->> 'consent_required')::boolean, true) FROM tenants WHERE id = $1) AS is_consent_required
+FROM list_members m
+LEFT JOIN LATERAL (SELECT address FROM addresses x WHERE x.tenant_id = $1 AND x.contact_id = m.contact_id AND x.channel = $3
+                   ORDER BY created_at, address LIMIT 1) a ON true
+LEFT JOIN LATERAL (SELECT true AS is_there FROM suppressions s
+                   WHERE s.tenant_id IN ($1, '00000000-0000-0000-0000-000000000000') AND s.channel = $3
+                     AND s.address_hash = sha256(convert_to(a.address, 'UTF8')) LIMIT 1) stop ON true
+LEFT JOIN LATERAL (SELECT status FROM consents c
+                   WHERE c.tenant_id = $1 AND c.contact_id = m.contact_id AND c.channel = $3 AND c.purpose = $4 LIMIT 1) held ON true
+WHERE m.tenant_id = $1 AND m.list_id = $2;

@@ -1,0 +1,94 @@
+"""Reading campaigns and how far they are."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+
+from outrider.base.errors import Refused
+from outrider.data.db import UnitOfWork
+from outrider.domain.campaigns.rows import SQL
+from outrider.domain.campaigns.views import CampaignView, Progress, campaign_view
+from outrider.domain.limits import switches
+from outrider.domain.messages import counts
+from outrider.domain.messages.states import END_STATES
+
+NEWEST = UUID(int=2**128 - 1)
+STATES = ("draft", "sending", "paused", "finished", "cancelled")
+
+
+async def get(uow: UnitOfWork, campaign_id: UUID) -> CampaignView:
+    """One campaign.
+
+    Raises:  Refused(not_found).
+    """
+    return campaign_view(await row_of(uow, campaign_id))
+
+
+async def listed(
+    uow: UnitOfWork, *, limit: int, before: UUID | None = None, state: str | None = None
+) -> list[CampaignView]:
+    """Campaigns, newest first, `limit` (1..1000) of those before `before`.
+
+    Raises:  Refused(unknown_state).
+    """
+    if state is not None and state not in STATES:
+        raise Refused("unknown_state", f"must be one of {', '.join(STATES)}", field="?state")
+    rows = await SQL.campaigns_page.many(uow.raw, uow.tenant, before or NEWEST, limit, state)
+    return [campaign_view(row) for row in rows]
+
+
+async def progress(uow: UnitOfWork, campaign_id: UUID) -> Progress:
+    """How far a campaign is, counted from the rollups: exact at every moment.
+
+    Raises:  Refused(not_found).
+    """
+    row = await row_of(uow, campaign_id)
+    campaign = campaign_view(row)
+    by_state = await counts.of_campaign(uow, uow.tenant, campaign_id)
+    ended = sum(count for state, count in by_state.items() if state in END_STATES)
+    members = campaign.preflight.member_count if campaign.preflight else 0
+    total = campaign.expanded_count if campaign.expanded_at else max(campaign.expanded_count, members)
+    until = campaign.finished_at or row["read_at"]
+    elapsed_s = (until - campaign.launched_at).total_seconds() if campaign.launched_at else 0.0
+    rate_per_s = ended / elapsed_s if elapsed_s > 0 else 0.0
+    is_open = campaign.state == "sending" and ended < total
+    return Progress(
+        id=campaign.id,
+        state=campaign.state,
+        is_finished=campaign.state == "finished",
+        is_expanded=campaign.expanded_at is not None,
+        total_count=total,
+        expanded_count=campaign.expanded_count,
+        no_address_count=campaign.no_address_count,
+        ended_count=ended,
+        counts=by_state,
+        paused_by=await paused_by(uow, campaign),
+        rate_per_s=round(rate_per_s, 3),
+        estimated_at=row["read_at"] + timedelta(seconds=(total - ended) / rate_per_s) if is_open and ended else None,
+        launched_at=campaign.launched_at,
+        finished_at=campaign.finished_at,
+    )
+
+
+async def paused_by(uow: UnitOfWork, campaign: CampaignView) -> list[str]:
+    """Scopes of the kill switch that would hold this campaign's messages now."""
+    own = {"channel": campaign.channel, "sender": str(campaign.sender_id), "campaign": str(campaign.id)}
+    return [
+        switch.scope
+        for switch in await switches.listed(uow)
+        if switch.scope in {"installation", "tenant"} or own.get(switch.scope) == switch.scope_id
+    ]
+
+
+async def row_of(uow: UnitOfWork, campaign_id: UUID) -> asyncpg.Record:
+    """The row of a campaign.
+
+    Raises:  Refused(not_found).
+    """
+    row = await SQL.campaign_get.one(uow.raw, uow.tenant, campaign_id)
+    if row is None:
+        raise Refused("not_found", "no such campaign", field="/id", status=404)
+    return row
