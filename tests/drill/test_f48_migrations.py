@@ -81,7 +81,7 @@ def _kill_points(count: int) -> list[int]:
     """Every statement with OR_ALL_KILL_POINTS set (three minutes); else the first, the last ten, and some between."""
     if os.environ.get("OR_ALL_KILL_POINTS"):
         return list(range(1, count + 1))
-    seed = random.randrange(1 << 32)
+    seed = random.randrange(1 << 32)  # noqa: S311 - a choice of test cases
     print(f"seed {seed}")  # noqa: T201 - shown when the test fails
     between = random.Random(seed).sample(range(2, count - 10), 20)  # noqa: S311 - a choice of test cases
     return [1, *sorted(between), *range(count - 9, count + 1)]
