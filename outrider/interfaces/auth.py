@@ -5,7 +5,6 @@ Owns the rules of roles and scopes at the door; never reads the database: the AP
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -16,8 +15,6 @@ from litestar.handlers import BaseRouteHandler
 from outrider.base.errors import Broken, Refused
 from outrider.contracts.actor import Actor
 from outrider.domain.tenants.roles import ROLES, SCOPES, includes
-
-Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Coroutine[Any, Any, None]]
 
 PUBLIC = "public"
 """Value of a route's `opt={"auth": PUBLIC}`: it needs no sign-in. A route without guard and without this is refused."""
@@ -48,26 +45,34 @@ class Principal:
         return self.via != "key" or scope is None or scope in self.scopes
 
 
-def needs(role: str, scope: str | None = None, *, people_only: bool = False) -> Guard:
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """A guard of a route, whose rule can be read (by tests and documentation)."""
+
+    role: str
+    scope: str | None
+    people_only: bool
+
+    async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        """Let the caller pass. Raises Refused(unauthenticated, 401) or Refused(forbidden, 403)."""
+        principal = principal_of(connection)
+        if self.people_only and principal.via == "key":
+            raise Refused("forbidden", "only a signed-in person may do this", status=403)
+        if not includes(principal.role, self.role):
+            raise Refused("forbidden", f"needs at least role {self.role}; you are {principal.role}", status=403)
+        if not principal.may(self.role, self.scope):
+            raise Refused("forbidden", f"this key needs the scope {self.scope}", status=403)
+
+
+def needs(role: str, scope: str | None = None, *, people_only: bool = False) -> Needs:
     """A guard: the caller must have at least this role and, when it is a key, this scope.
 
-    Takes:   people_only: refuse keys whatever their scopes (changing a password, making keys).
-    Raises:  at the request Refused(unauthenticated, 401) or Refused(forbidden, 403); at import Broken for a role or
-             scope that does not exist.
+    Takes:   people_only: refuse keys whatever their scopes (changing a password, ending sessions).
+    Raises:  at import Broken for a role or scope that does not exist.
     """
     if role not in ROLES or (scope is not None and scope not in SCOPES):
         raise Broken("unknown_guard", f"no such role or scope: {role}, {scope}")
-
-    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        principal = principal_of(connection)
-        if people_only and principal.via == "key":
-            raise Refused("forbidden", "only a signed-in person may do this", status=403)
-        if not includes(principal.role, role):
-            raise Refused("forbidden", f"needs at least role {role}; you are {principal.role}", status=403)
-        if not principal.may(role, scope):
-            raise Refused("forbidden", f"this key needs the scope {scope}", status=403)
-
-    return guard
+    return Needs(role, scope, people_only)
 
 
 async def needs_installation_admin(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
