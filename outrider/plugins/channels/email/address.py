@@ -61,7 +61,7 @@ def normalise(address: str, *, field: str = "address", allow_smtputf8: bool = Fa
              typed; `a+tag@` and `a@` stay different.
     Raises:  Refused(smtputf8_unsupported) for a non-ASCII local part without allow_smtputf8, else
              Refused(invalid_address); both name `field`.
-    Source:  RFC 5321, 5322, 6531, 5891; bad_inputs E03 to E67; decisions/email-addresses.md
+    Source:  RFC 5321, 5322, 6531, 5891; bad_inputs E03 to E67; decisions/0014-email-addresses.md
     """
     plain = _PLAIN.match(address) if isinstance(address, str) else None
     if plain:

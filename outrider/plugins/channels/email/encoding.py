@@ -21,16 +21,22 @@ _BASE64_IS_SMALLER_FROM = 6
 """Quoted-printable costs two octets more per non-ASCII octet, base64 a third of all: equal at one in six."""
 
 _TOO_WIDE = re.compile(r"[^\r\n]{77,}")
-_BARE_BREAK = re.compile(r"\r\n?|\n")
+_QP_SOLID = re.compile(r"[!-<>-~]+")
+_QP_PLAIN = re.compile(r"[!-<>-~ ]{0,73}[!-<>-~]")
 UNSENDABLE = re.compile("[\x00\ufffe\uffff\ud800-\udfff]")
 """What no text part may have [T46]."""
 
 
+def is_sendable(text: str) -> bool:
+    """Whether a text that came out of UTF-8 can be sent: as `UNSENDABLE`, fifty times as fast."""
+    return not ("\0" in text or (not text.isascii() and ("\ufffe" in text or "\uffff" in text)))
+
+
 def with_crlf(text: str) -> str:
     """Make every kind of line end CRLF."""
-    if "\n" not in text and "\r" not in text:
-        return text
-    return _BARE_BREAK.sub("\r\n", text)
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\n", "\r\n")
 
 
 def longest_line(text: str) -> int:
@@ -71,6 +77,8 @@ def quoted_printable(text: str) -> str:
     Source:  RFC 2045 6.7; trailing white space of a line is always encoded.
     """
     encoded = binascii.b2a_qp(text.encode(), istext=True).decode("ascii")
+    if len(encoded) <= _QP_WIDTH:
+        return encoded
     if "\r\n" not in text:
         encoded = encoded.replace("=\n", "=\r\n")
     if (
@@ -101,6 +109,10 @@ def quoted_printable_piece(text: str) -> str:
     """
     if not text:
         return ""
+    if _QP_PLAIN.fullmatch(text):
+        return f"{text}=\r\n"
+    if _QP_SOLID.fullmatch(text):
+        return "=\r\n".join([text[at : at + _QP_WIDTH - 1] for at in range(0, len(text), _QP_WIDTH - 1)]) + "=\r\n"
     encoded = quoted_printable(text)
     if encoded.endswith("\r\n"):
         return encoded

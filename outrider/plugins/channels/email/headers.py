@@ -100,9 +100,14 @@ def unstructured(name: str, text: str) -> str:
 def _encoded(text: str, room: int) -> str:
     """One or more RFC 2047 words on folded lines; each whole code points, at most 75 characters [RFC 2047 2 and 5]."""
     octets = text.encode()
-    is_q = sum(1 if octet in _Q_SAFE or octet == ord(" ") else 3 for octet in octets) <= len(octets) * 4 // 3
+    encoded = "".join([_Q[octet] for octet in octets])
+    is_q = len(encoded) <= len(octets) * 4 // 3
     words: list[str] = []
     rest, width = text, min(room, _WORD_WIDTH)
+    if not is_q:
+        encoded = binascii.b2a_base64(octets, newline=False).decode("ascii")
+    if len(encoded) <= width - len("=?utf-8?q??="):
+        return f"=?utf-8?{'q' if is_q else 'b'}?{encoded}?="
     while rest:
         taken, word = _one_word(rest, width - len("=?utf-8?q??="), is_q=is_q)
         words.append(f"=?utf-8?{'q' if is_q else 'b'}?{word}?=")

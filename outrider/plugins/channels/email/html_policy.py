@@ -3,7 +3,7 @@
 Owns the scan of a template source: it follows HTML through template syntax, names the element and line it refuses, and
 tells in which place every expression stands. Nothing is rewritten: an author sees what is wrong instead of a mail that
 silently differs. The scan is stricter than a browser; where it cannot follow, it refuses.
-Source: bad_inputs T31, T33 to T35; decisions/email-html.md
+Source: bad_inputs T31, T33 to T35; decisions/0015-email-templates.md
 """
 
 from __future__ import annotations

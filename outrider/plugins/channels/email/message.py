@@ -16,6 +16,7 @@ import orjson
 
 from outrider.contracts.channel import Content, Identity, Item, Renderer, Unrenderable
 from outrider.contracts.provider import Outgoing
+from outrider.data.template_syntax import split
 from outrider.plugins.channels.email import headers, html_policy
 from outrider.plugins.channels.email.body import (
     UNSUBSCRIBE,
@@ -27,7 +28,7 @@ from outrider.plugins.channels.email.body import (
 )
 from outrider.plugins.channels.email.compile import read_compiled
 from outrider.plugins.channels.email.dkim import Signer
-from outrider.plugins.channels.email.encoding import UNSENDABLE, choose, encode, with_crlf
+from outrider.plugins.channels.email.encoding import choose, encode, is_sendable, with_crlf
 from outrider.plugins.channels.email.frame import Envelope, Frame
 from outrider.plugins.channels.email.slots import Failed, Missing, NotPlain, escape, fill
 from outrider.plugins.channels.email.substitution import Substitution, Unfit
@@ -121,9 +122,13 @@ class EmailComposer:
         return self._outgoing(item, envelope, body)
 
     def _must_check_urls(self) -> bool:
+        """Whether a value other than the system's own link may stand at the beginning of an address."""
         if self._has_url_places is None:
-            places = html_policy.scan(self._sources["html"], is_template=True).places
-            self._has_url_places = "url" in places
+            source = self._sources["html"]
+            expressions = [segment.text.strip() for segment in split(source) if segment.kind == "print"]
+            places = html_policy.scan(source, is_template=True).places
+            deciding = {text for text, place in zip(expressions, places, strict=True) if place == "url"}
+            self._has_url_places = bool(deciding - {UNSUBSCRIBE})
         return self._has_url_places
 
     def _envelope(self, item: Item) -> Envelope:
@@ -152,8 +157,8 @@ class EmailComposer:
         bodies = {}
         for part, text in parts.items():
             if part != "subject":
-                if UNSENDABLE.search(text):
-                    raise Failed(f"{part}: has NUL, U+FFFE, U+FFFF or half a surrogate pair, which cannot be sent")
+                if not is_sendable(text):
+                    raise Failed(f"{part}: has NUL, U+FFFE or U+FFFF, which cannot be sent")
                 whole = with_crlf(self._finished(part, text, envelope.unsubscribe_url))
                 encoding = choose(whole)
                 bodies[part] = (encoding, encode(whole, encoding))
