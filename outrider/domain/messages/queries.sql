@@ -499,9 +499,10 @@ DELETE FROM campaign_recipients WHERE ctid = ANY (ARRAY(
   WHERE c.finished_at < now() - $1 * interval '1 day' LIMIT $2));
 
 -- name: tell_ready :run
--- Wake the workers: something became ready. Never in a hot transaction.
+-- Wake the workers: something became ready. Never in a hot transaction. Nothing of it needs to be durable, so that
+-- this transaction alone does not wait for the disk.
 -- tenant: none, because it only rings a bell
-SELECT pg_notify('outrider_ready', '');
+SELECT set_config('synchronous_commit', 'off', true), pg_notify('outrider_ready', '');
 
 -- name: senders_named :many
 -- Senders in use of a tenant, by id or name, for admission.

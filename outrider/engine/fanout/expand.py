@@ -66,13 +66,17 @@ class _FanOut:
             await SQL.fan_out_keep.run(
                 uow.raw, tenant_id, campaign_id, lane_id, page.last, page.queued, page.without_address
             )
-            if page.queued:
-                await SQL.tell_ready.run(uow.raw)
         if failpoint.ARMED:
             failpoint.hit("fan_out.committed")
+        if page.queued:
+            self._runtime.bell.ring("ready", self._tell)
         if page.last is None:
             _log.info("campaign_fanned_out", tenant=str(tenant_id), campaign=str(campaign_id))
         return page.last is not None
+
+    async def _tell(self) -> None:
+        async with self._runtime.db.uow(Role.ENGINE) as uow:
+            await SQL.tell_ready.run(uow.raw)
 
     async def finish(self) -> bool:
         """Finish campaigns of which nothing is open any more."""
