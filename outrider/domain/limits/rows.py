@@ -9,6 +9,7 @@ import asyncpg
 from outrider.data.sql import load
 
 SQL = load(__package__)
+VALIDATE = load(__package__, "validate.sql")
 
 
 async def take(raw: asyncpg.Connection, tenant_id: UUID, scope: str, scope_id: UUID, asked: int) -> int | None:
