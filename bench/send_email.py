@@ -7,7 +7,7 @@ same run and into the same `smtp-sink`:
 (a) BullMQ + nodemailer + pg: one job, one rendered mail, one status row per message; settings swept, the best used;
 (b) `smtp-source -d`: Postfix's own generator, which renders nothing and records nothing; its best number of sessions.
 
-    .venv/bin/python bench/send_email.py [--messages 100000] [--runs 3] [--workers 2] [--sweep-messages 10000]
+    .venv/bin/python bench/send_email.py [--messages 100000] [--runs 3] [--workers 2] [--dkim]
 
 Wanted: at least 8 x (a), aim 10 x; at least 0.5 x (b). Runs of the sides are interleaved; medians are compared.
 """
@@ -48,6 +48,9 @@ def main() -> int:
             database.settle()
             found["smtp-source"].append(smtp_source(sink, messages=options.messages, sessions=sessions))
             say(f"run {number + 1}: " + ", ".join(f"{name} {rates[-1]:,.0f}/s" for name, rates in found.items()))
+        for kind in ("rsa", "ed25519") if options.dkim else ():
+            signed = _ours(installed, audience, sink, workers=options.workers, connections=connections, dkim=kind)
+            found[f"ours, DKIM {kind}"] = [signed]
     return _report(options, found, tuning, connections=connections, sessions=sessions)
 
 
@@ -57,12 +60,21 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--sweep-messages", type=int, default=10_000)
+    parser.add_argument("--dkim", action="store_true", help="one more run each, signed with RSA 2048 and Ed25519")
     return parser.parse_args()
 
 
-def _ours(installed: ours.Installation, audience: ours.Audience, sink: int, *, workers: int, connections: int) -> float:
+def _ours(
+    installed: ours.Installation,
+    audience: ours.Audience,
+    sink: int,
+    *,
+    workers: int,
+    connections: int,
+    dkim: str = "",
+) -> float:
     """One campaign to everybody; messages a second from the end of the pause to the last record."""
-    mailing = asyncio.run(_queue(installed.database, audience, sink, connections))
+    mailing = asyncio.run(_queue(installed.database, audience, sink, connections, dkim))
     installed.database.settle()
     with installed.workers(workers):
         rate = mailing.count / asyncio.run(_drain(installed.database, mailing))
@@ -72,10 +84,10 @@ def _ours(installed: ours.Installation, audience: ours.Audience, sink: int, *, w
     return rate
 
 
-async def _queue(database: Postgres, audience: ours.Audience, sink: int, connections: int) -> ours.Mailing:
+async def _queue(database: Postgres, audience: ours.Audience, sink: int, connections: int, dkim: str) -> ours.Mailing:
     async with ours.runtime() as made:
         await ours.pause(made)
-        sender = await ours.make_sender(made, database, sink, connections=connections)
+        sender = await ours.make_sender(made, database, sink, connections=connections, dkim=dkim)
         return await ours.fan_campaign_out(made, database, sender, audience)
 
 

@@ -21,6 +21,9 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import asyncpg
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from bench.kit import letter
 from bench.kit.servers import Postgres, process
@@ -34,6 +37,7 @@ from outrider.data.runtime import Runtime
 from outrider.domain.limits import switches
 from outrider.domain.messages.fan_out import Plan, fan_out
 from outrider.domain.messages.lanes import lane_for
+from outrider.domain.senders.identity import dkim_purpose
 from outrider.domain.templates import contents
 
 BENCH = Actor("cli", "cli:bench")
@@ -192,9 +196,15 @@ async def make_tenant(database: Postgres, name: str) -> UUID:
 
 
 async def make_sender(
-    made: Runtime, database: Postgres, smtp_port: int, *, tenant_id: UUID = DEFAULT_TENANT, connections: int = 8
+    made: Runtime,
+    database: Postgres,
+    smtp_port: int,
+    *,
+    tenant_id: UUID = DEFAULT_TENANT,
+    connections: int = 8,
+    dkim: str = "",
 ) -> Sender:
-    """A connection to the sink, a sender, and the letter as a template's content."""
+    """A connection to the sink, a sender, and the letter as a template's content; `dkim` is "", "rsa" or "ed25519"."""
     raw = await asyncpg.connect(database.superuser_url)
     settings = {
         "host": "127.0.0.1", "port": smtp_port, "tls": "off", "connections": connections,
@@ -211,6 +221,15 @@ async def make_sender(
             "VALUES ($1, $2, 'email', $3, $4, 'Shop', 'Shop, Main Street 1, Lisbon') RETURNING id",
             tenant_id, name, connection_id, letter.SENDER,
         )  # fmt: skip
+        if dkim:
+            names = json.dumps([{"domain": letter.SENDER.partition("@")[2], "selector": "bench"}])
+            sealed = made.keyring.seal(
+                json.dumps([_private_key(dkim)]), tenant_id=tenant_id, purpose=dkim_purpose(sender_id)
+            )
+            await raw.execute(
+                "UPDATE senders SET dkim = $3, sealed_dkim = $4 WHERE tenant_id = $1 AND id = $2",
+                tenant_id, sender_id, names, sealed,
+            )  # fmt: skip
     finally:
         await raw.close()
     async with made.db.uow(Role.APP, tenant_id) as uow:
@@ -219,6 +238,13 @@ async def make_sender(
             subject=letter.SUBJECT, html=letter.HTML, text=letter.TEXT, is_template=True,
         )  # fmt: skip
     return Sender(tenant_id, sender_id, content_id)
+
+
+def _private_key(kind: str) -> str:
+    key: RSAPrivateKey | Ed25519PrivateKey = (
+        generate_private_key(public_exponent=65537, key_size=2048) if kind == "rsa" else Ed25519PrivateKey.generate()
+    )
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 async def name_template(database: Postgres, sender: Sender) -> str:

@@ -49,10 +49,14 @@ def _bounds(field: Field) -> str:
     if field.choices:
         return ", ".join(f"`{choice}`" for choice in field.choices)
     if field.least is not None and field.most is not None:
-        return f"{field.least:,g} to {field.most:,g}"
+        return f"{_number(field.least)} to {_number(field.most)}"
     if field.kind == "boolean":
         return "`true`, `false`"
     return f"{field.kind}, at most {field.longest:,} characters" if field.kind in {"text", "secret"} else field.kind
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
 
 
 def _plain(value: object) -> str:
