@@ -33,7 +33,7 @@ WHERE tenant_id = $1 AND import_id = $2 AND (line, field) > ($3, $4) ORDER BY li
 -- name: running_imports :many
 -- Imports that are not finished, over all tenants, to be resumed by whoever has their file.
 -- tenant: none, because a process resumes what it was doing for every tenant
-SELECT tenant_id, id, progress_at < now() - $1 * interval '1 second' AS is_abandoned FROM imports WHERE state = 'running' ORDER BY id LIMIT 1000;
+SELECT tenant_id, id, progress_at < now() - $1::int * interval '1 second' AS is_abandoned FROM imports WHERE state = 'running' ORDER BY id LIMIT 1000;
 
 -- name: end_import :value
 -- Bring a running import to its end.

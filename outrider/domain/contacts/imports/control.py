@@ -20,6 +20,7 @@ from outrider.domain.contacts.imports.options import Column, Delimiter, Options
 from outrider.domain.contacts.rows import IMPORTS as SQL
 
 NEWEST = UUID(int=2**128 - 1)
+ABANDONED_AFTER_S = 3600
 _LONGEST_FILE_NAME = 255
 
 
@@ -134,6 +135,20 @@ async def cancel(uow: UnitOfWork, actor: Actor, import_id: UUID) -> ImportView:
 async def fail(uow: UnitOfWork, import_id: UUID, error: str) -> None:
     """Record why an import ended early; one that has ended stays as it is."""
     await SQL.end_import.value(uow.raw, uow.tenant, import_id, "failed", error[:500])
+
+
+class Unfinished(msgspec.Struct, frozen=True):
+    """An import that is running somewhere, or was when its process ended; `is_abandoned` after an hour of silence."""
+
+    tenant_id: UUID
+    import_id: UUID
+    is_abandoned: bool
+
+
+async def unfinished(uow: UnitOfWork) -> list[Unfinished]:
+    """Every import that is not at its end, over all tenants (engine role): whoever has the file may go on with it."""
+    rows = await SQL.running_imports.many(uow.raw, ABANDONED_AFTER_S)
+    return [Unfinished(row["tenant_id"], row["id"], row["is_abandoned"]) for row in rows]
 
 
 def display_name(file_name: str) -> str:

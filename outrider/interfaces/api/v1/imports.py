@@ -1,0 +1,198 @@
+"""Imports of contacts: a CSV file as the body, progress while it runs, refused rows to mend."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
+
+from outrider.base.errors import Refused
+from outrider.base.ids import parse_id
+from outrider.data.db import Role
+from outrider.data.runtime import Runtime
+from outrider.domain.contacts.channels import channel_of
+from outrider.domain.contacts.imports import control, merge
+from outrider.domain.contacts.imports.control import ImportView
+from outrider.domain.contacts.imports.examine import FileFacts, ProblemView, examine
+from outrider.domain.contacts.imports.options import Delimiter, Options
+from outrider.domain.contacts.imports.report import as_csv
+from outrider.interfaces.api.import_runner import runner_of
+from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
+from outrider.interfaces.auth import Principal, needs
+
+CSV = {"content_types": ("text/csv",)}
+_DELIMITERS: dict[str, Delimiter] = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
+
+Channel = Annotated[str, QueryParameter(max_length=40, description="What the addresses are.")]
+ListId = Annotated[str, QueryParameter(max_length=64, description="Put everybody on this list.")]
+Consent = Annotated[
+    Literal["granted", "withdrawn"] | None,
+    QueryParameter(description="What holds for rows that say nothing; it never undoes a withdrawal."),
+]
+Purpose = Annotated[str, QueryParameter(max_length=40, description="What the consent is for.")]
+Source = Annotated[str, QueryParameter(max_length=200, description="Where the consent is known from.")]
+DelimiterName = Annotated[
+    Literal["auto", "comma", "semicolon", "tab", "pipe"], QueryParameter(description="auto: found by the header.")
+]
+Mapping = Annotated[
+    list[str],
+    QueryParameter(
+        name="map", max_items=200, description="`Header=target`: address, name, ignore, attribute:<key> … Repeatable."
+    ),
+]
+FileName = Annotated[str, QueryParameter(max_length=255, description="Shown with the import, never used as a path.")]
+
+
+def options_of(
+    channel: str,
+    list_id: str,
+    consent: Literal["granted", "withdrawn"] | None,
+    purpose: str,
+    consent_source: str,
+    delimiter: str,
+    mapping: list[str],
+) -> Options:
+    """The options of a request.
+
+    Raises:  Refused naming the parameter.
+    """
+    chosen: dict[str, str] = {}
+    for pair in mapping:
+        header, equals, target = pair.rpartition("=")
+        if not equals or header in chosen:
+            raise Refused("bad_mapping", "must be Header=target, each header once", field="?map")
+        chosen[header] = target
+    return Options(
+        channel=channel,
+        list_id=parse_id(list_id, "?list_id") if list_id else None,
+        consent=consent,
+        purpose=purpose,
+        consent_source=consent_source,
+        delimiter=_DELIMITERS.get(delimiter),
+        mapping=chosen,
+    )
+
+
+@post("/imports", status_code=202, guards=[needs("operator", "imports:write")], opt=CSV)
+async def begin(  # noqa: PLR0917 - the framework passes every argument by name
+    request: Request[Any, Any, Any],
+    principal: NamedDependency[Principal],
+    runtime: NamedDependency[Runtime],
+    channel: FromQuery[Channel] = "email",
+    list_id: FromQuery[ListId] = "",
+    consent: FromQuery[Consent] = None,
+    purpose: FromQuery[Purpose] = "marketing",
+    consent_source: FromQuery[Source] = "",
+    delimiter: FromQuery[DelimiterName] = "auto",
+    mapping: FromQuery[Mapping] = [],  # noqa: B006 - the framework copies it
+    file_name: FromQuery[FileName] = "",
+) -> ImportView:
+    """Import a CSV file. It is examined as a whole first; then its rows are taken in the background, with progress.
+
+    The same file with the same options that is still running, or was when its process ended, is gone on with.
+    """
+    options = options_of(channel, list_id, consent, purpose, consent_source, delimiter, mapping)
+    runner = runner_of(request.app, runtime)
+    upload = await runner.receive(request.stream())
+    try:
+        facts = await _examined(upload, options, runtime)
+        async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
+            recorded = control.begin(uow, principal.actor, facts, options, file_name or "import.csv")
+            view = await runner.begin(uow, upload, recorded)
+    finally:
+        upload.unlink(missing_ok=True)
+    runner.start(principal.tenant_id, view.id)
+    return view
+
+
+@post("/imports/examine", status_code=200, guards=[needs("operator", "imports:write")], opt=CSV)
+async def examined(
+    request: Request[Any, Any, Any],
+    runtime: NamedDependency[Runtime],
+    channel: FromQuery[Channel] = "email",
+    consent: FromQuery[Consent] = None,
+    purpose: FromQuery[Purpose] = "marketing",
+    consent_source: FromQuery[Source] = "",
+    delimiter: FromQuery[DelimiterName] = "auto",
+    mapping: FromQuery[Mapping] = [],  # noqa: B006 - the framework copies it
+) -> FileFacts:
+    """Say how a file would be read: columns and their targets, rows, first problems. Nothing is stored."""
+    options = options_of(channel, "", consent, purpose, consent_source, delimiter, mapping)
+    upload = await runner_of(request.app, runtime).receive(request.stream())
+    try:
+        return await _examined(upload, options, runtime)
+    finally:
+        upload.unlink(missing_ok=True)
+
+
+@get("/imports", guards=[needs("viewer", "imports:read")])
+async def listed(
+    principal: NamedDependency[Principal],
+    runtime: NamedDependency[Runtime],
+    limit: FromQuery[Limit] = 50,
+    cursor: FromQuery[Cursor] = "",
+) -> Page[ImportView]:
+    """List imports, newest first."""
+    before = read_cursor(cursor, tuple[UUID])
+    async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
+        items = await control.listed(uow, limit=limit, before=before[0] if before else None)
+    return page(items, limit, cursor_of(items[-1].id) if items else "")
+
+
+@get("/imports/{import_id:str}", guards=[needs("viewer", "imports:read")])
+async def shown(
+    import_id: FromPath[str], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+) -> ImportView:
+    """Show one import and how far it is."""
+    async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
+        return await control.get(uow, parse_id(import_id, "import_id"))
+
+
+@get("/imports/{import_id:str}/errors", guards=[needs("viewer", "imports:read")])
+async def errors(
+    import_id: FromPath[str],
+    principal: NamedDependency[Principal],
+    runtime: NamedDependency[Runtime],
+    limit: FromQuery[Limit] = 50,
+    cursor: FromQuery[Cursor] = "",
+) -> Page[ProblemView]:
+    """List refused rows by line, each with field, code and reason."""
+    after = read_cursor(cursor, tuple[Annotated[int, msgspec.Meta(ge=0, le=2**62)], str])
+    async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
+        items = await control.errors(uow, parse_id(import_id, "import_id"), limit=limit, after=after)
+    return page(items, limit, cursor_of(items[-1].line, items[-1].field) if items else "")
+
+
+@get("/imports/{import_id:str}/errors.csv", guards=[needs("viewer", "imports:read")])
+async def errors_csv(
+    import_id: FromPath[str], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+) -> Response[str]:
+    """Give all refused rows as CSV that is harmless in a spreadsheet."""
+    async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
+        problems = await control.errors(uow, parse_id(import_id, "import_id"), limit=merge.MOST_ERRORS)
+    headers = {"Content-Disposition": 'attachment; filename="import-errors.csv"'}
+    return Response(as_csv(problems), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+@post("/imports/{import_id:str}/cancel", status_code=200, guards=[needs("operator", "imports:write")])
+async def cancelled(
+    import_id: FromPath[str], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+) -> ImportView:
+    """Stop an import after the batch under way; what was imported stays."""
+    async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
+        return await control.cancel(uow, principal.actor, parse_id(import_id, "import_id"))
+
+
+async def _examined(upload: Path, options: Options, runtime: Runtime) -> FileFacts:
+    return await asyncio.to_thread(
+        examine, upload, options, channel_of(runtime.channels, options.channel, field="?channel")
+    )
+
+
+ROUTES = [begin, examined, listed, shown, errors, errors_csv, cancelled]
