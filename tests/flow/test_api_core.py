@@ -178,7 +178,7 @@ async def test_guessing_keys_is_slowed_down_by_address(new_database: Callable[..
 async def test_a_stalled_body_is_cut_off_and_the_rest_keeps_being_served(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body_clock, "START_S", 0.3)
+    monkeypatch.setattr(body_clock, "STALL_S", 0.3)
     head = (
         b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n"
     )

@@ -6,8 +6,10 @@ Owns putting the parts together; knows no noun. `create_app` gives the applicati
 from __future__ import annotations
 
 import asyncio
+import pkgutil
 import re
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from litestar import Litestar, Request, Response, Router, get
@@ -20,11 +22,12 @@ from litestar.middleware import DefineMiddleware
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.plugins import InitPlugin
-from litestar.types import LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
+from litestar.types import ControllerRouterHandler, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
 from litestar.types.internal_types import PathParameterDefinition
 
 from outrider.data.runtime import Runtime
-from outrider.interfaces.api import health, legacy, metrics, problems, server, v1
+from outrider.interfaces import api
+from outrider.interfaces.api import problems, server, v1
 from outrider.interfaces.api.bodies import ApiRequest
 from outrider.interfaces.api.browsers import cookie_name
 from outrider.interfaces.api.figures import HttpFigures
@@ -69,13 +72,7 @@ def create_app(runtime: Runtime) -> Litestar:
     rate = Buckets(settings.api_rate_per_s, settings.api_rate_per_s * 2)
     login_rate = Buckets(_LOGIN_PER_S, _LOGIN_BURST)
     app = Application(
-        route_handlers=[
-            Router("/api/v1", route_handlers=v1.routes()),
-            *health.ROUTES,
-            *metrics.ROUTES,
-            *legacy.ROUTES,
-            openapi_json,
-        ],
+        route_handlers=[Router("/api/v1", route_handlers=v1.routes()), *_other_routes(), openapi_json],
         request_class=ApiRequest,
         dependencies={
             "runtime": Provide(lambda: runtime, sync_to_thread=False),
@@ -106,6 +103,15 @@ async def serve(runtime: Runtime, *, ready: Callable[[str], None], stop: asyncio
     Raises:  Misconfigured(address_taken).
     """
     await server.run(create_app(runtime), runtime.settings, ready=ready, stop=stop)
+
+
+def _other_routes() -> list[ControllerRouterHandler]:
+    """The routes outside /api/v1: of every file beside this one that has `ROUTES`."""
+    found: list[ControllerRouterHandler] = []
+    for module in sorted(pkgutil.iter_modules(api.__path__), key=lambda item: item.name):
+        if not module.ispkg:
+            found.extend(getattr(import_module(f"{api.__name__}.{module.name}"), "ROUTES", ()))
+    return found
 
 
 def _principal(request: Request[Any, Any, Any]) -> Principal:

@@ -11,11 +11,14 @@ from litestar.types import HTTPReceiveMessage, HTTPRequestEvent, Receive
 from outrider.base.errors import Refused
 from outrider.interfaces.api.exchange import Exchange
 
-START_S = 20.0
-"""What every body gets, however small."""
+STALL_S = 10.0
+"""How long a sender may say nothing."""
 
-LEAST_BYTES_PER_S = 64 * 1024
-"""Each second's worth received extends the time by one second."""
+START_S = 20.0
+"""What every body gets, however small …"""
+
+LEAST_BYTES_PER_S = 8 * 1024
+"""… and one second more for each second's worth received: a slow line may upload, a trickle is cut off."""
 
 
 class BodyClock:
@@ -46,8 +49,9 @@ class BodyClock:
         """The next part. Raises Refused(too_large, 413), Refused(body_timeout, 408), Refused(body_incomplete, 400)."""
         if not self._exchange.has_unread_body:
             return cast("HTTPReceiveMessage", await self._receive())
+        now_s = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout_at(self._ends_s):
+            async with asyncio.timeout_at(min(self._ends_s, now_s + STALL_S)):
                 message = cast("HTTPReceiveMessage", await self._receive())
         except TimeoutError:
             raise Refused("body_timeout", "the body came too slowly", status=408) from None
