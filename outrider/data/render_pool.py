@@ -12,7 +12,7 @@ import json
 import time
 from array import array
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from outrider.base.errors import Unavailable
@@ -21,6 +21,8 @@ from outrider.data.render_process import Child, Death, Key
 
 _BATCH_COUNT = 250
 """Contexts per request: a heavy template gives way to other tenants after so many."""
+_BATCH_CHARACTERS = 4 * 1024 * 1024
+"""And so much text of them, which the child has to hold parsed."""
 _CALLS_PER_CHILD = 4_000
 _DEATHS_TO_QUARANTINE = 2
 _QUARANTINE_S = 600.0
@@ -78,8 +80,8 @@ class RenderPool:
         """
         key = (version_key, tuple(sources.items()))
         answers: list[Answer] = []
-        for at in range(0, len(contexts), _BATCH_COUNT):
-            answers += await self._batch(key, contexts[at : at + _BATCH_COUNT])
+        for batch in _batches(contexts):
+            answers += await self._batch(key, batch)
         return answers
 
     async def _batch(self, key: Key, contexts: Sequence[str]) -> list[Answer]:
@@ -91,8 +93,10 @@ class RenderPool:
                 for at, answer in zip(pending, outcome, strict=True):
                     answers[at] = answer
                 break
-            if outcome.is_from_outside and kills < _OUTSIDE_KILLS:
+            if outcome.is_from_outside:
                 kills += 1
+                if kills > _OUTSIDE_KILLS:
+                    raise Unavailable("renderer_unavailable", "rendering processes are being killed or starved")
                 continue
             answers[pending.pop(min(outcome.index, len(pending) - 1))] = _ENDED
             self._blame(key[0])
@@ -110,12 +114,14 @@ class RenderPool:
 
     async def check(self, sources: Mapping[str, str], version_key: str) -> list[TemplateProblem]:
         """Try templates without data; see `contracts.channel.Renderer`."""
-        for _ in range(_OUTSIDE_KILLS):
+        kills, found = 0, await self._check(sources)
+        while isinstance(found, Death) and found.is_from_outside:
+            kills += 1
+            if kills > _OUTSIDE_KILLS:
+                raise Unavailable("renderer_unavailable", "rendering processes are being killed or starved")
             found = await self._check(sources)
-            if isinstance(found, list):
-                return found
-            if not found.is_from_outside:
-                break
+        if isinstance(found, list):
+            return found
         if len(sources) > 1:
             return [
                 problem for part, source in sources.items() for problem in await self.check({part: source}, version_key)
@@ -187,6 +193,18 @@ class RenderPool:
         self._deaths[version_key] = (deaths + 1, time.monotonic() + _QUARANTINE_S)
         while len(self._deaths) > _QUARANTINE_COUNT:
             self._deaths.popitem(last=False)
+
+
+def _batches(contexts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Contexts in order, as many at once as a child should get."""
+    start, size = 0, 0
+    for at, context in enumerate(contexts):
+        if at > start and (at - start >= _BATCH_COUNT or size + len(context) > _BATCH_CHARACTERS):
+            yield contexts[start:at]
+            start, size = at, 0
+        size += len(context)
+    if start < len(contexts):
+        yield contexts[start:]
 
 
 def _payload(contexts: Sequence[str]) -> bytes:

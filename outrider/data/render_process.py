@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import mmap
+import os
 import signal
 import struct
 import sys
@@ -27,7 +28,9 @@ from outrider.base.errors import Unavailable
 
 _CHILD = Path(__file__).with_name("render_child.py")
 _STALL_S = 2.0
-"""No context rendered for this long: the child is killed. One context may use FUEL steps, which takes some ms."""
+"""Processor time without a context rendered: the template is at fault. One context may use FUEL steps: some ms."""
+_FROZEN_S = 10.0
+"""Time by the clock without one: the machine is starved or the child was stopped, and no template is at fault."""
 _POLL_S = 0.25
 _START_S = 20.0
 _STOP_S = 2.0
@@ -122,14 +125,14 @@ class Child:
         self.calls += 1
         struct.pack_into("<Q", self.progress, 0, 0)
         task = asyncio.ensure_future(self._exchange(request))
-        seen, seen_at = 0, time.monotonic()
+        seen, seen_at, used = 0, time.monotonic(), self._processor_s()
         try:
             while not (await asyncio.wait({task}, timeout=_POLL_S))[0]:
                 done = self._done()
                 if done != seen:
-                    seen, seen_at = done, time.monotonic()
-                elif time.monotonic() - seen_at > _STALL_S:
-                    return await self._died(task)
+                    seen, seen_at, used = done, time.monotonic(), self._processor_s()
+                elif self._processor_s() - used > _STALL_S or time.monotonic() - seen_at > _FROZEN_S:
+                    return await self._died(task, is_from_outside=self._processor_s() - used <= _STALL_S)
             try:
                 return read(*task.result())
             except _BROKEN:
@@ -151,15 +154,23 @@ class Child:
         lengths.frombytes(await self.output.readexactly(count * lengths.itemsize))
         return lengths, await self.output.readexactly(size)
 
-    async def _died(self, task: asyncio.Future[Any]) -> Death:
+    def _processor_s(self) -> float:
+        """Processor time it has used; the clock where the system does not tell."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return time.monotonic()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    async def _died(self, task: asyncio.Future[Any], *, is_from_outside: bool = False) -> Death:
         """Make sure that it is dead, and tell where it was."""
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError, *_BROKEN):
             await task
-        is_stalled = not await self._ends_within(_POLL_S)
+        has_ended = await self._ends_within(_POLL_S)
         await self.kill()
-        is_outside = not is_stalled and self.process.returncode in (-signal.SIGKILL, -signal.SIGTERM)
-        return Death(max(0, self._done() - 1), is_outside)
+        is_killed = has_ended and self.process.returncode in (-signal.SIGKILL, -signal.SIGTERM)
+        return Death(max(0, self._done() - 1), is_from_outside or is_killed)
 
     def _done(self) -> int:
         count: int = struct.unpack_from("<Q", self.progress, 0)[0]

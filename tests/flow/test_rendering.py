@@ -20,6 +20,7 @@ from outrider.data import render_child, render_pool, render_process
 from outrider.data.render_pool import RenderPool
 from outrider.plugins.channels.email import CHANNEL
 from tests.kit import letters
+from tests.kit.watching import on_both_loops
 
 DOUBLED = '{% set x = "aaaaaaaaaa" %}' + "{% set x = x ~ x %}" * 36 + "{{ x }}"
 HEAVY = "{% for r in range(3000) %}<td>{{ r }}</td>{% endfor %}"
@@ -124,16 +125,73 @@ async def test_a_recipient_whose_data_end_the_child_fails_alone(pool: RenderPool
 
 
 async def test_a_child_that_makes_no_progress_is_ended(pool: RenderPool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render_process, "_STALL_S", 0.05)
+    monkeypatch.setattr(render_process, "_STALL_S", 0.0)
+    monkeypatch.setattr(render_process, "_POLL_S", 0.01)
+    source = "{% for x in xs %}{{ xs|sort|join|length }}{% endfor %}"
+    context = json.dumps({"xs": list(range(20_000))})
+    answers = await asyncio.wait_for(pool.render({"text": source}, "v", [context]), BOUND_S)
+    assert answers == ["ended its renderer: it needs too much memory or time"]
+
+
+async def test_a_child_that_was_stopped_is_replaced_and_no_template_blamed(
+    pool: RenderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render_process, "_FROZEN_S", 0.05)
     monkeypatch.setattr(render_process, "_POLL_S", 0.02)
-    (child, *_) = list(pool._ready)
-    os.kill(child.process.pid, signal.SIGSTOP)
-    outcome = await asyncio.wait_for(
-        child.exchange(child.request(("v", (("text", "x"),)), {"text": "x"}, b"{}"), lambda *_: "never"), BOUND_S
-    )
-    assert isinstance(outcome, render_process.Death)
-    assert not outcome.is_from_outside, "a stalled child is the template's fault"
-    assert not child.is_alive
+    stopped = pool._ready[0]
+    os.kill(stopped.process.pid, signal.SIGSTOP)
+    answers = await asyncio.wait_for(pool.render({"text": "x"}, "v", ["{}"]), BOUND_S)
+    assert answers == [{"text": "x"}]
+    assert not stopped.is_alive
+    assert not pool._deaths
+
+
+async def test_a_machine_that_kills_every_child_is_unavailable_and_nobody_fails(
+    pool: RenderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def killed(self: render_process.Child, *_: object) -> render_process.Death:
+        os.kill(self.process.pid, signal.SIGKILL)
+        await self.process.wait()
+        return render_process.Death(0, is_from_outside=True)
+
+    monkeypatch.setattr(render_process.Child, "exchange", killed)
+    with pytest.raises(Unavailable):
+        await pool.render({"text": "x"}, "v", ["{}"])
+    with pytest.raises(Unavailable):
+        await pool.check({"text": "x"}, "v")
+    assert not pool._deaths
+
+
+@on_both_loops
+async def test_every_event_loop_carries_the_children() -> None:
+    pool = RenderPool(2)
+    await pool.start()
+    try:
+        bad = asyncio.create_task(pool.render({"text": DOUBLED}, "bad", ["{}"]))
+        task = asyncio.create_task(pool.render({"text": HEAVY}, "v", ["{}"] * 200))
+        while not any(child._done() > 5 for child in pool._borrowed):  # noqa: ASYNC110  progress has no event
+            await asyncio.sleep(0)
+        for child in list(pool._borrowed):
+            os.kill(child.process.pid, signal.SIGKILL)
+        assert all(isinstance(answer, dict) for answer in await task)
+        assert str((await bad)[0]).startswith("ended")
+        cancelled = asyncio.create_task(pool.render({"text": HEAVY}, "v", ["{}"] * 200))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await asyncio.wait({cancelled})
+        assert await pool.render({"text": "x"}, "w", ["{}"]) == [{"text": "x"}]
+        pids = pool.pids
+    finally:
+        await pool.close()
+    assert not alive(pids)
+
+
+async def test_large_contexts_go_in_several_requests(pool: RenderPool) -> None:
+    contexts = [json.dumps({"a": number, "b": "x" * 1_500_000}) for number in range(6)]
+    assert await pool.render({"text": "{{ a }}"}, "v", contexts) == [{"text": str(number)} for number in range(6)]
+    assert sum(child.calls for child in pool._ready) == 3
+    assert [len(batch) for batch in render_pool._batches(["{}"] * 600)] == [250, 250, 100]
+    assert [len(batch) for batch in render_pool._batches(["x" * 5_000_000, "x"])] == [1, 1]
 
 
 async def test_children_that_are_killed_from_outside_cost_nobody_a_message(pool: RenderPool) -> None:
