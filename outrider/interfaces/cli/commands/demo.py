@@ -1,0 +1,136 @@
+"""Show the main job end to end on real servers: a campaign, its gates, the kill switch, a kill -9, and the proof."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import App, Parameter
+
+from outrider.base.ids import DEFAULT_TENANT
+from outrider.data.db import Database
+from outrider.domain.tenants import keys
+from outrider.domain.tenants.roles import SCOPES
+from outrider.interfaces.cli import exits, output
+from outrider.interfaces.cli.demonstration import people as cast
+from outrider.interfaces.cli.demonstration import proof, servers
+from outrider.interfaces.cli.demonstration.client import Api
+from outrider.interfaces.cli.demonstration.ledger import Ledger
+from outrider.interfaces.cli.demonstration.people import People
+from outrider.interfaces.cli.demonstration.proof import Line
+from outrider.interfaces.cli.demonstration.story import Stage, play
+from outrider.interfaces.cli.doors import doors
+from outrider.interfaces.cli.options import JSON, Json, between, whole_number
+from outrider.interfaces.cli.output import Answer
+from outrider.interfaces.cli.work import within
+
+APP = App(name="demo")
+
+_MARKS = {True: "ok   ", False: "WRONG"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Whether to stay up afterwards, and whether stdout is for a program."""
+
+    keep: bool
+    is_json: bool
+
+
+@APP.default
+async def demo(
+    *,
+    contacts: Annotated[
+        int, Parameter(converter=whole_number, validator=between(cast.LEAST, 1_000_000), n_tokens=1)
+    ] = 20_000,
+    keep: Annotated[bool, Parameter(negative="")] = False,
+    folder: Path | None = None,
+    options: Json = JSON,
+) -> Answer | int:
+    """Run the demonstration; exit 1 when a number does not add up. It touches no other installation.
+
+    Parameters
+    ----------
+    contacts
+        Rows of the CSV file.
+    keep
+        Leave everything running afterwards, until Ctrl-C.
+    folder
+        Where its database and files are kept; a temporary folder that is removed at the end when absent.
+    """
+    people = cast.plan(contacts)
+    kept = _Kept(keep, options.json)
+    with servers.folder(folder, keep=keep) as home:
+        environment = servers.settings(home)
+        os.environ.clear()
+        os.environ.update(environment)  # the doors of this process lead to the demonstration's database
+        lines = await _run(home, environment, people, kept)
+    is_good = all(line.is_right for line in lines)
+    if kept.keep:
+        return exits.OK if is_good else exits.CHECK_FAILED
+    return _answer(lines)
+
+
+async def _run(home: Path, environment: dict[str, str], people: People, kept: _Kept) -> list[Line]:
+    ledger_path, rules = home / "ledger.jsonl", home / "faults.json"
+    rules.write_text(json.dumps(cast.faults()), encoding="utf-8")
+    ledger_path.unlink(missing_ok=True)
+    sandbox = ["sandbox", "--ledger", str(ledger_path), "--faults", str(rules), "--smtp-port", "0", "--http-port", "0"]
+    output.say(f"starting servers in {home}")
+    async with (
+        servers.started("sandbox", sandbox, environment, home / "sandbox.log") as mail,
+        servers.started("outrider up", ["up", "--workers", "2"], environment, home / "up.log") as base_url,
+        doors().database() as db,
+    ):
+        smtp_url, _, inbox = mail.partition(" ")
+        output.say(f"API {base_url}, mail server {smtp_url}, its inbox {inbox}")
+        key = await _key(db)
+        async with Api(base_url, key) as api:
+            stage = Stage(api, int(smtp_url.rpartition(":")[2]), Ledger(ledger_path), db, home, output.say)
+            imported, messages, course = await play(stage, people)
+        lines = proof.prove(people, imported, messages, stage.ledger.records, course)
+        if kept.keep:
+            output.emit(_answer(lines), as_json=kept.is_json)
+            output.say(_where(base_url, inbox, key, home))
+            await asyncio.Event().wait()
+    return lines
+
+
+async def _key(db: Database) -> str:
+    """A key for the API, made as an operator would with `outrider key create`."""
+    async with within(db, DEFAULT_TENANT) as work:
+        _, key = await keys.create(work.uow, work.actor, name="demo", role="admin", scopes=list(SCOPES))
+    return key
+
+
+def _answer(lines: list[Line]) -> Answer:
+    is_good = all(line.is_right for line in lines)
+    width = max(len(line.name) for line in lines)
+    told = [
+        f"{_MARKS[line.is_right]}  {line.name:<{width}}  {_shown(line.value):>10}  {line.must}".rstrip()
+        for line in lines
+    ]
+    told.append("every number adds up" if is_good else "NOT every number adds up, see above")
+    data = {"is_ok": is_good, "lines": [msgspec.to_builtins(line) for line in lines]}
+    return Answer(data, "\n".join(told), exits.OK if is_good else exits.CHECK_FAILED)
+
+
+def _where(base_url: str, inbox: str, key: str, home: Path) -> str:
+    facts = {
+        "API": f"{base_url}/openapi.json",
+        "key": key,
+        "try": f"curl -H 'Authorization: Bearer {key}' {base_url}/api/v1/campaigns",
+        "inbox of the mail server": inbox,
+        "files": str(home),
+        "stop": "Ctrl-C",
+    }
+    return "everything is left running\n" + output.facts(facts)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, (int, float)) else str(value)
