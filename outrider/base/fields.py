@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -64,6 +65,8 @@ def _problem(field: Field, value: Any) -> str | None:
             return "must be a whole number"
         case "number" if isinstance(value, bool) or not isinstance(value, (int, float)):
             return "must be a number"
+        case "number" if isinstance(value, float) and not math.isfinite(value):
+            return "must be a finite number"
         case "boolean" if not isinstance(value, bool):
             return "must be true or false"
         case "choice" if value not in field.choices:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 from outrider.contracts.outcome import Retry
 
 QUARTER_HOUR_S = 900.0
 """A connection timeout is not repeated earlier [S0-38]."""
+LONGEST_WISH_S = 86_400.0
+"""A server may ask for a day at most; what is no number of seconds is no wish."""
 
 
 def delay_s(attempt: int, retry: Retry, *, first_s: float, most_s: float, asked_s: float | None = None) -> float | None:
     """Seconds until the next attempt.
 
     Takes:   attempt 1.. (the one that just failed); `asked_s` the server's own wish.
-    Gives:   None when it must never be repeated; else at least what the server asked for, with full jitter on the
+    Gives:   None when it must never be repeated; else at least what the server asked for (a day at most), jitter on the
              exponential part (half of it at least, so that retries never come at once).
     """
     if retry == "never":
         return None
+    wish_s = 0.0 if asked_s is None or math.isnan(asked_s) else min(asked_s, LONGEST_WISH_S)
     if retry == "quarter_hour":
-        return QUARTER_HOUR_S * random.uniform(1.0, 1.2)  # noqa: S311 - spreads load, hides nothing
+        return max(wish_s, QUARTER_HOUR_S * random.uniform(1.0, 1.2))  # noqa: S311 - spreads load, hides nothing
     ceiling = min(most_s, first_s * float(1 << min(attempt - 1, 20)))
-    return max(asked_s or 0.0, ceiling * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, hides nothing
+    return max(wish_s, ceiling * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, hides nothing

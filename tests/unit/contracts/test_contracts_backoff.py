@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from outrider.contracts.backoff import QUARTER_HOUR_S, delay_s
+from outrider.contracts.outcome import CAUSES, Retry
+
+ATTEMPTS = st.integers(1, 10_000)
+REPEATED: tuple[Retry, ...] = ("schedule", "quarter_hour")
+
+
+@given(ATTEMPTS)
+def test_what_must_never_be_repeated_has_no_delay(attempt: int) -> None:
+    assert delay_s(attempt, "never", first_s=30, most_s=3600, asked_s=5) is None
+
+
+@given(ATTEMPTS)
+def test_the_exponential_part_doubles_up_to_the_most_and_keeps_at_least_half(attempt: int) -> None:
+    delay = delay_s(attempt, "schedule", first_s=30, most_s=3600)
+    assert delay is not None
+    ceiling = min(3600, 30 * 2 ** (attempt - 1))
+    assert ceiling / 2 <= delay <= ceiling
+
+
+@given(ATTEMPTS, st.floats(0, 1e5))
+def test_never_sooner_than_the_server_asked(attempt: int, asked_s: float) -> None:
+    for retry in REPEATED:
+        delay = delay_s(attempt, retry, first_s=1, most_s=60, asked_s=asked_s)
+        assert delay is not None
+        assert delay >= min(asked_s, 86_400.0)
+
+
+@given(ATTEMPTS)
+def test_a_connection_timeout_is_not_repeated_before_a_quarter_of_an_hour(attempt: int) -> None:
+    delay = delay_s(attempt, "quarter_hour", first_s=1, most_s=60)
+    assert delay is not None
+    assert QUARTER_HOUR_S <= delay <= QUARTER_HOUR_S * 1.2
+
+
+@pytest.mark.parametrize("asked_s", [math.inf, math.nan, -math.inf, 1e300, -5.0])
+def test_a_servers_nonsense_never_becomes_a_time_that_the_database_cannot_hold(asked_s: float) -> None:
+    for retry in REPEATED:
+        delay = delay_s(1, retry, first_s=1, most_s=60, asked_s=asked_s)
+        assert delay is not None
+        assert 0.5 <= delay <= 86_400
+
+
+def test_delays_are_spread_so_that_retries_never_come_at_once() -> None:
+    assert len({delay_s(5, "schedule", first_s=30, most_s=3600) for _ in range(50)}) > 40
+
+
+def test_every_cause_is_filed_under_its_code_and_says_what_to_do() -> None:
+    for code, cause in CAUSES.items():
+        assert cause.code == code
+        assert cause.title
+        assert cause.why
+        assert cause.remedy
+        assert cause.retry in {"never", "schedule", "quarter_hour"}
