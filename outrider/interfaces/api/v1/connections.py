@@ -173,7 +173,7 @@ async def deleted(
         await connections.delete(uow, principal.actor, parse_id(connection_id, "connection_id"))
 
 
-@post("/connections/{connection_id:str}/examine", status_code=200, guards=[needs("operator", "senders:read")])
+@post("/connections/{connection_id:str}/examine", status_code=200, guards=[needs("admin", "senders:write")])
 async def examined(
     connection_id: FromPath[str], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
 ) -> ExaminationOut:

@@ -67,7 +67,7 @@ async def listed(
     return page(items, limit, cursor_of(items[-1].id) if items else "")
 
 
-@post("/contacts/lookup", status_code=200, guards=[needs("viewer", "contacts:read")])
+@post("/contacts/lookup", status_code=200, guards=[needs("support", "contacts:write")])
 async def lookup(
     data: JSONBody[LookupIn], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
 ) -> LookupOut:

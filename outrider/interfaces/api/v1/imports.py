@@ -26,7 +26,9 @@ from outrider.interfaces.api.import_runner import runner_of
 from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
 from outrider.interfaces.auth import Principal, needs
 
-CSV = {"content_types": ("text/csv",)}
+CSV = {"content_types": ("text/csv", "application/json")}
+"""JSON only as far as the guards, so that who may not import is told that and not what a body should be."""
+
 _DELIMITERS: dict[str, Delimiter] = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 
 Channel = Annotated[str, QueryParameter(max_length=40, description="What the addresses are.")]
@@ -41,7 +43,7 @@ DelimiterName = Annotated[
     Literal["auto", "comma", "semicolon", "tab", "pipe"], QueryParameter(description="auto: found by the header.")
 ]
 Mapping = Annotated[
-    list[str],
+    list[str] | None,
     QueryParameter(
         name="map", max_items=200, description="`Header=target`: address, name, ignore, attribute:<key> … Repeatable."
     ),
@@ -56,14 +58,14 @@ def options_of(
     purpose: str,
     consent_source: str,
     delimiter: str,
-    mapping: list[str],
+    mapping: list[str] | None,
 ) -> Options:
     """The options of a request.
 
     Raises:  Refused naming the parameter.
     """
     chosen: dict[str, str] = {}
-    for pair in mapping:
+    for pair in mapping or ():
         header, equals, target = pair.rpartition("=")
         if not equals or header in chosen:
             raise Refused("bad_mapping", "must be Header=target, each header once", field="?map")
@@ -90,13 +92,14 @@ async def begin(  # noqa: PLR0917 - the framework passes every argument by name
     purpose: FromQuery[Purpose] = "marketing",
     consent_source: FromQuery[Source] = "",
     delimiter: FromQuery[DelimiterName] = "auto",
-    mapping: FromQuery[Mapping] = [],  # noqa: B006 - the framework copies it
+    mapping: FromQuery[Mapping] = None,
     file_name: FromQuery[FileName] = "",
 ) -> ImportView:
     """Import a CSV file. It is examined as a whole first; then its rows are taken in the background, with progress.
 
     The same file with the same options that is still running, or was when its process ended, is gone on with.
     """
+    _refuse_json(request)
     options = options_of(channel, list_id, consent, purpose, consent_source, delimiter, mapping)
     runner = runner_of(request.app, runtime)
     upload = await runner.receive(request.stream())
@@ -120,9 +123,10 @@ async def examined(
     purpose: FromQuery[Purpose] = "marketing",
     consent_source: FromQuery[Source] = "",
     delimiter: FromQuery[DelimiterName] = "auto",
-    mapping: FromQuery[Mapping] = [],  # noqa: B006 - the framework copies it
+    mapping: FromQuery[Mapping] = None,
 ) -> FileFacts:
     """Say how a file would be read: columns and their targets, rows, first problems. Nothing is stored."""
+    _refuse_json(request)
     options = options_of(channel, "", consent, purpose, consent_source, delimiter, mapping)
     upload = await runner_of(request.app, runtime).receive(request.stream())
     try:
@@ -187,6 +191,11 @@ async def cancelled(
     """Stop an import after the batch under way; what was imported stays."""
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
         return await control.cancel(uow, principal.actor, parse_id(import_id, "import_id"))
+
+
+def _refuse_json(request: Request[Any, Any, Any]) -> None:
+    if not request.headers.get("content-type", "").lower().startswith("text/csv"):
+        raise Refused("unsupported_media_type", "the body must be text/csv", status=415)
 
 
 async def _examined(upload: Path, options: Options, runtime: Runtime) -> FileFacts:

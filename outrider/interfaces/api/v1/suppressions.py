@@ -100,7 +100,7 @@ async def added(
         return AddedOut(changed, await suppressions.lookup(uow, runtime.channels, data.channel, data.address))
 
 
-@post("/suppressions/lookup", status_code=200, guards=[needs("viewer", "suppressions:read")])
+@post("/suppressions/lookup", status_code=200, guards=[needs("support", "suppressions:write")])
 async def lookup(
     data: JSONBody[AddressIn], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
 ) -> SuppressionsOut:
