@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import signal
+import sys
 from array import array
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -184,6 +185,32 @@ async def test_every_event_loop_carries_the_children() -> None:
     finally:
         await pool.close()
     assert not alive(pids)
+
+
+HOLDER = """
+import asyncio
+from outrider.data.render_pool import RenderPool
+
+async def hold():
+    pool = RenderPool(2)
+    await pool.start()
+    print(*pool.pids, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(hold())
+"""
+
+
+async def test_children_end_with_a_parent_that_was_killed() -> None:
+    holder = await asyncio.create_subprocess_exec(sys.executable, "-c", HOLDER, stdout=asyncio.subprocess.PIPE)
+    assert holder.stdout is not None
+    pids = [int(pid) for pid in (await asyncio.wait_for(holder.stdout.readline(), BOUND_S)).split()]
+    assert len(alive(pids)) == 3
+    holder.kill()
+    assert await holder.wait() == -signal.SIGKILL
+    async with asyncio.timeout(BOUND_S):
+        while alive(pids):  # noqa: ASYNC110  they are not our children, so nothing tells of their end
+            await asyncio.sleep(0.02)
 
 
 async def test_large_contexts_go_in_several_requests(pool: RenderPool) -> None:
