@@ -15,11 +15,10 @@ from litestar.routes import HTTPRoute
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.domain.tenants.roles import ROLES, SCOPES, includes
 from outrider.interfaces.api.application import create_app
-from outrider.interfaces.api.strictness import declared_access, declared_content_type, is_public, known_parameters
+from outrider.interfaces.api.strictness import is_public, strict
 from outrider.interfaces.auth import Needs, needs_installation_admin
 from tests.kit.api import Api, Caller, api_of, runtime_for
 
-EVERYWHERE = {declared_access, declared_content_type, known_parameters}
 SAFE = {"GET", "HEAD"}
 PUBLIC = {
     "/health": "monitors have no key",
@@ -48,7 +47,7 @@ class Route:
 
     @property
     def guards(self) -> list[Any]:
-        return [guard for guard in self.handler.guards or () if guard not in EVERYWHERE]
+        return [guard for guard in self.handler.guards or () if guard is not strict]
 
     @property
     def needs(self) -> list[Needs]:

@@ -35,7 +35,7 @@ from outrider.interfaces.api.middleware.buckets import Buckets
 from outrider.interfaces.api.middleware.door import Door
 from outrider.interfaces.api.middleware.entry import Authenticator, Entry
 from outrider.interfaces.api.snapshot import Snapshots
-from outrider.interfaces.api.strictness import declared_access, declared_content_type, known_parameters
+from outrider.interfaces.api.strictness import strict
 from outrider.interfaces.auth import PUBLIC, Principal, principal_of
 
 API_VERSION = "1"
@@ -83,7 +83,7 @@ def create_app(runtime: Runtime) -> Litestar:
             "principal": Provide(_principal, sync_to_thread=False),
         },
         middleware=[DefineMiddleware(Entry, authenticator=authenticator, rate=rate)],
-        guards=[declared_access, declared_content_type, known_parameters],
+        guards=[strict],
         exception_handlers={Exception: problems.answer},
         request_max_body_size=None,  # the door counts
         openapi_config=_openapi(runtime),

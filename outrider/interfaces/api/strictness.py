@@ -1,6 +1,6 @@
 """What every route refuses before its handler runs: no sign-in, unknown or doubled parameters, other content types.
 
-Guards are coroutines although they wait for nothing: the framework runs plain functions in threads.
+The guard is a coroutine although it waits for nothing: the framework runs plain functions in threads.
 """
 
 from __future__ import annotations
@@ -30,13 +30,20 @@ def is_public(handler: BaseRouteHandler) -> bool:
     return handler.opt.get("auth") == PUBLIC
 
 
-async def declared_access(connection: Connection, handler: BaseRouteHandler) -> None:
+async def strict(connection: Connection, handler: BaseRouteHandler) -> None:
+    """The guard of every route: one, because the framework copies the route for each guard of each request."""
+    _declared_access(connection, handler)
+    _declared_content_type(connection, handler)
+    _known_parameters(connection)
+
+
+def _declared_access(connection: Connection, handler: BaseRouteHandler) -> None:
     """Refuse whoever is not signed in, unless the route is public."""
     if connection.scope.get("method") != "OPTIONS" and not is_public(handler):
         principal_of(connection)
 
 
-async def known_parameters(connection: Connection, _: BaseRouteHandler) -> None:
+def _known_parameters(connection: Connection) -> None:
     """Refuse query parameters the route does not name, and those given twice that are no lists (ASVS V15.3.7)."""
     raw: bytes = connection.scope.get("query_string", b"")
     if not raw or connection.scope.get("method") == "OPTIONS":
@@ -59,7 +66,7 @@ async def known_parameters(connection: Connection, _: BaseRouteHandler) -> None:
         seen.add(name)
 
 
-async def declared_content_type(connection: Connection, handler: BaseRouteHandler) -> None:
+def _declared_content_type(connection: Connection, handler: BaseRouteHandler) -> None:
     """Refuse bodies of other types than the route's: JSON unless `opt={"content_types": (…)}` says otherwise.
 
     A form of another site cannot send JSON without asking first, which closes that path to a session's cookie.
