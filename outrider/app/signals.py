@@ -28,12 +28,19 @@ class Stop:
         self._timer: asyncio.TimerHandle | None = None
 
     def ask(self, why: str) -> None:
-        """Ask to stop; asked twice, or not obeyed within the grace, the process ends hard."""
+        """Ask to stop; not obeyed within the grace, the process ends hard."""
         if self.event.is_set():
-            self.end_hard("asked twice")
+            return
         _log.info("stopping", why=why, grace_s=self._grace_s)
         self.event.set()
         self._timer = self._loop.call_later(self._grace_s, self.end_hard, "grace is over")
+
+    def on_signal(self, number: signal.Signals) -> None:
+        """A signal asks to stop; a second one ends the process hard: somebody is impatient."""
+        if self.signal is not None:
+            self.end_hard("asked twice")
+        self.signal = number
+        self.ask(number.name)
 
     def end_hard(self, why: str) -> None:
         """End now: leases and journals tell the others what was under way."""
@@ -56,13 +63,9 @@ def stopping(grace_s: float, *, lifeline: bool = False) -> Iterator[Stop]:
     stop = Stop(grace_s)
     loop = asyncio.get_running_loop()
 
-    def on(number: signal.Signals) -> None:
-        stop.signal = stop.signal or number
-        stop.ask(number.name)
-
     numbers = (signal.SIGTERM, signal.SIGINT)
     for number in numbers:
-        loop.add_signal_handler(number, on, number)
+        loop.add_signal_handler(number, stop.on_signal, number)
     if lifeline:
         _watch_stdin(loop, stop)
     try:
@@ -80,7 +83,7 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: Stop) -> None:
         while os.read(0, 4096):
             pass
         if not loop.is_closed():
-            loop.call_soon_threadsafe(lambda: None if stop.event.is_set() else stop.ask("parent is gone"))
+            loop.call_soon_threadsafe(stop.ask, "parent is gone")
 
     threading.Thread(target=read, name="lifeline", daemon=True).start()
 

@@ -110,8 +110,6 @@ async def _drain(process: Process) -> None:
 
 async def _end(process: Process) -> None:
     """Ask it to stop in order; kill it when it does not."""
-    if process.stdin is not None:
-        process.stdin.close()
     if process.returncode is None:
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
