@@ -73,6 +73,12 @@ WITH gone AS (
 INSERT INTO message_events (tenant_id, message_id, kind, data)
 SELECT $1, message_id, state, jsonb_build_object('gate', code, 'reason', detail) FROM gone;
 
+-- name: content_weights :many
+-- Bytes of contents with their files, so that a batch of heavy ones is rendered a few at a time.
+SELECT c.id, (coalesce(octet_length(c.html), 0) + coalesce(octet_length(c.text), 0)
+       + (SELECT coalesce(sum(octet_length(a.content)), 0) FROM content_attachments a WHERE a.tenant_id = $1 AND a.content_id = c.id))::bigint AS bytes
+FROM contents c WHERE c.tenant_id = $1 AND c.id = ANY($2::uuid[]);
+
 -- name: token_block :value
 -- A block of 1,000 lease tokens for one worker.
 -- tenant: none, because tokens are unique over the installation

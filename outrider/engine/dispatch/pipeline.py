@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -17,7 +17,7 @@ import structlog
 from outrider.base import failpoint
 from outrider.base.clock import boottime_s
 from outrider.base.errors import Misconfigured, OutriderError, Refused, Unavailable
-from outrider.contracts.channel import Composer, Item, Unrenderable
+from outrider.contracts.channel import Item, Unrenderable
 from outrider.contracts.gate import Gate, Lane
 from outrider.contracts.outcome import Deferred, Outcome, Rejected, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing
@@ -39,6 +39,7 @@ _WORK_S = 0.5
 _FIRST_BATCH = 100
 _TOKENS_PER_BLOCK = 1000
 _LONGEST_REST_S = 60.0
+_SLICE_BYTES = 16 << 20
 _MOST_BATCHES = 32
 """Open batches of a worker; one sender has at most `lanes_in_flight` of them."""
 
@@ -172,11 +173,12 @@ class Pipeline:
         count = len(batch.messages)
         left: Outcome = Unsent("the worker stopped")
         try:
-            use, composers = await self._prepare(batch)
-            outgoing = await self._compose(batch, composers, watch)
-            if outgoing:
-                with use.busy() as transport:
-                    await transport.send(outgoing, watch)
+            use, slices = await self._prepare(batch)
+            for part in slices:
+                outgoing = await self._compose(batch, use, part, watch)
+                if outgoing:
+                    with use.busy() as transport:
+                        await transport.send(outgoing, watch)
             left = Unsent("the provider did not take it")
         except (Refused, Misconfigured) as error:
             left = Deferred("sender_unusable", str(error))
@@ -211,30 +213,33 @@ class Pipeline:
         elif took_s > _WORK_S:
             pace.learn(count, took_s)
 
-    async def _prepare(self, batch: Batch) -> tuple[Use, dict[UUID, Composer]]:
-        """Sender, account and composers of a batch."""
+    async def _prepare(self, batch: Batch) -> tuple[Use, list[list[Claimed]]]:
+        """The sender of a batch, and its messages in slices whose bytes fit into memory; nearly always one."""
+        wanted = {claimed.content_id for claimed in batch.messages.values()}
         async with self._database.transaction() as raw:
             use = await self._senders.use(raw, batch.lane)
-            wanted = {claimed.content_id for claimed in batch.messages.values()}
-            composers = await self._senders.composers(raw, batch.lane, use, wanted)
+            unknown = self._senders.unknown(batch.lane, use, wanted)
+            rows = await SQL.content_weights.many(raw, batch.lane.tenant_id, unknown) if unknown else []
         self._promises[batch.token] = use.sender.guarantees[batch.lane.message_class] == "at_least_once"
-        return use, composers
+        return use, _slices(batch.messages.values(), {row["id"]: row["bytes"] for row in rows})
 
-    async def _compose(self, batch: Batch, composers: dict[UUID, Composer], watch: BatchWatch) -> list[Outgoing]:
+    async def _compose(self, batch: Batch, use: Use, part: Sequence[Claimed], watch: BatchWatch) -> list[Outgoing]:
         """The bytes of every message that can be rendered; the others fail by themselves."""
         by_content: dict[UUID, list[Claimed]] = {}
-        for claimed in batch.messages.values():
+        for claimed in part:
             by_content.setdefault(claimed.content_id, []).append(claimed)
+        async with self._database.transaction() as raw:
+            composers = await self._senders.composers(raw, batch.lane, use, by_content)
         self._journal.rendering(batch.token, batch.lane.tenant_id, is_over=False)
         if failpoint.ARMED:
             failpoint.hit("render.begun")
         outgoing: list[Outgoing] = []
-        for content_id, part in by_content.items():
+        for content_id, same in by_content.items():
             composer = composers.get(content_id)
             if composer is None:
-                made: Sequence[Outgoing | Unrenderable] = [Unrenderable(c.id, "its content is gone") for c in part]
+                made: Sequence[Outgoing | Unrenderable] = [Unrenderable(c.id, "its content is gone") for c in same]
             else:
-                made = await composer.compose([self._item(batch.lane, claimed) for claimed in part])
+                made = await composer.compose([self._item(batch.lane, claimed) for claimed in same])
             for message in made:
                 if isinstance(message, Unrenderable):
                     claimed = batch.messages[message.id]
@@ -319,3 +324,17 @@ class Pipeline:
     async def close(self) -> None:
         """Close every account."""
         await self._senders.close_idle(everything=True)
+
+
+def _slices(messages: Iterable[Claimed], weights: dict[UUID, int]) -> list[list[Claimed]]:
+    """Messages in slices of at most 16 MiB of content; known contents are light and weigh nothing here."""
+    slices: list[list[Claimed]] = [[]]
+    room = _SLICE_BYTES
+    for claimed in messages:
+        weight = weights.get(claimed.content_id, 0)
+        if slices[-1] and weight > room:
+            slices.append([])
+            room = _SLICE_BYTES
+        slices[-1].append(claimed)
+        room -= weight
+    return slices

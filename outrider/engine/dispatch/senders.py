@@ -122,6 +122,11 @@ class Senders:
                 self._composers.popitem(last=False)
         return found
 
+    def unknown(self, lane: Lane, use: Use, content_ids: Iterable[UUID]) -> list[UUID]:
+        """Contents whose composer is not in memory: new ones, and those too heavy to be kept."""
+        prefix = (lane.tenant_id, lane.sender_id, use.sender.versions.sender)
+        return [content_id for content_id in content_ids if (*prefix, content_id) not in self._composers]
+
     async def close_idle(self, *, everything: bool = False) -> None:
         """Close accounts that no sender uses any more; on shutdown all."""
         now_s = boottime_s()
