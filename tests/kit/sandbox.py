@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable
@@ -47,7 +49,7 @@ class SandboxProcess:
     def start(self) -> Addresses:
         """Start the child and wait until its ports are open."""
         argv = [sys.executable, "-m", "tests.kit.sandbox", _options_to_json(self.options)]
-        self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=_REPOSITORY)
+        self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_REPOSITORY)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, f"the sandbox did not start, exit {self._process.wait(_START_S)}"
@@ -94,8 +96,9 @@ class SandboxProcess:
     ) -> None:
         if self.process.poll() is None:
             self.kill()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
 
     def _end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
@@ -112,7 +115,14 @@ def _from_text(kind: type[Any], value: Any) -> Any:
     return kind(value)
 
 
+def _stop_with_parent() -> None:
+    """End when the parent is gone, however it went: its end of stdin closes."""
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _main() -> None:
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
     options = msgspec.convert(json.loads(sys.argv[1]), SandboxOptions, dec_hook=_from_text)
 
     def ready(addresses: Addresses) -> None:
