@@ -117,7 +117,8 @@ def _from_text(kind: type[Any], value: Any) -> Any:
 
 def _stop_with_parent() -> None:
     """End when the parent is gone, however it went: its end of stdin closes."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
