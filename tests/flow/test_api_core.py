@@ -378,7 +378,7 @@ async def test_an_address_that_is_taken_stops_the_start_with_its_name() -> None:
             server.bind("127.0.0.1", taken.getsockname()[1])
     finally:
         taken.close()
-    assert caught.value.code == "address_taken"
+    assert caught.value.code == "cannot_listen"
     assert str(taken) not in caught.value.message
 
 

@@ -100,7 +100,7 @@ async def serve(runtime: Runtime, *, ready: Callable[[str], None], stop: asyncio
     """Serve the API of this process until `stop` is set, then finish what is under way.
 
     Takes:   ready: called once with the base URL, for example `http://127.0.0.1:3000`.
-    Raises:  Misconfigured(address_taken).
+    Raises:  Misconfigured(cannot_listen).
     """
     await server.run(create_app(runtime), runtime.settings, ready=ready, stop=stop)
 

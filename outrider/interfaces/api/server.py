@@ -42,7 +42,7 @@ async def run(app: Litestar, settings: Settings, *, ready: Callable[[str], None]
     """Serve until `stop` is set; then answer what is under way and close.
 
     Takes:   ready: called once with the base URL when connections are accepted.
-    Raises:  Misconfigured(address_taken) when the address cannot be bound.
+    Raises:  Misconfigured(cannot_listen) when the address cannot be bound.
     """
     listener = bind(settings.api_host, settings.api_port)
     config = Config(
@@ -73,7 +73,7 @@ async def run(app: Litestar, settings: Settings, *, ready: Callable[[str], None]
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening address. Raises Misconfigured(address_taken) naming it."""
+    """A listening address. Raises Misconfigured(cannot_listen) naming it."""
     listener: socket.socket | None = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -86,7 +86,7 @@ def bind(host: str, port: int) -> socket.socket:
         if listener is not None:
             listener.close()
         raise Misconfigured(
-            "address_taken",
+            "cannot_listen",
             f"cannot listen on {host}:{port} ({error.strerror}); set OUTRIDER_API_HOST or OUTRIDER_API_PORT",
         ) from None
     listener.setblocking(False)  # noqa: FBT003 - a socket takes it by position only
