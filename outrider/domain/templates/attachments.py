@@ -5,7 +5,6 @@ Owns what a name may be; never opens, converts or executes a file, and never use
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 import unicodedata
@@ -34,12 +33,12 @@ def decode(name: str, content_type: str, content_base64: str, *, field: str) -> 
     if len(content_base64) > MOST_BYTES * 4 // 3 + 4:
         raise Refused("too_large", f"files of more than {MOST_BYTES} bytes cannot be sent", field=field, status=413)
     try:
-        content = base64.b64decode(content_base64, validate=True)
+        content = binascii.a2b_base64(content_base64, strict_mode=True)
     except (binascii.Error, ValueError):
         raise Refused(
-            "invalid_base64", "is not base64 (standard alphabet, padded, no line breaks)", field=f"{field}.content"
+            "invalid_base64", "is not base64 (standard alphabet, padded, no line breaks)", field=f"{field}/content"
         ) from None
-    return Attachment(check_name(name, field=f"{field}.name"), check_type(content_type, field=field), content)
+    return Attachment(check_name(name, field=f"{field}/name"), check_type(content_type, field=field), content)
 
 
 def check_name(name: str, *, field: str) -> str:
@@ -60,7 +59,7 @@ def check_type(content_type: str, *, field: str) -> str:
     """A bare media type. Containers (multipart, message) are refused: they would hide parts from every check."""
     plain = content_type.strip().lower()
     if not _TYPE.match(plain) or plain.startswith(("multipart/", "message/")):
-        raise Refused("invalid_type", "must be a media type like application/pdf", field=f"{field}.content_type")
+        raise Refused("invalid_type", "must be a media type like application/pdf", field=f"{field}/content_type")
     return plain
 
 

@@ -18,7 +18,7 @@ from outrider.domain.contacts.imports.sniff import BOM
 MOST_RECORD_BYTES = 2_000_000
 MOST_RECORD_LINES = 200
 _CHUNK_BYTES = 262_144
-_LINE = re.compile(rb"([^\r\n]*)(\r\n|\n|\r)")
+_END = re.compile(rb"\r\n|[\r\n]")
 _LONGEST_ECHO = 100
 
 
@@ -186,12 +186,12 @@ def _split(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
         if count == 0:
             rest = rest.removeprefix(BOM)
         done = 0
-        for match in _LINE.finditer(rest):
-            if chunk and match.end() == len(rest) and match[2] == b"\r":
+        for match in _END.finditer(rest):
+            if chunk and match.end() == len(rest) and match[0] == b"\r":
                 break  # the other half of a CRLF may be in the next chunk
             count += 1
+            yield rest[done : match.start()], match[0]
             done = match.end()
-            yield match[1], match[2]
         rest = rest[done:]
         if len(rest) > MOST_RECORD_BYTES:
             message = f"line {count + 1} has more than {MOST_RECORD_BYTES} bytes"
