@@ -67,3 +67,17 @@ WHERE tenant_id = $1 AND template_id = $2 AND version < $3 ORDER BY version DESC
 -- One version of a template: `$3`, or the latest when that is null.
 SELECT version, content_id, created_by, created_at FROM template_versions
 WHERE tenant_id = $1 AND template_id = $2 AND ($3::int IS NULL OR version = $3) ORDER BY version DESC LIMIT 1;
+
+-- name: contents_purge :run
+-- Drop inline contents older than `$1` days that no template version, campaign or open message uses.
+-- tenant: none, because retention is the installation's
+DELETE FROM contents WHERE ctid = ANY (ARRAY(
+  SELECT c.ctid FROM contents c
+  WHERE c.created_at < now() - $1 * interval '1 day'
+    AND NOT EXISTS (SELECT 1 FROM template_versions v WHERE v.tenant_id = c.tenant_id AND v.content_id = c.id)
+    AND NOT EXISTS (SELECT 1 FROM campaigns p WHERE p.tenant_id = c.tenant_id AND p.content_id = c.id)
+    AND NOT EXISTS (SELECT 1 FROM queue q JOIN messages m ON m.tenant_id = q.tenant_id AND m.id = q.message_id
+                    WHERE q.tenant_id = c.tenant_id AND m.content_id = c.id)
+    AND NOT EXISTS (SELECT 1 FROM uncertain_messages u JOIN messages m ON m.tenant_id = u.tenant_id AND m.id = u.message_id
+                    WHERE u.tenant_id = c.tenant_id AND m.content_id = c.id)
+  LIMIT $2));
