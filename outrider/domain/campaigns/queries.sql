@@ -62,3 +62,32 @@ LEFT JOIN LATERAL (SELECT true AS is_there FROM suppressions s
 LEFT JOIN LATERAL (SELECT status FROM consents c
                    WHERE c.tenant_id = $1 AND c.contact_id = m.contact_id AND c.channel = $3 AND c.purpose = $4 LIMIT 1) held ON true
 WHERE m.tenant_id = $1 AND m.list_id = $2;
+
+-- name: fan_out_due :many
+-- Campaigns that are being sent and not yet fanned out, the one served longest ago first.
+-- tenant: none, because it is the directory of the fan-out loop
+SELECT tenant_id, id FROM campaigns WHERE state = 'sending' AND expanded_at IS NULL ORDER BY served_at NULLS FIRST LIMIT 50;
+
+-- name: fan_out_lock :one
+-- Take one campaign for one page; another worker's is passed over.
+SELECT id, channel, sender_id, list_id, content_id, purpose, priority, expires_at, lane_id, expanded_to FROM campaigns
+WHERE tenant_id = $1 AND id = $2 AND state = 'sending' AND expanded_at IS NULL FOR UPDATE SKIP LOCKED;
+
+-- name: fan_out_keep :run
+-- The checkpoint of a page, in its own transaction; `$4` is null when the list is through.
+UPDATE campaigns SET lane_id = $3, expanded_to = coalesce($4, expanded_to), expanded_count = expanded_count + $5,
+       no_address_count = no_address_count + $6, served_at = clock_timestamp(), expanded_at = CASE WHEN $4::uuid IS NULL THEN now() END
+WHERE tenant_id = $1 AND id = $2;
+
+-- name: campaigns_to_finish :many
+-- Campaigns whose list is through, to see whether anything of them is still open.
+-- tenant: none, because it is the directory of the finishing loop
+SELECT tenant_id, id FROM campaigns WHERE state = 'sending' AND expanded_at IS NOT NULL LIMIT 500;
+
+-- name: campaign_finish :value
+-- Finish a campaign when every recipient is in an end state.
+UPDATE campaigns c SET state = 'finished', finished_at = now()
+WHERE c.tenant_id = $1 AND c.id = $2 AND c.state = 'sending' AND c.expanded_at IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM lanes l JOIN queue q ON q.tenant_id = l.tenant_id AND q.lane_id = l.id
+                  WHERE l.tenant_id = c.tenant_id AND l.campaign_id = c.id)
+RETURNING c.id;

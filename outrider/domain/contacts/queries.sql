@@ -156,3 +156,9 @@ DELETE FROM list_members WHERE tenant_id = $1 AND list_id = $2 AND contact_id = 
 -- name: members_page :many
 -- Members of a list by contact id, after `$3`.
 SELECT contact_id, added_at FROM list_members WHERE tenant_id = $1 AND list_id = $2 AND contact_id > $3 ORDER BY contact_id LIMIT $4;
+
+-- name: imports_purge :run
+-- Drop import records (their row errors with them) older than `$1` days.
+-- tenant: none, because retention is the installation's
+DELETE FROM imports WHERE ctid = ANY (ARRAY(
+  SELECT ctid FROM imports WHERE finished_at < now() - $1 * interval '1 day' LIMIT $2));

@@ -258,15 +258,6 @@ WITH page AS MATERIALIZED (
 SELECT (SELECT contact_id FROM page ORDER BY contact_id DESC LIMIT 1) AS last, (SELECT count(*) FROM page) AS looked_at,
        (SELECT count(*) FROM recipients) AS queued, (SELECT count(*) FROM page WHERE address IS NULL) AS without_address;
 
--- name: lane_waits :value
--- Whether a lane still has an open message.
-SELECT EXISTS (SELECT 1 FROM queue WHERE tenant_id = $1 AND lane_id = $2 AND state IN (1, 4, 5))
-    OR EXISTS (SELECT 1 FROM queue WHERE tenant_id = $1 AND lane_id = $2 AND state = 0);
-
--- name: lane_close :run
--- Take a lane out of the directory: its campaign is finished or cancelled.
-UPDATE lanes SET is_open = false WHERE tenant_id = $1 AND id = $2 AND is_open;
-
 -- name: lanes_of_campaign :many
 -- The lanes a campaign was ever queued by.
 SELECT id FROM lanes WHERE tenant_id = $1 AND campaign_id = $2;
@@ -432,40 +423,6 @@ FROM workers ORDER BY heartbeat_at DESC LIMIT 1000;
 -- tenant: none, because processes serve every tenant
 DELETE FROM workers WHERE heartbeat_at < now() - $1 * interval '1 day';
 
--- name: fan_out_due :many
--- Campaigns that are being sent and not yet fanned out, the one served longest ago first.
--- tenant: none, because it is the directory of the fan-out loop
-SELECT tenant_id, id FROM campaigns WHERE state = 'sending' AND expanded_at IS NULL ORDER BY served_at NULLS FIRST LIMIT 50;
-
--- name: fan_out_lock :one
--- Take one campaign for one page; another worker's is passed over.
-SELECT id, channel, sender_id, list_id, content_id, purpose, priority, expires_at, lane_id, expanded_to FROM campaigns
-WHERE tenant_id = $1 AND id = $2 AND state = 'sending' AND expanded_at IS NULL FOR UPDATE SKIP LOCKED;
-
--- name: fan_out_keep :run
--- The checkpoint of a page, in its own transaction; `$4` is null when the list is through.
-UPDATE campaigns SET lane_id = $3, expanded_to = coalesce($4, expanded_to), expanded_count = expanded_count + $5,
-       no_address_count = no_address_count + $6, served_at = clock_timestamp(), expanded_at = CASE WHEN $4::uuid IS NULL THEN now() END
-WHERE tenant_id = $1 AND id = $2;
-
--- name: campaigns_to_finish :many
--- Campaigns whose list is through, to see whether anything of them is still open.
--- tenant: none, because it is the directory of the finishing loop
-SELECT tenant_id, id FROM campaigns WHERE state = 'sending' AND expanded_at IS NOT NULL LIMIT 500;
-
--- name: campaign_finish :value
--- Finish a campaign when every recipient is in an end state; its lanes leave the directory.
-WITH done AS (
-  UPDATE campaigns c SET state = 'finished', finished_at = now()
-  WHERE c.tenant_id = $1 AND c.id = $2 AND c.state = 'sending' AND c.expanded_at IS NOT NULL
-    AND NOT EXISTS (SELECT 1 FROM lanes l JOIN queue q ON q.tenant_id = l.tenant_id AND q.lane_id = l.id
-                    WHERE l.tenant_id = c.tenant_id AND l.campaign_id = c.id)
-  RETURNING c.id
-), closed AS (
-  UPDATE lanes l SET is_open = false FROM done WHERE l.tenant_id = $1 AND l.campaign_id = done.id AND l.is_open
-)
-SELECT id FROM done;
-
 -- name: partitions_old :many
 -- Monthly partitions of the ledger that end before `$1` (as the least id of that moment), with their bounds.
 -- tenant: none, because partitions hold every tenant's rows
@@ -483,7 +440,7 @@ SELECT EXISTS (SELECT 1 FROM queue WHERE message_id >= $1 AND message_id < $2);
 -- name: default_partition_rows :value
 -- Whether a message landed outside every monthly partition: partitions were not made ahead.
 -- tenant: none, because it is an alarm of the installation
-SELECT EXISTS (SELECT 1 FROM messages_default) OR EXISTS (SELECT 1 FROM message_events_default);
+SELECT outrider_rows_outside();
 
 -- name: idempotency_purge :run
 -- Drop idempotency keys older than `$1` hours, `$2` at a time.
@@ -525,3 +482,7 @@ ORDER BY v.version DESC LIMIT 1;
 -- name: contacts_at :many
 -- The contacts behind addresses, so that their consent is asked.
 SELECT address, contact_id FROM addresses WHERE tenant_id = $1 AND channel = $2 AND address = ANY($3::text[]);
+
+-- name: lanes_close :run
+-- Take a campaign's lanes out of the directory: it is finished.
+UPDATE lanes SET is_open = false WHERE tenant_id = $1 AND campaign_id = $2 AND is_open;

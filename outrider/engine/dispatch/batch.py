@@ -13,7 +13,7 @@ from uuid import UUID
 from outrider.base import failpoint
 from outrider.base.clock import boottime_s
 from outrider.contracts.gate import Lane
-from outrider.contracts.outcome import Outcome
+from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing
 from outrider.engine.dispatch.board import Board
 from outrider.engine.dispatch.journal import Journal
@@ -26,7 +26,7 @@ LEASE_MARGIN_S = 0.5
 UNREACHED = frozenset(
     {
         "connection_failed", "connection_timeout", "authentication_failed", "tls_failed", "tls_unavailable",
-        "server_busy", "sender_unusable", "target_refused",
+        "server_busy", "sender_unusable", "target_refused", "plugin_failed",
     }
 )  # fmt: skip
 """Causes that tell of the account or its server, not of the message: the lane rests, one message probes."""
@@ -56,6 +56,8 @@ class Batch:
     token: int
     lease_until_s: float
     claimed_s: float
+    claimed_at: datetime
+    """The database's clock at the claim."""
     messages: dict[UUID, Claimed]
     begun: set[UUID] = field(default_factory=set)
     withdrawn: dict[UUID, str] = field(default_factory=dict)
@@ -102,7 +104,10 @@ class BatchWatch:
             return "its time of validity is over"
         if failpoint.ARMED:
             failpoint.hit("send.before_journal")
-        self._journal.begun(batch.token, message.id)
+        try:
+            self._journal.begun(batch.token, message.id)
+        except OSError:
+            return "the journal cannot be written"
         batch.begun.add(message.id)
         if failpoint.ARMED:
             failpoint.hit("send.before_bytes")
@@ -115,6 +120,30 @@ class BatchWatch:
             return
         if failpoint.ARMED:
             failpoint.hit("send.answered")
+        outcome = _sound(outcome, is_begun=message.id in batch.begun)
         batch.unsettled.discard(message.id)
         self._journal.outcome(batch.token, message.id, outcome)
         self._settled(batch, batch.messages[message.id], outcome)
+
+
+def _sound(outcome: Outcome, *, is_begun: bool) -> Outcome:
+    """An outcome that journal and database can hold: one bad word of a server must not stop the recording of all."""
+    match outcome:
+        case Accepted(provider_id, detail):
+            return Accepted(None if provider_id is None else _plain(provider_id), _plain(detail))
+        case Deferred(cause, detail, after_s):
+            return Deferred(_plain(cause), _plain(detail), after_s)
+        case Rejected(cause, detail):
+            return Rejected(_plain(cause), _plain(detail))
+        case Uncertain(cause, detail):
+            return Uncertain(_plain(cause), _plain(detail))
+        case Unsent(reason):
+            return Unsent(_plain(reason))
+    # a plugin that breaks its contract; what may have left the house is never sent again by itself
+    return Uncertain("answer_lost", "the provider gave no outcome") if is_begun else Unsent("the provider gave none")  # type: ignore[unreachable]  # plugins of others are not type-checked by us
+
+
+def _plain(text: str) -> str:
+    """Printable text; NUL and halves of surrogate pairs are what PostgreSQL and JSON refuse."""
+    text = text if isinstance(text, str) else repr(text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

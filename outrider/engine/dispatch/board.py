@@ -43,7 +43,7 @@ class Board:
             }
         self._stops = stops
         self._epoch = row["switch_epoch"]
-        self._maintenance = row["maintenance_reason"] if row["maintenance_since"] else None
+        self._maintenance = (row["maintenance_reason"] or "not given") if row["maintenance_since"] else None
         self.is_known = True
         self.version += 1
         _log.info("switches_read", epoch=self._epoch, paused=len(stops), maintenance=bool(self._maintenance))

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
+import structlog
 
 from outrider.base import failpoint
 from outrider.base.clock import boottime_s
-from outrider.base.errors import Broken
-from outrider.base.ids import NIL
+from outrider.base.ids import NIL, time_of
 from outrider.contracts.gate import Block, Candidate, Fact, Gate, Hold, Lane, Pass, Verdict
 from outrider.data.db import Database
 from outrider.domain.limits import rows as buckets
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.batch import Batch, Claimed
 
+_log = structlog.get_logger(__name__)
 _FIRST_MARK = (-1, datetime.fromisoformat("2000-01-01T00:00:00+00:00"), NIL)
 _MARK_S = 1.0
+_LOST_FOR = timedelta(hours=1)
 Mark = tuple[int, datetime, UUID]
 
 
@@ -88,9 +90,10 @@ class Claimer:
             picked = await self._pick(raw, lane, allowed, begin_s)
             if not picked:
                 return Claim(rest_s=0.05, why="empty")
-            rows = {row["id"]: row for row in await self._read(raw, lane, picked)}
-            candidates = [_candidate(row, rows) for row in picked]
             now: datetime = picked[0]["now"]
+            rows = await self._read(raw, lane, picked)
+            picked = [row for row in picked if row["message_id"] in rows]
+            candidates = [_candidate(row, rows) for row in picked]
             passed, settled = await self._judge(raw, lane, candidates, now)
             if failpoint.ARMED:
                 failpoint.hit("claim.judged")
@@ -110,18 +113,29 @@ class Claimer:
             self._marks.put(lane.id, (last["priority"], last["due_at"], last["message_id"]), begin_s)
         attempts = {row["message_id"]: row for row in picked}
         messages = {c.id: _claimed(c, attempts[c.id], rows[c.id], now, begin_s) for c in going}
-        batch = Batch(lane, token, begin_s + self._lease_s, begin_s, messages, asked_s=begin_s, unsettled=set(messages))
+        batch = Batch(
+            lane, token, begin_s + self._lease_s, begin_s, now, messages, asked_s=begin_s, unsettled=set(messages)
+        )
         batch.unrecorded = len(messages)
         return Claim(batch, settled_count=settled, why="rate limit" if granted < len(passed) else "")
 
     async def withdrawn(self, raw: asyncpg.Connection, batch: Batch, gates: Sequence[Gate]) -> dict[UUID, str]:
-        """Ask gates that can change their mind again about what is not written yet."""
-        waiting = [batch.messages[message_id] for message_id in batch.unsettled - batch.begun]
-        candidates = [Candidate(m.id, m.contact_id, m.address, m.purpose, m.dated_at, None, m.attempt) for m in waiting]
+        """Ask gates that can change their mind again about what has no outcome yet.
+
+        A message that was given leave counts as well: its connection may be lost before its bytes leave, and its
+        provider then asks for leave again.
+        """
+        waiting = [batch.messages[message_id] for message_id in batch.unsettled]
+        by_id = {
+            m.id: Candidate(m.id, m.contact_id, m.address, m.purpose, time_of(m.id), None, m.attempt) for m in waiting
+        }
+        now = batch.claimed_at + timedelta(seconds=boottime_s() - batch.claimed_s)
         found: dict[UUID, str] = {}
         for gate in gates:
-            for fact in await _facts(raw, gate, batch.lane, candidates):
-                found[fact["message_id"]] = gate.key
+            for fact in await _facts(raw, gate, batch.lane, list(by_id.values())):
+                message_id = fact["message_id"]
+                if not isinstance(gate.judge(fact, by_id[message_id], now), Pass):
+                    found[message_id] = gate.key
         return found
 
     async def _allowed(self, raw: asyncpg.Connection, lane: Lane, limit: int) -> tuple[int, str]:
@@ -149,11 +163,15 @@ class Claimer:
 
     async def _read(
         self, raw: asyncpg.Connection, lane: Lane, picked: Sequence[asyncpg.Record]
-    ) -> list[asyncpg.Record]:
+    ) -> dict[UUID, asyncpg.Record]:
+        """The ledger rows of a pick. What has none is held, for `data validate` and people: its lane goes on [F45]."""
         ids = [row["message_id"] for row in picked]
-        rows = await SQL.claim_read.many(raw, lane.tenant_id, ids, min(ids), max(ids))
-        if len(rows) != len(ids):
-            raise Broken("ledger_gap", f"lane {lane.id}: {len(ids) - len(rows)} queue rows without a ledger row")
+        rows = {row["id"]: row for row in await SQL.claim_read.many(raw, lane.tenant_id, ids, min(ids), max(ids))}
+        lost = [message_id for message_id in ids if message_id not in rows]
+        if lost:
+            _log.error("ledger_gap", lane=lane.id, count=len(lost), first=str(lost[0]))
+            until = [picked[0]["now"] + _LOST_FOR] * len(lost)
+            await SQL.claim_hold.run(raw, lane.tenant_id, lost, until, ["it has no row in the ledger"] * len(lost))
         return rows
 
     async def _judge(
@@ -229,7 +247,7 @@ async def _settle(raw: asyncpg.Connection, lane: Lane, verdicts: dict[UUID, tupl
 def _candidate(picked: asyncpg.Record, rows: dict[UUID, asyncpg.Record]) -> Candidate:
     row = rows[picked["message_id"]]
     return Candidate(
-        row["id"], row["contact_id"], row["address"], row["purpose"], picked["due_at"], row["expires_at"],
+        row["id"], row["contact_id"], row["address"], row["purpose"], time_of(row["id"]), row["expires_at"],
         picked["attempt"],
     )  # fmt: skip
 

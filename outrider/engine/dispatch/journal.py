@@ -7,6 +7,7 @@ lock may believe that its writer is dead.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -18,10 +19,12 @@ from pathlib import Path
 from uuid import UUID
 
 import orjson
+import structlog
 
 from outrider.base.errors import Misconfigured
 from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
 
+_log = structlog.get_logger(__name__)
 _OPEN, _CLAIM, _RENDER, _RENDERED, _BEGUN, _OUTCOME, _DONE, _DAMAGED = b"O", b"C", b"R", b"r", b"S", b"X", b"D", b"?"
 _TOKEN = struct.Struct(">Q16s")
 _CRC = struct.Struct(">I")
@@ -42,6 +45,10 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
+def _unwritable(path: Path, error: OSError) -> Misconfigured:
+    return Misconfigured("journal_unwritable", f"cannot write the journal {path}: {error.strerror}")
+
+
 def _record(kind: bytes, payload: bytes) -> bytes:
     head = kind + bytes((len(payload),)) + payload
     return head + _CRC.pack(zlib.crc32(head))
@@ -51,10 +58,13 @@ class Journal:
     """The journal this worker writes. Every method appends to memory or file; none waits."""
 
     def __init__(self, folder: Path, worker_id: UUID) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path = folder / f"{worker_id}.journal"
-        self._lock_fd = os.open(folder / f"{worker_id}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock_fd = os.open(folder / f"{worker_id}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
         self._opening = _record(_OPEN, orjson.dumps([boot_id(), str(worker_id), os.getpid()]))
         self._fd = self._make(self.path, self._opening)
         self._size = len(self._opening)
@@ -66,9 +76,10 @@ class Journal:
         flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
         try:
             fd = os.open(path, flags, 0o600)
-            os.write(fd, content)
+            if os.write(fd, content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - one way out for both
         except OSError as error:
-            raise Misconfigured("journal_unwritable", f"cannot write the journal {path}: {error.strerror}") from error
+            raise _unwritable(path, error) from error
         return fd
 
     def claim(self, token: int, tenant_id: UUID) -> None:
@@ -88,12 +99,15 @@ class Journal:
         self.flush()
 
     def outcome(self, token: int, message_id: UUID, outcome: Outcome) -> None:
-        """What became of a message; in memory until the next flush."""
-        facts = orjson.dumps([getattr(outcome, name) for name in outcome.__slots__])
+        """What became of a message; in memory until the next flush. Long details are cut, a provider's id at last."""
+        values = [getattr(outcome, name) for name in outcome.__slots__]
+        facts = orjson.dumps(values)
         room = _LONGEST_PAYLOAD - _TOKEN.size - 1
-        if len(facts) > room:
-            short = [value[:40] if isinstance(value, str) else value for value in orjson.loads(facts)]
-            facts = orjson.dumps(short)[:room]
+        for at, longest in ((1, 40), (1, 0), (0, 40)):
+            if len(facts) > room and at < len(values) and isinstance(values[at], str):
+                values[at] = values[at][:longest]
+                facts = orjson.dumps(values)
+        facts = facts[:room]
         tag = _TAGS[type(outcome)].encode()
         self._keep(token, _record(_OUTCOME, _TOKEN.pack(token, message_id.bytes) + tag + facts))
 
@@ -105,12 +119,17 @@ class Journal:
             self._rotate()
 
     def flush(self) -> None:
-        """Hand what is pending to the kernel in one write."""
+        """Hand what is pending to the kernel in one write.
+
+        Raises:  OSError when not all of it was written: the disk is full. The journal then proves nothing any more.
+        """
         if self._pending:
             block = b"".join(self._pending)
             self._pending.clear()
-            os.write(self._fd, block)
-            self._size += len(block)
+            written = os.write(self._fd, block)
+            self._size += written
+            if written != len(block):
+                raise OSError(errno.ENOSPC, "the journal was cut short")
 
     def close(self, *, is_settled: bool) -> None:
         """Close; with nothing open the files are removed, else they stay for whoever recovers."""
@@ -128,12 +147,17 @@ class Journal:
             kept.append(record)
 
     def _rotate(self) -> None:
-        """Start again with what is open; the new file takes the name in one step."""
-        self._pending.clear()
+        """Start again with what is open; the new file takes the name in one step. Without room the old one stays."""
         content = self._opening + b"".join(record for records in self._open.values() for record in records)
         fresh = self.path.with_suffix(".next")
-        fd = self._make(fresh, content)
-        fresh.rename(self.path)
+        try:
+            fd = self._make(fresh, content)
+            fresh.rename(self.path)
+        except (Misconfigured, OSError) as error:
+            _log.warning("journal_not_rotated", error=str(error))
+            self._size = 0  # tried again after as much again
+            return
+        self._pending.clear()
         os.close(self._fd)
         self._fd = fd
         self._size = len(content)
@@ -166,6 +190,7 @@ class DeadJournal:
     def discard(self) -> None:
         """Remove the journal: everything in it is recorded."""
         self.path.unlink(missing_ok=True)
+        self.path.with_suffix(".next").unlink(missing_ok=True)
         self.path.with_suffix(".lock").unlink(missing_ok=True)
         self.release()
 
@@ -232,15 +257,23 @@ def _take(claim: DeadClaim, kind: bytes, message_id: UUID, rest: bytes) -> None:
 
 
 def _records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Whole records; `_DAMAGED` for damage before the end; a torn last record is not damage."""
+    """Whole records, then `_DAMAGED` unless the file ends with one or within one: a torn last record is not damage."""
     at = 0
-    while at + 6 <= len(data):
-        end = at + 2 + data[at + 1]
-        if end + 4 > len(data):
-            return
-        if _CRC.unpack_from(data, end)[0] != zlib.crc32(data[at:end]):
-            if end + 4 < len(data):
+    while at < len(data):
+        found = _whole(data, at)
+        if found is None:
+            is_torn = at + 2 > len(data) or at + 6 + data[at + 1] > len(data)
+            # a torn record is the last thing written; with a whole one behind it, it is its length that is damaged
+            if not is_torn or any(_whole(data, later) for later in range(at + 1, len(data))):
                 yield _DAMAGED, b""
             return
-        yield data[at : at + 1], data[at + 2 : end]
-        at = end + 4
+        yield found
+        at += 6 + len(found[1])
+
+
+def _whole(data: bytes, at: int) -> tuple[bytes, bytes] | None:
+    """The record that begins here, if its checksum says so."""
+    end = at + 2 + data[at + 1] if at + 1 < len(data) else len(data)
+    if end + 4 > len(data) or _CRC.unpack_from(data, end)[0] != zlib.crc32(data[at:end]):
+        return None
+    return data[at : at + 1], data[at + 2 : end]

@@ -38,6 +38,7 @@ _WORK_S = 0.5
 """A claim is at most this much work at the pace last seen."""
 _FIRST_BATCH = 100
 _TOKENS_PER_BLOCK = 1000
+_SHORTEST_REST_S = 1.0
 _LONGEST_REST_S = 60.0
 _SLICE_BYTES = 16 << 20
 _MOST_BATCHES = 32
@@ -92,7 +93,7 @@ class Pipeline:
         self._directory_s = 0.0
         self._directory_lock = asyncio.Lock()
         self._promises: dict[int, bool] = {}
-        self._lost_tokens: dict[int, UUID] = {}
+        self._lost_tokens: dict[int, tuple[UUID, float]] = {}
         self._open: dict[tuple[UUID, UUID], int] = defaultdict(int)
         self._room = asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()
@@ -151,7 +152,7 @@ class Pipeline:
             claim = await self._claimer.claim(lane, token, limit=pace.limit(self._runtime.settings.claim_batch))
         except BaseException:
             # the commit may have been cut: whatever holds this token was not begun and is given back
-            self._lost_tokens[token] = lane.tenant_id
+            self._lost_tokens[token] = (lane.tenant_id, boottime_s())
             raise
         if claim.batch is None:
             self._journal.done(token)
@@ -179,14 +180,16 @@ class Pipeline:
                 if outgoing:
                     with use.busy() as transport:
                         await transport.send(outgoing, watch)
-            left = Unsent("the provider did not take it")
+            left = Deferred("plugin_failed", "the provider settled nothing")
         except (Refused, Misconfigured) as error:
             left = Deferred("sender_unusable", str(error))
-        except OutriderError:
-            left = Unsent("the database is away")
+        except OutriderError as error:
+            left = Unsent(error.code)
+            self._ring.rest(batch.lane, _SHORTEST_REST_S)
         except Exception as error:  # noqa: BLE001 - a bug in a plugin must not lose its batch: what was begun is uncertain
+            # an attempt, so that it comes later, alone, and not for ever: one bad message must not hold up its lane
             _log.exception("carry_failed", lane=batch.lane.id)
-            left = Unsent(type(error).__name__)
+            left = Deferred("plugin_failed", type(error).__name__)
         finally:
             self._settle_rest(batch, watch, left)
             self._judge_pace(batch, pace, count, boottime_s() - begin_s)
@@ -203,7 +206,9 @@ class Pipeline:
     def _judge_pace(self, batch: Batch, pace: Pace, count: int, took_s: float) -> None:
         """Learn from a batch: how fast, or that the server cannot be reached at all."""
         if batch.accepted_count:
-            pace.failures = 0
+            if pace.failures:
+                pace.failures = 0
+                self._ring.wake(batch.lane)
             pace.learn(count, took_s)
         elif batch.unreached_count:
             pace.failures += 1
@@ -296,7 +301,7 @@ class Pipeline:
         """Ask gates that can change their mind about everything that waits for its write for a while."""
         now_s = boottime_s()
         for batch in list(self._batches.values()):
-            if now_s - batch.asked_s < ASK_AGAIN_S or len(batch.unsettled) == len(batch.unsettled & batch.begun):
+            if now_s - batch.asked_s < ASK_AGAIN_S or not batch.unsettled:
                 continue
             asked_s = boottime_s()
             async with self._database.transaction() as raw:
@@ -306,14 +311,16 @@ class Pipeline:
 
     async def give_back_lost(self) -> bool:
         """Claims whose commit was cut: what holds their token was never begun."""
-        for token, tenant_id in list(self._lost_tokens.items()):
+        for token, (tenant_id, lost_s) in list(self._lost_tokens.items()):
             async with self._database.transaction() as raw:
                 leased = await SQL.leased_by.many(raw, tenant_id, [token])
                 if leased:
                     ids = [row["message_id"] for row in leased]
                     await SQL.hand_back.many(raw, tenant_id, ids, [token] * len(ids), [0] * len(ids))
-            self._lost_tokens.pop(token, None)
-            self._journal.done(token)
+            # a commit that is still on its way shows nothing yet: look again before forgetting it
+            if leased or boottime_s() - lost_s > self._runtime.settings.lease_s:
+                self._lost_tokens.pop(token, None)
+                self._journal.done(token)
         return False
 
     async def close_idle(self) -> bool:

@@ -162,19 +162,53 @@ class Recorder:
             self._due.clear()
             if not self._results:
                 continue
-            taken = self._results[: self._settings.flush_count]
             try:
-                await self._flush(taken)
-                del self._results[: len(taken)]
+                await self._record(min(len(self._results), self._settings.flush_count))
                 pause_s = self._settings.flush_s
             except Unavailable as error:
                 pause_s = min(max(pause_s * 2, 0.1), 2.0)
                 _log.warning("recording_waits", waiting=len(self._results), code=error.code)
                 await asyncio.sleep(pause_s)
 
+    async def _record(self, count: int) -> None:
+        """Flush the oldest results; when something about them is a bug, one by one, so that it costs only itself."""
+        try:
+            await self._flush(self._results[:count])
+            del self._results[:count]
+        except Unavailable:
+            raise
+        except Exception:  # noqa: BLE001 - the last resort of the recorder: without it nothing of this worker is recorded
+            _log.exception("recording_failed", count=count)
+            for _ in range(count):
+                await self._record_alone()
+
+    async def _record_alone(self) -> None:
+        """Flush the oldest result; one that cannot be recorded is let go: its lease ends and the sweep decides."""
+        result = self._results[0]
+        try:
+            await self._flush([result])
+        except Unavailable:
+            raise
+        except Exception:  # noqa: BLE001 - as above
+            _log.exception(
+                "outcome_unrecordable", message=str(result.message.id), outcome=type(result.outcome).__name__
+            )
+            self._recorded(result)
+        del self._results[0]
+
+    def _recorded(self, result: Result) -> None:
+        """Nothing more is to be written for this result; the last of a batch closes it."""
+        result.batch.unrecorded -= 1
+        if result.batch.unrecorded == 0:
+            self._journal.done(result.batch.token)
+            self._closed(result.batch)
+
     async def _flush(self, results: list[Result]) -> None:
         """One transaction for everything taken."""
-        self._journal.flush()
+        try:
+            self._journal.flush()
+        except OSError as error:  # the database is where outcomes belong; the journal only helps the next worker
+            _log.warning("journal_lost", error=error.strerror)
         by_tenant: dict[UUID, list[Result]] = defaultdict(list)
         for result in results:
             by_tenant[result.batch.lane.tenant_id].append(result)
@@ -200,10 +234,7 @@ class Recorder:
             _log.warning("outcomes_fenced", count=len(fenced), first=str(fenced[0].message.id))
         _log.debug("flushed", count=len(results), took_ms=round((boottime_s() - begin_s) * 1000, 1))
         for result in results:
-            result.batch.unrecorded -= 1
-            if result.batch.unrecorded == 0:
-                self._journal.done(result.batch.token)
-                self._closed(result.batch)
+            self._recorded(result)
 
     async def _late(self, raw: asyncpg.Connection, tenant_id: UUID, late: list[Result]) -> None:
         """An acceptance that comes after the lease was swept still tells what became of an uncertain message."""

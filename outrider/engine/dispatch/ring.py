@@ -46,8 +46,12 @@ class Ring:
         self._rests = {lane_id: until_s for lane_id, until_s in self._rests.items() if until_s > now_s}
 
     def rest(self, lane: Lane, seconds: float) -> None:
-        """Leave a lane out for a while: empty, throttled, paused or its server away."""
-        self._rests[lane.id] = self._clock() + seconds
+        """Leave a lane out for a while: empty, throttled, paused or its server away. The longer of two rests holds."""
+        self._rests[lane.id] = max(self._rests.get(lane.id, 0.0), self._clock() + seconds)
+
+    def wake(self, lane: Lane) -> None:
+        """End a lane's rest: what it rested for is over."""
+        self._rests.pop(lane.id, None)
 
     def next(self, is_stopped: Callable[[Lane], bool]) -> Lane | None:
         """The lane whose turn it is, or None when every lane rests or is stopped."""

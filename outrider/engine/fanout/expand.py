@@ -12,6 +12,7 @@ import structlog
 from outrider.base import failpoint
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
+from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
 from outrider.domain.messages.fan_out import Plan, fan_out
 from outrider.domain.messages.lanes import lane_for
 from outrider.domain.messages.rows import SQL
@@ -33,7 +34,7 @@ class _FanOut:
     async def expand(self) -> bool:
         """One page of every campaign that waits. Tells whether there is more."""
         async with self._runtime.db.uow(Role.ENGINE) as uow:
-            due = [(row["tenant_id"], row["id"]) for row in await SQL.fan_out_due.many(uow.raw)]
+            due = [(row["tenant_id"], row["id"]) for row in await CAMPAIGNS.fan_out_due.many(uow.raw)]
         more = False
         for tenant_id, campaign_id in due:
             more |= await self._page(tenant_id, campaign_id)
@@ -42,7 +43,7 @@ class _FanOut:
     async def _page(self, tenant_id: UUID, campaign_id: UUID) -> bool:
         """One page and its checkpoint in one transaction; a kill between leaves neither."""
         async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
-            row = await SQL.fan_out_lock.one(uow.raw, tenant_id, campaign_id)
+            row = await CAMPAIGNS.fan_out_lock.one(uow.raw, tenant_id, campaign_id)
             if row is None:
                 return False
             lane_id = row["lane_id"] or await lane_for(
@@ -63,7 +64,7 @@ class _FanOut:
             )
             if failpoint.ARMED:
                 failpoint.hit("fan_out.before_checkpoint")
-            await SQL.fan_out_keep.run(
+            await CAMPAIGNS.fan_out_keep.run(
                 uow.raw, tenant_id, campaign_id, lane_id, page.last, page.queued, page.without_address
             )
         if failpoint.ARMED:
@@ -81,9 +82,10 @@ class _FanOut:
     async def finish(self) -> bool:
         """Finish campaigns of which nothing is open any more."""
         async with self._runtime.db.uow(Role.ENGINE) as uow:
-            due = [(row["tenant_id"], row["id"]) for row in await SQL.campaigns_to_finish.many(uow.raw)]
+            due = [(row["tenant_id"], row["id"]) for row in await CAMPAIGNS.campaigns_to_finish.many(uow.raw)]
         for tenant_id, campaign_id in due:
             async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
-                if await SQL.campaign_finish.value(uow.raw, tenant_id, campaign_id):
+                if await CAMPAIGNS.campaign_finish.value(uow.raw, tenant_id, campaign_id):
+                    await SQL.lanes_close.run(uow.raw, tenant_id, campaign_id)
                     _log.info("campaign_finished", tenant=str(tenant_id), campaign=str(campaign_id))
         return False

@@ -14,16 +14,23 @@ import structlog
 
 from outrider.base.clock import utc_now
 from outrider.base.ids import first_id_at
+from outrider.contracts.actor import Actor
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.data.sql import load
+from outrider.domain.audit import verify
+from outrider.domain.audit.prune import prune
+from outrider.domain.contacts.rows import SQL as CONTACTS
 from outrider.domain.messages.rows import SQL
+from outrider.domain.templates.rows import SQL as TEMPLATES
+from outrider.domain.tenants import sessions
 from outrider.engine.loop import Loop
 
 _log = structlog.get_logger(__name__)
 _UPKEEP = load(__package__)
 _HOUR_S = 3600.0
 _BITE = 10_000
+_ACTOR = Actor("system", "upkeep")
 _BOUNDS = re.compile(r"FROM \('(?P<low>[0-9a-f-]{36})'\) TO \('(?P<high>[0-9a-f-]{36})'\)")
 
 
@@ -53,11 +60,10 @@ class _Upkeep:
         async with self._runtime.db.uow(Role.OWNER) as uow:
             await _UPKEEP.short_lock.run(uow.raw)
             made = await _UPKEEP.make_partitions.value(uow.raw, self._settings.partitions_ahead)
-            is_outside = await SQL.default_partition_rows.value(uow.raw)
         if made:
             _log.info("partitions_made", count=made)
         async with self._runtime.db.uow(Role.ENGINE) as uow:
-            if is_outside:
+            if await SQL.default_partition_rows.value(uow.raw):
                 _log.error("rows_in_default_partition", hint="messages were accepted for a month without partition")
             horizon = utc_now() - timedelta(days=self._settings.keep_messages_days)
             old = await SQL.partitions_old.many(uow.raw, first_id_at(horizon))
@@ -86,10 +92,8 @@ class _Upkeep:
             ("idempotency_keys", SQL.idempotency_purge.run, keep.keep_idempotency_hours),
             ("rollups", SQL.rollups_purge.run, keep.keep_messages_days),
             ("campaign_recipients", SQL.recipients_purge.run, keep.keep_messages_days),
-            ("imports", _UPKEEP.imports_purge.run, keep.keep_imports_days),
-            ("sessions", _UPKEEP.sessions_purge.run, 0),
-            ("contents", _UPKEEP.contents_purge.run, keep.keep_contents_days),
-            ("audit_log", _UPKEEP.audit_purge.run, keep.keep_audit_days),
+            ("imports", CONTACTS.imports_purge.run, keep.keep_imports_days),
+            ("contents", TEMPLATES.contents_purge.run, keep.keep_contents_days),
         )
         for table, purge, limit in purges:
             while True:
@@ -101,11 +105,18 @@ class _Upkeep:
                     break
         async with self._runtime.db.uow(Role.ENGINE) as uow:
             await SQL.worker_forget.run(uow.raw, keep.keep_workers_days)
+            await sessions.prune(uow, idle_s=keep.session_idle_s)
+            chains = await verify.heads(uow)
+        before = utc_now() - timedelta(days=keep.keep_audit_days)
+        for chain in chains:
+            async with self._runtime.db.uow(Role.ENGINE) as uow:
+                if gone := await prune(uow, _ACTOR, chain.tenant_id, before):
+                    _log.info("retention", table="audit_log", tenant=str(chain.tenant_id), dropped=gone)
         return False
 
     async def log_audit_heads(self) -> bool:
         """Write the head of each audit chain to the log, so that a cut tail shows."""
         async with self._runtime.db.uow(Role.ENGINE) as uow:
-            for row in await _UPKEEP.audit_heads.many(uow.raw):
-                _log.info("audit_head", tenant=str(row["tenant_id"]), seq=row["seq"], hash=bytes(row["hash"]).hex())
+            for head in await verify.heads(uow):
+                _log.info("audit_head", tenant=str(head.tenant_id), seq=head.seq, hash=head.hash)
         return False

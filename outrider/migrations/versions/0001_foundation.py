@@ -306,6 +306,12 @@ BEGIN
 END $$
 """
 
+ROWS_OUTSIDE = """
+CREATE FUNCTION outrider_rows_outside() RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+  SELECT EXISTS (SELECT FROM public.messages_default) OR EXISTS (SELECT FROM public.message_events_default)
+$$
+"""
+
 # table -> (column that names the tenant, what the app role may do, do rows of NIL show to every tenant)
 ALL = "SELECT, INSERT, UPDATE, DELETE"
 TENANT_TABLES: dict[str, tuple[str, str, bool]] = {
@@ -399,6 +405,10 @@ def upgrade() -> None:
     for parent in ("messages", "message_events"):
         op.execute(f"CREATE TABLE {parent}_default PARTITION OF {parent} DEFAULT")
     op.execute("SELECT outrider_make_partitions(3)")
+    op.execute(ROWS_OUTSIDE)
+    for function in ("outrider_rows_outside()", "outrider_make_partitions(int)", "outrider_drop_month(text)"):
+        op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
+    op.execute("GRANT EXECUTE ON FUNCTION outrider_rows_outside() TO outrider_engine")
     for table, (column, privileges, shows_nil) in TENANT_TABLES.items():
         guard(table, column, privileges, shows_nil=shows_nil)
     op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON contacts_staging, workers TO outrider_engine")
