@@ -23,6 +23,7 @@ ASK_AGAIN_S = 0.25
 LONGEST_UNASKED_S = 0.9
 """Without an answer for this long nothing more is written: suppression to last acceptance stays under a second."""
 LEASE_MARGIN_S = 0.5
+LEASE_OVER = "the lease is over"
 UNREACHED = frozenset(
     {
         "connection_failed", "connection_timeout", "authentication_failed", "tls_failed", "tls_unavailable",
@@ -94,7 +95,7 @@ class BatchWatch:
             return self._verdict
         now_s = boottime_s()
         if now_s > batch.lease_until_s - LEASE_MARGIN_S:
-            return "the lease is over"
+            return LEASE_OVER
         if now_s - batch.asked_s > LONGEST_UNASKED_S:
             return "do-not-contact could not be asked again"
         if batch.withdrawn and message.id in batch.withdrawn:

@@ -16,7 +16,7 @@ from outrider.base.clock import boottime_s
 from outrider.base.errors import OutriderError
 from outrider.data.db import TRANSIENT, Database
 from outrider.domain.messages.rows import SQL
-from outrider.engine.dispatch.batch import Batch
+from outrider.engine.dispatch.batch import LEASE_OVER, Batch
 
 _log = structlog.get_logger(__name__)
 _PASSING: tuple[type[BaseException], ...] = (OutriderError, *TRANSIENT)
@@ -76,11 +76,18 @@ class Renewer:
         ]
 
     async def _renew(self, connection: asyncpg.Connection, batch: Batch) -> None:
-        """Extend what is still ours; the new end counts from before the statement was sent."""
+        """Extend what is still ours; the new end counts from before the statement was sent.
+
+        What was swept meanwhile is somebody else's: it is withdrawn first, so that the longer lease is not taken for it.
+        """
         before_s = boottime_s()
         ids = list(batch.messages)
         rows = await SQL.renew.many(connection, batch.lane.tenant_id, ids, self._lease_s, [batch.token] * len(ids))
-        if rows:
+        ours = {row["id"] for row in rows}
+        lost = [message_id for message_id in ids if message_id not in ours and message_id in batch.unsettled]
+        for message_id in lost:
+            batch.withdrawn[message_id] = LEASE_OVER
+        if lost:
+            _log.warning("lease_lost", token=batch.token, messages=len(lost))
+        if ours:
             batch.lease_until_s = before_s + self._lease_s
-        else:
-            _log.warning("lease_lost", token=batch.token, messages=len(ids))

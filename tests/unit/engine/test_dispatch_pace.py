@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from outrider.base.ids import NIL
+from outrider.engine.dispatch.claim import Mark, Marks
+from outrider.engine.dispatch.pipeline import Pace
+
+FIRST: Mark = (-1, datetime(2000, 1, 1, tzinfo=UTC), NIL)
+MARK: Mark = (5, datetime(2026, 1, 1, tzinfo=UTC), UUID(int=7))
+LATER: Mark = (5, datetime(2026, 1, 2, tzinfo=UTC), UUID(int=8))
+
+
+def test_the_first_claim_is_a_modest_one() -> None:
+    assert Pace().limit(500) == 100
+    assert Pace().limit(20) == 20
+
+
+def test_a_claim_is_half_a_second_of_work_at_the_pace_seen() -> None:
+    pace = Pace()
+    pace.learn(100, 0.5)
+    assert pace.limit(1000) == 100
+    for _ in range(30):
+        pace.learn(1000, 0.5)
+    assert 950 <= pace.limit(1000) <= 1000
+    assert pace.limit(500) == 500
+
+
+def test_a_slow_server_still_gets_one_message() -> None:
+    pace = Pace()
+    pace.learn(1, 60.0)
+    assert pace.limit(500) == 1
+
+
+def test_while_a_server_is_away_one_message_probes() -> None:
+    pace = Pace(rate=10_000.0, failures=1)
+    assert pace.limit(500) == 1
+    pace.failures = 0
+    assert pace.limit(500) == 500
+
+
+@given(st.lists(st.tuples(st.integers(1, 1000), st.floats(0, 1e4)), max_size=30), st.integers(1, 1000))
+def test_a_claim_is_never_nothing_and_never_more_than_the_most(seen: list[tuple[int, float]], most: int) -> None:
+    pace = Pace()
+    for count, took_s in seen:
+        pace.learn(count, took_s)
+    assert 1 <= pace.limit(most) <= most
+
+
+def test_a_lane_without_a_mark_is_looked_at_from_the_start() -> None:
+    assert Marks().get(1, 50.0) == FIRST
+
+
+def test_a_mark_holds_for_one_second_from_the_first_claim_of_a_run() -> None:
+    marks = Marks()
+    marks.put(1, MARK, 50.0)
+    marks.put(1, LATER, 50.9)
+    assert marks.get(1, 50.99) == LATER
+    assert marks.get(1, 51.0) == FIRST, "rows released before the mark wait a second at most"
+    marks.put(1, LATER, 51.2)
+    assert marks.get(1, 52.1) == LATER
+    assert marks.get(2, 52.1) == FIRST
+
+
+def test_dropping_a_mark_tells_whether_there_was_one() -> None:
+    marks = Marks()
+    assert marks.drop(1) is False
+    marks.put(1, MARK, 50.0)
+    assert marks.drop(1) is True
+    assert marks.get(1, 50.0) == FIRST

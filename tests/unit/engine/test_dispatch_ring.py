@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from collections import Counter
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from outrider.contracts.gate import Lane, MessageClass
+from outrider.engine.dispatch.ring import Ring
+
+
+class Clock:
+    """Time stands still unless the test moves it."""
+
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def lane(tenant: int, number: int, message_class: MessageClass = "transactional") -> Lane:
+    return Lane(UUID(int=tenant), number, "email", UUID(int=number), None, message_class)
+
+
+def ring(*lanes: Lane, clock: Clock | None = None) -> Ring:
+    made = Ring(clock or Clock())
+    made.renew(lanes)
+    return made
+
+
+def turns(of: Ring, count: int) -> list[int]:
+    served = [of.next(lambda _lane: False) for _ in range(count)]
+    return [one.id for one in served if one is not None]
+
+
+def test_a_tenant_with_a_thousand_lanes_has_one_turn_like_a_tenant_with_one() -> None:
+    served = turns(ring(*(lane(1, n) for n in range(1000)), lane(2, 5000), lane(3, 6000)), 300)
+    share = Counter("great" if number < 1000 else number for number in served)
+    assert share == {"great": 100, 5000: 100, 6000: 100}
+
+
+def test_lanes_of_a_tenant_take_turns() -> None:
+    assert Counter(turns(ring(lane(1, 1), lane(1, 2), lane(1, 3)), 30)) == {1: 10, 2: 10, 3: 10}
+
+
+def test_transactional_goes_first_and_bulk_still_gets_every_fourth_turn() -> None:
+    served = turns(ring(lane(1, 1), lane(1, 2, "bulk")), 40)
+    assert Counter(served) == {1: 30, 2: 10}
+    assert all(2 in served[at : at + 4] for at in range(0, 40, 4))
+
+
+def test_a_class_without_work_leaves_its_turns_to_the_other() -> None:
+    assert turns(ring(lane(1, 2, "bulk")), 5) == [2] * 5
+    assert turns(ring(lane(1, 1)), 5) == [1] * 5
+
+
+def test_a_new_directory_keeps_whose_turn_it_was() -> None:
+    lanes = [lane(tenant, tenant) for tenant in range(1, 6)]
+    made = ring(*lanes)
+    served = []
+    for _ in range(20):
+        served += turns(made, 1)
+        made.renew(lanes)
+    assert Counter(served) == dict.fromkeys(range(1, 6), 4)
+
+
+def test_a_newcomer_is_served_before_those_that_had_their_turn() -> None:
+    made = ring(lane(1, 1), lane(2, 2))
+    turns(made, 2)
+    made.renew([lane(1, 1), lane(2, 2), lane(3, 3)])
+    assert turns(made, 1) == [3]
+
+
+def test_lanes_that_have_left_the_directory_are_not_served() -> None:
+    made = ring(lane(1, 1), lane(2, 2))
+    made.renew([lane(2, 2)])
+    assert turns(made, 4) == [2] * 4
+    made.renew([])
+    assert turns(made, 4) == []
+
+
+def test_a_resting_lane_is_left_out_until_its_time() -> None:
+    clock = Clock()
+    made = ring(lane(1, 1), lane(2, 2), clock=clock)
+    made.rest(lane(1, 1), 5.0)
+    assert turns(made, 3) == [2, 2, 2]
+    clock.now_s += 5.0
+    assert Counter(turns(made, 4)) == {1: 2, 2: 2}
+
+
+def test_a_short_rest_does_not_end_a_longer_one() -> None:
+    clock = Clock()
+    made = ring(lane(1, 1), clock=clock)
+    made.rest(lane(1, 1), 60.0)
+    made.rest(lane(1, 1), 0.05)
+    clock.now_s += 1.0
+    made.renew([lane(1, 1)])
+    assert turns(made, 1) == []
+
+
+def test_a_woken_lane_is_served_at_once() -> None:
+    made = ring(lane(1, 1))
+    made.rest(lane(1, 1), 60.0)
+    made.wake(lane(1, 1))
+    made.wake(lane(9, 9))
+    assert turns(made, 1) == [1]
+
+
+def test_a_stopped_lane_costs_its_tenant_nothing_but_that_lane() -> None:
+    made = ring(lane(1, 1), lane(1, 2))
+    served = [made.next(lambda candidate: candidate.id == 1) for _ in range(3)]
+    assert [one.id for one in served if one] == [2, 2, 2]
+    assert made.next(lambda _lane: True) is None
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.integers(1, 30), st.booleans()), max_size=30, unique_by=lambda t: t[1]),
+    st.sets(st.integers(1, 30)),
+)
+def test_every_lane_that_may_go_is_served_within_four_rounds_and_no_other(
+    given_lanes: list[tuple[int, int, bool]], stopped: set[int]
+) -> None:
+    lanes = [lane(tenant, number, "bulk" if is_bulk else "transactional") for tenant, number, is_bulk in given_lanes]
+    made = ring(*lanes)
+    may_go = {one.id for one in lanes} - stopped
+    most = max((Counter(one.tenant_id for one in lanes)).values(), default=0)
+    tenants = len({one.tenant_id for one in lanes})
+    served = {
+        one.id
+        for _ in range(4 * (most + 1) * (tenants + 1) * 2)
+        if (one := made.next(lambda candidate: candidate.id in stopped)) is not None
+    }
+    assert served == may_go

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+
+import pytest
+
+from outrider.base.errors import Unavailable
+from outrider.engine import loop as loops
+from outrider.engine.loop import Loop, Pulse, Pulses, pause, repeat
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The lengths of the pauses a loop makes; none takes time."""
+    made: list[float] = []
+
+    async def note(stop: asyncio.Event, seconds: float, wake: asyncio.Event | None = None) -> None:
+        del stop, wake
+        made.append(seconds)
+
+    monkeypatch.setattr(loops, "pause", note)
+    return made
+
+
+async def run(step: Callable[[], Awaitable[bool]], rounds: int, *, every_s: float = 7.0) -> Pulse:
+    """Repeat a step for a number of rounds."""
+    stop, pulses, done = asyncio.Event(), Pulses(), 0
+
+    async def counted() -> bool:
+        nonlocal done
+        done += 1
+        if done >= rounds:
+            stop.set()
+        return await step()
+
+    async with asyncio.timeout(5):
+        await repeat(Loop("x", every_s, counted), pulses, stop)
+    return pulses.by_name["x"]
+
+
+async def test_more_work_comes_at_once_and_a_quiet_round_pauses(pauses: list[float]) -> None:
+    answers = iter([True, True, False, True])
+
+    async def step() -> bool:
+        return next(answers)
+
+    pulse = await run(step, 4)
+    assert pauses == [7.0]
+    assert (pulse.rounds, pulse.faults) == (4, 0)
+
+
+async def test_a_database_that_is_away_is_waited_for_ever_longer_but_not_for_ever(pauses: list[float]) -> None:
+    async def step() -> bool:
+        raise Unavailable("database_unavailable", "away")
+
+    pulse = await run(step, 12)
+    assert all(earlier <= later * 2 for earlier, later in pairwise(pauses))
+    assert 0.1 <= pauses[0] <= 0.2
+    assert 2.5 <= pauses[-1] <= 5.0
+    assert (pulse.rounds, pulse.faults, pulse.last_fault) == (0, 12, "database_unavailable")
+
+
+async def test_a_bug_never_ends_the_loop_and_a_good_round_forgets_it(pauses: list[float]) -> None:
+    answers = iter([ValueError("bad row"), ValueError("bad row"), None, ValueError("again")])
+
+    async def step() -> bool:
+        answer = next(answers)
+        if answer:
+            raise answer
+        return False
+
+    pulse = await run(step, 4)
+    assert (pulse.rounds, pulse.faults, pulse.last_fault) == (1, 3, "ValueError")
+    assert pauses[2] == 7.0
+    assert pauses[0] <= 0.5
+    assert pauses[3] <= 0.5, "the back-off begins anew after a good round"
+
+
+async def test_being_cancelled_ends_the_loop(pauses: list[float]) -> None:
+    async def step() -> bool:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await run(step, 2)
+    assert pauses == []
+
+
+async def test_a_wake_up_cuts_a_pause_short_and_is_used_up() -> None:
+    stop, wake = asyncio.Event(), asyncio.Event()
+    wake.set()
+    async with asyncio.timeout(5):
+        await pause(stop, 3600, wake)
+    assert not wake.is_set()
+
+
+async def test_stopping_cuts_a_pause_short() -> None:
+    stop = asyncio.Event()
+    stop.set()
+    async with asyncio.timeout(5):
+        await pause(stop, 3600)
+        await pause(stop, 3600, asyncio.Event())
+
+
+async def test_a_pause_ends_by_itself() -> None:
+    async with asyncio.timeout(5):
+        await pause(asyncio.Event(), 0.001)
+        await pause(asyncio.Event(), 0.001, asyncio.Event())
+
+
+def test_a_loop_is_late_after_several_missed_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 1000.0
+    monkeypatch.setattr(loops, "boottime_s", lambda: clock)
+    pulses = Pulses()
+    pulses.by_name = {"often": Pulse(0.5, clock), "seldom": Pulse(60.0, clock)}
+    clock = 1009.0
+    assert pulses.late() == []
+    clock = 1011.0
+    assert pulses.late() == ["often"]
+    assert pulses.ages() == {"often": 11.0, "seldom": 11.0}
+    clock = 1301.0
+    assert pulses.late() == ["often", "seldom"]
