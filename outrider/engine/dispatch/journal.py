@@ -212,10 +212,16 @@ def abandoned(folder: Path) -> Iterator[DeadJournal]:
             is_ours = path.exists() and lock.exists() and os.fstat(fd).st_ino == lock.stat().st_ino
         except OSError:
             is_ours = False
-        if is_ours:
-            yield DeadJournal(path, fd)
-        else:
+        if not is_ours:
             os.close(fd)
+            continue
+        try:
+            found = DeadJournal(path, fd)
+        except OSError as error:
+            _log.warning("journal_unreadable", journal=path.name, error=error.strerror)
+            os.close(fd)
+            continue
+        yield found
 
 
 def _read(path: Path) -> tuple[bool, list[DeadClaim]]:
@@ -262,13 +268,20 @@ def _records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     while at < len(data):
         found = _whole(data, at)
         if found is None:
-            is_torn = at + 2 > len(data) or at + 6 + data[at + 1] > len(data)
             # a torn record is the last thing written; with a whole one behind it, it is its length that is damaged
-            if not is_torn or any(_whole(data, later) for later in range(at + 1, len(data))):
+            if not _is_torn(data, at) or any(_whole(data, later) for later in range(at + 1, len(data))):
                 yield _DAMAGED, b""
             return
         yield found
         at += 6 + len(found[1])
+
+
+def _is_torn(data: bytes, at: int) -> bool:
+    """Whether the file ends within the record that begins here; all kinds but two are of one length."""
+    if at + 2 > len(data):
+        return True
+    is_length_sound = data[at : at + 1] in (_OPEN, _OUTCOME) or data[at + 1] == _TOKEN.size
+    return is_length_sound and at + 6 + data[at + 1] > len(data)
 
 
 def _whole(data: bytes, at: int) -> tuple[bytes, bytes] | None:
