@@ -1,0 +1,186 @@
+"""`data validate`: each invariant of audience, campaigns and limits broken once; exactly it and its id are reported."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from outrider.base.ids import DEFAULT_TENANT
+from outrider.data.db import Database, Role
+from outrider.domain.campaigns import validate as campaigns
+from outrider.domain.contacts import validate as contacts
+from outrider.domain.limits import validate as limits
+from tests.kit.command import command
+
+T = DEFAULT_TENANT
+OTHER = UUID(int=77)
+
+
+@pytest.fixture
+async def engine(migrated_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection as the engine, in a tenant's world of one of everything."""
+    connection = await asyncpg.connect(migrated_url)
+    await connection.execute("SET ROLE outrider_engine")
+    yield connection
+    await connection.close()
+
+
+async def _found(url: str) -> list[tuple[str, str]]:
+    db = Database(url, pool_size=2)
+    try:
+        async with db.uow(Role.ENGINE) as uow:
+            return [
+                (finding.invariant, finding.id)
+                for noun in (contacts, limits, campaigns)
+                async for finding in noun.validate(uow.raw)
+            ]
+    finally:
+        await db.close()
+
+
+async def _campaign(engine: asyncpg.Connection, **columns: object) -> UUID:
+    """A campaign with what it needs, launched into a lane of its own."""
+    connection, sender, content, list_, campaign = (uuid4() for _ in range(5))
+    await engine.execute(
+        "INSERT INTO connections (tenant_id, id, name, provider) VALUES ($1, $2, 'c', 'smtp')", T, connection
+    )
+    await engine.execute(
+        "INSERT INTO senders (tenant_id, id, name, channel, connection_id, from_address)"
+        " VALUES ($1, $2, 's', 'email', $3, 'a@example.org')",
+        T, sender, connection,
+    )  # fmt: skip
+    await engine.execute(
+        "INSERT INTO contents (tenant_id, id, channel, hash, is_template) VALUES ($1, $2, 'email', '\\x00', true)",
+        T, content,
+    )  # fmt: skip
+    await engine.execute("INSERT INTO lists (tenant_id, id, name) VALUES ($1, $2, 'l')", T, list_)
+    await engine.execute(
+        "INSERT INTO campaigns (tenant_id, id, name, channel, sender_id, content_id, list_id, state, created_by)"
+        " VALUES ($1, $2, 'n', 'email', $3, $4, $5, 'draft', 'test')",
+        T, campaign, sender, content, list_,
+    )  # fmt: skip
+    lane = await engine.fetchval(
+        "INSERT INTO lanes (tenant_id, channel, sender_id, campaign_id, message_class)"
+        " VALUES ($1, 'email', $2, $3, 'bulk') RETURNING id",
+        T, sender, campaign,
+    )  # fmt: skip
+    await engine.execute(
+        "UPDATE campaigns SET state = 'sending', lane_id = $3, launched_at = now() WHERE tenant_id = $1 AND id = $2",
+        T, campaign, lane,
+    )  # fmt: skip
+    for name, value in columns.items():
+        await engine.execute(f"UPDATE campaigns SET {name} = $3 WHERE tenant_id = $1 AND id = $2", T, campaign, value)
+    return campaign
+
+
+async def test_a_sound_database_has_no_findings(engine: asyncpg.Connection, migrated_url: str) -> None:
+    await _campaign(engine)
+    assert await _found(migrated_url) == []
+
+
+async def test_consent_that_its_proof_contradicts(engine: asyncpg.Connection, migrated_url: str) -> None:
+    contact = await engine.fetchval("INSERT INTO contacts (tenant_id) VALUES ($1) RETURNING id", T)
+    await engine.execute(
+        "INSERT INTO consents (tenant_id, contact_id, channel, purpose, status, source)"
+        " VALUES ($1, $2, 'email', 'marketing', 'granted', 'x')",
+        T, contact,
+    )  # fmt: skip
+    await engine.execute(
+        "INSERT INTO consent_events (tenant_id, contact_id, channel, purpose, status, source)"
+        " VALUES ($1, $2, 'email', 'marketing', 'withdrawn', 'x')",
+        T, contact,
+    )  # fmt: skip
+    assert await _found(migrated_url) == [("i5_consent_without_proof", str(contact))]
+
+
+async def test_an_import_into_somebody_elses_list(engine: asyncpg.Connection, migrated_url: str) -> None:
+    await engine.execute("INSERT INTO tenants (id, name) VALUES ($1, 'other')", OTHER)
+    theirs = await engine.fetchval("INSERT INTO lists (tenant_id, name) VALUES ($1, 'l') RETURNING id", OTHER)
+    broken = await engine.fetchval(
+        "INSERT INTO imports (tenant_id, file_name, sha256, size_bytes, list_id, created_by)"
+        " VALUES ($1, 'f', '\\x00', 1, $2, 'x') RETURNING id",
+        T, theirs,
+    )  # fmt: skip
+    assert await _found(migrated_url) == [("i6_list_of_another_tenant", str(broken))]
+
+
+async def test_counts_of_an_import_that_do_not_add_up(engine: asyncpg.Connection, migrated_url: str) -> None:
+    broken = await engine.fetchval(
+        "INSERT INTO imports (tenant_id, file_name, sha256, size_bytes, created_by, row_count, created_count)"
+        " VALUES ($1, 'f', '\\x00', 1, 'x', 5, 4) RETURNING id",
+        T,
+    )
+    assert await _found(migrated_url) == [("i8_import_counts", str(broken))]
+
+
+async def test_rows_left_in_staging(engine: asyncpg.Connection, migrated_url: str) -> None:
+    import_id = uuid4()
+    await engine.execute(
+        "INSERT INTO contacts_staging (tenant_id, import_id, line, address, name, attributes, contact_id, state)"
+        " VALUES ($1, $2, 1, 'a@example.org', '', '{}', $2, 3)",
+        T, import_id,
+    )  # fmt: skip
+    assert await _found(migrated_url) == [("i8_staging_is_empty", str(import_id))]
+
+
+async def test_a_switch_that_pauses_nothing(engine: asyncpg.Connection, migrated_url: str) -> None:
+    nothing = str(uuid4())
+    await engine.execute(
+        "INSERT INTO switches (tenant_id, scope, scope_id, actor) VALUES ($1, 'sender', $2, 'x')", T, nothing
+    )
+    assert await _found(migrated_url) == [("i5_switch_of_nothing", f"sender {nothing}")]
+
+
+async def test_a_bucket_that_holds_more_than_its_cap(engine: asyncpg.Connection, migrated_url: str) -> None:
+    await engine.execute(
+        "INSERT INTO buckets (tenant_id, scope, scope_id, rate, cap, tokens) VALUES ($1, 'tenant', $1, 1, 2, 9)", T
+    )
+    assert await _found(migrated_url) == [("i8_tokens_within_cap", f"tenant {T}")]
+
+
+async def test_a_campaign_finished_with_open_messages(engine: asyncpg.Connection, migrated_url: str) -> None:
+    broken = await _campaign(engine, state="finished")
+    await engine.execute(
+        "INSERT INTO queue (tenant_id, message_id, lane_id, due_at, priority, state)"
+        " SELECT tenant_id, gen_random_uuid(), lane_id, now(), 5, 0 FROM campaigns WHERE id = $1",
+        broken,
+    )
+    assert await _found(migrated_url) == [("i2_finished_with_open_messages", str(broken))]
+
+
+async def test_a_launched_campaign_without_a_lane(engine: asyncpg.Connection, migrated_url: str) -> None:
+    broken = await _campaign(engine, lane_id=None)
+    assert await _found(migrated_url) == [("i2_launched_without_lane", str(broken))]
+
+
+async def test_a_campaign_in_a_lane_that_is_not_its_own(engine: asyncpg.Connection, migrated_url: str) -> None:
+    broken = await _campaign(engine, lane_id=987654)
+    assert await _found(migrated_url) == [("i6_lane_of_another_tenant", str(broken))]
+
+
+async def test_a_campaign_that_counts_recipients_it_has_not(engine: asyncpg.Connection, migrated_url: str) -> None:
+    broken = await _campaign(engine, expanded_count=3)
+    assert await _found(migrated_url) == [("i8_expanded_count", str(broken))]
+
+
+async def test_a_campaign_launched_before_it_was_made(engine: asyncpg.Connection, migrated_url: str) -> None:
+    broken = await _campaign(engine)
+    await engine.execute("UPDATE campaigns SET launched_at = created_at - interval '1 hour' WHERE id = $1", broken)
+    assert await _found(migrated_url) == [("i9_order_of_moments", str(broken))]
+
+
+async def test_the_command_exits_1_and_names_a_changed_audit_entry(
+    engine: asyncpg.Connection, migrated_url: str, tmp_path: Path
+) -> None:
+    outrider = command(tmp_path, url=migrated_url)
+    assert outrider.run("pause", "channel", "email").code == 0
+    assert outrider.run("data", "validate").code == 0
+    await engine.execute("RESET ROLE; SET ROLE outrider_owner; UPDATE audit_log SET reason = 'forged' WHERE seq = 1")
+    done = outrider.run("data", "validate", "--json")
+    assert done.code == 1
+    [finding] = done.json()["findings"]
+    assert (finding["invariant"], finding["ids"], finding["detail"]) == ("audit", [1], "it was changed")
