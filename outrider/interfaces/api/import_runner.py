@@ -11,10 +11,10 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import UUID
 
 import structlog
@@ -42,6 +42,11 @@ class ImportRunner:
         self._folder = runtime.settings.data_dir / "imports"
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._beginning: asyncio.Task[None] | None = None
+
+    def begin_with(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something first, in the background."""
+        self._beginning = asyncio.create_task(work, name="resume imports")
 
     async def receive(self, stream: AsyncIterator[bytes]) -> Path:
         """Write an upload to a file of its own; nothing is left of one that did not arrive whole.
@@ -95,8 +100,17 @@ class ImportRunner:
                     await control.fail(uow, one.import_id, "its process ended and its file is gone; import it again")
         await asyncio.to_thread(self._sweep, known)
 
+    async def resume_if_possible(self) -> None:
+        """`resume`, but a database that is away only delays it to the next start."""
+        try:
+            await self.resume()
+        except Unavailable:
+            _log.warning("imports_not_resumed", reason="the database is away")
+
     async def close(self) -> None:
         """Stop after the batch under way; the next process goes on from there."""
+        if self._beginning is not None:
+            await self._beginning
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -140,10 +154,11 @@ class ImportRunner:
 
 
 def runner_of(app: Litestar, runtime: Runtime) -> ImportRunner:
-    """The runner of a process, made at its first use."""
+    """The runner of a process; made at its first use, it goes on with what was left."""
     found: ImportRunner | None = app.state.get(_KEY)
     if found is None:
         found = app.state[_KEY] = ImportRunner(runtime)
+        found.begin_with(found.resume_if_possible())
     return found
 
 
@@ -153,10 +168,6 @@ def lifespan(runtime: Runtime) -> Callable[[Litestar], AbstractAsyncContextManag
     @asynccontextmanager
     async def running(app: Litestar) -> AsyncIterator[None]:
         runner = runner_of(app, runtime)
-        try:
-            await runner.resume()
-        except Unavailable:
-            _log.warning("imports_not_resumed", reason="the database is away")
         try:
             yield
         finally:

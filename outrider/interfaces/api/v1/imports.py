@@ -137,12 +137,14 @@ async def examined(
 
 @get("/imports", guards=[needs("viewer", "imports:read")])
 async def listed(
+    request: Request[Any, Any, Any],
     principal: NamedDependency[Principal],
     runtime: NamedDependency[Runtime],
     limit: FromQuery[Limit] = 50,
     cursor: FromQuery[Cursor] = "",
 ) -> Page[ImportView]:
     """List imports, newest first."""
+    runner_of(request.app, runtime)  # whoever looks finds interrupted ones going on
     before = read_cursor(cursor, tuple[UUID])
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
         items = await control.listed(uow, limit=limit, before=before[0] if before else None)
@@ -151,9 +153,13 @@ async def listed(
 
 @get("/imports/{import_id:str}", guards=[needs("viewer", "imports:read")])
 async def shown(
-    import_id: FromPath[str], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+    import_id: FromPath[str],
+    request: Request[Any, Any, Any],
+    principal: NamedDependency[Principal],
+    runtime: NamedDependency[Runtime],
 ) -> ImportView:
     """Show one import and how far it is."""
+    runner_of(request.app, runtime)  # whoever looks finds interrupted ones going on
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
         return await control.get(uow, parse_id(import_id, "import_id"))
 
