@@ -78,7 +78,7 @@ class Renewer:
     async def _renew(self, connection: asyncpg.Connection, batch: Batch) -> None:
         """Extend what is still ours; the new end counts from before the statement was sent.
 
-        What was swept meanwhile is somebody else's: it is withdrawn first, because the longer lease does not hold for it.
+        What was swept meanwhile is somebody else's: it is withdrawn first, as the longer lease does not hold for it.
         """
         before_s = boottime_s()
         ids = list(batch.messages)
