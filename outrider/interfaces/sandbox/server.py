@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 import threading
@@ -218,7 +217,6 @@ async def run(options: SandboxOptions, *, ready: Callable[[Addresses], None] = l
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    gc.freeze()  # what was imported lives as long as the process: looking through it again and again costs 5 %
     await serve(options, ready=ready, stop=stop)
 
 
