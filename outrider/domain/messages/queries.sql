@@ -13,11 +13,13 @@ ON CONFLICT (tenant_id, channel, sender_id, campaign_id, message_class) DO UPDAT
 RETURNING id;
 
 -- name: lane_directory :many
--- Open lanes with at least one message that is ready now, for the round robin over tenants.
+-- Open lanes with at least one message that is ready now, for the round robin over tenants. The order within each lane
+-- means nothing but the index: without it the planner reads the whole queue for every lane that has nothing.
 -- tenant: none, because it is the directory from which workers choose whose turn it is
 SELECT l.tenant_id, l.id, l.channel, l.sender_id, l.campaign_id, l.message_class
 FROM lanes l
-CROSS JOIN LATERAL (SELECT 1 FROM queue q WHERE q.tenant_id = l.tenant_id AND q.lane_id = l.id AND q.state = 0 LIMIT 1) ready
+CROSS JOIN LATERAL (SELECT 1 FROM queue q WHERE q.tenant_id = l.tenant_id AND q.lane_id = l.id AND q.state = 0
+                    ORDER BY q.priority, q.due_at, q.message_id LIMIT 1) ready
 WHERE l.is_open;
 
 -- name: lane_lock :value
@@ -177,7 +179,8 @@ FOR UPDATE OF q;
 -- tenant: none, because it is the directory of the sweep
 SELECT t.id
 FROM tenants t
-CROSS JOIN LATERAL (SELECT 1 FROM queue q WHERE q.tenant_id = t.id AND q.state = 1 AND q.lease_until < clock_timestamp() LIMIT 1) expired
+CROSS JOIN LATERAL (SELECT 1 FROM queue q WHERE q.tenant_id = t.id AND q.state = 1 AND q.lease_until < clock_timestamp()
+                    ORDER BY q.lease_until LIMIT 1) expired
 WHERE clock_timestamp() - pg_postmaster_start_time() > $1 * interval '1 second';
 
 -- name: expired_leases :many
@@ -197,7 +200,8 @@ SELECT id, transactional_guarantee, bulk_guarantee FROM senders WHERE tenant_id 
 -- tenant: none, because it is the directory of the promotion loop
 SELECT t.id
 FROM tenants t
-CROSS JOIN LATERAL (SELECT 1 FROM queue q WHERE q.tenant_id = t.id AND q.state IN (4, 5) AND q.due_at <= now() LIMIT 1) due;
+CROSS JOIN LATERAL (SELECT 1 FROM queue q WHERE q.tenant_id = t.id AND q.state IN (4, 5) AND q.due_at <= now()
+                    ORDER BY q.due_at LIMIT 1) due;
 
 -- name: promote :run
 -- What has become due is ready, `$2` at a time.
