@@ -1,0 +1,182 @@
+"""`outrider up`: one family on the embedded database; a dead child comes back; neither stop nor kill leaves anybody."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from outrider.data import embedded_postgres
+from tests.kit.command import Command, command
+
+pytestmark = pytest.mark.timeout(300)
+BOUND_S = 90.0
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A data directory that the embedded database's user can pass."""
+    made = Path(tempfile.mkdtemp(prefix="outrider-up-"))
+    made.chmod(0o711)
+    yield made
+    embedded_postgres.stop(made / "postgresql")
+    shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
+def outrider(home: Path) -> Command:
+    """A command on that directory."""
+    return command(home).with_(OUTRIDER_API_PORT="0", OUTRIDER_WORKER_HEALTH_PORT="0", OUTRIDER_GRACE_S="5")
+
+
+class Up:
+    """A running family."""
+
+    def __init__(self, outrider: Command, home: Path, *arguments: str) -> None:
+        self.home = home
+        self.log = (home / "up.log").open("a+")
+        self.process = outrider.start("up", *arguments, stderr=self.log, start_new_session=True)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith("ready: "), (home / "up.log").read_text()
+        self.api = line.removeprefix("ready: ").strip()
+
+    def members(self) -> dict[int, str]:
+        """Live processes of the family by their command line, renderers and database included."""
+        return _of(self.home)
+
+    def end(self) -> None:
+        """Whatever a test did, nobody stays."""
+        for pid in [self.process.pid, *self.members()]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.process.communicate()
+        self.log.close()
+
+
+def _of(home: Path) -> dict[int, str]:
+    """Processes whose environment names this data directory."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            environment = (entry / "environ").read_bytes().split(b"\0")
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+        except OSError:
+            continue
+        if f"OUTRIDER_DATA_DIR={home}".encode() in environment and line:
+            found[int(entry.name)] = line
+    return found
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + BOUND_S
+    while not condition():
+        assert time.monotonic() < give_up_at, "did not happen within the bound"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def up(outrider: Command, home: Path) -> Iterator[Up]:
+    """A family with two workers."""
+    family = Up(outrider, home, "--workers", "2")
+    yield family
+    family.end()
+
+
+def _pids(up: Up, role: str) -> list[int]:
+    return [pid for pid, line in up.members().items() if f"outrider {role} " in f"{line} "]
+
+
+def _is_replaced(up: Up, role: str, killed: int, count: int) -> bool:
+    now = _pids(up, role)
+    return killed not in now and len(now) == count
+
+
+def test_everything_runs_is_told_and_stops_in_order(up: Up, outrider: Command) -> None:
+    assert (len(_pids(up, "api")), len(_pids(up, "worker"))) == (1, 2)
+    with urllib.request.urlopen(f"{up.api}/openapi.json", timeout=10) as answer:  # noqa: S310 - our own loopback URL
+        assert json.load(answer)["openapi"].startswith("3.1")
+    told = (up.home / "up.log").read_text()
+    assert "nobody can sign in yet" in told
+    assert up.api in told
+    assert outrider.run("status", "--json").code == 0
+    second = outrider.run("up")
+    assert second.code in (75, 78)
+    assert "already runs here" in second.err
+    up.process.send_signal(signal.SIGTERM)
+    assert up.process.wait(60) == 0
+    assert up.members() == {}
+    assert embedded_postgres.status(up.home / "postgresql").state == "stopped"
+
+
+def test_ctrl_c_ends_everybody(up: Up) -> None:
+    os.killpg(up.process.pid, signal.SIGINT)
+    assert up.process.wait(60) == 0
+    assert up.members() == {}
+
+
+def test_a_child_that_was_killed_comes_back(up: Up) -> None:
+    for role in ("worker", "api"):
+        before = set(_pids(up, role))
+        killed = min(before)
+        os.kill(killed, signal.SIGKILL)
+        _until(partial(_is_replaced, up, role, killed, len(before)))
+    assert up.process.poll() is None
+
+
+def test_the_embedded_database_is_started_again_when_it_was_killed(up: Up, outrider: Command) -> None:
+    killed = embedded_postgres.status(up.home / "postgresql").pid
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+
+    def is_back() -> bool:
+        now = embedded_postgres.status(up.home / "postgresql")
+        return now.state == "healthy" and now.pid != killed
+
+    _until(is_back)
+    assert outrider.run("status", "--json").code == 0
+    assert up.process.poll() is None
+
+
+def test_nobody_stays_when_the_parent_is_killed(up: Up) -> None:
+    os.kill(up.process.pid, signal.SIGKILL)
+    up.process.wait(10)
+    _until(lambda: not _pids(up, "api") and not _pids(up, "worker"))
+    _until(lambda: up.members() == {})
+
+
+def test_a_family_that_cannot_start_says_why_and_leaves_nobody(outrider: Command, home: Path) -> None:
+    (home / "secret.key").write_text("no key\n")
+    (home / "secret.key").chmod(0o600)
+    done = outrider.run("up")
+    assert done.code == 78
+    assert "not 32 bytes" in done.err.splitlines()[-1]
+    assert _of(home) == {}
+    assert embedded_postgres.status(home / "postgresql").state == "stopped"
+
+
+def test_the_key_is_made_once_and_never_again_for_data_that_has_one(outrider: Command, home: Path) -> None:
+    first = Up(outrider, home)
+    first.process.send_signal(signal.SIGTERM)
+    assert first.process.wait(60) == 0
+    first.end()
+    key = (home / "secret.key").read_text()
+    (home / "secret.key").rename(home / "elsewhere")
+    done = outrider.run("up")
+    assert done.code == 78
+    assert "this database was sealed with key" in done.err.splitlines()[-1]
+    assert not (home / "secret.key").exists(), "no other key is made in its place"
+    assert key == (home / "elsewhere").read_text()
