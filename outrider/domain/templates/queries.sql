@@ -32,11 +32,8 @@ FROM content_attachments WHERE tenant_id = $1 AND content_id = ANY ($2::uuid[]) 
 INSERT INTO templates (tenant_id, name, channel) VALUES ($1, $2, $3) ON CONFLICT (tenant_id, name) DO NOTHING RETURNING id;
 
 -- name: lock_template :one
--- A template with its latest version, held for a change.
-SELECT t.id, t.name, t.channel, t.archived_at, v.version, v.content_id
-FROM templates t
-LEFT JOIN LATERAL (SELECT version, content_id FROM template_versions v WHERE v.tenant_id = t.tenant_id AND v.template_id = t.id ORDER BY version DESC LIMIT 1) v ON true
-WHERE t.tenant_id = $1 AND t.id = $2 FOR UPDATE OF t;
+-- A template, held for a change; its versions are read after that, in a statement of their own.
+SELECT channel, archived_at FROM templates WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: insert_version :run
 -- Add a version to a template.

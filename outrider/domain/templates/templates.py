@@ -121,9 +121,10 @@ async def add_version(
         raise _not_found()
     if held["archived_at"] is not None:
         raise Refused("archived", "the template is archived", field="/id", status=409)
-    version = (held["version"] or 0) + 1
+    latest = await version_of(uow, template_id)
     content_id = await _save(uow, channel_of(channels, held["channel"]), renderer, source)
-    if content_id != held["content_id"]:
+    if content_id != latest.content_id:
+        version = latest.version + 1
         await SQL.insert_version.run(uow.raw, uow.tenant, template_id, version, content_id, actor.name)
         target = ("template", str(template_id))
         await append(uow, actor, action="template.add_version", target=target, details={"version": version})
