@@ -27,8 +27,10 @@ from sqlalchemy.pool import NullPool
 from outrider.base import failpoint
 from outrider.base.errors import Misconfigured, Refused, Unavailable
 from outrider.data.db import Role, database_faults
+from outrider.data.durability import refuse_unsafe
 
 OLDEST_SERVER = 160000
+LOCATION = "outrider:migrations"
 _LOCK_TIMEOUT = "1s"  # everybody else queues behind a waiting DDL lock: this plus the statement stays below 2 s [F47]
 ADVISORY_KEY = 0x4F55_5452_4944_4552
 """The session lock of whoever migrates: "OUTRIDER"."""
@@ -59,8 +61,9 @@ async def upgrade(url: str, *, to: str = "head", wait_s: float = 300.0, patience
              wait_s      how long another runner is waited for
              patience_s  how long one that holds a needed lock is waited for, in tries of 1 s with pauses
     Gives:   the revisions applied now, oldest first; empty when the database was up to date.
-    Raises:  Misconfigured naming the right that lacks, an old server or a newer schema; Unavailable when others hold
-             locks or the database is away: whole migrations are done or not done, repeating is safe.
+    Raises:  Misconfigured naming the right that lacks, an old server, a newer schema, or a server that may forget what
+             it has committed; Unavailable when others hold locks or the database is away: whole migrations are done or
+             not done, repeating is safe.
     Source:  faults.md F47, F48
     """
     applied: list[str] = []
@@ -70,6 +73,8 @@ async def upgrade(url: str, *, to: str = "head", wait_s: float = 300.0, patience
             _refuse_newer(status_now)
             await _refuse_unfit(connection, is_new=status_now.current is None)
             await _apply(connection, to, applied, patience_s)
+            raw: Any = (await connection.get_raw_connection()).driver_connection
+            await refuse_unsafe(raw)
     return applied
 
 
@@ -135,7 +140,7 @@ async def _apply(connection: AsyncConnection, to: str, applied: list[str], patie
 
 def _config(connection: Connection | None = None, **attributes: Any) -> Config:
     config = Config()
-    config.set_main_option("script_location", "outrider:migrations")
+    config.set_main_option("script_location", LOCATION)
     config.attributes.update(attributes, connection=connection)
     return config
 

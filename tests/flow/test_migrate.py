@@ -1,0 +1,133 @@
+"""Migrations on a real server: up to head and no further, generated from what is declared, safe under traffic."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from outrider import migrations
+from outrider.base.errors import Misconfigured, Refused
+from outrider.data import migrate
+from tests.kit.postgres import run_sql
+
+SECOND = '''
+"""Add a column."""
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade():
+    op.execute("SET LOCAL ROLE outrider_owner")
+    op.execute("ALTER TABLE lists ADD COLUMN note text")
+    op.execute("RESET ROLE")
+'''
+
+
+@pytest.fixture
+def versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The migrations, copied, so that a test may add to them."""
+    copy = tmp_path / "migrations"
+    shutil.copytree(Path(str(migrations.__file__)).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(migrate, "LOCATION", str(copy))
+    return copy / "versions"
+
+
+async def test_a_database_is_brought_to_head_once(database_url: str) -> None:
+    before = await migrate.status(database_url)
+    assert (before.current, before.pending, before.is_newer) == (None, ("0001",), False)
+    with pytest.raises(Misconfigured, match="schema too old"):
+        await migrate.require_current(database_url)
+    assert await migrate.upgrade(database_url) == ["0001"]
+    assert await migrate.upgrade(database_url) == []
+    await migrate.require_current(database_url)
+    after = await migrate.status(database_url)
+    assert (after.current, after.pending) == (after.head, ())
+
+
+async def test_a_server_that_may_forget_is_refused_after_the_upgrade(database_url: str) -> None:
+    name = database_url.rpartition("@/")[2].partition("?")[0]
+    run_sql(database_url, f"ALTER DATABASE {name} SET synchronous_commit = off")
+    with pytest.raises(Misconfigured, match="synchronous_commit"):
+        await migrate.upgrade(database_url)
+
+
+async def test_what_is_declared_and_not_there_becomes_a_migration(migrated_url: str, versions: Path) -> None:
+    with pytest.raises(Refused, match="nothing to generate"):
+        await migrate.generate(migrated_url, "nothing")
+    run_sql(migrated_url, "SET ROLE outrider_owner", "DROP INDEX audit_log_at")
+    path = await migrate.generate(migrated_url, "Bring the index back")
+    assert path.parent == versions
+    assert path.name.startswith("0002_")
+    assert "create_index('audit_log_at'" in path.read_text()
+    with pytest.raises(Misconfigured, match="schema too old"):
+        await migrate.generate(migrated_url, "on an old schema")
+
+
+async def test_writers_go_on_while_a_migration_waits_for_its_lock(migrated_url: str, versions: Path) -> None:
+    (versions / "0002_second.py").write_text(SECOND)
+    async with _writing(migrated_url) as written:
+        holder = await asyncpg.connect(migrated_url)
+        await holder.execute("SET ROLE outrider_engine")
+        await holder.execute("BEGIN; SELECT count(*) FROM lists")  # what a report or a dump does, for long
+        watcher = await asyncpg.connect(migrated_url)
+        running = asyncio.create_task(migrate.upgrade(migrated_url))
+        async with asyncio.timeout(60):
+            for _ in range(2):  # it gives way to the writers queued behind it, and comes back
+                await _until_it_waits(watcher, waits=True)
+                await _until_it_waits(watcher, waits=False)
+                await _until_written(written, len(written) + 5)
+            assert not running.done()
+            await holder.close()
+            assert await running == ["0002"]
+            await _until_written(written, len(written) + 5)
+        await watcher.close()
+
+
+async def _until_written(written: list[int], count: int) -> None:
+    while len(written) < count:  # noqa: ASYNC110 - bounded by the caller
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def _writing(url: str) -> AsyncIterator[list[int]]:
+    """Insert into the table under migration all the while; a failed insert fails the test."""
+    connection = await asyncpg.connect(url)
+    await connection.execute("SET ROLE outrider_engine")
+    written: list[int] = []
+    is_over = asyncio.Event()
+
+    async def write() -> None:
+        while not is_over.is_set():
+            number = len(written)
+            await connection.execute(
+                "INSERT INTO lists (tenant_id, name) VALUES ('00000000-0000-0000-0000-000000000001', $1)", f"l{number}"
+            )
+            written.append(number)
+            await asyncio.sleep(0.005)
+
+    task = asyncio.create_task(write())
+    try:
+        yield written
+    finally:
+        is_over.set()
+        await task
+        await connection.close()
+
+
+async def _until_it_waits(connection: asyncpg.Connection, *, waits: bool) -> None:
+    question = (
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'outrider migrate'"
+        " AND wait_event_type = 'Lock' AND datname = current_database())"
+    )
+    while await connection.fetchval(question) is not waits:  # noqa: ASYNC110 - the server has no event for it
+        await asyncio.sleep(0.01)
