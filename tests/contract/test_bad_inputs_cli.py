@@ -289,14 +289,28 @@ def test_l45_importing_a_file_twice_makes_nobody_twice(ready: Command, tmp_path:
 def test_l59_a_dry_run_writes_nothing(ready: Command, tmp_path: Path) -> None:
     people = tmp_path / "people.csv"
     people.write_text("email\ndry@example.org\n")
-    key = ready.run("key", "create", "dry", "--json").json()["id"]
+    text = tmp_path / "text.txt"
+    text.write_text("Hello")
+    mx = ("--set", "host=mail.example.org", "--set", "tls=off")
+    key, *made = ready.many(
+        [
+            ("key", "create", "dry", "--json"),
+            ("lists", "create", "everybody"),
+            ("connection", "create", "mx", *mx),
+            ("sender", "create", "news", "--connection", "mx", "--from", "news@example.org"),
+            ("template", "create", "hello", "--subject", "Hello", "--text", str(text)),
+            ("campaign", "create", "spring", "--sender", "news", "--template", "hello", "--list", "everybody"),
+            ("suppressions", "add", "no@example.org"),
+        ]
+    )
+    assert [done.code for done in made] == [0] * len(made), made
     url = ready.environment["OUTRIDER_DATABASE_URL"]
     before = asyncio.run(_contents(url))
     lines = (
         ("tenant", "create", "Dry"),
         ("user", "create", "dry@example.com"),
         ("key", "create", "dry2"),
-        ("key", "revoke", key),
+        ("key", "revoke", key.json()["id"]),
         ("pause", "installation"),
         ("resume", "installation"),
         ("pause", "--emergency"),
@@ -304,7 +318,16 @@ def test_l59_a_dry_run_writes_nothing(ready: Command, tmp_path: Path) -> None:
         ("maintenance", "off"),
         ("lists", "create", "dry"),
         ("suppressions", "add", "dry@example.org"),
+        ("suppressions", "remove", "no@example.org"),
         ("contacts", "import", str(people), "--list", "dry"),
+        ("connection", "create", "dry", *mx),
+        ("connection", "update", "mx", "--set", "port=26"),
+        ("sender", "create", "dry", "--connection", "mx", "--from", "dry@example.org"),
+        ("template", "create", "dry", "--subject", "Dry", "--text", str(text)),
+        ("template", "update", "hello", "--subject", "Dry", "--text", str(text)),
+        ("campaign", "create", "dry", "--sender", "news", "--template", "hello", "--list", "everybody"),
+        ("campaign", "cancel", "spring"),
+        ("messages", "send", "dry@example.org", "--subject", "Dry", "--text", "dry"),
         ("uncertain", "resend", "--all"),
         ("uncertain", "mark", "sent", "--all"),
         ("db", "migrate"),
