@@ -1,0 +1,325 @@
+"""The table behind test_access_matrix.py: what every route answers to whom. A route without a line here fails there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+PUBLIC, PEOPLE, ANYBODY = "public", "people", "anybody"
+"""In place of a scope: nobody signs in; people only, no keys; every key whatever its scopes."""
+
+JSON, CSV = "application/json", "text/csv"
+Pick = Callable[[str], str]
+Body = Callable[[Pick, int], Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One request to a route, and what it is answered.
+
+    least   the least role; scope   what a key needs beside it, or PUBLIC, PEOPLE, ANYBODY
+    own     status with the caller's own ids, for whoever may; other  the same with one id of another tenant (404 unless
+            another status is named: then the answer must be empty of it)
+    """
+
+    least: str
+    scope: str
+    own: int = 200
+    other: int | dict[str, int] = 404
+    body: Body | None = None
+    kind: str = JSON
+    query: Callable[[Pick], str] | None = None
+    nouns: dict[str, str] = field(default_factory=dict)
+    is_installation: bool = False
+    is_last: bool = False
+    root_other: int | None = None
+
+    def other_status(self, noun: str) -> int:
+        return self.other if isinstance(self.other, int) else self.other.get(noun, 404)
+
+
+def read(least: str, scope: str, **more: Any) -> list[Case]:
+    return [Case(least, scope, **more)]
+
+
+def write(least: str, scope: str, body: Body | None = None, **more: Any) -> list[Case]:
+    return [Case(least, scope, body=body, **more)]
+
+
+def _reason(_: Pick, __: int) -> Any:
+    return {"reason": "matrix"}
+
+
+def _campaign(pick: Pick, n: int) -> Any:
+    wanted = {"sender_id": pick("sender"), "template_id": pick("template"), "list_id": pick("list")}
+    return {"name": f"matrix {n}", **wanted}
+
+
+def _sender(pick: Pick, n: int) -> Any:
+    return {"name": f"matrix {n}", "connection_id": pick("connection"), "from_address": "a@example.org"}
+
+
+_HEALTH = {
+    f"{method} {path}": [Case("", PUBLIC)]
+    for path in ("/health", "/api/health", "/api/v1/health", "/livez", "/readyz")
+    for method in ("GET", "HEAD")
+}
+CASES: dict[str, list[Case]] = {
+    **_HEALTH,
+    "GET /metrics": read("", PUBLIC),
+    "GET /api/v1/metrics": read("", PUBLIC),
+    "GET /api/v1/queue/stats": read("", PUBLIC),
+    "GET /openapi.json": read("", PUBLIC),
+    "GET /u/{token:str}": read("", PUBLIC, other=200),
+    "POST /u/{token:str}": write("", PUBLIC, own=400, other=400),
+    "POST /api/v1/auth/login": write("", PUBLIC, lambda _, __: {}, own=422),
+    "POST /api/v1/auth/password-reset": write("", PUBLIC, lambda _, __: {"token": "x", "new_password": "y"}, own=401),
+    "POST /api/v1/auth/token": write("viewer", PEOPLE),
+    "POST /api/v1/auth/logout": write("viewer", PEOPLE, own=204, is_last=True),
+    "GET /api/v1/auth/me": read("viewer", ANYBODY),
+    "GET /api/v1/auth/sessions": read("viewer", PEOPLE),
+    "DELETE /api/v1/auth/sessions": write("viewer", PEOPLE, own=204),
+    "DELETE /api/v1/auth/sessions/{session_id:str}": write("viewer", PEOPLE, own=204, other=204),
+    "POST /api/v1/auth/password": write(
+        "viewer", PEOPLE, lambda _, __: {"current_password": "x" * 2000, "new_password": "y"}, own=422
+    ),
+    "GET /api/v1/audit": read("admin", "audit:read"),
+    "GET /api/v1/audit/verify": read("admin", "audit:read"),
+    "GET /api/v1/users": read("admin", "users:read"),
+    "POST /api/v1/users": write(
+        "admin",
+        "users:write",
+        lambda pick, n: {"email": f"matrix{n}@example.org", "role": "viewer", "tenant_id": pick("tenant")},
+        own=201,
+        root_other=201,
+    ),
+    "GET /api/v1/users/{user_id:str}": read("admin", "users:read"),
+    "PATCH /api/v1/users/{user_id:str}": write("admin", "users:write", lambda _, n: {"name": f"matrix {n}"}),
+    "POST /api/v1/users/{user_id:str}/password-reset": write("admin", "users:write", own=201),
+    "POST /api/v1/users/{user_id:str}/unlock": write("admin", "users:write"),
+    "DELETE /api/v1/users/{user_id:str}/sessions": write("admin", "users:write", own=204),
+    "GET /api/v1/keys": read("admin", "keys:read"),
+    "POST /api/v1/keys": write(
+        "admin", "keys:write", lambda _, n: {"name": f"matrix {n}", "scopes": ["keys:write"], "role": "admin"}, own=201
+    ),
+    "GET /api/v1/keys/{key_id:str}": read("admin", "keys:read"),
+    "DELETE /api/v1/keys/{key_id:str}": write("admin", "keys:write"),
+    "GET /api/v1/roles": read("viewer", "tenant:read"),
+    "GET /api/v1/tenants": read("viewer", "tenant:read"),
+    "POST /api/v1/tenants": write(
+        "admin", "tenant:write", lambda _, n: {"name": f"matrix {n}"}, own=201, is_installation=True
+    ),
+    "GET /api/v1/tenants/{tenant_id:str}": read("viewer", "tenant:read", root_other=200),
+    "PATCH /api/v1/tenants/{tenant_id:str}": write(
+        "admin", "tenant:write", lambda _, __: {"timezone": "Europe/Berlin"}, root_other=200
+    ),
+    "POST /tenants/{tenant_id:str}/pause": write("operator", "switches:write", root_other=200),
+    "POST /tenants/{tenant_id:str}/resume": write("operator", "switches:write", root_other=200),
+    "GET /api/v1/switches": read("viewer", "switches:read"),
+    **{
+        f"POST /api/v1/switches/{verb}": [
+            Case(
+                "operator",
+                "switches:write",
+                body=lambda pick, _: {"scope": "tenant", "tenant_id": pick("tenant")},
+                root_other=200,
+            ),
+            Case(
+                "operator",
+                "switches:write",
+                body=lambda pick, _: {"scope": "sender", "id": pick("sender")},
+                other=other,
+            ),
+            Case(
+                "operator",
+                "switches:write",
+                body=lambda pick, _: {"scope": "campaign", "id": pick("campaign")},
+                other=other,
+            ),
+            Case("operator", "switches:write", body=lambda _, __: {"scope": "installation"}, is_installation=True),
+        ]
+        for verb, other in (("pause", 404), ("resume", 200))  # what is gone may be resumed: it changes nothing
+    },
+    "GET /api/v1/maintenance": read("viewer", "switches:read"),
+    "POST /api/v1/maintenance/on": write("viewer", "switches:write", _reason, is_installation=True),
+    "POST /api/v1/maintenance/off": write("viewer", "switches:write", _reason, is_installation=True),
+    "GET /api/v1/limits": read("viewer", "limits:read"),
+    "PUT /api/v1/limits/{kind:str}/{scope_id:str}": write(
+        "admin", "limits:write", lambda _, __: {"rate_per_s": 5}, nouns={"kind": "=sender", "scope_id": "sender"}
+    ),
+    "DELETE /api/v1/limits/{kind:str}/{scope_id:str}": write(
+        "admin", "limits:write", own=204, other=204, nouns={"kind": "=sender", "scope_id": "sender"}
+    ),
+    "GET /api/v1/providers": read("viewer", "senders:read"),
+    "GET /api/v1/connections": read("viewer", "senders:read"),
+    "POST /api/v1/connections": write(
+        "admin", "senders:write", lambda _, n: {"name": f"matrix {n}", "provider": "glass"}, own=201
+    ),
+    "GET /api/v1/connections/{connection_id:str}": read("viewer", "senders:read"),
+    "PATCH /api/v1/connections/{connection_id:str}": write("admin", "senders:write", lambda _, __: {"settings": {}}),
+    "DELETE /api/v1/connections/{connection_id:str}": write(
+        "admin", "senders:write", own=204, nouns={"connection_id": "unused_connection"}
+    ),
+    "POST /api/v1/connections/{connection_id:str}/examine": write("admin", "senders:write"),
+    "GET /api/v1/senders": read("viewer", "senders:read"),
+    "POST /api/v1/senders": write("admin", "senders:write", _sender, own=201),
+    "GET /api/v1/senders/{sender_id:str}": read("viewer", "senders:read"),
+    "PATCH /api/v1/senders/{sender_id:str}": write(
+        "admin", "senders:write", lambda pick, _: {"connection_id": pick("connection")}
+    ),
+    "POST /api/v1/senders/{sender_id:str}/archive": write("admin", "senders:write"),
+    "POST /api/v1/senders/{sender_id:str}/restore": write("admin", "senders:write"),
+    "GET /api/v1/templates": read("viewer", "templates:read"),
+    "POST /api/v1/templates": write(
+        "operator", "templates:write", lambda _, n: {"name": f"matrix {n}", "subject": "s", "text": "t"}, own=201
+    ),
+    "GET /api/v1/templates/{template_id:str}": read("viewer", "templates:read"),
+    "GET /api/v1/templates/{template_id:str}/versions": read("viewer", "templates:read"),
+    "POST /api/v1/templates/{template_id:str}/versions": write(
+        "operator", "templates:write", lambda _, __: {"subject": "s", "text": "t"}, own=201
+    ),
+    "GET /api/v1/templates/{template_id:str}/versions/{version:str}": read(
+        "viewer", "templates:read", nouns={"version": "=1"}
+    ),
+    "POST /api/v1/templates/{template_id:str}/archive": write("operator", "templates:write"),
+    "POST /api/v1/templates/{template_id:str}/restore": write("operator", "templates:write"),
+    "GET /api/v1/campaigns": read("viewer", "campaigns:read"),
+    "POST /api/v1/campaigns": write("operator", "campaigns:write", _campaign, own=201),
+    "GET /api/v1/campaigns/{campaign_id:str}": read("viewer", "campaigns:read"),
+    "PATCH /api/v1/campaigns/{campaign_id:str}": write(
+        "operator", "campaigns:write", lambda pick, _: {"list_id": pick("list"), "sender_id": pick("sender")}
+    ),
+    "DELETE /api/v1/campaigns/{campaign_id:str}": write(
+        "operator", "campaigns:write", own=204, nouns={"campaign_id": "draft"}
+    ),
+    "POST /api/v1/campaigns/{campaign_id:str}/preflight": write("operator", "campaigns:write", lambda _, __: {}),
+    "POST /api/v1/campaigns/{campaign_id:str}/launch": write(
+        "operator", "campaigns:write", own=202, nouns={"campaign_id": "draft"}
+    ),
+    "POST /api/v1/campaigns/{campaign_id:str}/pause": write(
+        "operator", "campaigns:write", _reason, nouns={"campaign_id": "running"}
+    ),
+    "POST /api/v1/campaigns/{campaign_id:str}/resume": write(
+        "operator", "campaigns:write", _reason, nouns={"campaign_id": "running"}
+    ),
+    "POST /api/v1/campaigns/{campaign_id:str}/cancel": write(
+        "operator", "campaigns:write", _reason, nouns={"campaign_id": "draft"}
+    ),
+    "GET /api/v1/campaigns/{campaign_id:str}/progress": read("viewer", "campaigns:read"),
+    "GET /api/v1/contacts": [
+        Case("viewer", "contacts:read"),
+        Case("viewer", "contacts:read", query=lambda pick: f"external_id={pick('external_id')}", other=200),
+    ],
+    "POST /api/v1/contacts": write("support", "contacts:write", lambda _, n: {"name": f"matrix {n}"}, own=201),
+    "POST /api/v1/contacts/lookup": write(
+        "support", "contacts:write", lambda pick, _: {"address": pick("address")}, other=200
+    ),
+    "GET /api/v1/contacts/{contact_id:str}": read("viewer", "contacts:read"),
+    "PATCH /api/v1/contacts/{contact_id:str}": write("support", "contacts:write", lambda _, __: {"locale": "de"}),
+    "POST /api/v1/contacts/{contact_id:str}/addresses": write(
+        "support", "contacts:write", lambda _, __: {"channel": "email", "address": "second@example.org"}
+    ),
+    "POST /api/v1/contacts/{contact_id:str}/addresses/remove": write(
+        "support", "contacts:write", lambda pick, _: {"channel": "email", "address": pick("spare_address")}
+    ),
+    "GET /api/v1/contacts/{contact_id:str}/consents": read("viewer", "contacts:read"),
+    "POST /api/v1/contacts/{contact_id:str}/consents": write(
+        "support",
+        "contacts:write",
+        lambda _, __: {"channel": "email", "purpose": "news", "status": "granted", "source": "matrix"},
+    ),
+    "GET /api/v1/lists": read("viewer", "contacts:read"),
+    "POST /api/v1/lists": write("support", "contacts:write", lambda _, n: {"name": f"matrix {n}"}, own=201),
+    "GET /api/v1/lists/{list_id:str}": read("viewer", "contacts:read"),
+    "PATCH /api/v1/lists/{list_id:str}": write("support", "contacts:write", lambda _, n: {"name": f"renamed {n}"}),
+    "DELETE /api/v1/lists/{list_id:str}": write("operator", "contacts:write", own=204, nouns={"list_id": "empty_list"}),
+    "GET /api/v1/lists/{list_id:str}/members": read("viewer", "contacts:read"),
+    **{
+        f"POST /api/v1/lists/{{list_id:str}}/members{verb}": write(
+            "support",
+            "contacts:write",
+            lambda pick, _: {"contact_ids": [pick("contact")]},
+            other={"list": 404, "contact": 200},  # a contact of another tenant is an unknown one
+        )
+        for verb in ("", "/remove")
+    },
+    "GET /api/v1/imports": read("viewer", "imports:read"),
+    "POST /api/v1/imports": write(
+        "operator",
+        "imports:write",
+        lambda _, n: f"email\nmatrix{n}@example.org\n".encode(),
+        own=202,
+        kind=CSV,
+        query=lambda pick: f"list_id={pick('list')}",
+    ),
+    "POST /api/v1/imports/examine": write(
+        "operator", "imports:write", lambda _, __: b"email\na@example.org\n", kind=CSV
+    ),
+    "GET /api/v1/imports/{import_id:str}": read("viewer", "imports:read"),
+    "GET /api/v1/imports/{import_id:str}/errors": read("viewer", "imports:read"),
+    "GET /api/v1/imports/{import_id:str}/errors.csv": read("viewer", "imports:read"),
+    "POST /api/v1/imports/{import_id:str}/cancel": write("operator", "imports:write", own=409),
+    "GET /api/v1/suppressions": [
+        Case("viewer", "suppressions:read"),
+        Case("viewer", "suppressions:read", query=lambda _: "is_installation=true", is_installation=True),
+    ],
+    "POST /api/v1/suppressions": [
+        Case("support", "suppressions:write", body=lambda _, n: {"address": f"no{n}@example.org"}),
+        Case(
+            "support",
+            "suppressions:write",
+            body=lambda _, n: {"address": f"no{n}@example.org", "is_installation": True},
+            is_installation=True,
+        ),
+    ],
+    "POST /api/v1/suppressions/lookup": write(
+        "support", "suppressions:write", lambda pick, _: {"address": pick("suppressed")}, other=200
+    ),
+    "POST /api/v1/suppressions/remove": write(
+        "support", "suppressions:write", lambda pick, _: {"address": pick("suppressed")}, own=204
+    ),
+    "GET /api/v1/messages": [
+        Case("viewer", "messages:read"),
+        Case("viewer", "messages:read", query=lambda pick: f"campaign_id={pick('running')}", other=200),
+        Case("viewer", "messages:read", query=lambda pick: f"to={pick('address')}", other=200),
+    ],
+    "POST /api/v1/messages": [
+        Case(
+            "operator",
+            "messages:write",
+            202,
+            422,
+            body=lambda pick, _: {"to": "a@example.org", "sender": pick("sender"), "text": "t", "subject": "s"},
+        ),
+        Case(
+            "operator",
+            "messages:write",
+            202,
+            422,
+            body=lambda pick, _: {"to": "a@example.org", "sender": pick("sender"), "template": pick("template")},
+        ),
+    ],
+    "GET /api/v1/messages/{message_id:str}": read("viewer", "messages:read"),
+    "GET /api/v1/uncertain": [
+        Case("viewer", "messages:read"),
+        Case("viewer", "messages:read", query=lambda pick: f"campaign_id={pick('running')}", other=200),
+    ],
+    "POST /api/v1/uncertain/resend": [
+        Case(
+            "operator", "messages:write", body=lambda pick, _: {"reason": "matrix", "ids": [pick("doubt")]}, other=200
+        ),
+        Case(
+            "operator",
+            "messages:write",
+            body=lambda pick, _: {"reason": "matrix", "campaign_id": pick("running"), "count": 0},
+            other=200,
+        ),
+    ],
+    "POST /api/v1/uncertain/mark": write(
+        "operator",
+        "messages:write",
+        lambda pick, _: {"reason": "matrix", "state": "sent", "ids": [pick("doubt")]},
+        other=200,
+    ),
+}

@@ -1,0 +1,182 @@
+"""Two tenants that have one of everything, for tests of who may reach what.
+
+API
+    world_of(api, tenant_id, word) -> World     one object of every noun, made over HTTP by an owner of that tenant
+        .ids                                    noun -> id, address or token, as paths and bodies name them
+        .word                                   stands in every name: an answer that shows it shows this tenant
+        .fresh(noun)                            another one that may be used up (FRESH)
+    session_of(api, tenant_id, user_id)         the token of a new session, without a password being hashed
+
+The runtime's provider is the glass one: nothing is dialled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+from outrider.domain.tenants import sessions
+from tests.kit.api import Api, Caller
+from tests.kit.dispatch import GlassProvider
+
+_BOUND_S = 10.0
+_UNCERTAIN = (
+    "WITH gone AS (DELETE FROM queue WHERE tenant_id = $1 AND message_id = $2 RETURNING lane_id), "
+    "marked AS (UPDATE messages SET state = 'uncertain' WHERE tenant_id = $1 AND id = $2) "
+    "INSERT INTO uncertain_messages (tenant_id, message_id, lane_id, cause, detail) "
+    "SELECT $1, $2, lane_id, 'answer_lost', '' FROM gone RETURNING message_id"
+)
+_DRAFT = (
+    "INSERT INTO campaigns (tenant_id, name, channel, sender_id, content_id, template_id, list_id, created_by) "
+    "SELECT tenant_id, $2, channel, sender_id, content_id, template_id, list_id, created_by "
+    "FROM campaigns WHERE tenant_id = $1 AND id = $3 RETURNING id"
+)
+_SUPPRESSED = (
+    "INSERT INTO suppressions (tenant_id, channel, address_hash, address, reason, source, created_by) "
+    "VALUES ($1, 'email', sha256(convert_to($2, 'UTF8')), $2, 'manual', 'test', 'test') RETURNING address"
+)
+
+
+@dataclass
+class World:
+    """One tenant and what it has."""
+
+    api: Api
+    tenant_id: UUID
+    word: str
+    ids: dict[str, str] = field(default_factory=dict)
+
+    async def fresh(self, noun: str) -> str:
+        """One more of a noun of FRESH."""
+        return await FRESH[noun](self)
+
+    async def insert(self, statement: str, *values: Any) -> str:
+        """The value that a statement returns, as the engine."""
+        async with self.api.engine(self.tenant_id) as uow:
+            return str(await uow.raw.fetchval(statement, self.tenant_id, *values))
+
+
+async def _draft(world: World) -> str:
+    return await world.insert(_DRAFT, f"{world.word} {uuid4()}", UUID(world.ids["campaign"]))
+
+
+async def _list(world: World) -> str:
+    return await world.insert("INSERT INTO lists (tenant_id, name) VALUES ($1, $2) RETURNING id", f"list {uuid4()}")
+
+
+async def _connection(world: World) -> str:
+    statement = "INSERT INTO connections (tenant_id, name, provider) VALUES ($1, $2, 'glass') RETURNING id"
+    return await world.insert(statement, f"connection {uuid4()}")
+
+
+async def _suppressed(world: World) -> str:
+    return await world.insert(_SUPPRESSED, f"{uuid4().hex}@{world.word}.example")
+
+
+async def _address(world: World) -> str:
+    statement = (
+        "INSERT INTO addresses (tenant_id, channel, address, contact_id) VALUES ($1, 'email', $2, $3) RETURNING address"
+    )
+    return await world.insert(statement, f"{uuid4().hex}@{world.word}.example", UUID(world.ids["contact"]))
+
+
+FRESH: dict[str, Callable[[World], Awaitable[str]]] = {
+    "draft": _draft,
+    "empty_list": _list,
+    "unused_connection": _connection,
+    "suppressed": _suppressed,
+    "spare_address": _address,
+}
+
+
+async def session_of(api: Api, tenant_id: UUID, user_id: UUID) -> sessions.Begun:
+    """A new session of a user."""
+    async with api.engine(tenant_id) as uow:
+        return await sessions.begin(uow, user_id, lasts_s=3600, ip="127.0.0.1", user_agent="test")
+
+
+async def world_of(api: Api, tenant_id: UUID, word: str) -> World:
+    """Make one of everything in a tenant; `word` is a host name's label."""
+    cast("dict[str, Any]", api.runtime.providers)["glass"] = GlassProvider()
+    world = World(api, tenant_id, word, {"tenant": str(tenant_id)})
+    owner = await api.user(f"maker@{word}.example", tenant_id=tenant_id)
+    victim = await api.user(f"victim@{word}.example", "viewer", tenant_id=tenant_id, name=f"{word} victim")
+    begun = await session_of(api, tenant_id, owner.id)
+    world.ids |= {"user": str(victim.id), "session": begun.token_hash.hex()}
+    caller = Caller(api.url, cookies={"session_id": begun.token})
+    await _audience(world, caller)
+    await _campaigns(world, caller)
+    await _messages(world, caller)
+    await _rest(world, caller)
+    for noun in FRESH:
+        world.ids[noun] = await world.fresh(noun)
+    return world
+
+
+async def _make(caller: Caller, path: str, body: dict[str, Any]) -> Any:
+    answer = await caller.post(f"/api/v1{path}", body)
+    assert answer.status in {200, 201, 202}, f"{path}: {answer.text}"
+    return answer.json
+
+
+async def _audience(world: World, caller: Caller) -> None:
+    word = world.word
+    world.ids["address"] = f"person@{word}.example"
+    addresses = [{"channel": "email", "address": world.ids["address"]}]
+    person = await _make(caller, "/contacts", {"name": word, "external_id": word, "addresses": addresses})
+    world.ids["contact"] = person["id"]
+    said = {"channel": "email", "purpose": "marketing", "status": "granted", "source": "test"}
+    await _make(caller, f"/contacts/{person['id']}/consents", said)
+    world.ids["list"] = (await _make(caller, "/lists", {"name": word}))["id"]
+    await _make(caller, f"/lists/{world.ids['list']}/members", {"contact_ids": [person["id"]]})
+
+
+async def _campaigns(world: World, caller: Caller) -> None:
+    word, ids = world.word, world.ids
+    ids["connection"] = (await _make(caller, "/connections", {"name": word, "provider": "glass"}))["id"]
+    sender = {"name": word, "connection_id": ids["connection"], "from_address": f"news@{word}.example"}
+    ids["sender"] = (await _make(caller, "/senders", sender))["id"]
+    ids["template"] = (await _make(caller, "/templates", {"name": word, "subject": word, "text": "t"}))["id"]
+    wanted = {"sender_id": ids["sender"], "template_id": ids["template"], "list_id": ids["list"]}
+    ids["campaign"] = (await _make(caller, "/campaigns", {"name": f"{word} draft", **wanted}))["id"]
+    ids["running"] = (await _make(caller, "/campaigns", {"name": f"{word} running", **wanted}))["id"]
+    await _make(caller, f"/campaigns/{ids['running']}/launch", {})
+
+
+async def _messages(world: World, caller: Caller) -> None:
+    ids = world.ids
+    body = {"to": ids["address"], "sender": ids["sender"], "subject": world.word, "text": world.word}
+    ids["message"] = (await _make(caller, "/messages", body))["id"]
+    ids["doubt"] = (await _make(caller, "/messages", body))["id"]
+    await world.insert(_UNCERTAIN, UUID(ids["doubt"]))
+    ids["token"] = world.api.runtime.unsubscribe_links.sign(world.tenant_id, UUID(ids["message"]))
+
+
+async def _rest(world: World, caller: Caller) -> None:
+    word, ids = world.word, world.ids
+    ids["key"] = (await _make(caller, "/keys", {"name": word, "scopes": ["queue:read"], "role": "viewer"}))["details"][
+        "id"
+    ]
+    await _make(caller, "/suppressions", {"address": f"stop@{word}.example", "note": word})
+    await _make(caller, "/switches/pause", {"scope": "sender", "id": ids["sender"], "reason": word})
+    answer = await caller.put(f"/api/v1/limits/sender/{ids['sender']}", {"rate_per_s": 5})
+    assert answer.status == 200, answer.text
+    csv = f"email,name\nimported@{word}.example,{word}\nbroken {word},x\n".encode()
+    path = f"/api/v1/imports?file_name={word}.csv"
+    answer = await caller.ask("POST", path, data=csv, headers={"Content-Type": "text/csv"})
+    assert answer.status == 202, answer.text
+    ids["import"] = answer.json["id"]
+    await imports_ended(world.api)
+
+
+async def imports_ended(api: Api) -> None:
+    """Wait until no import is running."""
+    async with asyncio.timeout(_BOUND_S):
+        while True:
+            async with api.engine(None) as uow:
+                if not await uow.raw.fetchval("SELECT count(*) FROM imports WHERE state = 'running'"):
+                    return
+            await asyncio.sleep(0.02)
