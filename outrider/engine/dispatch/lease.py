@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 
 import asyncpg
 import structlog
@@ -17,6 +18,7 @@ from outrider.base.errors import OutriderError
 from outrider.data.db import TRANSIENT, Database
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.batch import LEASE_OVER, Batch
+from outrider.engine.loop import pause
 
 _log = structlog.get_logger(__name__)
 _PASSING: tuple[type[BaseException], ...] = (OutriderError, *TRANSIENT)
@@ -30,6 +32,8 @@ class Renewer:
         self._batches = batches
         self._lease_s = lease_s
         self._stop = threading.Event()
+        self._stop_heard = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._main, name="lease-renewal", daemon=True)
         self.beat_s = boottime_s()
 
@@ -40,12 +44,16 @@ class Renewer:
     def stop(self) -> None:
         """End the thread; waits for it shortly."""
         self._stop.set()
+        if self._loop is not None:
+            with suppress(RuntimeError):  # its loop is closed: it has ended already
+                self._loop.call_soon_threadsafe(self._stop_heard.set)
         self._thread.join(timeout=5)
 
     def _main(self) -> None:
         asyncio.run(self._run())
 
     async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
         connection: asyncpg.Connection | None = None
         every_s = max(self._lease_s / 6, 0.05)
         while not self._stop.is_set():
@@ -62,7 +70,7 @@ class Renewer:
                         connection.terminate()
                         connection = None
             self.beat_s = boottime_s()
-            await asyncio.sleep(every_s)
+            await pause(self._stop_heard, every_s)
         if connection is not None:
             await connection.close()
 
