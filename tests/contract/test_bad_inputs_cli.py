@@ -230,6 +230,21 @@ def test_l23_ctrl_c_while_migrating_rolls_back_and_gives_the_lock_up(tmp_path: P
     assert asyncio.run(migrate.upgrade(database_url, wait_s=5)), "the lock was given up"
 
 
+def test_l23_ctrl_c_in_an_import_keeps_its_checkpoint_and_the_next_run_goes_on(ready: Command, tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("email\n" + "".join(f"ctrlc{n}@example.org\n" for n in range(12_000)))
+    stopping = ready.with_(OR_FAILPOINT="import.committed:1:stop")
+    process = stopping.start("contacts", "import", str(path), "--list", "L23", stdin=subprocess.DEVNULL)
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status), "it stands still after its first batch"
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "error: interrupted\n")
+    done = ready.run("contacts", "import", str(path), "--list", "L23", "--json").json()
+    assert (done["state"], done["created_count"], done["unchanged_count"]) == ("completed", 12_000, 0)
+
+
 def test_l24_sigterm_ends_a_worker_in_order(ready: Command) -> None:
     process = ready.with_(OUTRIDER_WORKER_HEALTH_PORT="0").start("worker", stdin=subprocess.DEVNULL)
     assert process.stdout is not None

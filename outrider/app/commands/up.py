@@ -18,7 +18,7 @@ from outrider.app import wiring
 from outrider.app.family import Child, Family
 from outrider.app.key import recorded_key
 from outrider.app.signals import ready, stopping
-from outrider.base.errors import Refused
+from outrider.base.errors import OutriderError, Refused
 from outrider.base.settings import Settings
 from outrider.data import embedded_postgres, log, migrate, secret_file
 from outrider.data.db import Database, Role
@@ -103,15 +103,24 @@ async def _watch(family: Family, server: embedded_postgres.Server | None, stop: 
             either: set[asyncio.Future[Any]] = {stopped, family.failed}
             await asyncio.wait(either, timeout=_HEALTH_POLL_S, return_when=asyncio.FIRST_COMPLETED)
             if server is not None and not stop.is_set() and not _lives(server.pid):
-                _log.error("database_died", pid=server.pid)
-                held = await asyncio.to_thread(
-                    embedded_postgres.ensure, server.data_dir, bin_dir=wiring.settings().postgres_bin
-                )
-                server.pid = held.pid
-                await asyncio.to_thread(held.release, keep=True)
-                _log.info("database_restarted", pid=server.pid)
+                await _revive(server)
     finally:
         stopped.cancel()
+
+
+async def _revive(server: embedded_postgres.Server) -> None:
+    """Start the embedded server again; what does not work now is tried again at the next look."""
+    _log.error("database_died", pid=server.pid)
+    try:
+        held = await asyncio.to_thread(
+            embedded_postgres.ensure, server.data_dir, bin_dir=wiring.settings().postgres_bin
+        )
+        server.pid = held.pid
+        await asyncio.to_thread(held.release, keep=True)
+    except OutriderError as error:
+        _log.error("database_not_restarted", code=error.code, reason=error.message)
+    else:
+        _log.info("database_restarted", pid=server.pid)
 
 
 def _lives(pid: int) -> bool:
