@@ -39,10 +39,16 @@ button { font: inherit; padding: .75rem 1.25rem; min-height: 3rem; width: 100%; 
 button:focus-visible { outline: 3px solid CanvasText; outline-offset: 2px; }
 p.note { font-size: .9rem; }
 """
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+
+
+def style_hash(style: str) -> str:
+    """How a content security policy names an inline style."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}"
+
+
 _HEADERS = {
     "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; base-uri 'none'; "
+        f"default-src 'none'; style-src '{style_hash(_STYLE)}'; form-action 'self'; base-uri 'none'; "
         "frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
@@ -128,7 +134,7 @@ def _place(token: str, request: Request[Any, Any, Any], runtime: Runtime) -> tup
     """
     place = runtime.unsubscribe_links.read(token)
     rates = _rates(request)
-    wait_s = (rates.clicks if place else rates.guesses).take(_source(exchange_of(request).client_ip))
+    wait_s = (rates.clicks if place else rates.guesses).take(source_of(exchange_of(request).client_ip))
     if wait_s:
         raise Refused("rate_limited", "too many requests", status=429, retry_after_s=math.ceil(wait_s))
     return place
@@ -142,7 +148,7 @@ def _rates(request: Request[Any, Any, Any]) -> Rates:
     return found
 
 
-def _source(client_ip: str) -> str:
+def source_of(client_ip: str) -> str:
     """Whose rate it is: an IPv4 address, or the network of an IPv6 address, in which one caller has 2^64."""
     try:
         address = ip_address(client_ip)
