@@ -1,0 +1,74 @@
+"""The checker has teeth: each seeded defect is found by the drill that is there for it [faults.md 2.0]."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.kit.cluster import Cluster
+from tests.kit.defects import DEFECTS
+from tests.kit.drill import Drill
+from tests.kit.scenarios import databases, fan_out, journals, leases, switches
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@dataclass(frozen=True, slots=True)
+class Hunt:
+    """The drill that finds a defect, and the invariants of which at least one must be violated."""
+
+    drill: Callable[[Drill], Awaitable[list[str]]]
+    invariants: tuple[str, ...]
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+SHORT = {"lease_s": leases.LEASE_S}
+HUNTS: dict[str, Hunt] = {
+    "lane lock removed": Hunt(switches.paused_during_a_claim, ("I5",)),
+    "SKIP LOCKED removed": Hunt(leases.rows_locked_by_another, ("I2",)),
+    "lease not looked at before the write": Hunt(
+        lambda drill: leases.frozen_worker(drill, "at_least_once"), ("I4",), SHORT
+    ),
+    "finished without token": Hunt(leases.stale_outcome, ("I3",), SHORT),
+    "given back without token": Hunt(leases.stale_hand_back, ("I4",), SHORT),
+    "journal trusted after another boot": Hunt(
+        lambda drill: journals.machine_rebooted(drill, "at_most_once"), ("I4",), SHORT
+    ),
+    "begun after the bytes": Hunt(lambda drill: journals.killed_with_lines_in_flight(drill, "at_most_once"), ("I4",)),
+    "begun is repeated": Hunt(lambda drill: journals.killed_with_lines_in_flight(drill, "at_most_once"), ("I4",)),
+    "switches not looked at before the write": Hunt(switches.paused_in_the_middle_of_a_batch, ("I5",)),
+    "do-not-contact not asked again": Hunt(switches.stop_said_after_the_claim, ("I5",)),
+    "lost answers called sent": Hunt(lambda drill: journals.answers_lost(drill, "at_most_once"), ("I3",)),
+    "outcomes not counted": Hunt(lambda drill: journals.answers_lost(drill, "at_least_once"), ("I8",)),
+    "checkpoint moved before the rows": Hunt(
+        lambda drill: fan_out.killed_while_expanding(
+            drill, count=5000, kills=("fan_out.before_checkpoint:3",), sends=False
+        ),
+        ("I7",),
+    ),
+    "unique key of recipients dropped": Hunt(fan_out.address_moves_meanwhile, ("I7",)),
+    "campaign finished early": Hunt(fan_out.restarted_when_all_is_queued, ("I2",)),
+}
+OF_THE_DATABASE = "synchronous_commit off"
+
+
+def test_every_seeded_defect_has_its_drill() -> None:
+    assert {*HUNTS, OF_THE_DATABASE} == DEFECTS.keys()
+
+
+@pytest.mark.parametrize("defect", HUNTS)
+async def test_every_seeded_defect_is_found(defect: str, tmp_path: Path) -> None:
+    hunt = HUNTS[defect]
+    async with Drill.open(tmp_path, defect=defect, **hunt.settings) as drill:
+        found = await hunt.drill(drill)
+    assert any(each.startswith(hunt.invariants) for each in found), found
+
+
+async def test_an_acknowledgement_that_a_crash_takes_back_is_found(tmp_path: Path) -> None:
+    with Cluster.open(wal_writer_delay="10s") as cluster:
+        async with Drill.open(tmp_path, url=cluster.url, defect=OF_THE_DATABASE) as drill:
+            found = await databases.crash_after_the_answer(drill, cluster)
+    assert any(each.startswith("I1") for each in found), found

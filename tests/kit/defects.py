@@ -1,0 +1,239 @@
+"""Seeded defects: the product with one part broken, so that drills prove that they would notice [faults.md 2.0].
+
+API
+    DEFECTS                       name -> what is broken, in the order of the documentation
+    broken(command, name)         the same command with that part broken, from outside: the product has no flags for it
+    await break_database(…)       for defects of the schema: breaks this database
+
+Run as a module, `python -m tests.kit.defects NAME -m outrider worker …`, it breaks the part in this process and goes on
+as `outrider`. A defect that finds nothing to break ends the process with a trace: a seed must not rot.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from outrider.app import main
+from outrider.base import failpoint
+from outrider.contracts.outcome import Outcome, Uncertain
+from outrider.contracts.provider import Outgoing
+from outrider.data.db import Role
+from outrider.data.sql import Statements
+from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
+from outrider.domain.messages.fan_out import Plan, fan_out
+from outrider.domain.messages.lanes import lane_for
+from outrider.domain.messages.rows import SQL
+from outrider.engine.dispatch import batch, claim, journal, record, recovery
+from outrider.engine.fanout import expand
+from tests.kit.command import Command
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """One broken part. `patch` runs in the worker, `sql` on the database; `client` is added to the client's URL."""
+
+    what: str
+    patch: Callable[[], None] = lambda: None
+    sql: tuple[str, ...] = ()
+    client: str = ""
+
+
+def broken(command: Command, name: str) -> Command:
+    """The same command with a part broken."""
+    return dataclasses.replace(command, python=("-m", "tests.kit.defects", name))
+
+
+async def break_database(name: str, url: str) -> None:
+    """Apply what a defect changes in the database."""
+    if not DEFECTS[name].sql:
+        return
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in DEFECTS[name].sql:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def _rewrite(name: str, old: str, new: str, statements: Statements = SQL) -> Callable[[], None]:
+    """A defect that changes the text of a named statement."""
+
+    def patch() -> None:
+        statement = getattr(statements, name)
+        if old not in statement.sql:
+            raise LookupError(f"{name} has no {old!r} any more: mend the seeded defect")
+        statements._by_name[name] = dataclasses.replace(statement, sql=statement.sql.replace(old, new))
+
+    return patch
+
+
+def _replace(owner: Any, name: str, other: Any) -> Callable[[], None]:
+    """A defect that puts something else in the place of a function or constant."""
+
+    def patch() -> None:
+        if not hasattr(owner, name):
+            raise LookupError(f"{owner} has no {name} any more: mend the seeded defect")
+        setattr(owner, name, other)
+
+    return patch
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    """Two patches that are one defect."""
+
+    def patch() -> None:
+        first()
+        second()
+
+    return patch
+
+
+def _ignores_switches(self: batch.BatchWatch, message: Outgoing) -> str | None:
+    """`BatchWatch.begin` that does not look at the switchboard."""
+    self._verdict_version, self._verdict = self._board.version, None
+    return _begin(self, message)
+
+
+def _bytes_before_journal(self: batch.BatchWatch, message: Outgoing) -> str | None:
+    """`BatchWatch.begin` that notes the attempt when the outcome is known."""
+    journal_of_worker, self._journal = self._journal, _Nowhere()  # type: ignore[assignment]  # only `begun` is called
+    try:
+        return _begin(self, message)
+    finally:
+        self._journal = journal_of_worker
+
+
+class _Nowhere:
+    """A journal that forgets."""
+
+    def begun(self, token: int, message_id: UUID) -> None:
+        """Forget it."""
+
+
+def _calls_uncertain_sent(message_id: UUID, token: int, outcome: Outcome, **more: Any) -> record.Row:
+    """`row_for` that takes a lost answer for a good one."""
+    if isinstance(outcome, Uncertain):
+        return record.Row("finish", message_id, token, "sent")
+    return _row_for(message_id, token, outcome, **more)
+
+
+def _begun_goes_back(leased: asyncpg.Record, *, may_repeat: bool) -> record.Row:
+    """`_begun` of recovery that repeats what may have been sent, whatever the sender promises."""
+    del may_repeat
+    return record.Row("try_again", leased["message_id"], leased["token"])
+
+
+async def _nothing_withdrawn(*_arguments: Any) -> dict[UUID, str]:
+    """`Claimer.withdrawn` that never asks a gate again."""
+    return {}
+
+
+async def _checkpoint_first(self: expand._FanOut, tenant_id: UUID, campaign_id: UUID) -> bool:
+    """A page whose checkpoint is committed when it was fetched, as others do it (style.md: listmonk re-sends)."""
+    uow_of, limit = self._runtime.db.uow, self._runtime.settings.expand_batch
+    async with uow_of(Role.ENGINE, tenant_id) as uow:
+        row = await CAMPAIGNS.fan_out_lock.one(uow.raw, tenant_id, campaign_id)
+        if row is None:
+            return False
+        lane_id = row["lane_id"] or await lane_for(
+            uow, tenant_id=tenant_id, channel=row["channel"], sender_id=row["sender_id"], campaign_id=campaign_id,
+            message_class="bulk",
+        )  # fmt: skip
+        page = await uow.raw.fetch(
+            "SELECT contact_id FROM list_members WHERE tenant_id = $1 AND list_id = $2 AND contact_id > $3"
+            " ORDER BY contact_id LIMIT $4",
+            tenant_id, row["list_id"], row["expanded_to"] or UUID(int=0), limit,
+        )  # fmt: skip
+        last = page[-1]["contact_id"] if page else None
+        await CAMPAIGNS.fan_out_keep.run(uow.raw, tenant_id, campaign_id, lane_id, last, len(page), 0)
+    failpoint.hit("fan_out.before_checkpoint")
+    plan = Plan(campaign_id, row["list_id"], lane_id, row["channel"], row["content_id"], row["purpose"],
+                row["priority"], row["expires_at"])  # fmt: skip
+    async with uow_of(Role.ENGINE, tenant_id) as uow:
+        await fan_out(uow.raw, tenant_id, plan, after=row["expanded_to"], limit=limit)
+    return last is not None
+
+
+ANOTHER_BOOT = "00000000-0000-4000-8000-000000000000"
+"""What a drill writes into a journal that is to be another boot's."""
+_begin = batch.BatchWatch.begin
+_row_for = record.row_for
+_TOKEN = "AND q.token = d.token"
+
+DEFECTS: dict[str, Defect] = {
+    "lane lock removed": Defect(
+        "a claim does not lock its lane, so that a pause cannot wait for it",
+        _rewrite("lane_lock", "FOR UPDATE", ""),
+    ),
+    "SKIP LOCKED removed": Defect(
+        "a claim waits for rows that others have locked", _rewrite("claim_pick", "FOR UPDATE SKIP LOCKED", "FOR UPDATE")
+    ),
+    "lease not looked at before the write": Defect(
+        "a worker that was stopped goes on with what has been another's since",
+        _replace(batch, "LEASE_MARGIN_S", -1e9),
+    ),
+    "finished without token": Defect(
+        "whoever has an outcome records it, also when the message is another's",
+        _both(_rewrite("finish", _TOKEN, ""), _rewrite("finish_sent", _TOKEN, "")),
+    ),
+    "given back without token": Defect(
+        "a worker gives back what another has in hand", _rewrite("hand_back", _TOKEN, "")
+    ),
+    "journal trusted after another boot": Defect(
+        "a journal whose end was lost in a power cut decides what was not begun",
+        _replace(journal, "boot_id", lambda: ANOTHER_BOOT),
+    ),
+    "begun after the bytes": Defect(
+        "the journal hears of an attempt only when it is over",
+        _replace(batch.BatchWatch, "begin", _bytes_before_journal),
+    ),
+    "begun is repeated": Defect(
+        "recovery repeats a begun message although its sender promised at most once",
+        _replace(recovery, "_begun", _begun_goes_back),
+    ),
+    "switches not looked at before the write": Defect(
+        "what was claimed before a pause is sent to its end", _replace(batch.BatchWatch, "begin", _ignores_switches)
+    ),
+    "do-not-contact not asked again": Defect(
+        "who says stop after the claim is written to all the same",
+        _replace(claim.Claimer, "withdrawn", _nothing_withdrawn),
+    ),
+    "lost answers called sent": Defect(
+        "an answer that was lost counts as a good one", _replace(record, "row_for", _calls_uncertain_sent)
+    ),
+    "outcomes not counted": Defect(
+        "finishing writes no rollup",
+        _rewrite("finish_sent", "count(*) FROM gone GROUP BY 2", "0 FROM gone WHERE false"),
+    ),
+    "checkpoint moved before the rows": Defect(
+        "the fan-out's checkpoint is committed before its page", _replace(expand._FanOut, "_page", _checkpoint_first)
+    ),
+    "unique key of recipients dropped": Defect(
+        "nothing keeps a contact or an address from getting a campaign twice",
+        sql=(
+            "SET ROLE outrider_owner",
+            "ALTER TABLE campaign_recipients DROP CONSTRAINT campaign_recipients_pkey",
+            "ALTER TABLE campaign_recipients DROP CONSTRAINT campaign_recipients_tenant_id_campaign_id_address_key",
+        ),
+    ),
+    "campaign finished early": Defect(
+        "a campaign is finished when its list is through, whatever is still open",
+        _rewrite("campaign_finish", "AND NOT EXISTS", "AND true OR NOT EXISTS", CAMPAIGNS),
+    ),
+    "synchronous_commit off": Defect(
+        "the database acknowledges what it has not written down",
+        client="&synchronous_commit=off",
+    ),
+}
+
+
+if __name__ == "__main__":
+    DEFECTS[sys.argv[1]].patch()
+    sys.exit(main(sys.argv[4:]))

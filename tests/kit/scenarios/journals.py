@@ -1,0 +1,121 @@
+"""Drills about journals: what one proves, and what it does not once the machine has been down.
+
+Each gives what the checker found: nothing with the product as it is, something with a seeded defect (`drill.defect`).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import orjson
+
+from tests.kit.defects import ANOTHER_BOOT
+from tests.kit.drill import Drill, Guarantee
+from tests.kit.gate import Gate
+from tests.kit.processes import until
+
+CONNECTIONS = 4
+_KEPT = b"OC"
+"""Kinds of records that had reached the disk: the journal was opened, batches were claimed."""
+
+
+async def killed_with_lines_in_flight(drill: Drill, guarantee: Guarantee) -> list[str]:
+    """F08: kill -9 while the server thinks about the messages it was given; a sibling reads the journal."""
+    count = 60
+    async with Gate.open(await drill.smtp_port()) as gate:
+        sender = await drill.sender(guarantee, connections=CONNECTIONS, port=gate.port)
+        await drill.admit(sender, count)
+        gate.hold(skip=3)
+        victim = await drill.worker(lanes_in_flight="1")
+        await until(lambda: gate.held_count == CONNECTIONS, what="every line waits for its answer")
+        victim.kill()
+        gate.hold_no_more()
+        await drill.worker()
+        await drill.drained()
+    in_doubt = (await drill.evidence()).doubtful
+    found = await drill.violations(
+        duplicates=CONNECTIONS if guarantee == "at_least_once" else 0,
+        uncertain=CONNECTIONS if guarantee == "at_most_once" else 0,
+    )
+    if guarantee == "at_most_once" and len(in_doubt) != CONNECTIONS:
+        found.append(f"I2: {CONNECTIONS} answers were lost, {len(in_doubt)} messages are uncertain")
+    return found
+
+
+async def machine_rebooted(drill: Drill, guarantee: Guarantee) -> list[str]:
+    """F20: the machine was down: the end of the journal, never fsynced, is gone, and the boot id is another.
+
+    What the journal calls not begun was begun: only the leases may decide.
+    """
+    count = 40
+    sender = await drill.sender(guarantee, connections=CONNECTIONS)
+    await drill.admit(sender, count)
+    victim = drill.start_worker(at="send.answered:20:kill", lanes_in_flight="1", flush_s="1")
+    await victim.killed("send.answered")
+    (path,) = (drill.folder / "data" / "journals").glob("*.journal")
+    lose_the_end(path)
+    await drill.worker()
+    await drill.drained()
+    taken = len(drill.acceptances())
+    return await drill.violations(
+        duplicates=taken if guarantee == "at_least_once" else 0, uncertain=count if guarantee == "at_most_once" else 0
+    )
+
+
+async def another_machine_takes_over(drill: Drill, guarantee: Guarantee) -> list[str]:
+    """F06: a worker dies and its journal is on a disk that nobody sees: when the leases end, everything is rescued."""
+    count = 40
+    sender = await drill.sender(guarantee, connections=CONNECTIONS)
+    await drill.admit(sender, count)
+    victim = drill.start_worker(at="send.before_bytes:20:kill", lanes_in_flight="1")
+    await victim.killed("send.before_bytes")
+    leased, taken = await drill.open_count(1), len(drill.acceptances())
+    await drill.worker(own_data=True)
+    await drill.drained()
+    return await drill.violations(
+        duplicates=taken if guarantee == "at_least_once" else 0, uncertain=leased if guarantee == "at_most_once" else 0
+    )
+
+
+def lose_the_end(path: Path) -> None:
+    """Make a journal what a power cut leaves: another boot's, with what was written first and nothing after it."""
+    kept = b"".join(_record(kind, payload) for kind, payload in _records(path.read_bytes()) if kind in _KEPT)
+    assert kept, "the journal was never begun"
+    path.write_bytes(kept)
+
+
+def _records(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Kind and payload of every record; the opening one says another boot."""
+    found = []
+    at = 0
+    while at + 2 <= len(data):
+        kind, length = data[at : at + 1], data[at + 1]
+        payload = data[at + 2 : at + 2 + length]
+        if kind == b"O":
+            payload = orjson.dumps([ANOTHER_BOOT, *orjson.loads(payload)[1:]])
+        found.append((kind, payload))
+        at += 2 + length + 4
+    return found
+
+
+def _record(kind: bytes, payload: bytes) -> bytes:
+    head = kind + bytes((len(payload),)) + payload
+    return head + struct.pack(">I", zlib.crc32(head))
+
+
+async def answers_lost(drill: Drill, guarantee: Guarantee) -> list[str]:
+    """F58, F59: the line is cut with a message on it, before the server took it and after it did."""
+    each = 3
+    drill.faults(
+        {"action": "drop", "stage": "before_dot", "skip": 5, "times": each},
+        {"action": "drop", "stage": "after_dot", "skip": 15, "times": each},
+    )
+    sender = await drill.sender(guarantee, connections=2)
+    await drill.admit(sender, 60)
+    await drill.worker()
+    await drill.drained()
+    if guarantee == "at_least_once":
+        return await drill.violations(duplicates=each)
+    return await drill.violations(uncertain=2 * each)
