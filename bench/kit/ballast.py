@@ -65,7 +65,7 @@ async def fill_ledger(database: Postgres, sender: Sender, tenants: list[UUID], *
     per_month = rows // len(past)
     raw = await asyncpg.connect(database.superuser_url)
     try:
-        lane_id = await SQL.lane.value(raw, sender.tenant_id, sender.id, None)
+        lane_id = await SQL.lane.value(raw, sender.tenant_id, sender.id, None, "bulk")
         await raw.execute("SET synchronous_commit = off")
         for number, month in enumerate(past, 1):
             begin_ms = int(_begin(month, 2).timestamp() * 1000)
@@ -88,18 +88,21 @@ async def leave_open(
     held: int,
     throttled: int,
 ) -> None:
-    """Open messages of the sender's tenant that may not go now, each for another reason."""
+    """Open messages of the sender's tenant that may not go now, each for another reason.
+
+    The throttled ones are transactional: they pass every gate and meet the bucket alone.
+    """
     tenant_id, campaign_id = sender.tenant_id, uuid4()
     raw = await asyncpg.connect(database.superuser_url)
     try:
         await SQL.pause_campaign.run(raw, tenant_id, str(campaign_id))
         await SQL.throttle.run(raw, tenant_id, throttled_sender.id)
-        shared = await SQL.lane.value(raw, tenant_id, sender.id, None)
+        shared = await SQL.lane.value(raw, tenant_id, sender.id, None, "bulk")
         for count, state, lane_id in (
-            (paused, 0, await SQL.lane.value(raw, tenant_id, sender.id, campaign_id)),
+            (paused, 0, await SQL.lane.value(raw, tenant_id, sender.id, campaign_id, "bulk")),
             (scheduled, 4, shared),
             (held, 5, shared),
-            (throttled, 0, await SQL.lane.value(raw, tenant_id, throttled_sender.id, None)),
+            (throttled, 0, await SQL.lane.value(raw, tenant_id, throttled_sender.id, None, "transactional")),
         ):
             for first in range(0, count, _SLICE):
                 await SQL.open_rows.run(raw, tenant_id, lane_id, sender.content_id, state, min(_SLICE, count - first))

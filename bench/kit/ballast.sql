@@ -25,8 +25,8 @@ SELECT $1, id, $2, CASE WHEN $4::smallint IN (4, 5) THEN now() + interval '2 day
 FROM given;
 
 -- name: lane :value
--- A lane for bulk messages of a sender.
-INSERT INTO lanes (tenant_id, channel, sender_id, campaign_id, message_class) VALUES ($1, 'email', $2, $3, 'bulk')
+-- A lane of a sender.
+INSERT INTO lanes (tenant_id, channel, sender_id, campaign_id, message_class) VALUES ($1, 'email', $2, $3, $4)
 ON CONFLICT (tenant_id, channel, sender_id, campaign_id, message_class) DO UPDATE SET is_open = true
 RETURNING id;
 

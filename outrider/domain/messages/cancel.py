@@ -19,9 +19,8 @@ async def cancel_campaign(uow: UnitOfWork, tenant_id: UUID, campaign_id: UUID) -
     cancelled = 0
     for row in await SQL.lanes_of_campaign.many(uow.raw, tenant_id, campaign_id):
         await SQL.lane_lock.value(uow.raw, tenant_id, row["id"])
-        while True:
-            count = int(await SQL.cancel_lane.value(uow.raw, tenant_id, row["id"], _SLICE))
-            cancelled += count
-            if count < _SLICE:
-                break
+        while picked := [
+            one["message_id"] for one in await SQL.cancel_pick.many(uow.raw, tenant_id, row["id"], _SLICE)
+        ]:
+            cancelled += await SQL.cancel_close.run(uow.raw, tenant_id, picked, min(picked), max(picked))
     return cancelled

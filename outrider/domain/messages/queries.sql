@@ -127,9 +127,11 @@ WITH gone AS (
 SELECT id FROM gone;
 
 -- name: defer :many
--- An attempt failed and may be repeated: scheduled for its next attempt, fenced by the token.
+-- An attempt failed and may be repeated: scheduled for its next attempt, fenced by the token. After a bug of a plugin
+-- each goes alone (crashes), because nobody knows which message of the batch it was.
 WITH later AS (
-  UPDATE queue q SET state = 4, due_at = now() + d.delay_s * interval '1 second', token = NULL, lease_until = NULL, reason = d.code
+  UPDATE queue q SET state = 4, due_at = now() + d.delay_s * interval '1 second', token = NULL, lease_until = NULL, reason = d.code,
+                     crashes = crashes + (d.code = 'plugin_failed')::int
   FROM unnest($2::uuid[], $3::bigint[], $4::float8[], $5::text[], $6::text[]) d(id, token, delay_s, code, detail)
   WHERE q.tenant_id = $1 AND q.message_id = d.id AND q.token = d.token
   RETURNING q.message_id, q.due_at, q.attempt, d.code, d.detail
@@ -240,7 +242,8 @@ WITH page AS MATERIALIZED (
          c.attributes || jsonb_build_object('name', c.name, 'email', a.address)
            || CASE WHEN c.external_id IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('external_id', c.external_id) END AS variables
   FROM (SELECT contact_id FROM list_members WHERE tenant_id = $1 AND list_id = $3 AND contact_id > $6 ORDER BY contact_id LIMIT $7) lm
-  JOIN contacts c ON c.tenant_id = $1 AND c.id = lm.contact_id
+  -- OFFSET 0: one look-up by key for each member of the page; a hash join would read every contact for every page
+  CROSS JOIN LATERAL (SELECT name, attributes, external_id FROM contacts x WHERE x.tenant_id = $1 AND x.id = lm.contact_id OFFSET 0) c
   LEFT JOIN LATERAL (SELECT address FROM addresses x WHERE x.tenant_id = $1 AND x.contact_id = lm.contact_id AND x.channel = $5
                      ORDER BY created_at, address LIMIT 1) a ON true
 ), recipients AS (
@@ -266,22 +269,28 @@ SELECT (SELECT contact_id FROM page ORDER BY contact_id DESC LIMIT 1) AS last, (
 -- The lanes a campaign was ever queued by.
 SELECT id FROM lanes WHERE tenant_id = $1 AND campaign_id = $2;
 
--- name: cancel_lane :value
--- Cancel what waits in a lane, `$3` at a time; what is being sent is left to end by itself. Gives how many.
+-- name: cancel_pick :many
+-- Lock what waits in a lane, ready ones and later ones each `$3` at a time; what is being sent is left to end by itself.
+-- In the order of an index, so that a lane with little costs little beside one with millions.
+SELECT message_id FROM (SELECT message_id FROM queue WHERE tenant_id = $1 AND lane_id = $2 AND state = 0
+                        ORDER BY priority, due_at, message_id LIMIT $3 FOR UPDATE SKIP LOCKED) ready
+UNION ALL
+SELECT message_id FROM (SELECT message_id FROM queue WHERE tenant_id = $1 AND lane_id = $2 AND state IN (4, 5)
+                        ORDER BY state LIMIT $3 FOR UPDATE SKIP LOCKED) later;
+
+-- name: cancel_close :run
+-- End picked messages as cancelled; `$3`, `$4` are their least and greatest id, so that only their partitions are opened.
 WITH gone AS (
-  DELETE FROM queue q USING (SELECT message_id FROM queue WHERE tenant_id = $1 AND lane_id = $2 AND state IN (0, 4, 5) LIMIT $3 FOR UPDATE SKIP LOCKED) d
-  WHERE q.tenant_id = $1 AND q.message_id = d.message_id
+  DELETE FROM queue q USING unnest($2::uuid[]) d(id) WHERE q.tenant_id = $1 AND q.message_id = d.id
   RETURNING q.message_id, q.lane_id, q.attempt
 ), ledger AS (
   UPDATE messages m SET state = 'cancelled', attempts = g.attempt, finished_at = now() FROM gone g
-  WHERE m.tenant_id = $1 AND m.id = g.message_id
+  WHERE m.tenant_id = $1 AND m.id = g.message_id AND m.id >= $3 AND m.id <= $4
 ), deltas AS (
   INSERT INTO rollup_deltas (tenant_id, lane_id, hour, state, n)
   SELECT $1, lane_id, date_trunc('hour', now()), 'cancelled', count(*) FROM gone GROUP BY 2
-), events AS (
-  INSERT INTO message_events (tenant_id, message_id, kind) SELECT $1, message_id, 'cancelled' FROM gone
 )
-SELECT count(*) FROM gone;
+INSERT INTO message_events (tenant_id, message_id, kind) SELECT $1, message_id, 'cancelled' FROM gone;
 
 -- name: event_append :run
 -- One event of one message.
@@ -373,8 +382,11 @@ SELECT state, code, sum(n)::bigint AS n FROM (
 ) t GROUP BY state, code HAVING sum(n) <> 0;
 
 -- name: queue_of_lanes :many
--- Open messages of lanes by queue state.
-SELECT state, count(*) AS n FROM queue WHERE tenant_id = $1 AND lane_id = ANY($2::int[]) GROUP BY state;
+-- Open messages of lanes by queue state; in two parts, because two partial indexes cover the states.
+SELECT state, count(*) AS n FROM (
+  SELECT state FROM queue WHERE tenant_id = $1 AND lane_id = ANY($2::int[]) AND state = 0
+  UNION ALL SELECT state FROM queue WHERE tenant_id = $1 AND lane_id = ANY($2::int[]) AND state IN (1, 4, 5)
+) t GROUP BY state;
 
 -- name: fold_rollups :value
 -- Fold appended deltas into the rollups; gives how many rows were folded.
