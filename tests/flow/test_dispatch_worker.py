@@ -1,0 +1,453 @@
+"""A whole worker on this event loop, a real database, and channels and providers that behave well or badly."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from outrider.base.clock import boottime_s
+from outrider.base.errors import Unavailable
+from outrider.contracts.channel import Item, Unrenderable
+from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Unsent
+from outrider.contracts.provider import Outgoing, Watch
+from outrider.domain.messages import workers
+from outrider.engine.dispatch.claim import Claim, Claimer
+from outrider.engine.fanout import expand
+from tests.kit.campaigns import launched
+from tests.kit.dispatch import Desk, GlassChannel, GlassProvider, Post, plain_bytes, posts, send_soundly, until
+
+
+@pytest.fixture(scope="module")
+async def house(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
+    async with posts(new_database("migrated"), tmp_path_factory.mktemp("worker")) as made:
+        yield made
+
+
+@pytest.fixture
+async def post(house: Post, tmp_path: Path) -> AsyncIterator[Post]:
+    """The database of the module with a provider, a channel and a folder of the test's own."""
+    provider, channel = GlassProvider(), GlassChannel()
+    settings = house.runtime.settings.model_copy(update={"data_dir": tmp_path})
+    runtime = replace(house.runtime, settings=settings, providers={"glass": provider}, channels={"email": channel})
+    yield Post(runtime, house.engine, provider, channel)
+    await house.execute("DELETE FROM switches")
+    await house.reset()
+
+
+@pytest.fixture
+async def desk(post: Post) -> Desk:
+    return await post.desk()
+
+
+async def test_a_message_goes_from_the_queue_to_the_provider_and_into_the_ledger(post: Post, desk: Desk) -> None:
+    ids = await desk.admit(3, variables='{"n": 1}')
+    async with post.working() as worker:
+        await desk.until(ids, "sent")
+        listed = {process.process.id: process async for process in _workers(post)}
+    assert {message.id for message in post.provider.taken} == set(ids)
+    message = post.provider.taken[0]
+    row = await desk.message(message.id)
+    assert message.body.decode() == f'{message.address}|{{"n": 1}}|{row["attempted_at"].isoformat()}|\r\n'
+    assert row["attempts"] == 1
+    assert listed[worker.options.worker_id].process.journal == str(worker.journal.path)
+    assert not list(worker.journal.path.parent.iterdir()), "nothing is left open after an orderly stop"
+    assert (post.provider.opened, post.provider.closed) == (1, 1)
+    assert worker.report()["in_flight"] == 0
+
+
+async def _workers(post: Post) -> AsyncIterator[workers.Seen]:
+    async with post.engine.transaction() as raw:
+        for seen in await workers.listed(raw):
+            yield seen
+
+
+async def test_bulk_carries_an_unsubscribe_link_of_its_own_and_transactional_none(post: Post, desk: Desk) -> None:
+    campaign = await launched(desk, 2)
+    (letter,) = await desk.admit()
+    async with post.working(expand.loops(post.runtime)):
+        await desk.until([letter], "sent")
+        await until(lambda: _is_finished(desk, campaign.id))
+    by_id = {message.id: message for message in post.provider.taken}
+    assert by_id[letter].body.decode().rstrip().endswith("|")
+    for member in await campaign.messages():
+        url = by_id[member].body.decode().rstrip().rpartition("|")[2]
+        prefix, _, token = url.rpartition("/")
+        assert prefix == f"{post.runtime.settings.public_url}/u"
+        assert post.runtime.unsubscribe_links.read(token) == (desk.tenant_id, member)
+
+
+async def _is_finished(desk: Desk, campaign_id: UUID) -> bool:
+    rows = await desk.post.fetch("SELECT state FROM campaigns WHERE id = $1", campaign_id)
+    return bool(rows[0]["state"] == "finished")
+
+
+async def test_a_deferred_message_is_tried_again_with_the_same_bytes(post: Post, desk: Desk) -> None:
+    seen: list[bytes] = []
+
+    def answer(message: Outgoing) -> Outcome:
+        seen.append(message.body)
+        return Accepted() if len(seen) == 3 else Deferred("server_deferred", "450 later")
+
+    post.provider.answer = answer
+    ids = await desk.admit()
+    async with post.working():
+        await desk.until(ids, "sent")
+    assert len(seen) == 3
+    assert len(set(seen)) == 1
+    assert await desk.events(ids[0]) == ["deferred", "deferred", "sent"]
+    assert (await desk.message(ids[0]))["attempts"] == 3
+
+
+# providers that break their contract
+
+
+async def test_a_provider_that_settles_twice_is_heard_once(post: Post, desk: Desk) -> None:
+    async def send(provider: GlassProvider, batch: Sequence[Outgoing], watch: Watch) -> None:
+        await send_soundly(provider, batch, watch)
+        for message in batch:
+            watch.settle(message, Rejected("message_rejected", "changed my mind"))
+
+    post.provider.send = send
+    ids = await desk.admit(3)
+    async with post.working():
+        await desk.until(ids, "sent")
+    assert [await desk.events(each) for each in ids] == [["sent"]] * 3
+
+
+async def test_a_provider_that_forgets_leaves_begun_messages_uncertain_or_repeated_and_loses_none(
+    post: Post, desk: Desk
+) -> None:
+    careful = await post.desk(transactional_guarantee="at_most_once")
+    forgotten: set[UUID] = set()
+
+    def answer(message: Outgoing) -> Outcome | None:
+        if message.id in forgotten:
+            return Accepted()
+        forgotten.add(message.id)
+        return None
+
+    post.provider.answer = answer
+    ids, others = await desk.admit(2), await careful.admit(2)
+    async with post.working():
+        await desk.until(ids, "sent")
+        await careful.until(others, "uncertain")
+    assert [await desk.events(each) for each in ids] == [["deferred", "sent"]] * 2
+    assert {message.id for message in post.provider.taken} == set(ids), "what may have left is not sent again"
+
+
+async def test_a_provider_that_raises_costs_an_attempt_and_not_the_lane(post: Post, desk: Desk) -> None:
+    poison = (await desk.admit(address="poison@example.org"))[0]
+    ids = await desk.admit(5)
+
+    async def send(provider: GlassProvider, batch: Sequence[Outgoing], watch: Watch) -> None:
+        if any(message.id == poison for message in batch):
+            raise ZeroDivisionError
+        await send_soundly(provider, batch, watch)
+
+    post.provider.send = send
+    async with post.working(retry_attempts=3):
+        await desk.until(ids, "sent")
+        await desk.until([poison], "failed")
+    message = await desk.message(poison)
+    assert (message["code"], message["detail"], message["attempts"]) == ("plugin_failed", "ZeroDivisionError", 3)
+
+
+async def test_a_provider_that_takes_nothing_is_not_asked_without_pause(post: Post, desk: Desk) -> None:
+    async def send(provider: GlassProvider, batch: Sequence[Outgoing], watch: Watch) -> None:
+        del provider, batch, watch
+
+    post.provider.send = send
+    ids = await desk.admit(4)
+    async with post.working() as worker:
+        await until(lambda: _is(worker.recorder.kind_counts.get("deferred", 0) == 4))
+        await desk.until(ids, "queued")
+        assert post.provider.batches == [4]
+        assert worker.pipeline._ring._rests[(await desk.lane()).id] > boottime_s(), "the lane rests"
+    assert {(await desk.message(each))["attempts"] for each in ids} == {1}
+
+
+async def test_nonsense_as_an_outcome_loses_nothing(post: Post, desk: Desk) -> None:
+    first = True
+
+    def answer(message: Outgoing) -> Outcome:
+        nonlocal first
+        del message
+        if first:
+            first = False
+            return Rejected("bad\0cause", "half a pair \udcff")
+        return Accepted("id\0")
+
+    post.provider.answer = answer
+    ids = await desk.admit(3)
+    async with post.working():
+        await desk.until(ids, "sent", "failed")
+    assert Counter(await desk.states(ids)) == {"sent": 2, "failed": 1}
+
+
+async def test_a_message_the_provider_withdraws_goes_back_as_if_nothing_had_been_tried(post: Post, desk: Desk) -> None:
+    asked = Counter[UUID]()
+
+    def answer(message: Outgoing) -> Outcome:
+        asked[message.id] += 1
+        return Unsent("no connection free") if asked[message.id] == 1 else Accepted()
+
+    post.provider.answer = answer
+    ids = await desk.admit(2)
+    async with post.working():
+        await desk.until(ids, "sent")
+    assert {(await desk.message(each))["attempts"] for each in ids} == {1}
+    assert [await desk.events(each) for each in ids] == [["sent"]] * 2
+
+
+# what cannot be made
+
+
+async def test_a_message_that_cannot_be_rendered_fails_alone(post: Post, desk: Desk) -> None:
+    def compose(item: Item) -> Outgoing | Unrenderable:
+        return Unrenderable(item.id, "line 3: no such name") if item.address.startswith("p1@") else plain_bytes(item)
+
+    post.channel.compose = compose
+    ids = await desk.admit(3)
+    async with post.working():
+        await desk.until(ids, "sent", "failed")
+    assert await desk.states(ids) == ["sent", "failed", "sent"]
+    message = await desk.message(ids[1])
+    assert (message["code"], message["detail"]) == ("render_failed", "line 3: no such name")
+
+
+async def test_a_channel_that_raises_for_one_message_costs_the_others_a_delay(post: Post, desk: Desk) -> None:
+    def compose(item: Item) -> Outgoing | Unrenderable:
+        if item.address.startswith("p1@"):
+            raise RecursionError
+        return plain_bytes(item)
+
+    post.channel.compose = compose
+    ids = await desk.admit(3)
+    async with post.working(retry_attempts=3):
+        await desk.until([ids[0], ids[2]], "sent")
+        await desk.until([ids[1]], "failed")
+    assert (await desk.message(ids[1]))["code"] == "plugin_failed"
+
+
+async def test_a_message_whose_content_is_gone_fails_and_says_so(post: Post, desk: Desk) -> None:
+    ids = await desk.admit()
+    await post.execute("DELETE FROM contents WHERE tenant_id = $1", desk.tenant_id)
+    async with post.working():
+        await desk.until(ids, "failed")
+    assert (await desk.message(ids[0]))["detail"] == "its content is gone"
+
+
+@pytest.mark.parametrize(
+    "fault", ["the sender is gone", "the provider is not installed", "the channel is not installed"]
+)
+async def test_a_sender_that_cannot_be_used_delays_its_messages_with_the_reason(
+    post: Post, desk: Desk, fault: str
+) -> None:
+    ids = await desk.admit()
+    if fault == "the sender is gone":
+        await post.execute("DELETE FROM senders WHERE tenant_id = $1", desk.tenant_id)
+    elif fault == "the provider is not installed":
+        await post.execute("UPDATE connections SET provider = 'pigeon' WHERE tenant_id = $1", desk.tenant_id)
+    else:
+        post.runtime = replace(post.runtime, channels={})
+    async with post.working(retry_first_s=3600.0, retry_most_s=3600.0):
+        await desk.until(ids, "scheduled")
+    assert (await desk.message(ids[0]))["waiting_for"] == "sender_unusable"
+    assert await desk.events(ids[0]) == ["deferred"]
+
+
+# stopping what is under way
+
+
+class Hanging:
+    """A provider that waits before the body of each message until it is let go."""
+
+    def __init__(self) -> None:
+        self.waiting = asyncio.Event()
+        self.go = asyncio.Event()
+        self.is_begun_first = False
+
+    async def __call__(self, provider: GlassProvider, batch: Sequence[Outgoing], watch: Watch) -> None:
+        if self.is_begun_first:
+            assert watch.begin(batch[0]) is None
+        self.waiting.set()
+        await self.go.wait()
+        await send_soundly(provider, batch, watch)
+
+    async def until_waiting(self) -> None:
+        async with asyncio.timeout(10):
+            await self.waiting.wait()
+
+
+@pytest.fixture
+def hanging(post: Post) -> Hanging:
+    made = Hanging()
+    post.provider.send = made
+    return made
+
+
+async def test_a_pause_stops_messages_that_were_claimed_already_and_they_go_on_after_it(
+    post: Post, desk: Desk, hanging: Hanging
+) -> None:
+    ids = await desk.admit(3)
+    async with post.working() as worker:
+        await hanging.until_waiting()
+        await desk.pause("tenant", str(desk.tenant_id))
+        version = worker.board.version
+        await until(lambda: _is(worker.board.version > version))
+        hanging.go.set()
+        await desk.until(ids, "queued")
+        assert {reason for _message, reason in post.provider.withheld} == {"paused: tenant: test"}
+        assert post.provider.taken == []
+        await desk.resume()
+        await desk.until(ids, "sent")
+    assert {(await desk.message(each))["attempts"] for each in ids} == {1}
+
+
+async def _is(what: bool) -> bool:  # noqa: FBT001 - a condition
+    return what
+
+
+async def test_who_says_stop_while_a_message_waits_for_its_connection_does_not_get_it(
+    post: Post, desk: Desk, hanging: Hanging
+) -> None:
+    ids = await desk.admit(2)
+    async with post.working() as worker:
+        await hanging.until_waiting()
+        await desk.suppress("p1@example.org")
+        await until(lambda: _is(any(batch.withdrawn for batch in worker.batches.values())))
+        hanging.go.set()
+        await desk.until(ids, "sent", "blocked")
+    assert await desk.states(ids) == ["sent", "blocked"]
+    assert post.provider.addresses() == ["p0@example.org"]
+
+
+async def test_the_emergency_file_stops_everything_without_the_database(
+    post: Post, desk: Desk, hanging: Hanging
+) -> None:
+    ids = await desk.admit(2)
+    async with post.working() as worker:
+        await hanging.until_waiting()
+        worker.board._emergency_path.touch()
+        await until(lambda: _is(worker.board.is_emergency))
+        hanging.go.set()
+        await desk.until(ids, "queued")
+        assert post.provider.taken == []
+        assert worker.report()["is_emergency"]
+        worker.board._emergency_path.unlink()
+        await desk.until(ids, "sent")
+
+
+async def test_stopping_waits_for_what_is_under_way(post: Post, desk: Desk, hanging: Hanging) -> None:
+    ids = await desk.admit(3)
+    async with post.working():
+        await hanging.until_waiting()
+        asyncio.get_running_loop().call_later(0.05, hanging.go.set)
+    assert await desk.states(ids) == ["sent"] * 3
+
+
+async def test_what_hangs_beyond_the_grace_is_uncertain_if_begun_and_goes_back_if_not(
+    post: Post, hanging: Hanging
+) -> None:
+    desk = await post.desk(transactional_guarantee="at_most_once")
+    hanging.is_begun_first = True
+    ids = await desk.admit(3)
+    async with post.working(grace_s=0.1) as worker:
+        await hanging.until_waiting()
+    assert await desk.states(ids) == ["uncertain", "queued", "queued"]
+    assert worker.batches == {}
+    assert not list(worker.journal.path.parent.iterdir())
+
+
+# the worker and its neighbours
+
+
+async def test_a_claim_whose_commit_was_cut_is_given_back_and_not_taken_for_begun(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = await post.desk(transactional_guarantee="at_most_once")
+    ids = await desk.admit(3)
+    cut = _Cut(monkeypatch)
+    async with post.working():
+        await desk.until(ids, "sent", "uncertain")
+    assert cut.count == 1
+    assert await desk.states(ids) == ["sent"] * 3
+
+
+class _Cut:
+    """The answer to the first claim's commit is lost."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        real = Claimer.claim
+
+        async def claim(claimer: Claimer, *args: object, **more: object) -> Claim:
+            made = await real(claimer, *args, **more)  # type: ignore[arg-type]  # handed through
+            if made.batch is not None and not self.count:
+                self.count += 1
+                raise Unavailable("database_unavailable", "committed, but the answer was lost")
+            return made
+
+        monkeypatch.setattr(Claimer, "claim", claim)
+
+
+async def test_two_workers_share_the_work_and_send_each_message_once(post: Post, desk: Desk) -> None:
+    ids = await desk.admit(600)
+    async with post.working(claim_batch=20), post.working(claim_batch=20):
+        await desk.until(ids, "sent")
+    assert len(post.provider.taken) == 600
+    assert {message.id for message in post.provider.taken} == set(ids)
+
+
+async def test_a_tenant_with_thousands_waiting_does_not_delay_anothers_single_message(post: Post, desk: Desk) -> None:
+    await desk.admit(3000)
+    small = await post.desk()
+    (letter,) = await small.admit()
+    async with post.working(claim_batch=50):
+        await small.until([letter], "sent")
+        place = [message.id for message in post.provider.taken].index(letter)
+    assert place <= 500
+
+
+async def test_a_server_that_comes_back_gets_everything_at_once_after_one_probe(post: Post, desk: Desk) -> None:
+    is_away = True
+
+    def answer(message: Outgoing) -> Outcome:
+        del message
+        return Deferred("connection_failed", "refused") if is_away else Accepted()
+
+    post.provider.answer = answer
+    ids, lane = await desk.admit(50), await desk.lane()
+    async with post.working() as worker:
+        ring = worker.pipeline._ring
+        await until(lambda: _is(worker.recorder.kind_counts.get("deferred", 0) == 50))
+        await desk.until(ids, "queued")
+        assert ring._rests[lane.id] > boottime_s() + 1, "the lane rests while its server is away"
+        is_away = False
+        ring.wake(lane)
+        await desk.until(ids, "sent")
+        assert ring._rests.get(lane.id, 0.0) < boottime_s() + 1, "its rest ended with the first acceptance"
+    assert post.provider.batches[:2] == [50, 1], "one message probed"
+
+
+async def test_a_hanging_server_holds_up_no_other_sender(post: Post, desk: Desk, hanging: Hanging) -> None:
+    stuck = await desk.admit(5)
+    other = await post.desk()
+
+    async def send(provider: GlassProvider, batch: Sequence[Outgoing], watch: Watch) -> None:
+        is_stuck = batch[0].id in set(stuck)
+        await (hanging if is_stuck else send_soundly)(provider, batch, watch)
+
+    post.provider.send = send
+    async with post.working():
+        await hanging.until_waiting()
+        quick = await other.admit(5)
+        await other.until(quick, "sent")
+        assert await desk.states(stuck) == ["sending"] * 5
+        hanging.go.set()
