@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from unittest.mock import patch
 
 from outrider.app import commands as processes
 from outrider.interfaces.cli import commands, shell
@@ -19,7 +21,8 @@ stderr when it is a terminal. Tenants are named exactly, upper and lower case in
 def render() -> str:
     """The whole page."""
     app = shell.build([commands.__name__, processes.__name__])
-    text = app.generate_docs(output_format="markdown", recursive=True, heading_level=1)
+    with patch.object(sys, "argv", ["outrider"]):  # usage lines name the program that runs
+        text = app.generate_docs(output_format="markdown", recursive=True)
     body = text[text.index("\n## outrider ") :]
     codes = table(("code", "meaning"), [(str(each.code), each.meaning) for each in EXITS])
     plain = re.sub(r"\n{3,}", "\n\n", body)

@@ -430,7 +430,7 @@ def upgrade() -> None:
     op.execute("INSERT INTO installation DEFAULT VALUES")
     op.execute("INSERT INTO tenants (id, name) VALUES ('00000000-0000-0000-0000-000000000001', 'default')")
     op.execute("RESET ROLE")
-    op.execute("GRANT SELECT ON alembic_version TO PUBLIC")  # every login asks at its start whether the schema fits
+    op.execute(f"GRANT SELECT ON alembic_version TO outrider_app, outrider_engine, {READERS}")  # does the schema fit?
 
 
 def downgrade() -> None:
