@@ -14,7 +14,7 @@ import pytest
 from outrider import migrations
 from outrider.base.errors import Misconfigured, Refused
 from outrider.data import migrate
-from tests.kit.postgres import run_sql
+from tests.kit.postgres import run_sql, shared_server
 
 SECOND = '''
 """Add a column."""
@@ -131,3 +131,16 @@ async def _until_it_waits(connection: asyncpg.Connection, *, waits: bool) -> Non
     )
     while await connection.fetchval(question) is not waits:  # noqa: ASYNC110 - the server has no event for it
         await asyncio.sleep(0.01)
+
+
+async def test_a_login_that_does_not_migrate_sees_whether_the_schema_fits(migrated_url: str) -> None:
+    url, password = migrated_url.replace("//outrider:", "//runs_only:"), migrated_url.split(":")[2].partition("@")[0]
+    superuser = shared_server().superuser_url
+    run_sql(superuser, f"CREATE ROLE runs_only LOGIN PASSWORD '{password}'")
+    try:
+        with pytest.raises(Misconfigured, match="lacks a right"):
+            await migrate.status(url)
+        run_sql(superuser, "GRANT outrider_app TO runs_only WITH INHERIT FALSE, SET TRUE")
+        await migrate.require_current(url)
+    finally:
+        run_sql(superuser, "DROP ROLE runs_only")
