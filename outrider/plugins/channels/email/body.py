@@ -18,7 +18,9 @@ UNSUBSCRIBE = "unsubscribe_url"
 """The variable that every template has; empty in transactional messages unless the caller gave one."""
 
 _BREAK = re.compile(r"\r\n?")
-_BODY_TAG = re.compile(r"""<body(?:\{\{.*?\}\}|\{%.*?%\}|"[^"]*"|'[^']*'|[^>"'{])*>""", re.IGNORECASE | re.DOTALL)
+_BODY_TAG = re.compile(r"<body", re.IGNORECASE)
+_IN_BODY_TAG = re.compile(r"""\{\{.*?\}\}|\{%.*?%\}|"[^"]*"|'[^']*'|[^>"'{]+""", re.DOTALL)
+"""One step through a tag. Steps are taken one by one: as one expression they could be divided in 2^n ways."""
 _PROLOGUE = re.compile(
     r"\s*(?:<!doctype[^>]*>\s*)?(?:<html[^>]*>\s*)?(?:<head.*?</head\s*>)?", re.IGNORECASE | re.DOTALL
 )
@@ -51,10 +53,21 @@ def _with_preheader(content: Content) -> str:
     html = content.html or ""
     if not content.preheader.strip():
         return html
-    found = _BODY_TAG.search(html) or _PROLOGUE.match(html)
-    at = found.end() if found else 0
+    at = _end_of_body_tag(html)
+    if at is None:
+        found = _PROLOGUE.match(html)
+        at = found.end() if found else 0
     shown = _escaped_source(content.preheader) if content.is_template else escape(content.preheader)
     return f"{html[:at]}{_PREHEADER.format(shown)}{html[at:]}"
+
+
+def _end_of_body_tag(html: str) -> int | None:
+    """Where the body begins, template syntax in the tag's values passed over; None without such a tag."""
+    opening = _BODY_TAG.search(html)
+    at = opening.end() if opening else len(html)
+    while step := _IN_BODY_TAG.match(html, at):
+        at = step.end()
+    return at + 1 if html[at : at + 1] == ">" else None
 
 
 def _escaped_source(source: str) -> str:

@@ -19,11 +19,12 @@ _WORD_WIDTH = 75
 """RFC 2047 2: an encoded word has at most 75 characters."""
 _LONGEST_PLAIN_WORD = 60
 _LONGEST_HEADER_VALUE = 900
+_LONGEST_RENDERED = 4_000
+"""Characters of a rendered header text: no reader shows as many, and folding endless ones would hold up everybody."""
 
 _LINE_BREAKS = re.compile("[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]")
 _LINE_BREAK_RUNS = re.compile("[\x01-\x1f\x7f\x80-\x9f\u2028\u2029]+")
 _NEVER = re.compile("[\x00\ufffe\uffff\ud800-\udfff]")
-_ENCODED_WORD = re.compile(r"=\?.*\?=", re.DOTALL)
 _NOT_PLAIN = re.compile(r"[^\x20-\x7e]|=\?|  ")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")
 _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,75}\Z")
@@ -55,16 +56,25 @@ def text_problem(text: str) -> str | None:
         return "has a character that cannot be sent (NUL, U+FFFE, U+FFFF or half a surrogate pair)"
     if _LINE_BREAKS.search(text):
         return "has a line break or control character; a header is one line"
-    if _ENCODED_WORD.search(text):
+    if _has_encoded_word(text):
         return "has an encoded word (=?…?=); write the text itself, it is encoded when it is sent"
     return None
+
+
+def _has_encoded_word(text: str) -> bool:
+    """Whether `=?` stands before `?=` somewhere, whatever is between them."""
+    start = text.find("=?")
+    return start >= 0 and text.find("?=", start + 2) >= 0
 
 
 def one_line(text: str) -> str:
     """A rendered header text on one line: every run of line breaks and controls becomes one space, ends are trimmed.
 
-    Raises:  ValueError when it has NUL, U+FFFE, U+FFFF, half a surrogate pair or an encoded word: no honest value does.
+    Raises:  ValueError when it has NUL, U+FFFE, U+FFFF, half a surrogate pair, an encoded word or more than 4,000
+             characters: no honest value does.
     """
+    if len(text) > _LONGEST_RENDERED:
+        raise ValueError(f"has more than {_LONGEST_RENDERED:,} characters; a header is one line")
     if text.isascii() and text.isprintable() and "=?" not in text:
         return text.strip(" ")
     flat = _LINE_BREAK_RUNS.sub(" ", text).strip()

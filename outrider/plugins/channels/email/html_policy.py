@@ -42,12 +42,15 @@ _IGNORED_IN_URLS = re.compile("[\x00-\x20]")
 _BAD_STYLE = re.compile(r"expression\s*\(|javascript:|vbscript:|-moz-binding|behaviou?r\s*:|</?script", re.IGNORECASE)
 _EXPRESSION = "\ufffc"
 """Stands for an expression inside a value."""
+_MOST_EXPRESSIONS = 100
+"""In one value: each is looked at together with everything before it."""
 
 _TAG_START = re.compile(r"<(/?)([A-Za-z][^\s/>]*)|<!--(?:-?>)?|<[!?]|</")
 _ATTRIBUTE_NAME = re.compile(r"[^\s/>=]+")
+_UNQUOTED = re.compile(r"[^\s>]+")
 _COMMENT_END = re.compile(r"--!?>")
 _RENDERED_URL = re.compile(
-    r"""\s(?:href|src|srcset|background|cite|poster|longdesc|data|action|usemap)\s*=\s*(?:"([^"]*)|'([^']*))""",
+    r"""[\s/"'](?:href|src|srcset|background|cite|poster|longdesc|data|action|usemap)\s*=\s*(?:"([^"]*)|'([^']*))""",
     re.IGNORECASE,
 )
 
@@ -106,6 +109,7 @@ class _Scanner:
     quote: str = ""
     value: str = ""
     line: int = 1
+    expression_count: int = 0
     is_pending: bool = False
     problems: list[tuple[int, str]] = field(default_factory=list)
     places: list[Place] = field(default_factory=list)
@@ -158,6 +162,11 @@ class _Scanner:
         """Tell whether an expression inside a quoted value decides what the value is."""
         if any(token.text in self.holders for token in segment.tokens):
             self.refuse(f"a macro or captured block cannot stand in the value of {self.attribute!r}")
+        self.expression_count += 1
+        if self.expression_count > _MOST_EXPRESSIONS:
+            if self.expression_count == _MOST_EXPRESSIONS + 1:
+                self.refuse(f"the value of {self.attribute!r} has more than {_MOST_EXPRESSIONS} expressions")
+            return "attribute"
         so_far = _IGNORED_IN_URLS.sub("", self.value)
         self.value += _EXPRESSION
         if self.attribute not in _URL_ATTRIBUTES:
@@ -269,7 +278,7 @@ class _Scanner:
         if self.mode == "before_value":
             return self.before_value(at, character)
         if self.mode == "unquoted":
-            return self.in_unquoted(at, character)
+            return self.in_unquoted(text, at)
         if character == "=" and self.attribute:
             self.mode, self.value = "before_value", ""
             return at + 1
@@ -297,12 +306,13 @@ class _Scanner:
         self.mode = "unquoted"
         return at
 
-    def in_unquoted(self, at: int, character: str) -> int:
-        if character.isspace():
+    def in_unquoted(self, text: str, at: int) -> int:
+        found = _UNQUOTED.match(text, at)
+        if not found:
             self.end_value()
             return at + 1
-        self.value += character
-        return at + 1
+        self.value += found[0]
+        return found.end()
 
     def end_value(self) -> None:
         """Check a complete value."""
@@ -318,7 +328,7 @@ class _Scanner:
             self.refuse(f"the style of <{self.tag}> holds something that can run")
         if self.attribute == "http-equiv" and value.strip().lower() in ("refresh", "set-cookie"):
             self.refuse(f"http-equiv={value.strip().lower()} is not allowed in email")
-        self.attribute, self.value, self.quote = "", "", ""
+        self.attribute, self.value, self.quote, self.expression_count = "", "", "", 0
 
     def finish(self) -> None:
         """The source ends here."""
