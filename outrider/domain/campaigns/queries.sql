@@ -80,9 +80,19 @@ UPDATE campaigns SET lane_id = $3, expanded_to = coalesce($4, expanded_to), expa
 WHERE tenant_id = $1 AND id = $2;
 
 -- name: campaigns_to_finish :many
--- Campaigns whose list is through, to see whether anything of them is still open.
+-- Campaigns whose list is through and of which nothing is open: one look into each of the two indexes of the queue per
+-- campaign, so that a hundred campaigns under way cost one statement and the next one is never crowded out.
 -- tenant: none, because it is the directory of the finishing loop
-SELECT tenant_id, id FROM campaigns WHERE state = 'sending' AND expanded_at IS NOT NULL LIMIT 500;
+SELECT c.tenant_id, c.id
+FROM campaigns c
+LEFT JOIN LATERAL (
+  (SELECT 1 AS is_open FROM queue q WHERE q.tenant_id = c.tenant_id AND q.lane_id = c.lane_id AND q.state = 0
+   ORDER BY q.priority, q.due_at, q.message_id LIMIT 1)
+  UNION ALL
+  (SELECT 1 FROM queue q WHERE q.tenant_id = c.tenant_id AND q.lane_id = c.lane_id AND q.state IN (1, 4, 5) ORDER BY q.state LIMIT 1)
+  LIMIT 1
+) o ON true
+WHERE c.state = 'sending' AND c.expanded_at IS NOT NULL AND o.is_open IS NULL LIMIT 500;
 
 -- name: campaign_finish :value
 -- Finish a campaign when every recipient is in an end state: no lane of it has an open message. One look into each of

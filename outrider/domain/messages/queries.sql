@@ -347,8 +347,8 @@ WITH gone AS (
 ), waiting AS (
   INSERT INTO queue (tenant_id, message_id, lane_id, due_at, priority, state, attempt, attempted_at)
   SELECT $1, id, lane_id, now(), priority, 0, attempts, attempted_at FROM ledger
-), opened AS (
-  UPDATE lanes l SET is_open = true FROM (SELECT DISTINCT lane_id FROM gone) g WHERE l.tenant_id = $1 AND l.id = g.lane_id AND NOT l.is_open
+), opened AS ( -- also a lane that is open: its lock keeps whoever would close it until this is committed
+  UPDATE lanes l SET is_open = true FROM (SELECT DISTINCT lane_id FROM gone) g WHERE l.tenant_id = $1 AND l.id = g.lane_id
 ), deltas AS (
   INSERT INTO rollup_deltas (tenant_id, lane_id, hour, state, code, n)
   SELECT $1, lane_id, date_trunc('hour', now()), 'uncertain', cause, -count(*) FROM gone GROUP BY 2, 5
@@ -500,5 +500,13 @@ ORDER BY v.version DESC LIMIT 1;
 SELECT address, contact_id FROM addresses WHERE tenant_id = $1 AND channel = $2 AND address = ANY($3::text[]);
 
 -- name: lanes_close :run
--- Take a campaign's lanes out of the directory: it is finished.
-UPDATE lanes SET is_open = false WHERE tenant_id = $1 AND campaign_id = $2 AND is_open;
+-- Take a campaign's lanes out of the directory: it is finished. Not a lane in which a message waits again since; lock
+-- the lanes before, so that this statement sees what others queued under their lock.
+UPDATE lanes l SET is_open = false
+WHERE l.tenant_id = $1 AND l.campaign_id = $2 AND l.is_open AND NOT EXISTS (
+  SELECT 1 FROM (
+    (SELECT 1 FROM queue q WHERE q.tenant_id = l.tenant_id AND q.lane_id = l.id AND q.state = 0
+     ORDER BY q.priority, q.due_at, q.message_id LIMIT 1)
+    UNION ALL
+    (SELECT 1 FROM queue q WHERE q.tenant_id = l.tenant_id AND q.lane_id = l.id AND q.state IN (1, 4, 5) ORDER BY q.state LIMIT 1)
+  ) still_open);

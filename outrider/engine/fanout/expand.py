@@ -86,6 +86,8 @@ class _FanOut:
         for tenant_id, campaign_id in due:
             async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
                 if await CAMPAIGNS.campaign_finish.value(uow.raw, tenant_id, campaign_id):
+                    for lane in await SQL.lanes_of_campaign.many(uow.raw, tenant_id, campaign_id):
+                        await SQL.lane_lock.value(uow.raw, tenant_id, lane["id"])
                     await SQL.lanes_close.run(uow.raw, tenant_id, campaign_id)
                     _log.info("campaign_finished", tenant=str(tenant_id), campaign=str(campaign_id))
         return False
