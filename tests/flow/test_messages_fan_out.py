@@ -238,9 +238,9 @@ async def test_hundreds_of_campaigns_under_way_never_keep_another_from_its_end(p
     await fanned_out(post)
     await post.execute(
         "WITH one AS (SELECT * FROM campaigns WHERE id = $1) "
-        "INSERT INTO campaigns (tenant_id, name, channel, sender_id, content_id, list_id, created_by, state, expanded_at,"
-        " lane_id) SELECT tenant_id, name || n, channel, sender_id, content_id, list_id, created_by, state, expanded_at,"
-        " lane_id FROM one, generate_series(1, 600) n",
+        "INSERT INTO campaigns (tenant_id, name, channel, sender_id, content_id, list_id, created_by, state, lane_id, "
+        "expanded_at) SELECT tenant_id, name || n, channel, sender_id, content_id, list_id, created_by, state, lane_id,"
+        " expanded_at FROM one, generate_series(1, 600) n",
         busy.id,
     )
     done = await launched(desk, 0)

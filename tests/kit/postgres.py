@@ -121,7 +121,9 @@ def fresh_database(template: str | None = None) -> str:
 def drop_database(url: str) -> None:
     """Drop a database made by `fresh_database`, whoever is connected to it."""
     name = _database_of(url)
-    run_sql(shared_server().url_of("postgres"), f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    # as the superuser: an autovacuum worker or a superuser's connection may still be there
+    superuser = shared_server().url_of("postgres", superuser=True)
+    run_sql(superuser, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 def make_template(name: str, fill: Callable[[str], None]) -> str:
