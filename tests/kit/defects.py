@@ -74,6 +74,15 @@ def _rewrite(name: str, old: str, new: str, statements: Statements = SQL) -> Cal
     return patch
 
 
+def _whole(name: str, sql: str, statements: Statements) -> Callable[[], None]:
+    """A defect that puts another statement in the place of a named one."""
+
+    def patch() -> None:
+        statements._by_name[name] = dataclasses.replace(getattr(statements, name), sql=sql)
+
+    return patch
+
+
 def _replace(owner: Any, name: str, other: Any) -> Callable[[], None]:
     """A defect that puts something else in the place of a function or constant."""
 
@@ -225,7 +234,19 @@ DEFECTS: dict[str, Defect] = {
     ),
     "campaign finished early": Defect(
         "a campaign is finished when its list is through, whatever is still open",
-        _rewrite("campaign_finish", "AND NOT EXISTS", "AND true OR NOT EXISTS", CAMPAIGNS),
+        _both(
+            _whole(
+                "campaigns_to_finish",
+                "SELECT tenant_id, id FROM campaigns WHERE state = 'sending' AND expanded_at IS NOT NULL",
+                CAMPAIGNS,
+            ),
+            _whole(
+                "campaign_finish",
+                "UPDATE campaigns SET state = 'finished', finished_at = now() WHERE tenant_id = $1 AND id = $2"
+                " AND state = 'sending' AND expanded_at IS NOT NULL RETURNING id",
+                CAMPAIGNS,
+            ),
+        ),
     ),
     "synchronous_commit off": Defect(
         "the database acknowledges what it has not written down",
