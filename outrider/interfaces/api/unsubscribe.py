@@ -6,60 +6,37 @@ sign-in, no script, nothing from elsewhere, no personal data in the URL.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from html import escape
 from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
 
-from litestar import Request, Response, get, post
+from litestar import HttpMethod, Request, Response, post, route
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from outrider.base.errors import Refused
-from outrider.data.db import Role
+from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
 from outrider.domain.campaigns.unsubscribe import Subject, mask, subject_of, unsubscribe
+from outrider.domain.contacts import suppressions
+from outrider.interfaces.api import problems
 from outrider.interfaces.api.exchange import exchange_of
 from outrider.interfaces.api.middleware.buckets import Buckets
+from outrider.interfaces.api.pages import page
 from outrider.interfaces.auth import PUBLIC
 
 _MOST_BODY_BYTES = 10_000
 _RATES = "unsubscribe_rates"
 
-_STYLE = """
-:root { color-scheme: light dark; }
-body { margin: 0; font: 1.1rem/1.5 system-ui, sans-serif; background: Canvas; color: CanvasText; }
-main { max-width: 32rem; margin: 0 auto; padding: 3rem 1.25rem; }
-h1 { font-size: 1.5rem; line-height: 1.25; }
-button { font: inherit; padding: .75rem 1.25rem; min-height: 3rem; width: 100%; border: 0; border-radius: .5rem;
-         background: #1a56c4; color: #fff; cursor: pointer; }
-button:focus-visible { outline: 3px solid CanvasText; outline-offset: 2px; }
-p.note { font-size: .9rem; }
-"""
-
-
-def style_hash(style: str) -> str:
-    """How a content security policy names an inline style."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}"
-
-
-_HEADERS = {
-    "Content-Security-Policy": (
-        f"default-src 'none'; style-src '{style_hash(_STYLE)}'; form-action 'self'; base-uri 'none'; "
-        "frame-ancestors 'none'"
-    ),
-    "Referrer-Policy": "no-referrer",
-    "X-Robots-Tag": "noindex, nofollow",
-    "Cache-Control": "no-store",
-}
 _OPTIONS = {"content_types": ("application/x-www-form-urlencoded", "multipart/form-data"), "auth": PUBLIC}
 _FORM = (
     '<form method="post"><input type="hidden" name="List-Unsubscribe" value="One-Click">'
     '<button name="via" value="page">Unsubscribe</button></form>'
 )
+_NOT_CONCERNED = '<p class="note">Messages about your orders or your account are not concerned.</p>'
+_TOO_MANY, _SERVER_ERROR = 429, 500
 
 
 class Rates:
@@ -74,27 +51,54 @@ class Rates:
         self.clicks = Buckets(100.0, 1_000.0)
 
 
-@get("/u/{token:str}", opt={"auth": PUBLIC}, include_in_schema=False)
+def sorry(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
+    """Answer any error as a page: who clicked is a person, and a mail program looks at the status alone."""
+    answer = problems.answer(request, error)
+    status = answer.status_code or _SERVER_ERROR
+    if status == _TOO_MANY:
+        title, text = "Too many tries", "Please wait a minute, then open the link in the message again."
+    elif status >= _SERVER_ERROR:
+        title = "This did not work just now"
+        text = "Please try again in a few minutes. Pressing the button twice does no harm."
+    else:
+        title, text = "This did not work", "Please open the link in the message again and press the button."
+    number = escape(exchange_of(request).request_id)
+    note = f'<p class="note">If it happens again, answer the message and mention this number: {number}</p>'
+    return page(status, title, f"<h1>{title}</h1><p>{text}</p>{note}", answer.headers)
+
+
+@route(
+    "/u/{token:str}",
+    http_method=[HttpMethod.GET, HttpMethod.HEAD],
+    opt={"auth": PUBLIC},
+    include_in_schema=False,
+    exception_handlers={Exception: sorry},
+)
 async def shown(
     token: FromPath[str], request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]
 ) -> Response[str]:
     """Show who would unsubscribe from whom; changes nothing."""
     place = _place(token, request, runtime)
-    subject = await _subject(runtime, place) if place else None
-    if subject is None:
+    if place is None:
         return _unknown()
-    tenant, address = escape(subject.tenant_name), escape(mask(subject.address))
-    return _page(
+    tenant_id, message_id = place
+    async with runtime.db.uow(Role.APP, tenant_id) as uow:
+        subject = await subject_of(uow, message_id)
+        if subject is None:
+            return _unknown()
+        if await _has_asked(uow, subject, runtime):
+            return _unsubscribed(subject, is_new=False)
+    tenant = _tenant(subject)
+    return page(
         200,
-        "Unsubscribe",
+        f"Unsubscribe from {subject.tenant_name}",
         f"<h1>Unsubscribe from {tenant}?</h1>"
-        f"<p>{address} will get no more newsletters or offers from {tenant}.</p>"
-        f"{_FORM}"
-        '<p class="note">Messages about your orders or your account are not concerned.</p>',
+        f"<p>{_address(subject)} will get no more newsletters or offers from {tenant}.</p>"
+        f"{_FORM}{_NOT_CONCERNED}",
     )
 
 
-@post("/u/{token:str}", status_code=200, opt=_OPTIONS, include_in_schema=False)
+@post("/u/{token:str}", status_code=200, opt=_OPTIONS, include_in_schema=False, exception_handlers={Exception: sorry})
 async def done(
     token: FromPath[str], request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]
 ) -> Response[str]:
@@ -104,7 +108,7 @@ async def done(
     if place is None:
         return _unknown()
     if b"List-Unsubscribe" not in body or b"One-Click" not in body:
-        return _page(400, "Unsubscribe", f"<h1>Unsubscribe?</h1><p>Please press the button.</p>{_FORM}")
+        return page(400, "Unsubscribe", f"<h1>Unsubscribe?</h1><p>Please press the button.</p>{_FORM}")
     tenant_id, message_id = place
     async with runtime.db.uow(Role.ENGINE, tenant_id) as uow:
         subject = await subject_of(uow, message_id)
@@ -112,19 +116,36 @@ async def done(
             return _unknown()
         how = "page" if b"via" in body else "one_click"
         await unsubscribe(uow, subject, ip=exchange_of(request).client_ip, how=how)
-    tenant, address = escape(subject.tenant_name), escape(mask(subject.address))
-    return _page(
+    return _unsubscribed(subject, is_new=True)
+
+
+async def _has_asked(uow: UnitOfWork, subject: Subject, runtime: Runtime) -> bool:
+    """Whether the recipient has said before that they want no more of this."""
+    if subject.channel not in runtime.channels:  # its plugin was taken out since
+        return False
+    entries = await suppressions.lookup(uow, runtime.channels, subject.channel, subject.address)
+    return any(entry.reason in suppressions.RECIPIENT_ASKED for entry in entries)
+
+
+def _unsubscribed(subject: Subject, *, is_new: bool) -> Response[str]:
+    tenant, title = _tenant(subject), "You are unsubscribed" if is_new else "You are already unsubscribed"
+    note = _NOT_CONCERNED if is_new else ""  # who complained before may get nothing at all
+    return page(
         200,
-        "You are unsubscribed",
-        f"<h1>You are unsubscribed</h1><p>{address} will get no more newsletters or offers from {tenant}.</p>"
-        f'<p class="note">If this was a mistake, subscribe again where {tenant} offers it.</p>',
+        title,
+        f"<h1>{title}</h1>"
+        f"<p>{_address(subject)} will get no more newsletters or offers from {tenant}. You can close this page.</p>"
+        f'{note}<p class="note">If this was a mistake, subscribe again where {tenant} offers it.</p>',
     )
 
 
-async def _subject(runtime: Runtime, place: tuple[UUID, UUID]) -> Subject | None:
-    tenant_id, message_id = place
-    async with runtime.db.uow(Role.APP, tenant_id) as uow:
-        return await subject_of(uow, message_id)
+def _tenant(subject: Subject) -> str:
+    """The tenant's name as HTML; a name written from right to left does not turn the sentence around."""
+    return f"<bdi>{escape(subject.tenant_name)}</bdi>"
+
+
+def _address(subject: Subject) -> str:
+    return f"<bdi>{escape(mask(subject.address))}</bdi>"
 
 
 def _place(token: str, request: Request[Any, Any, Any], runtime: Runtime) -> tuple[UUID, UUID] | None:
@@ -168,22 +189,12 @@ async def _body(request: Request[Any, Any, Any]) -> bytes:
 
 
 def _unknown() -> Response[str]:
-    return _page(
+    return page(
         404,
         "Unknown link",
         "<h1>This link does not work</h1><p>It is incomplete or too old. Open it again from the message, or answer the"
         " message and ask to be taken off the list.</p>",
     )
-
-
-def _page(status: int, title: str, content: str) -> Response[str]:
-    text = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="robots" content="noindex"><title>{title}</title><style>{_STYLE}</style></head>'
-        f"<body><main>{content}</main></body></html>"
-    )
-    return Response(text, status_code=status, media_type="text/html; charset=utf-8", headers=_HEADERS)
 
 
 ROUTES = [shown, done]

@@ -6,21 +6,21 @@ sandboxed frame that may load nothing from anywhere.
 
 from __future__ import annotations
 
-import email
-import email.errors
-import email.header
-import email.policy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from email.message import Message
 from html import escape
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from outrider.interfaces.sandbox import inbox_style, letter
 from outrider.interfaces.sandbox.ledger import Record
+from outrider.interfaces.sandbox.letter import Attachment, Letter
 
 MOST_HEADER_BYTES: Final = 1 << 16
+STYLE: Final = inbox_style.STYLE
 _MOST_TEXT_CHARACTERS: Final = 200_000
+_SHORT_CHARACTERS, _MIDDLING_CHARACTERS = 600, 3_000
+"""Up to so much HTML, a smaller frame will do: without a script a frame does not know its content's height."""
 
 PAGE_CSP: Final = (
     "default-src 'none'; style-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -38,6 +38,16 @@ _OUTCOME_WORDS: Final[Mapping[str, str]] = {
     "dropped_before_dot": "dropped before the dot",
     "dropped_after_dot": "taken, answer lost",
 }
+_COUNTERS: Final = ("accepted", "refused", "deferred", "dropped", "sessions", "bytes")
+_COLUMNS: Final = (
+    ("when", "Time (UTC)"),
+    ("outcome", "Outcome"),
+    ("to", "To"),
+    ("about", "Subject"),
+    ("from", "From"),
+    ("size", "Bytes"),
+)
+_NOT_KEPT: Final = "The bytes of this message were not kept: start the sandbox with --keep-bodies (keeps_bodies)."
 
 
 def list_page(
@@ -45,80 +55,127 @@ def list_page(
 ) -> bytes:
     """The inbox: the latest records with their subjects (None: bytes are not kept), and the counters."""
     refresh = '<meta http-equiv="refresh" content="3">' if is_live else ""
-    other = urlencode({key: value for key, value in (("rcpt", rcpt_to), ("live", "" if is_live else "1")) if value})
-    counters = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{stats[name]:,}</dd></div>"
-        for name in ("accepted", "refused", "deferred", "dropped", "sessions", "bytes")
-    )
-    body = "".join(_row(record, subject) for record, subject in rows)
-    if not rows:
-        nothing = f"Nothing for {rcpt_to} yet." if rcpt_to else "Nothing has arrived yet."
-        body = f'<tr><td colspan="6" class="empty">{escape(nothing)}</td></tr>'
+    counters = "".join(f"<div><dt>{name.capitalize()}</dt><dd>{stats[name]:,}</dd></div>" for name in _COUNTERS)
+    heads = "".join(f'<th scope="col" role="columnheader" class="{name}">{text}</th>' for name, text in _COLUMNS)
+    body = "".join(_row(record, subject) for record, subject in rows) or _no_rows(rcpt_to)
     return _page(
-        "Inbox",
+        f"Inbox: {rcpt_to}" if rcpt_to else "Inbox",
         f"""<header><h1>Outrider sandbox</h1><p>Takes every message, delivers none.</p></header>
-<dl class="counters">{counters}</dl>
-<form method="get" action="/" role="search"><label for="rcpt">Recipient</label>
-<input id="rcpt" name="rcpt" type="search" value="{escape(rcpt_to)}" placeholder="ana@example.org">
-<button>Filter</button><a href="/">All</a>
-<a href="/?{escape(other)}">{"Stop refreshing" if is_live else "Refresh every 3 seconds"}</a></form>
-<div class="scroll"><table><thead><tr><th scope="col">Time (UTC)</th><th scope="col">Outcome</th><th scope="col">To</th>
-<th scope="col">From</th><th scope="col">Subject</th><th scope="col">Bytes</th></tr></thead>
-<tbody>{body}</tbody></table></div><p class="note">The latest {len(rows)} records, newest first.</p>""",
+<main><dl class="counters">{counters}</dl>
+{_filter(rcpt_to, is_live=is_live)}
+<table role="table"><caption class="hidden">Messages, newest first</caption>
+<thead role="rowgroup"><tr role="row">{heads}</tr></thead><tbody role="rowgroup">{body}</tbody></table>
+{_list_note(rows, stats)}</main>""",
         head=refresh,
     )
 
 
 def message_page(record: Record, body: bytes | None) -> bytes:
-    """One record: what the ledger says, the headers, the text, and the HTML in its frame."""
-    facts = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
-        for name, value in _facts(record)
-        if value not in {None, ""}
-    )
+    """One record: what became of it, the HTML in its frame, the text, the attachments, then everything else."""
     if body is None:
-        content = '<p class="note">The bytes of this message were not kept (option keeps_bodies).</p>'
         title = record.message_id or f"Record {record.seq}"
+        note = _NOT_KEPT if record.is_taken else "The sandbox did not take this message, so there is nothing to read."
+        content, more = f'<p class="note">{note}</p>', ""
     else:
-        message = _parse(body)
-        title = _header(message, "Subject") or "(no subject)"
-        content = _content(record, message)
+        found = letter.read(body)
+        title = letter.subject_of(body) or "(no subject)"
+        content = _content(record, found)
+        headers = _facts((name, escape(value)) for name, value in found.headers)
+        more = (
+            f"<details><summary>Headers</summary>{headers}</details>"
+            f'<p><a href="/messages/{record.seq}/raw">The bytes as they came</a></p>'
+        )
+    rest = [(name, escape(str(value))) for name, value in _from_ledger(record) if value not in {None, ""}]
+    is_open = " open" if body is None else ""
     return _page(
         title,
-        f"""<header><p><a href="/">Inbox</a></p><h1>{escape(title)}</h1></header>
-<dl class="facts">{facts}</dl>{content}""",
+        f"""<nav aria-label="Back"><a href="/">← Inbox</a></nav>
+<header><h1 dir="auto">{escape(title)}</h1></header>
+<main>{_facts(_summary(record))}{content}
+<details{is_open}><summary>Everything in the ledger</summary>{_facts(rest)}</details>{more}</main>""",
     )
 
 
 def html_part(body: bytes) -> bytes:
     """The HTML of a message as it came, in UTF-8; only ever served with MESSAGE_CSP."""
-    html, _ = _parts(_parse(body))
+    html = letter.read(body).html
     return (html if html is not None else "<!doctype html><p>This message has no HTML part.").encode("utf-8", "replace")
 
 
 def subject_of(head: bytes) -> str:
     """The decoded subject of a message whose beginning is given."""
-    return _header(_parse(head.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"), "Subject")
+    return letter.subject_of(head)
 
 
-def _row(record: Record, subject: str | None) -> str:
-    label = subject if subject is not None else (record.message_id or "")
+def _filter(rcpt_to: str, *, is_live: bool) -> str:
+    wanted = {"rcpt": rcpt_to, "live": "" if is_live else "1"}
+    other = urlencode({name: value for name, value in wanted.items() if value})
+    live = '<input type="hidden" name="live" value="1">' if is_live else ""
+    everyone = f'<a href="/{"?live=1" if is_live else ""}">Show all</a>' if rcpt_to else ""
     return (
-        f"<tr><td><time>{_time(record)}</time></td>"
-        f'<td><span class="tag {escape(record.outcome)}">{escape(_OUTCOME_WORDS[record.outcome])}</span></td>'
-        f'<td><a href="/inbox/{record.seq}">{escape(record.rcpt_to or "(none)")}</a></td>'
-        f"<td>{escape(_sender(record))}</td><td>{escape(label)}</td>"
-        f'<td class="number">{record.size_bytes:,}</td></tr>'
+        f'<form method="get" action="/" role="search"><label for="rcpt">Recipient</label>'
+        f'<input id="rcpt" name="rcpt" type="search" inputmode="email" autocapitalize="none" autocomplete="off"'
+        f' spellcheck="false" value="{escape(rcpt_to)}" placeholder="ana@example.org">{live}'
+        f'<button>Filter</button>{everyone}<a href="/?{escape(other)}">'
+        f"{'Stop refreshing' if is_live else 'Refresh every 3 seconds'}</a></form>"
     )
 
 
-def _facts(record: Record) -> list[tuple[str, object]]:
+def _row(record: Record, subject: str | None) -> str:
+    return (
+        f'<tr role="row"><td role="cell" class="when">{_time(record)}</td>'
+        f'<td role="cell" class="outcome">{_tag(record)}</td>'
+        f'<td role="cell" class="to"><a href="/inbox/{record.seq}">{_address(record.rcpt_to or "(none)")}</a></td>'
+        f'<td role="cell" class="about" dir="auto">{_about(record, subject)}</td>'
+        f'<td role="cell" class="from">{_address(_sender(record))}</td>'
+        f'<td role="cell" class="size">{record.size_bytes:,}</td></tr>'
+    )
+
+
+def _about(record: Record, subject: str | None) -> str:
+    """The subject; for a message that was not taken, the answer that says why."""
+    if subject:
+        return escape(subject)
+    if not record.is_taken:
+        return f'<span class="faint">{escape(record.reply)}</span>'
+    if subject is None:
+        return f'<span class="faint">{_address(record.message_id or "")}</span>'
+    return '<span class="faint">(no subject)</span>'
+
+
+def _no_rows(rcpt_to: str) -> str:
+    nothing = (
+        f"Nothing for {escape(rcpt_to)} yet."
+        if rcpt_to
+        else "Nothing has arrived yet. Send something to the sandbox's SMTP port, then reload this page."
+    )
+    return f'<tr role="row" class="none"><td role="cell" colspan="{len(_COLUMNS)}" class="empty">{nothing}</td></tr>'
+
+
+def _list_note(rows: Sequence[tuple[Record, str | None]], stats: Mapping[str, Any]) -> str:
+    if not rows:
+        return ""
+    total = sum(stats[name] for name in ("accepted", "refused", "deferred", "dropped"))
+    count = f"The latest {len(rows):,} records" if len(rows) > 1 else "One record"
+    older = ", newest first; older ones by recipient, or in the ledger file" if total > len(rows) else ", newest first"
+    unkept = any(subject is None and record.is_taken for record, subject in rows)
+    kept = " Subjects and texts are shown when the sandbox runs with --keep-bodies." if unkept else ""
+    return f'<p class="note">{count}{older if len(rows) > 1 else ""}.{kept}</p>'
+
+
+def _summary(record: Record) -> list[tuple[str, str]]:
+    """What one wants to know first; values are HTML."""
     return [
-        ("Outcome", f"{_OUTCOME_WORDS[record.outcome]} at {record.stage}"),
-        ("Answer", record.reply),
+        ("Outcome", f"{_tag(record)} {escape(record.reply)}"),
+        ("To", _address(record.rcpt_to or "(none)")),
+        ("From", _address(_sender(record))),
         ("Time (UTC)", _time(record)),
-        ("Envelope from", _sender(record)),
-        ("Envelope to", record.rcpt_to),
+    ]
+
+
+def _from_ledger(record: Record) -> list[tuple[str, object]]:
+    return [
+        ("Stage", record.stage),
         ("Message-ID", record.message_id),
         *((f"X-Outrider-{name.title()}", value) for name, value in record.outrider_ids.items()),
         ("Size", f"{record.size_bytes:,} bytes"),
@@ -130,63 +187,43 @@ def _facts(record: Record) -> list[tuple[str, object]]:
     ]
 
 
-def _content(record: Record, message: Message) -> str:
-    html, text = _parts(message)
-    headers = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(_decoded(str(value)))}</dd></div>" for name, value in message.items()
-    )
-    frame = (
-        f'<h2>HTML</h2><iframe sandbox="" src="/inbox/{record.seq}/html" title="HTML part of the message"></iframe>'
-        '<p class="note">Nothing is loaded from elsewhere: remote pictures stay empty.</p>'
-        if html is not None
-        else ""
-    )
-    plain = f"<h2>Text</h2><pre>{escape(text[:_MOST_TEXT_CHARACTERS])}</pre>" if text is not None else ""
-    return (
-        f'{frame}{plain}<details><summary>Headers</summary><dl class="facts">{headers}</dl></details>'
-        f'<p><a href="/messages/{record.seq}/raw">Bytes as they came</a></p>'
-    )
+def _content(record: Record, found: Letter) -> str:
+    parts = []
+    if found.html is not None:
+        size = len(found.html)
+        shape = "short" if size <= _SHORT_CHARACTERS else "middling" if size <= _MIDDLING_CHARACTERS else "long"
+        parts.append(
+            f'<h2>HTML</h2><iframe sandbox="" src="/inbox/{record.seq}/html" class="{shape}"'
+            ' title="HTML part of the message"></iframe>'
+            '<p class="note">Nothing runs and nothing is loaded from elsewhere: remote pictures stay empty.'
+            f' <a href="/inbox/{record.seq}/html">Open it alone</a></p>'
+        )
+    if found.text is not None:
+        parts.append(f"<h2>Text</h2><pre>{escape(found.text[:_MOST_TEXT_CHARACTERS]) or '(empty)'}</pre>")
+    if found.attachments:
+        listed = "".join(map(_attachment, found.attachments))
+        parts.append(f"<h2>Attachments</h2><ul>{listed}</ul>")
+    return "".join(parts) or '<p class="note">This message has neither text nor HTML.</p>'
 
 
-def _parse(body: bytes) -> Message:
-    return email.message_from_bytes(body, policy=email.policy.compat32)  # the tolerant one: it never raises
+def _attachment(part: Attachment) -> str:
+    name = escape(part.name) or "(no name)"
+    return f'<li><bdi>{name}</bdi> <span class="faint">{escape(part.kind)}, {part.size_bytes:,} bytes</span></li>'
 
 
-def _parts(message: Message) -> tuple[str | None, str | None]:
-    """The first HTML part and the first text part that is no attachment."""
-    html: str | None = None
-    text: str | None = None
-    for part in message.walk():
-        if part.is_multipart() or part.get_content_disposition() == "attachment":
-            continue
-        kind = part.get_content_type()
-        if kind == "text/html" and html is None:
-            html = _decoded_part(part)
-        elif kind == "text/plain" and text is None:
-            text = _decoded_part(part)
-    return html, text
+def _facts(facts: Iterable[tuple[str, str]]) -> str:
+    """Names and values, the values being HTML."""
+    rows = "".join(f'<div><dt>{escape(name)}</dt><dd dir="auto">{value}</dd></div>' for name, value in facts)
+    return f'<dl class="facts">{rows}</dl>'
 
 
-def _decoded_part(part: Message) -> str:
-    payload = part.get_payload(decode=True)
-    data = payload if isinstance(payload, bytes) else b""
-    try:
-        return data.decode(part.get_content_charset("utf-8"), "replace")
-    except (LookupError, ValueError):
-        return data.decode("utf-8", "replace")
+def _tag(record: Record) -> str:
+    return f'<span class="tag {escape(record.outcome)}">{escape(_OUTCOME_WORDS[record.outcome])}</span>'
 
 
-def _header(message: Message, name: str) -> str:
-    value = message.get(name)
-    return "" if value is None else _decoded(str(value))
-
-
-def _decoded(value: str) -> str:
-    """Encoded words made readable; what cannot be decoded stays as it is."""
-    try:
-        return str(email.header.make_header(email.header.decode_header(value)))
-    except (LookupError, ValueError, email.errors.HeaderParseError):
-        return value
+def _address(text: str) -> str:
+    """An address that may be broken after its @ before it is broken anywhere."""
+    return escape(text).replace("@", "@<wbr>")
 
 
 def _sender(record: Record) -> str:
@@ -195,7 +232,8 @@ def _sender(record: Record) -> str:
 
 def _time(record: Record) -> str:
     moment = datetime.fromtimestamp(record.at_ns / 1e9, UTC)
-    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    shown = moment.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    return f'<time datetime="{shown.replace(" ", "T")}Z">{shown}</time>'
 
 
 def _page(title: str, content: str, head: str = "") -> bytes:
@@ -203,54 +241,6 @@ def _page(title: str, content: str, head: str = "") -> bytes:
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">{head}
 <title>{escape(title)} · Outrider sandbox</title><link rel="stylesheet" href="/style.css"></head>
-<body><main>{content}</main></body></html>
+<body>{content}</body></html>
 """
     return text.encode("utf-8", "replace")
-
-
-STYLE: Final = b"""
-:root { color-scheme: light dark; --ground: #f6f7f9; --paper: #fff; --ink: #1b1f24; --faint: #5b6470; --line: #dfe3e8;
-  --link: #0b5cad; --good: #17693a; --good-ground: #e0f3e6; --bad: #9d2020; --bad-ground: #fbe5e5; --wait: #7a5200;
-  --wait-ground: #fdf0d3; }
-@media (prefers-color-scheme: dark) { :root { --ground: #111418; --paper: #1a1f25; --ink: #e6e9ed; --faint: #9aa5b1;
-  --line: #2c333c; --link: #7ab8f5; --good: #8fdcab; --good-ground: #16341f; --bad: #f3a3a3; --bad-ground: #3d1a1a;
-  --wait: #f0cd84; --wait-ground: #3a2d10; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--ground); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1200px; margin: 0 auto; padding: 24px 16px 64px; }
-h1 { font-size: 1.5rem; margin: 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.05rem; margin: 28px 0 8px; }
-header p { margin: 4px 0; color: var(--faint); }
-a { color: var(--link); }
-.counters { display: flex; flex-wrap: wrap; gap: 8px 32px; margin: 20px 0; }
-.counters dt { color: var(--faint); font-size: .85rem; }
-.counters dd { margin: 0; font-size: 1.25rem; font-variant-numeric: tabular-nums; }
-form { display: flex; flex-wrap: wrap; gap: 8px 12px; align-items: center; margin: 0 0 16px; }
-input, button { font: inherit; color: inherit; background: var(--paper); border: 1px solid var(--line);
-  border-radius: 6px; padding: 6px 10px; }
-input { min-width: 16rem; }
-:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
-.scroll { overflow-x: auto; background: var(--paper); border: 1px solid var(--line); border-radius: 8px; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; padding: 8px 12px; border-bottom: 1px solid var(--line); vertical-align: top;
-  overflow-wrap: anywhere; }
-th { color: var(--faint); font-weight: 600; font-size: .85rem; white-space: nowrap; }
-tbody tr:last-child td { border-bottom: 0; }
-time, .number { font-variant-numeric: tabular-nums; white-space: nowrap; }
-.number, th:last-child { text-align: right; }
-.empty { color: var(--faint); text-align: center; padding: 40px; }
-.tag { border-radius: 999px; padding: 1px 9px; font-size: .85rem; white-space: nowrap; background: var(--wait-ground);
-  color: var(--wait); }
-.accepted { background: var(--good-ground); color: var(--good); }
-.refused, .dropped_before_dot { background: var(--bad-ground); color: var(--bad); }
-.note { color: var(--faint); font-size: .9rem; }
-.facts { display: grid; gap: 4px; margin: 16px 0; }
-.facts div { display: grid; grid-template-columns: 11rem 1fr; gap: 12px; }
-.facts dt { color: var(--faint); }
-.facts dd { margin: 0; overflow-wrap: anywhere; }
-pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: 12px; white-space: pre-wrap;
-  overflow-wrap: anywhere; margin: 0; }
-iframe { width: 100%; height: 70vh; border: 1px solid var(--line); border-radius: 8px; background: #fff; }
-details { margin: 20px 0; }
-@media (max-width: 40rem) { .facts div { grid-template-columns: 1fr; gap: 0; } input { min-width: 0; flex: 1; } }
-"""
