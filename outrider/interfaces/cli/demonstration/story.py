@@ -166,9 +166,7 @@ async def _overtake(stage: Stage, campaign_id: str) -> tuple[str, int, float]:
         found = [each for each in stage.ledger.records if each.message_id == accepted["id"] and each.is_taken]
         if found:
             took_ms = max(0.0, (found[0].boot_ns - answered_ns) / NS_PER_MS)
-            stage.tell(
-                f"a transactional message went {took_ms:.0f} ms after the API's answer, before {waiting} others"
-            )
+            stage.tell(f"a transactional message went {took_ms:.0f} ms after the API's answer, before {waiting} others")
             return accepted["id"], waiting, took_ms
         stage.ledger.read()
         await asyncio.sleep(_POLL_S)
