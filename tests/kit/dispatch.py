@@ -10,6 +10,7 @@ API
     Desk.states(ids) -> list[str]              the words of the view, in the order of the ids
     Desk.events(id) -> list[str]               kinds, oldest first
     GlassProvider                              answers as its script says, remembers what it took
+    lanes_of(database, tenant) -> list[Lane]   a tenant's lanes with something ready
     GATES                                      the gates that come with Outrider, in their order
 """
 
@@ -35,7 +36,7 @@ from outrider.contracts.provider import Egress, Outgoing, Stage, Transport, Watc
 from outrider.data.db import Database, Role
 from outrider.data.runtime import Runtime
 from outrider.domain.messages.admit import LaneKey, NewMessage, admit
-from outrider.domain.messages.lanes import lane_for
+from outrider.domain.messages.lanes import directory, lane_for
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.claim import Claim, Claimer
 from outrider.engine.dispatch.run import Worker, WorkerOptions
@@ -365,6 +366,12 @@ async def posts(url: str, folder: Path, **settings: Any) -> AsyncIterator[Post]:
     finally:
         await engine.close()
         await runtime.db.close()
+
+
+async def lanes_of(database: Database, tenant_id: UUID) -> list[Lane]:
+    """A tenant's lanes with something ready."""
+    async with database.transaction() as raw:
+        return [lane for lane in await directory(raw) if lane.tenant_id == tenant_id]
 
 
 async def until(is_so: Callable[[], Awaitable[bool]], *, bound_s: float = BOUND_S) -> None:
