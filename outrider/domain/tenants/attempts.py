@@ -26,8 +26,17 @@ async def begin(uow: UnitOfWork, email: str, *, most: int, lock_s: int) -> int:
     return int(row["left_s"]) if row["failed_count"] > most else 0
 
 
+async def forgive(uow: UnitOfWork, email: str, *, right_count: int) -> None:
+    """The password was right, or was set anew: start counting anew (engine role).
+
+    Takes:   right_count  attempts of `begin` that turned out to be right: of an address that users of several tenants
+             have only these are taken back, else knowing one's password would give guesses at the other's.
+    """
+    await SQL.attempt_forgive.run(uow.raw, email_hash(email), email, right_count)
+
+
 async def forget(uow: UnitOfWork, email: str) -> None:
-    """The password was right: start counting anew."""
+    """Start counting anew whoever has the address (engine role): for administrators of the installation."""
     await SQL.attempt_forget.run(uow.raw, email_hash(email))
 
 

@@ -103,9 +103,19 @@ ON CONFLICT (email_hash) DO UPDATE SET
 RETURNING failed_count, greatest(1, ceil(extract(epoch FROM ends_at - now())))::int AS left_s;
 
 -- name: attempt_forget :run
--- The password was right, or somebody unlocked the address.
+-- An administrator of the installation unlocked the address.
 -- tenant: none, because addresses are counted whether any tenant has them or not
 DELETE FROM login_attempts WHERE email_hash = $1;
+
+-- name: attempt_forgive :run
+-- The password was right, or the one tenant that has the address unlocked it: start counting anew. Of an address that
+-- several tenants have only the `$3` right attempts are taken back: no tenant may give guesses at another's password.
+-- tenant: none, because it asks whether other tenants have the address
+WITH shared AS (SELECT count(*) > 1 AS is_shared FROM users WHERE email = $2),
+taken_back AS (
+  UPDATE login_attempts SET failed_count = failed_count - $3 WHERE email_hash = $1 AND (SELECT is_shared FROM shared)
+)
+DELETE FROM login_attempts WHERE email_hash = $1 AND NOT (SELECT is_shared FROM shared);
 
 -- name: attempts_prune :run
 -- Take away what has ended, a little at a time.

@@ -42,7 +42,7 @@ async def issue(uow: UnitOfWork, actor: Actor, keyring: Keyring, user_id: UUID) 
 
 
 async def redeem(db: Database, keyring: Keyring, token: str, password: str, *, ip: str | None = None) -> None:
-    """Set a password with a token; every session of the user ends and an address that was locked is unlocked.
+    """Set a password with a token; every session of the user ends, and an address that no other tenant has is unlocked.
 
     Raises:  Refused(invalid_token, 401) for a token that is not ours, has ended or was used; Refused for a password
              that is not allowed, in which case the token stays valid.
@@ -59,7 +59,7 @@ async def redeem(db: Database, keyring: Keyring, token: str, password: str, *, i
         now = await SQL.user_lock.one(uow.raw, tenant, user)
         if now is None or now["password_changed_at"] != row.password_changed_at or not now["is_active"]:
             raise _invalid()
-        await attempts.forget(uow, row.email)
+        await attempts.forgive(uow, row.email, right_count=0)
         await users.set_password(uow, Actor("user", row.email, ip), user, password_hash)
 
 

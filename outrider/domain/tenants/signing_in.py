@@ -101,7 +101,7 @@ async def change_password(
     normal = passwords.check_new(new, about=(row["email"], row["name"]), field="/new_password")
     password_hash = await passwords.hashed(normal)
     async with db.uow(Role.ENGINE, tenant_id) as uow:
-        await attempts.forget(uow, row["email"])
+        await attempts.forgive(uow, row["email"], right_count=1)
         await users.set_password(uow, actor, user_id, password_hash, keep=keep)
 
 
@@ -117,7 +117,7 @@ async def _begin(db: Database, settings: Settings, row: Any, password: str, **se
         now = await SQL.user_lock.one(uow.raw, row["tenant_id"], row["id"])
         if now is None or not now["is_active"] or now["password_hash"] != row["password_hash"]:
             raise _wrong()
-        await attempts.forget(uow, row["email"])
+        await attempts.forgive(uow, row["email"], right_count=1)
         if rehashed:
             await SQL.user_rehash.run(uow.raw, row["tenant_id"], row["id"], row["password_hash"], rehashed)
         await SQL.user_signed_in.run(uow.raw, row["tenant_id"], row["id"])

@@ -14,8 +14,7 @@ from outrider.base.ids import NIL
 from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
-from outrider.domain.tenants import passwords
-from outrider.domain.tenants.attempts import email_hash
+from outrider.domain.tenants import attempts, passwords
 from outrider.domain.tenants.roles import check_role
 from outrider.domain.tenants.rows import SQL
 
@@ -140,10 +139,17 @@ async def set_password(uow: UnitOfWork, actor: Actor, user_id: UUID, password_ha
     await append(uow, actor, action="user.password", target=("user", str(user.id)))
 
 
-async def unlock(uow: UnitOfWork, actor: Actor, user_id: UUID) -> User:
-    """Let somebody sign in again before the lock of too many wrong passwords ends (engine role). Audited."""
+async def unlock(uow: UnitOfWork, actor: Actor, user_id: UUID, *, is_for_all: bool = False) -> User:
+    """Let somebody sign in again before the lock of too many wrong passwords ends (engine role). Audited.
+
+    Takes:   is_for_all: an administrator of the installation asks. Else the lock of an address that users of other
+             tenants have too goes on to its end: it protects them as well, and nobody is told that they exist.
+    """
     user = await get(uow, user_id)
-    await SQL.attempt_forget.run(uow.raw, email_hash(user.email))
+    if is_for_all:
+        await attempts.forget(uow, user.email)
+    else:
+        await attempts.forgive(uow, user.email, right_count=0)
     await append(uow, actor, action="user.unlock", target=("user", str(user_id)), tenant_id=uow.tenant_id or NIL)
     return user
 

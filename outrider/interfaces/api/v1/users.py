@@ -148,10 +148,13 @@ async def reset(
 async def unlock(
     user_id: FromPath[str], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
 ) -> users.User:
-    """Let a user sign in again who gave too many wrong passwords."""
+    """Let a user sign in again who gave too many wrong passwords.
+
+    The lock of an address that users of other tenants have too is for an administrator of the installation to end.
+    """
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
         user = await _within_reach(uow, principal, user_id)
-        return await users.unlock(uow, principal.actor, user.id)
+        return await users.unlock(uow, principal.actor, user.id, is_for_all=principal.is_installation_admin)
 
 
 @delete("/users/{user_id:str}/sessions", status_code=204, guards=[needs("admin", "users:write")])
