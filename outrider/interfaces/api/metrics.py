@@ -24,12 +24,12 @@ OPEN_TO_NETWORKS = {"auth": PUBLIC, "is_unlimited": True, "networks": True}
 async def admit(request: Request[Any, Any, Any], runtime: Runtime, authenticator: Authenticator, scope: str) -> None:
     """Let in callers from `metrics_networks`, and others with a key of this scope or a person signed in.
 
-    Raises:  Refused(unauthenticated, 401), Refused(forbidden, 403).
+    Raises:  Refused(unauthenticated, 401), Refused(forbidden, 403), Refused(rate_limited, 429).
     """
     exchange = exchange_of(request)
     if is_within(exchange.client_ip, _networks(tuple(runtime.settings.metrics_networks))):
         return
-    principal = await authenticator.identify(request.headers, exchange)
+    principal = await authenticator.identify_in_the_open(request.headers, exchange)
     if principal is None:
         raise Refused("unauthenticated", f"needs a key with the scope {scope} from this network", status=401)
     if not principal.may("viewer", scope):

@@ -32,6 +32,8 @@ _KEY_MEMORY_S = 0.5
 """Revoked keys are refused everywhere within a second: half of it is this memory."""
 
 _MOST_KEYS = 10_000
+_OPEN_PER_S, _OPEN_BURST = 2.0, 20.0
+"""Credentials per source address where nothing else limits: a monitor asks every few seconds."""
 
 
 class Authenticator:
@@ -41,6 +43,7 @@ class Authenticator:
         self._runtime = runtime
         self.tokens = Tokens(runtime.keyring)
         self._keys: dict[bytes, tuple[float, asyncio.Task[Principal | None]]] = {}
+        self._in_the_open = Buckets(_OPEN_PER_S, _OPEN_BURST)
 
     async def identify(self, headers: Headers, exchange: Exchange) -> Principal | None:
         """Who is calling; None when no credential was given.
@@ -62,6 +65,17 @@ class Authenticator:
         if found is None and token:
             raise Refused("unauthenticated", "this session has ended; sign in again", status=401)
         return found
+
+    async def identify_in_the_open(self, headers: Headers, exchange: Exchange) -> Principal | None:
+        """`identify` for routes that answer everybody and limit nobody: there credentials cannot be tried without end.
+
+        Raises:  as `identify`; Refused(rate_limited, 429) before anything is looked up.
+        """
+        if ("authorization" in headers or "cookie" in headers) and (
+            wait_s := self._in_the_open.take(exchange.client_ip)
+        ):
+            raise Refused("rate_limited", "too many sign-ins here", status=429, retry_after_s=max(1, math.ceil(wait_s)))
+        return await self.identify(headers, exchange)
 
     def forget_keys(self) -> None:
         """Look every key up anew: one was revoked here."""
