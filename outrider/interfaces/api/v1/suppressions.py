@@ -97,7 +97,9 @@ async def added(
             source=f"api:{principal.actor.kind}",
             note=data.note,
         )
-        return AddedOut(changed, await suppressions.lookup(uow, runtime.channels, data.channel, data.address))
+        return AddedOut(
+            changed, _shown(principal, await suppressions.lookup(uow, runtime.channels, data.channel, data.address))
+        )
 
 
 @post("/suppressions/lookup", status_code=200, guards=[needs("support", "suppressions:write")])
@@ -106,7 +108,9 @@ async def lookup(
 ) -> SuppressionsOut:
     """Say what stands against an address, typed in any form."""
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
-        return SuppressionsOut(await suppressions.lookup(uow, runtime.channels, data.channel, data.address))
+        return SuppressionsOut(
+            _shown(principal, await suppressions.lookup(uow, runtime.channels, data.channel, data.address))
+        )
 
 
 @post("/suppressions/remove", status_code=204, guards=[needs("support", "suppressions:write")])
@@ -126,6 +130,16 @@ async def removed(
             reason=data.reason,
             force=data.force,
         )
+
+
+def _shown(principal: Principal, items: list[SuppressionView]) -> list[SuppressionView]:
+    """Entries as this caller may know them: the installation's without who made them and what they noted."""
+    if principal.is_installation_admin:
+        return items
+    return [
+        msgspec.structs.replace(one, note="", source="", created_by="installation") if one.is_installation else one
+        for one in items
+    ]
 
 
 def _unit(runtime: Runtime, principal: Principal, *, is_installation: bool) -> AbstractAsyncContextManager[UnitOfWork]:

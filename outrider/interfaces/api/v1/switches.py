@@ -79,7 +79,19 @@ async def listed(principal: NamedDependency[Principal], runtime: NamedDependency
     """List what is paused for this tenant, the installation's switches included."""
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
         found = await switches.listed(uow)
-    return Page([SwitchOut(one.tenant_id, one.scope, one.scope_id, one.reason, one.actor, one.at) for one in found])
+    return Page(
+        [
+            SwitchOut(
+                one.tenant_id,
+                one.scope,
+                one.scope_id,
+                one.reason,
+                _named(principal, one.actor) if one.tenant_id == NIL else one.actor,
+                one.at,
+            )
+            for one in found
+        ]
+    )
 
 
 @post("/switches/pause", status_code=200, guards=[needs("operator", "switches:write")])
@@ -101,10 +113,13 @@ async def resume(
 
 
 @get("/maintenance", guards=[needs("viewer", "switches:read")])
-async def maintenance_state(runtime: NamedDependency[Runtime]) -> maintenance.Maintenance:
+async def maintenance_state(
+    principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+) -> maintenance.Maintenance:
     """Say whether maintenance is on, since when and why."""
     async with runtime.db.uow(Role.APP) as uow:
-        return await maintenance.read(uow)
+        state = await maintenance.read(uow)
+    return msgspec.structs.replace(state, actor=_named(principal, state.actor)) if state.actor else state
 
 
 @post("/maintenance/on", status_code=200, guards=[needs("viewer", "switches:write"), needs_installation_admin])
@@ -144,6 +159,8 @@ async def switch(
     """
     begun_s = time.monotonic()
     place = NIL if scope == "installation" else tenant_id or principal.tenant_id
+    if place == NIL and principal.is_installation_admin and scope not in {"installation", "channel"}:
+        raise Refused("not_found", "no such tenant", field="/tenant_id", status=404)
     if place == NIL and not principal.is_installation_admin:
         raise Refused("forbidden", "only administrators of the installation may do this", status=403)
     if place != principal.tenant_id and not principal.is_installation_admin:
@@ -168,6 +185,11 @@ async def switch(
         took_effect_ms=round((time.monotonic() - begun_s) * 1000, 1),
         is_settled=is_settled,
     )
+
+
+def _named(principal: Principal, actor: str | None) -> str:
+    """Who decided for the installation, as this caller may know it: tenants do not learn of each other's people."""
+    return actor or "" if principal.is_installation_admin else "installation"
 
 
 ROUTES = [listed, pause, resume, maintenance_state, maintenance_on, maintenance_off]
