@@ -25,9 +25,9 @@ _SAFE_INTEGER = 2**53
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]")
 _UNUSUAL_LINE_ENDS = {0x85: " ", 0x2028: " ", 0x2029: " "}
 _CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff\ud800-\udfff]")
-_LOCALE = re.compile(r"^[A-Za-z]{2,3}(?:[-_](?:[A-Za-z]{4}|[A-Za-z]{2}|[0-9]{3}))*$")
-_KEY = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
-_PURPOSE = re.compile(r"^[a-z][a-z0-9_-]{0,39}$")
+_LOCALE = re.compile(r"^[A-Za-z]{2,3}(?:[-_](?:[A-Za-z]{4}|[A-Za-z]{2}|[0-9]{3}))*\Z")
+_KEY = re.compile(r"^[a-z][a-z0-9_]{0,62}\Z")
+_PURPOSE = re.compile(r"^[a-z][a-z0-9_-]{0,39}\Z")
 
 
 def check_name(name: str, *, field: str = "/name") -> str:

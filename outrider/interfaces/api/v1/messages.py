@@ -59,7 +59,7 @@ class MessageIn(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     attachments: Annotated[list[AttachmentIn], msgspec.Meta(max_length=50)] | None = None
     variables: dict[str, Any] | None = None
     message_class: Literal["transactional", "bulk"] | None = msgspec.field(default=None, name="class")
-    purpose: Annotated[str, msgspec.Meta(min_length=1, max_length=60, pattern="^[a-z0-9_-]+$")] | None = None
+    purpose: Annotated[str, msgspec.Meta(min_length=1, max_length=60, pattern=r"^[a-z0-9_-]+$(?!\n)")] | None = None
     priority: Annotated[int, msgspec.Meta(ge=0, le=9)] | None = None
     send_at: datetime | None = None
     expires_at: datetime | None = None
