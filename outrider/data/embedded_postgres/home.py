@@ -185,7 +185,7 @@ def _make(path: Path) -> None:
     """Make the folder and those above it. What root makes above it lets others pass, whatever the umask."""
     for folder in (*reversed(path.parents), path):
         try:
-            folder.mkdir(mode=0o700 if folder == path else 0o777)
+            folder.mkdir(mode=0o700 if folder == path else 0o755)
         except FileExistsError:
             continue
         except OSError:

@@ -23,6 +23,7 @@ import structlog
 
 from outrider.base.errors import Misconfigured
 from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
+from outrider.data.secret_file import make_private_folder
 
 _log = structlog.get_logger(__name__)
 _OPEN, _CLAIM, _RENDER, _RENDERED, _BEGUN, _OUTCOME, _DONE, _DAMAGED = b"O", b"C", b"R", b"r", b"S", b"X", b"D", b"?"
@@ -60,7 +61,8 @@ class Journal:
     def __init__(self, folder: Path, worker_id: UUID) -> None:
         self.path = folder / f"{worker_id}.journal"
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private_folder(folder.parent)  # a folder that others may write is theirs to exchange what is in it
+            folder.mkdir(exist_ok=True, mode=0o700)
             self._lock_fd = os.open(folder / f"{worker_id}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

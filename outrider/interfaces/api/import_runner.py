@@ -23,6 +23,7 @@ from litestar import Litestar
 from outrider.base.errors import OutriderError, Unavailable
 from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
+from outrider.data.secret_file import make_private_folder
 from outrider.domain.contacts.imports import control
 from outrider.domain.contacts.imports.control import ABANDONED_AFTER_S, ImportView
 from outrider.domain.contacts.imports.run import run
@@ -140,7 +141,8 @@ class ImportRunner:
         return self._folder / f"{tenant_id}-{import_id}.csv"
 
     def _create(self, path: Path) -> BinaryIO:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(self._folder.parent)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
         return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
     def _sweep(self, known: set[Path]) -> None:

@@ -9,6 +9,7 @@ import os
 
 from outrider.base.clock import utc_now
 from outrider.base.errors import Misconfigured
+from outrider.data.secret_file import make_private_folder
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import Changing
 from outrider.interfaces.cli.output import Answer
@@ -22,7 +23,7 @@ def stop(options: Changing) -> Answer:
     if not options.dry_run and not was_there:
         reason = " ".join(options.reason.split())[:500]
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(path.parent)
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
             with os.fdopen(fd, "wb") as file:
                 file.write(f"{utc_now().isoformat()} {actor().name}: {reason}\n".encode())
