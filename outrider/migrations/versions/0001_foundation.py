@@ -374,6 +374,14 @@ def make_roles() -> None:
     op.execute(f"GRANT USAGE ON SCHEMA public TO outrider_app, outrider_engine, {READERS}")
 
 
+def keep_out_of_the_schema() -> None:
+    """Take from everybody the right to make temporary tables: nobody who works may make any, and they stay pooled."""
+    op.execute(
+        "DO $$ BEGIN EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database()); "
+        "EXCEPTION WHEN insufficient_privilege THEN NULL; END $$"
+    )
+
+
 def guard(table: str, tenant_column: str, privileges: str, *, shows_nil: bool) -> None:
     """Force row-level security: one tenant for the app role, everything for owner and engine, reading for readers."""
     mine = f"{tenant_column} = NULLIF(current_setting('app.tenant', true), '')::uuid"
@@ -395,6 +403,7 @@ def guard(table: str, tenant_column: str, privileges: str, *, shows_nil: bool) -
 def upgrade() -> None:
     """Make everything."""
     make_roles()
+    keep_out_of_the_schema()
     op.execute("SET LOCAL ROLE outrider_owner")
     version = op.get_bind().exec_driver_sql("SELECT current_setting('server_version_num')::int").scalar_one()
     op.execute(MINT_18 if version >= 180000 else MINT)  # noqa: PLR2004 - uuidv7() exists from PostgreSQL 18 on
