@@ -199,9 +199,11 @@ class _Labels:
 def _escape(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Make control characters visible, so that what people wrote cannot forge a line or colour a terminal."""
     for name, value in event.items():
-        if isinstance(value, str) and name != "exception" and not value.isprintable():
+        if isinstance(value, str) and not value.isprintable():
+            kept = "\n\t" if name == "exception" else ""  # a trace has lines; what it quotes may have anything
             event[name] = "".join(
-                each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in value
+                each if each.isprintable() or each in kept else each.encode("unicode_escape").decode("ascii")
+                for each in value
             )
     return event
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from outrider.domain.contacts.imports.examine import ProblemView
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Full-width signs too: spreadsheets of some languages calculate them."""
 
 
 def as_csv(problems: Iterable[ProblemView]) -> str:
