@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Final
 
-from litestar import Response
+from litestar import MediaType, Response
 
 STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1b1f24; --faint: #525b67; --ground: #fff; --quiet: #f1f3f6;
@@ -27,7 +27,8 @@ h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
 p { margin: 0 0 1rem; }
 a { color: var(--link); display: inline-block; padding: .2rem 0; }
 button { font: inherit; font-weight: 600; padding: .75rem 1.25rem; min-height: 3rem; width: 100%;
-  margin: .5rem 0 1.5rem; border: 2px solid transparent; border-radius: .5rem; background: #1a56c4; color: #fff; cursor: pointer; }
+  margin: .5rem 0 1.5rem; border: 2px solid transparent; border-radius: .5rem; background: #1a56c4;
+  color: #fff; cursor: pointer; }
 button:hover { background: #13449f; }
 :focus-visible { outline: 3px solid var(--link); outline-offset: 3px; }
 .note { font-size: .9375rem; color: var(--faint); }
@@ -58,6 +59,4 @@ def page(status: int, title: str, content: str, headers: Mapping[str, str] | Non
         f'<meta name="robots" content="noindex"><title>{escape(title)}</title><style>{STYLE}</style></head>'
         f"<body><main>{content}</main></body></html>\n"
     )
-    return Response(
-        text, status_code=status, media_type="text/html; charset=utf-8", headers={**_HEADERS, **(headers or {})}
-    )
+    return Response(text, status_code=status, media_type=MediaType.HTML, headers={**_HEADERS, **(headers or {})})
