@@ -206,10 +206,11 @@ CROSS JOIN LATERAL (SELECT 1 FROM queue q WHERE q.tenant_id = t.id AND q.state I
                     ORDER BY q.due_at LIMIT 1) due;
 
 -- name: promote :run
--- What has become due is ready, `$2` at a time.
+-- What has become due is ready, `$2` at a time. By an array: beside a sub-select with a LIMIT it does not know, the
+-- planner reads the whole queue.
 UPDATE queue q SET state = 0, reason = NULL
-FROM (SELECT message_id FROM queue WHERE tenant_id = $1 AND state IN (4, 5) AND due_at <= now()
-      ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED) d
+FROM unnest(ARRAY(SELECT message_id FROM queue WHERE tenant_id = $1 AND state IN (4, 5) AND due_at <= now()
+                  ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)) d(message_id)
 WHERE q.tenant_id = $1 AND q.message_id = d.message_id;
 
 -- name: admit :many
