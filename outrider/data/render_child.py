@@ -81,7 +81,7 @@ StrictMap = type("StrictMap", (dict,), _without_methods(dict))
 GuardedMap = type(
     "GuardedMap", (dict,), {**_without_methods(dict), "items": property(lambda self: _Entries(dict.items(self)))}
 )
-"""… and walk through maps too."""
+"""… and walk through maps too, or read by a name that only the data decide (`labels[language]`)."""
 
 
 def _plain_list(values: list[Any]) -> Any:
@@ -173,7 +173,9 @@ class Template:
             found = [(part, line, detail) for line, detail in syntax.problems(source)]
             self.problems += found or self._add(part, syntax.hardened(source), engine)
         self.decoder = _NESTED
-        if not self.problems and any(syntax.reads_attribute(source, "items") for source in parts.values()):
+        if not self.problems and any(map(syntax.reads_computed, parts.values())):
+            self.decoder = _GUARDED
+        elif not self.problems and any(syntax.reads_attribute(source, "items") for source in parts.values()):
             self.decoder = _GUARDED if any(map(syntax.walks_maps, parts.values())) else _STRICT
 
     def _add(self, part: str, source: str, engine: Any) -> list[tuple[str, int, str]]:

@@ -243,6 +243,31 @@ def reads_attribute(source: str, name: str) -> bool:
     )
 
 
+def reads_computed(source: str) -> bool:
+    """Whether a source may read something from a value whose name only the data decide: `labels[language]`."""
+    return any(
+        (token.text == "[" and _is_subscript(tokens, at) and not _is_literal_key(tokens, at + 1))
+        or token.text in ("attribute", "selectattr", "rejectattr", "groupby")
+        for tokens in (segment.tokens for segment in split(source))
+        for at, token in enumerate(tokens)
+    )
+
+
+def _is_subscript(tokens: tuple[Token, ...], at: int) -> bool:
+    """Whether a bracket follows a value; else it begins a list."""
+    before = tokens[at - 1] if at else _NOTHING
+    return (
+        before.text in (")", "]", "}")
+        or before.kind == "string"
+        or (before.kind == "name" and before.text not in _OPERATORS)
+    )
+
+
+def _is_literal_key(tokens: tuple[Token, ...], at: int) -> bool:
+    key, after = (*tokens[at : at + 2], _NOTHING, _NOTHING)[:2]
+    return key.kind in ("number", "string") and after.text == "]"
+
+
 def walks_maps(source: str) -> bool:
     """Whether a source may go through the entries of a map by a filter, test or function that does so."""
     return any(

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from outrider.plugins.channels.email import headers, html_policy
+from tests.kit.rendering import InProcessRenderer
 
 _BOUND_S = 60
 _PROGRAM = """
@@ -54,3 +55,30 @@ def test_a_subject_ends_somewhere() -> None:
     with pytest.raises(ValueError, match="characters"):
         headers.one_line("x" * 100_000)
     assert headers.one_line("é" * 998)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ labels[language] }}",
+        "{{ labels['it' ~ 'ems'] }}",
+        "{{ labels['ITEMS'|lower] }}",
+        "{{ [labels]|map(attribute=language)|list }}",
+        "{{ [labels]|map(attribute='it' ~ 'ems')|join }}",
+        "{% for key in labels %}{% endfor %}{{ labels[language] }}",
+    ],
+)
+async def test_no_data_make_a_message_show_the_inside_of_the_engine(source: str) -> None:
+    """A recipient whose language is `items` was shown a method of the engine, with its address in memory."""
+    renderer = InProcessRenderer()
+    context = json.dumps({"labels": {"en": "Hello"}, "language": "items"})
+    (answer,) = await renderer.render({"text": source}, "v", [context])
+    assert isinstance(answer, str), answer
+    assert "0x" not in answer
+
+
+async def test_a_label_is_still_found_by_a_name_in_the_data() -> None:
+    source = "{{ labels[language] }}{% for key, value in labels|items %} {{ key }}={{ value }}{% endfor %}"
+    context = json.dumps({"labels": {"en": "Hello", "de": "Hallo"}, "language": "de"})
+    (answer,) = await InProcessRenderer().render({"text": source}, "v", [context])
+    assert answer == {"text": "Hallo en=Hello de=Hallo"}
