@@ -1,9 +1,10 @@
-"""F05-F10: a worker killed -9 at every step of the walk; a sibling finds out from its journal what became of each."""
+"""F05-F10, F16: a worker killed -9 at every step; a sibling finds out from its journal what became of each message."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -93,3 +94,16 @@ async def test_a_worker_killed_while_sending_leaves_only_its_lines_in_flight_ope
     if at.startswith("send.answered") and ground.guarantee == "at_least_once":
         times = (await ground.drill.evidence()).times_accepted()
         assert any(times[each] > 1 for each in taken), "the one whose answer was not recorded was sent again"
+
+
+async def test_a_message_that_kills_its_worker_three_times_is_set_aside_and_the_others_go(tmp_path: Path) -> None:
+    async with Drill.open(tmp_path) as drill:
+        first, *others = await drill.admit(await drill.sender("at_least_once"), 5)
+        for _ in range(3):
+            await drill.start_worker(at="render.begun:1:kill").killed("render.begun")
+        await drill.worker()
+        await drill.drained()
+        evidence = await drill.evidence()
+        assert (evidence.messages[first].state, evidence.messages[first].code) == ("failed", "poison")
+        assert evidence.in_state("sent") == set(others)
+        assert await drill.violations() == []

@@ -11,7 +11,7 @@ import pytest
 from tests.kit.cluster import Cluster
 from tests.kit.defects import DEFECTS
 from tests.kit.drill import Drill
-from tests.kit.scenarios import databases, fan_out, journals, leases, switches
+from tests.kit.scenarios import acceptance, databases, fan_out, journals, leases, switches
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -27,6 +27,9 @@ class Hunt:
 
 SHORT = {"lease_s": leases.LEASE_S}
 HUNTS: dict[str, Hunt] = {
+    "idempotency key not kept": Hunt(
+        lambda drill: acceptance.killed_around_the_commit(drill, "accept.committed", count=1), ("I1",)
+    ),
     "lane lock removed": Hunt(switches.paused_during_a_claim, ("I5",)),
     "SKIP LOCKED removed": Hunt(leases.rows_locked_by_another, ("I2",)),
     "lease not looked at before the write": Hunt(
@@ -50,6 +53,9 @@ HUNTS: dict[str, Hunt] = {
         ("I7",),
     ),
     "unique key of recipients dropped": Hunt(fan_out.address_moves_meanwhile, ("I7",)),
+    "ended leases not swept": Hunt(
+        lambda drill: journals.another_machine_takes_over(drill, "at_most_once"), ("I11",), SHORT
+    ),
     "campaign finished early": Hunt(fan_out.restarted_when_all_is_queued, ("I2",)),
 }
 OF_THE_DATABASE = "synchronous_commit off"

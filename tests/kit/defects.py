@@ -15,6 +15,7 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 from uuid import UUID
 
@@ -84,12 +85,13 @@ def _whole(name: str, sql: str, statements: Statements) -> Callable[[], None]:
 
 
 def _replace(owner: Any, name: str, other: Any) -> Callable[[], None]:
-    """A defect that puts something else in the place of a function or constant."""
+    """A defect that puts something else in the place of a function or constant; `owner` may be a module's name."""
 
     def patch() -> None:
-        if not hasattr(owner, name):
-            raise LookupError(f"{owner} has no {name} any more: mend the seeded defect")
-        setattr(owner, name, other)
+        place = import_module(owner) if isinstance(owner, str) else owner
+        if not hasattr(place, name):
+            raise LookupError(f"{place} has no {name} any more: mend the seeded defect")
+        setattr(place, name, other)
 
     return patch
 
@@ -144,6 +146,15 @@ async def _nothing_withdrawn(*_arguments: Any) -> dict[UUID, str]:
     return {}
 
 
+async def _sweeps_nothing(*_arguments: Any) -> bool:
+    """`Recovery._from_leases` that leaves ended leases alone."""
+    return False
+
+
+async def _not_kept(*_arguments: Any) -> None:
+    """`keep` that forgets the answer under its key."""
+
+
 async def _checkpoint_first(self: expand._FanOut, tenant_id: UUID, campaign_id: UUID) -> bool:
     """A page whose checkpoint is committed when it was fetched, as others do it (style.md: listmonk re-sends)."""
     uow_of, limit = self._runtime.db.uow, self._runtime.settings.expand_batch
@@ -177,6 +188,10 @@ _row_for = record.row_for
 _TOKEN = "AND q.token = d.token"
 
 DEFECTS: dict[str, Defect] = {
+    "idempotency key not kept": Defect(
+        "a request that is repeated is accepted again",
+        _replace("outrider.interfaces.api.v1.messages", "keep", _not_kept),
+    ),
     "lane lock removed": Defect(
         "a claim does not lock its lane, so that a pause cannot wait for it",
         _rewrite("lane_lock", "FOR UPDATE", ""),
@@ -247,6 +262,10 @@ DEFECTS: dict[str, Defect] = {
                 CAMPAIGNS,
             ),
         ),
+    ),
+    "ended leases not swept": Defect(
+        "what a worker of another machine held when it died stays leased",
+        _replace(recovery.Recovery, "_from_leases", _sweeps_nothing),
     ),
     "synchronous_commit off": Defect(
         "the database acknowledges what it has not written down",

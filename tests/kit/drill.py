@@ -158,23 +158,29 @@ class Drill:
 
     # processes
 
-    def start_worker(self, *, at: str = "", own_data: bool = False, **settings: str) -> Process:
-        """Start a worker without waiting for it.
+    def start(
+        self, role: Literal["worker", "api"], *, at: str = "", own_data: bool = False, **settings: str
+    ) -> Process:
+        """Start a process of the product without waiting for it.
 
         Takes:   at        OR_FAILPOINT
                  own_data  a data directory of its own, as on another machine: it sees no sibling's journal
-                 settings  OUTRIDER_… variables of this worker, without the prefix
+                 settings  OUTRIDER_… variables of this process, without the prefix
         """
-        name = f"worker-{self._next()}"
+        name = f"{role}-{self._next()}"
         own: dict[str, str | None] = {f"OUTRIDER_{key.upper()}": value for key, value in settings.items()}
         if own_data:
             own["OUTRIDER_DATA_DIR"] = str(self.folder / f"data-of-{name}")
         chosen = self.command.with_(**own)
         if self.defect is not None:
             chosen = defects.broken(chosen, self.defect)
-        worker = Process.start(chosen, "worker", folder=self.folder, name=name, at=at)
-        self.processes.append(worker)
-        return worker
+        process = Process.start(chosen, role, folder=self.folder, name=name, at=at)
+        self.processes.append(process)
+        return process
+
+    def start_worker(self, *, at: str = "", own_data: bool = False, **settings: str) -> Process:
+        """Start a worker without waiting for it; see `start`."""
+        return self.start("worker", at=at, own_data=own_data, **settings)
 
     async def worker(self, *, at: str = "", own_data: bool = False, **settings: str) -> Process:
         """Start a worker and wait until it works."""
@@ -261,6 +267,17 @@ class Drill:
             await suppressions.suppress(
                 uow, {"email": CHANNEL}, OPERATOR, "email", address, reason="stop", source="drill"
             )
+
+    async def end_sessions(self) -> None:
+        """End every database session of the workers, whatever it is doing [F28]."""
+        connection = await self.db.connect()
+        try:
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name LIKE 'outrider worker%'"
+            )
+        finally:
+            await connection.close()
 
     async def reconnect(self) -> None:
         """Forget the client's connections: the database was away."""

@@ -81,6 +81,44 @@ async def killed_again_and_again(drill: Drill, guarantee: Guarantee, *, rounds: 
     return await drill.violations(uncertain=bound)
 
 
+async def mixed_faults(drill: Drill, guarantee: Guarantee, *, rounds: int, seed: int) -> list[str]:
+    """One fault after the other, chosen by a seeded die, while clients submit and two workers send."""
+    dice = random.Random(seed)  # noqa: S311 - a choice of faults, repeatable by the seed
+    drill.faults(_SLOW)
+    sender = await drill.sender(guarantee, connections=CONNECTIONS)
+    workers = list(await asyncio.gather(drill.worker(), drill.worker()))
+    bound = 0
+    for _ in range(rounds):
+        await drill.admit(sender, 150)
+        await drill.accepted(dice.randint(5, 100))
+        at = dice.randrange(len(workers))
+        match dice.choice(("kill", "stop", "freeze", "sessions", "lines", "pause")):
+            case "kill":
+                workers[at].kill()
+                bound += CONNECTIONS
+                workers[at] = await drill.worker()
+            case "stop":
+                workers[at].ask_to_stop()
+                assert await workers[at].ended() == 0, workers[at].said()
+                workers[at] = await drill.worker()
+            case "freeze":
+                workers[at].freeze()
+                await asyncio.sleep(dice.uniform(0.1, 1.5))  # how long the fault lasts
+                workers[at].thaw()
+            case "sessions":
+                await drill.end_sessions()
+            case "lines":
+                bound += 2
+                drill.faults(_SLOW, {"action": "drop", "stage": "after_dot", "times": 2})
+            case _:
+                await drill.pause("tenant", None)
+                await drill.resume("tenant", None)
+    await drill.drained(bound_s=120)
+    if guarantee == "at_least_once":
+        return await drill.violations(duplicates=bound)
+    return await drill.violations(uncertain=bound)
+
+
 async def overtakes(drill: Drill) -> list[str]:
     """A password mail submitted behind a campaign goes with one of the next claims, not behind all of it."""
     drill.faults(_SLOW)

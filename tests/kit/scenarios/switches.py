@@ -35,7 +35,7 @@ async def paused_in_the_middle_of_a_batch(drill: Drill) -> list[str]:
     ids = await drill.admit(sender, 80)
     await drill.worker()
     await drill.accepted(5)
-    assert await drill.pause("sender", str(sender.id))
+    await drill.pause("sender", str(sender.id))
     found = await nothing_sent_since(drill, boot_ns(), ids)
     drill.faults()
     await drill.resume("sender", str(sender.id))
@@ -126,10 +126,12 @@ async def _stop_and_go(drill: Drill, scope: str, scope_id: str | None, ids: list
     waiting = {row["message_id"] for row in await drill.rows("SELECT message_id FROM queue")}
     assert stopped & waiting, f"{scope}: nothing was left to stop, so nothing is proved"
     if waiting - stopped:
-        await until(lambda: _taken_since(drill, stopped_ns) - stopped, what=f"what {scope} does not cover goes on")
+        await until(
+            lambda: _taken_since(drill, stopped_ns) - stopped, what=f"what {scope} does not cover goes on", poll_s=0.1
+        )
     await drill.resume(scope, scope_id)
     resumed_ns = boot_ns()
-    await until(lambda: _taken_since(drill, resumed_ns) & stopped, what=f"{scope} goes on")
+    await until(lambda: _taken_since(drill, resumed_ns) & stopped, what=f"{scope} goes on", poll_s=0.1)
     return [f"{scope}: {each}" for each in found]
 
 
