@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,6 +22,7 @@ from outrider.base.registry import discover
 from outrider.contracts.gate import Lane
 from outrider.data.db import Database, Role
 from outrider.domain.messages.rows import SQL
+from outrider.engine.dispatch import claim as claims
 from outrider.engine.dispatch import record
 from outrider.engine.dispatch.claim import Claimer
 from tests.kit.postgres import run_sql, shared_server
@@ -241,8 +243,11 @@ async def test_a_claim_reads_its_own_rows_and_not_what_lies_around(engine: Datab
     assert read <= 500 * 8, f"{read} pages for 500 messages of {OPEN:,} open ones"
 
 
-async def test_the_last_claims_under_a_long_snapshot_read_at_most_twice_the_first(analysed: Full) -> None:
+async def test_the_last_claims_under_a_long_snapshot_read_at_most_twice_the_first(
+    analysed: Full, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A report holds its snapshot while messages drain: nothing that is finished can be cleaned away meanwhile."""
+    monkeypatch.setattr(claims, "_MARK_S", 600.0)  # a slow machine must not look like a mark that does not work
     reader = await asyncpg.connect(analysed.url)
     engine = Database(analysed.url, pool_size=2, role=Role.ENGINE)
     lane = Lane(TENANT, analysed.lane_id, "email", SENDER, None, "transactional")
@@ -253,9 +258,9 @@ async def test_the_last_claims_under_a_long_snapshot_read_at_most_twice_the_firs
         await reader.execute("SET LOCAL ROLE outrider_engine")
         assert await reader.fetchval("SELECT count(*) FROM queue WHERE state = 0") == OPEN // 2
         for round_ in range(OPEN // 2 // 500):
-            before = await _blocks(engine)
+            before = await _entries_read(engine)
             claim = await claimer.claim(lane, 1_000_000 + round_, limit=500)
-            reads.append(await _blocks(engine) - before)
+            reads.append(await _entries_read(engine) - before)
             assert claim.batch is not None
             rows = [record.Row("sent", each, claim.batch.token, "sent", "p") for each in claim.batch.messages]
             async with engine.transaction() as raw:
@@ -264,20 +269,18 @@ async def test_the_last_claims_under_a_long_snapshot_read_at_most_twice_the_firs
     finally:
         await reader.close()
         await engine.close()
-    first, last = sum(reads[1:6]) / 5, sum(reads[-5:]) / 5
-    assert last <= 2 * first, f"pages per claim of 500: {reads}"
+    assert min(reads) >= 500, "the counter counts"
+    first, last = median(reads[:10]), median(reads[-10:])
+    assert last <= 2 * first, f"entries of the ready index read per claim of 500: {reads}"
 
 
-async def _blocks(engine: Database) -> int:
-    """Pages of queue and its indexes touched so far by everybody, as this database counts them."""
+async def _entries_read(engine: Database) -> int:
+    """Entries of the ready index that scans have walked so far, dead ones included, as this database counts them."""
     async with engine.transaction() as raw:
         await raw.execute("SELECT pg_stat_force_next_flush()")
     async with engine.transaction() as raw:
         return int(
-            await raw.fetchval(
-                "SELECT heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit FROM pg_statio_user_tables"
-                " WHERE relname = 'queue'"
-            )
+            await raw.fetchval("SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'queue_ready'")
         )
 
 
