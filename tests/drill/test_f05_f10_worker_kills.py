@@ -67,7 +67,7 @@ class Ground:
 
 @pytest_asyncio.fixture(scope="module", params=GUARANTEES)
 async def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground]:
-    async with Drill.open(tmp_path_factory.mktemp("kills"), lanes_in_flight="1") as drill:
+    async with Drill.open(tmp_path_factory.mktemp("kills"), lanes_in_flight="1", flush_s="0.005") as drill:
         standby = await standing_by(drill)
         yield Ground(drill, standby, request.param, await drill.sender(request.param, connections=CONNECTIONS))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.cluster import Cluster
+from tests.kit.command import ROOT
 from tests.kit.defects import DEFECTS
 from tests.kit.drill import Drill
 from tests.kit.scenarios import acceptance, databases, fan_out, journals, leases, switches
@@ -63,6 +65,17 @@ OF_THE_DATABASE = "synchronous_commit off"
 
 def test_every_seeded_defect_has_its_drill() -> None:
     assert {*HUNTS, OF_THE_DATABASE} == DEFECTS.keys()
+
+
+def test_the_page_about_drills_names_every_defect_and_every_point() -> None:
+    page = (ROOT / "docs" / "how-to" / "drills.md").read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| ([^|`]+) \| (I\d+) \|$", page, re.MULTILINE))
+    expected = {(name, invariant) for name, hunt in HUNTS.items() for invariant in hunt.invariants}
+    assert rows == expected | {(OF_THE_DATABASE, "I1")}
+    hits = re.compile(r'failpoint\.hit\("([a-z_.]+)"\)')
+    points = {name for path in (ROOT / "outrider").rglob("*.py") for name in hits.findall(path.read_text("utf-8"))}
+    missing = [name for name in points if f"`{name}`" not in page]
+    assert not missing, f"docs/how-to/drills.md does not name {missing}"
 
 
 @pytest.mark.parametrize("defect", HUNTS)

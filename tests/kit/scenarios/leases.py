@@ -45,7 +45,7 @@ async def frozen_worker(drill: Drill, guarantee: Guarantee) -> list[str]:
     async with Gate.open(await drill.smtp_port()) as gate:
         sender = await drill.sender(guarantee, connections=CONNECTIONS, port=gate.port)
         await drill.admit(sender, count)
-        drill.faults({"action": "slow", "stage": "dot", "delay_ms": 30})
+        drill.faults({"action": "slow", "stage": "dot", "delay_ms": 100})
         victim = await drill.worker(lanes_in_flight="1")
         await drill.accepted(_GOING)
         gate.hold()

@@ -19,9 +19,9 @@ _SLOW = {"action": "slow", "stage": "dot", "delay_ms": 5}
 
 async def ended_in_order(drill: Drill) -> list[str]:
     """F14: SIGTERM to one of two workers, then to the other, under load: exit 0, nothing left in their hands."""
-    drill.faults(_SLOW)
+    drill.faults({**_SLOW, "delay_ms": 10})
     for guarantee in GUARANTEES:
-        await drill.admit(await drill.sender(guarantee, connections=CONNECTIONS), 1500)
+        await drill.admit(await drill.sender(guarantee, connections=CONNECTIONS), 2000)
     workers = await asyncio.gather(drill.worker(), drill.worker())
     found = []
     for worker in workers:

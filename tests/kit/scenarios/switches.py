@@ -95,7 +95,7 @@ async def kill_switch_at_rate(drill: Drill, *, workers: int = 2, waiting: int = 
     other = await drill.tenant("other")
     bulk, single = await drill.sender("at_most_once"), await drill.sender("at_most_once")
     elsewhere = await drill.sender("at_most_once", tenant_id=other)
-    drill.faults({"action": "slow", "stage": "dot", "delay_ms": 10})
+    drill.faults({"action": "slow", "stage": "dot", "delay_ms": 20})
     campaign_id = await drill.campaign(bulk, waiting)
     of_single = await drill.admit(single, waiting)
     of_other = await drill.admit(elsewhere, waiting)
@@ -113,6 +113,7 @@ async def kill_switch_at_rate(drill: Drill, *, workers: int = 2, waiting: int = 
     found: list[str] = []
     for scope, scope_id, stopped in scopes:
         found += await _stop_and_go(drill, scope, scope_id, stopped)
+    drill.faults()
     await drill.drained(bound_s=180)
     return found + await drill.violations()
 
