@@ -1,0 +1,84 @@
+"""What the conformance suites need to know about each provider: a server to send to, and how to make it misbehave.
+
+A new provider needs one entry in RIGS; the suite (tests/contract/test_providers.py) fails until it has one.
+
+API
+    RIGS[key]() -> async context manager of Rig
+    Rig.settings, .secrets, .egress     what `Provider.open` takes
+    Rig.taken() -> list[tuple[str, bytes]]     (address, body) of everything the server took responsibility for
+    Rig.behave(mood)                    from now on; MOODS names the moods
+    Rig.until(condition)                looked at after each thing that happens at the server
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from typing import Any, Literal, get_args
+
+from outrider.contracts.provider import Egress as EgressPort
+from outrider.data.egress import Egress
+from tests.kit.smtp_faults import Action, Close, Event, Hang, SmtpFaults
+
+Mood = Literal["sound", "refuses", "defers", "cuts after the body", "hangs after the body", "away", "wrong password"]
+MOODS: tuple[Mood, ...] = get_args(Mood)
+
+
+@dataclass
+class Rig:
+    """A server on loopback for one provider."""
+
+    settings: Mapping[str, Any]
+    secrets: Mapping[str, str]
+    taken: Callable[[], list[tuple[str, bytes]]]
+    behave: Callable[[Mood], None]
+    until: Callable[[Callable[[], bool]], Any]
+    connections: Callable[[], int]
+    wrong: Mapping[str, Any]
+    """Settings with which nothing can be reached."""
+    signed_in: Mapping[str, Any]
+    """Settings with which the secrets are used; in the mood "wrong password" the server says them back."""
+    egress: EgressPort = field(default_factory=lambda: Egress((ip_network("127.0.0.0/8"),)))
+
+
+@asynccontextmanager
+async def smtp() -> AsyncIterator[Rig]:
+    """The server of tests/kit/smtp_faults.py."""
+    mood: Mood = "sound"
+
+    def script(event: Event) -> Action:
+        match mood, event.stage:
+            case "away", "banner":
+                return Close()
+            case "refuses", "rcpt":
+                return b"550 5.1.1 no such user\r\n"
+            case "defers", "rcpt":
+                return b"450 4.2.1 later\r\n"
+            case "cuts after the body", "dot":
+                return Close(is_taken=True)
+            case "hangs after the body", "dot":
+                return Hang(is_taken=True)
+        return None
+
+    def behave(wanted: Mood) -> None:
+        nonlocal mood
+        mood = wanted
+        server.login = ("user", "another password") if wanted == "wrong password" else None
+
+    async with SmtpFaults(script) as server:
+        common = {"host": "127.0.0.1", "tls": "off", "connections": 2, "command_timeout_s": 5.0, "data_timeout_s": 1.0}
+        yield Rig(
+            settings={**common, "port": server.port},
+            secrets={"password": "hunter2-hunter2"},
+            taken=lambda: [(taken.recipient, taken.body) for taken in server.accepted],
+            behave=behave,
+            until=server.until,
+            connections=lambda: server.connections,
+            wrong={**common, "port": 1, "connect_timeout_s": 1.0},
+            signed_in={**common, "port": server.port, "username": "user", "allow_plaintext_auth": True},
+        )
+
+
+RIGS: dict[str, Callable[[], AbstractAsyncContextManager[Rig]]] = {"smtp": smtp}
