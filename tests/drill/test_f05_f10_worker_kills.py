@@ -97,7 +97,7 @@ async def test_a_worker_killed_while_sending_leaves_only_its_lines_in_flight_ope
 
 
 async def test_a_message_that_kills_its_worker_three_times_is_set_aside_and_the_others_go(tmp_path: Path) -> None:
-    async with Drill.open(tmp_path) as drill:
+    async with Drill.open(tmp_path, lanes_in_flight="1") as drill:
         first, *others = await drill.admit(await drill.sender("at_least_once"), 5)
         for _ in range(3):
             await drill.start_worker(at="render.begun:1:kill").killed("render.begun")
@@ -107,3 +107,16 @@ async def test_a_message_that_kills_its_worker_three_times_is_set_aside_and_the_
         assert (evidence.messages[first].state, evidence.messages[first].code) == ("failed", "poison")
         assert evidence.in_state("sent") == set(others)
         assert await drill.violations() == []
+
+
+async def test_a_message_whose_worker_dies_three_times_after_its_bytes_left_is_not_called_failed(tmp_path: Path) -> None:
+    async with Drill.open(tmp_path) as drill:
+        (only,) = await drill.admit(await drill.sender("at_least_once"), 1)
+        for _ in range(3):
+            await drill.start_worker(at="send.answered:1:kill").killed("send.answered")
+        await drill.worker()
+        await drill.drained()
+        assert len(drill.acceptances()) == 3
+        evidence = await drill.evidence()
+        assert (evidence.messages[only].state, evidence.messages[only].code) == ("uncertain", "poison")
+        assert await drill.violations(duplicates=2, uncertain=1) == []

@@ -116,21 +116,24 @@ class Recovery:
 
 
 def _begun(leased: asyncpg.Record, *, may_repeat: bool) -> Row:
-    """Begun, answer unknown: repeated where the sender promises at least once, else uncertain."""
+    """Begun, answer unknown: repeated where the sender promises at least once, else uncertain.
+
+    What was begun when its worker died for the last time is uncertain as well: it may have been taken each time.
+    """
     if may_repeat:
-        return _poison(leased) or Row("try_again", leased["message_id"], leased["token"])
+        return _poison(leased, "uncertain") or Row("try_again", leased["message_id"], leased["token"])
     return Row(
         "finish", leased["message_id"], leased["token"], "uncertain", None, "answer_lost",
         "its worker died, or its lease ended, while it was being sent",
     )  # fmt: skip
 
 
-def _poison(leased: asyncpg.Record) -> Row | None:
+def _poison(leased: asyncpg.Record, state: str = "failed") -> Row | None:
     """The end of a message in whose hands workers keep dying."""
     if leased["crashes"] + 1 < CRASHES_TO_POISON:
         return None
     return Row(
-        "finish", leased["message_id"], leased["token"], "failed", None, "poison",
+        "finish", leased["message_id"], leased["token"], state, None, "poison",
         f"its worker died {CRASHES_TO_POISON} times while it was being processed",
     )  # fmt: skip
 
