@@ -60,6 +60,8 @@ class Batch:
     claimed_at: datetime
     """The database's clock at the claim."""
     messages: dict[UUID, Claimed]
+    is_suspect: bool = False
+    """A worker died with its one message in hand before."""
     begun: set[UUID] = field(default_factory=set)
     withdrawn: dict[UUID, str] = field(default_factory=dict)
     """Gates' second thoughts: message -> why it must not leave any more."""

@@ -113,9 +113,11 @@ class Claimer:
             self._marks.put(lane.id, (last["priority"], last["due_at"], last["message_id"]), begin_s)
         attempts = {row["message_id"]: row for row in picked}
         messages = {c.id: _claimed(c, attempts[c.id], rows[c.id], now, begin_s) for c in going}
+        is_suspect = attempts[going[0].id]["crashes"] > 0
         batch = Batch(
-            lane, token, begin_s + self._lease_s, begin_s, now, messages, asked_s=begin_s, unsettled=set(messages)
-        )
+            lane, token, begin_s + self._lease_s, begin_s, now, messages, is_suspect, asked_s=begin_s,
+            unsettled=set(messages),
+        )  # fmt: skip
         batch.unrecorded = len(messages)
         return Claim(batch, settled_count=settled, why="rate limit" if granted < len(passed) else "")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -17,7 +18,7 @@ import structlog
 from outrider.base import failpoint
 from outrider.base.clock import boottime_s
 from outrider.base.errors import Misconfigured, OutriderError, Refused, Unavailable
-from outrider.contracts.channel import Item, Unrenderable
+from outrider.contracts.channel import Composer, Item, Unrenderable
 from outrider.contracts.gate import Gate, Lane
 from outrider.contracts.outcome import Deferred, Outcome, Rejected, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing
@@ -94,6 +95,8 @@ class Pipeline:
         self._directory_lock = asyncio.Lock()
         self._promises: dict[int, bool] = {}
         self._lost_tokens: dict[int, tuple[UUID, float]] = {}
+        self._suspects = asyncio.Lock()
+        """Messages that may have killed a worker are rendered one at a time, so that the next death names one."""
         self._open: dict[tuple[UUID, UUID], int] = defaultdict(int)
         self._room = asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()
@@ -235,6 +238,17 @@ class Pipeline:
             by_content.setdefault(claimed.content_id, []).append(claimed)
         async with self._database.transaction() as raw:
             composers = await self._senders.composers(raw, batch.lane, use, by_content)
+        async with self._suspects if batch.is_suspect else nullcontext():
+            return await self._render(batch, composers, by_content, watch)
+
+    async def _render(
+        self,
+        batch: Batch,
+        composers: dict[UUID, Composer],
+        by_content: dict[UUID, list[Claimed]],
+        watch: BatchWatch,
+    ) -> list[Outgoing]:
+        """Turn messages into bytes, with a note in the journal: should the worker die now, it counts against them."""
         self._journal.rendering(batch.token, batch.lane.tenant_id, is_over=False)
         if failpoint.ARMED:
             failpoint.hit("render.begun")
