@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 import pytest
@@ -16,8 +17,11 @@ from outrider.base.errors import Unavailable
 from outrider.contracts.channel import Item, Unrenderable
 from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Unsent
 from outrider.contracts.provider import Outgoing, Watch
+from outrider.data.db import Database
 from outrider.domain.messages import workers
 from outrider.engine.dispatch.claim import Claim, Claimer
+from outrider.engine.dispatch.recovery import Recovery
+from outrider.engine.dispatch.run import Worker
 from outrider.engine.fanout import expand
 from tests.kit.campaigns import launched
 from tests.kit.dispatch import Desk, GlassChannel, GlassProvider, Post, plain_bytes, posts, send_soundly, until
@@ -451,3 +455,49 @@ async def test_a_hanging_server_holds_up_no_other_sender(post: Post, desk: Desk,
         await other.until(quick, "sent")
         assert await desk.states(stuck) == ["sending"] * 5
         hanging.go.set()
+
+
+class _Away:
+    """A database that is away."""
+
+    def transaction(self) -> None:
+        raise Unavailable("database_unavailable", "away")
+
+
+def _fail() -> None:
+    raise RuntimeError
+
+
+async def test_a_worker_that_breaks_leaves_its_outcomes_to_its_sibling_and_nothing_behind(
+    post: Post, hanging: Hanging
+) -> None:
+    desk = await post.desk(transactional_guarantee="at_most_once")
+    first, *others = ids = await desk.admit(3)
+    post.provider.answer = lambda message: Accepted("known") if message.id == first else None
+    hanging.go.set()
+
+    async def send(provider: GlassProvider, batch: Sequence[Outgoing], watch: Watch) -> None:
+        await send_soundly(provider, batch, watch)
+        hanging.waiting.set()
+        await asyncio.Event().wait()
+
+    post.provider.send = send
+    kept: list[Worker] = []
+
+    async def break_it() -> None:
+        async with post.working(flush_s=1.0) as worker:
+            kept.append(worker)
+            worker.recorder._database = cast("Database", _Away())
+            await hanging.until_waiting()
+            worker.board.look_at_file = _fail  # type: ignore[method-assign]  # a part of the worker that breaks
+            await until(lambda: _is(not worker.renewer._thread.is_alive()))
+
+    with pytest.raises(ExceptionGroup):
+        await break_it()
+    (worker,) = kept
+    assert await desk.states(ids) == ["sending"] * 3
+    assert worker.pipeline.tasks == set()
+    recovery = Recovery(post.engine, post.runtime.settings.journal_dir, post.runtime.settings)
+    await recovery.step()
+    assert await desk.states([first]) == ["sent"], "its outcome had reached the journal"
+    assert await desk.states(others) == ["uncertain", "uncertain"]

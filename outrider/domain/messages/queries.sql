@@ -131,7 +131,7 @@ SELECT id FROM gone;
 -- each goes alone (crashes), because nobody knows which message of the batch it was.
 WITH later AS (
   UPDATE queue q SET state = 4, due_at = now() + d.delay_s * interval '1 second', token = NULL, lease_until = NULL, reason = d.code,
-                     crashes = crashes + (d.code = 'plugin_failed')::int
+                     crashes = CASE WHEN d.code = 'plugin_failed' THEN greatest(crashes, 1) ELSE crashes END
   FROM unnest($2::uuid[], $3::bigint[], $4::float8[], $5::text[], $6::text[]) d(id, token, delay_s, code, detail)
   WHERE q.tenant_id = $1 AND q.message_id = d.id AND q.token = d.token
   RETURNING q.message_id, q.due_at, q.attempt, d.code, d.detail

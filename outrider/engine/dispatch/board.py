@@ -50,7 +50,10 @@ class Board:
 
     def look_at_file(self) -> None:
         """See whether the emergency file is there; needs no database."""
-        is_there = self._emergency_path.exists()
+        try:
+            is_there = self._emergency_path.exists()
+        except OSError:  # its folder may not be entered any more: what cannot be seen may be there
+            is_there = True
         if is_there != self.is_emergency:
             self.is_emergency = is_there
             self.version += 1

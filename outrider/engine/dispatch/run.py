@@ -181,12 +181,23 @@ class Worker:
 
     async def run(self, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
         """Work until `stop`, then finish or hand back within the grace."""
-        settings = self.runtime.settings
         health = HealthServer(self.report, self.registry)
         if self.options.health_port is not None:
             self.health_url = await health.start(self.options.health_host, self.options.health_port)
         self.board.look_at_file()
         self.renewer.start()
+        try:
+            await self._work(stop, ready)
+        finally:
+            # also when a part of the worker broke: outcomes not yet recorded reach the journal, for who recovers
+            await self._finish_tasks(set(self.pipeline.tasks), 0.0)
+            self.journal.close(is_settled=not self.batches)
+            self.renewer.stop()
+            await self.pipeline.close()
+            await health.stop()
+
+    async def _work(self, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
+        settings = self.runtime.settings
         ended = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_file(ended))
@@ -208,10 +219,6 @@ class Worker:
             self.state = "stopped"
             await self._last_words()
             ended.set()
-        self.renewer.stop()
-        await self.pipeline.close()
-        await health.stop()
-        self.journal.close(is_settled=not self.batches)
 
     @staticmethod
     async def _finish_tasks(tasks: set[asyncio.Task[None]], grace_s: float) -> None:
