@@ -97,6 +97,9 @@ async def test_the_date_of_a_message_stays_that_of_its_first_attempt(desk: Desk)
     assert second.batch is not None
     assert second.batch.messages[message_id].dated_at == first.batch.messages[message_id].dated_at
     assert second.batch.messages[message_id].attempt == 2
+    row = await desk.queued(message_id)
+    assert row is not None
+    assert row["attempted_at"] == first.batch.messages[message_id].dated_at
 
 
 async def test_what_one_worker_holds_another_passes_over(desk: Desk) -> None:

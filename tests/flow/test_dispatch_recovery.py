@@ -293,12 +293,12 @@ async def test_an_ended_lease_counts_as_begun_and_the_promise_decides(desk: Desk
     assert careful.token != eager.token
 
 
-async def test_a_lease_that_holds_is_left_alone(desk: Desk, folder: Path) -> None:
-    dead = Dead(desk, folder / "a")
-    _, ids = await dead.claimed(1)
-    recovery = sweeper(desk, folder / "none")
-    await recovery.step()
-    assert await desk.states(ids) == ["sending"]
+async def test_a_lease_that_holds_is_left_alone_beside_one_that_has_ended(desk: Desk, folder: Path) -> None:
+    _, ended = await Dead(desk, folder / "a").claimed(1)
+    await end_leases(desk)
+    _, holding = await Dead(desk, folder / "b").claimed(1)
+    await sweeper(desk, folder / "none").step()
+    assert await desk.states([*ended, *holding]) == ["uncertain", "sending"]
 
 
 async def test_directly_after_the_database_started_no_lease_is_swept(desk: Desk, folder: Path) -> None:

@@ -118,9 +118,10 @@ async def test_a_closed_lane_is_opened_again_by_its_next_message(desk: Desk) -> 
 
 
 async def test_the_directory_lists_open_lanes_with_something_ready_only(desk: Desk) -> None:
-    ready, empty, leased, held = [await desk.lane(sender_id=await desk.sender(name)) for name in "abcd"]
-    for lane in (ready, leased, held):
+    ready, empty, leased, held, closed = [await desk.lane(sender_id=await desk.sender(name)) for name in "abcde"]
+    for lane in (ready, leased, held, closed):
         await desk.admit(sender_id=lane.sender_id)
+    await desk.post.execute("UPDATE lanes SET is_open = false WHERE id = $1", closed.id)
     await desk.claim(lane=leased)
     await desk.post.execute("UPDATE queue SET state = 5 WHERE lane_id = $1", held.id)
     async with desk.post.engine.transaction() as raw:
