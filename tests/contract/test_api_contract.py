@@ -176,10 +176,12 @@ ODD_IDS = ["0", "-1", "9" * 20, "1.0", "0x10", "1e3", "' OR 1=1--", "null", "NaN
 ODD_IDS += [f"{{{DEFAULT_TENANT}}}", f"urn:uuid:{DEFAULT_TENANT}", "ABCDEFAB-CDEF-4ABC-8DEF-ABCDEFABCDEF"]
 
 
-@pytest.mark.parametrize("route", [route for route in SIGNED_IN if "{" in route.path], ids=str)
+# those of /tenants/ would pause the tenant under its other spellings, as they should: flow/test_switches_api.py
+WITH_IDS = [route for route in SIGNED_IN if "{" in route.path and not route.path.startswith("/tenants/")]
+
+
+@pytest.mark.parametrize("route", WITH_IDS, ids=str)
 async def test_odd_ids_are_not_found_or_refused(people: dict[str, Caller], route: Route) -> None:
-    if route.path.startswith("/tenants/"):
-        pytest.skip("would pause the tenant under its other spellings, as it should: flow/test_switches_api.py")
     for odd in ODD_IDS:
         answer = await people["root"].ask(route.method, route.with_ids(odd), body={})
         assert answer.status in {200, 204, 400, 404, 405, 415, 422}, odd

@@ -50,7 +50,7 @@ async def audience(new_database: Callable[..., str]) -> AsyncIterator[Audience]:
 def examined(folder: Path, data: str | bytes, **options: object) -> FileFacts:
     path = folder / "x.csv"
     path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return examine(path, Options(**options), CHANNEL)  # type: ignore[arg-type]
+    return examine(path, Options(**options), CHANNEL)  # type: ignore[arg-type]  # each case names its own
 
 
 def refused(folder: Path, data: str | bytes) -> str:

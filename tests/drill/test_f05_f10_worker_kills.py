@@ -109,7 +109,9 @@ async def test_a_message_that_kills_its_worker_three_times_is_set_aside_and_the_
         assert await drill.violations() == []
 
 
-async def test_a_message_whose_worker_dies_three_times_after_its_bytes_left_is_not_called_failed(tmp_path: Path) -> None:
+async def test_a_message_whose_worker_dies_three_times_after_its_bytes_left_is_not_called_failed(
+    tmp_path: Path,
+) -> None:
     async with Drill.open(tmp_path) as drill:
         (only,) = await drill.admit(await drill.sender("at_least_once"), 1)
         for _ in range(3):

@@ -24,7 +24,7 @@ async def audience(migrated_url: str) -> AsyncIterator[Audience]:
 
 
 async def made(audience: Audience, *addresses: str, tenant: UUID | None = None, **fields: object) -> ContactView:
-    new = NewContact(addresses=[AddressView("email", address) for address in addresses], **fields)  # type: ignore[arg-type]
+    new = NewContact(addresses=[AddressView("email", address) for address in addresses], **fields)  # type: ignore[arg-type]  # each case names its own
     async with audience.app(tenant) as uow:
         return await write.create(uow, audience.channels, ACTOR, new)
 
@@ -132,7 +132,7 @@ async def test_every_change_is_audited_with_who_did_it_and_no_address(audience: 
 
 
 def said(status: str, **more: str | None) -> ConsentStatement:
-    return ConsentStatement("email", "marketing", status, more.pop("source", None) or "form", **more)  # type: ignore[arg-type]
+    return ConsentStatement("email", "marketing", status, more.pop("source", None) or "form", **more)  # type: ignore[arg-type]  # each case names its own
 
 
 async def test_what_a_recipient_withdrew_is_granted_again_only_with_proof(audience: Audience) -> None:

@@ -15,12 +15,12 @@ from tests.kit.audience import PlainEmail
 
 
 def targets(*header: str, **options: object) -> list[str]:
-    return [column.target for column in map_columns(list(header), Options(**options))]  # type: ignore[arg-type]
+    return [column.target for column in map_columns(list(header), Options(**options))]  # type: ignore[arg-type]  # each case names its own
 
 
 def read(header: list[str], cells: list[str], **options: object) -> Person | list[tuple[str, str]]:
     """A person, or field and code of each problem."""
-    chosen = Options(**options)  # type: ignore[arg-type]
+    chosen = Options(**options)  # type: ignore[arg-type]  # each case names its own
     found = RowReader(map_columns(header, chosen), chosen, PlainEmail()).read(
         Row(7, 7, cells, None, ends_with_cr=False)
     )
