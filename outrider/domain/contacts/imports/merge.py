@@ -92,6 +92,8 @@ async def _move(uow: UnitOfWork, key: tuple[UUID, UUID, int], plan: Plan, batch:
         return Counts()
     records = [(key[0], key[1], *row.person, row.contact_id, row.state) for row in resolved]
     await raw.copy_records_to_table("contacts_staging", records=records, columns=_COLUMNS)
+    if failpoint.ARMED:
+        failpoint.hit("import.copied")
     await SQL.merge_contacts.run(raw, *key)
     await SQL.merge_addresses.run(raw, *key, options.channel)
     counts = _count(resolved, await _change(uow, key, resolved))
