@@ -17,7 +17,7 @@ import pytest
 from outrider.base.errors import Misconfigured, Unavailable
 from outrider.data.embedded_postgres import ensure, postmaster, server, status, stop
 from outrider.data.embedded_postgres.home import Home, existing
-from tests.kit.embedded import IS_ROOT, data_folder, holder, ordinary_user
+from tests.kit.embedded import IS_ROOT, data_folder, hiding, holder, ordinary_user
 from tests.kit.postgres import run_sql
 
 LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
@@ -246,7 +246,7 @@ def test_a_server_of_a_container_that_cannot_be_seen_is_not_doubled(
 def test_a_server_whose_socket_is_only_hidden_from_here_is_not_stopped(folder: Path) -> None:
     folder.chmod(0o777)
     become = "exec setpriv --reuid=65534 --regid=65534 --clear-groups"
-    hide = f'mount -t tmpfs -o mode=1777 tmpfs /tmp; {become} "$@"'
+    hide = f'{hiding("/tmp", scratch=folder)}; {become} "$@"'
     with holder(folder / "pg", prefix=("unshare", "--mount", "/bin/sh", "-c", hide, "sh")) as other:
         pid = other.facts()["pid"]
         with pytest.raises(Misconfigured, match="is not visible from here"):

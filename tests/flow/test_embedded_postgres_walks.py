@@ -25,7 +25,7 @@ from outrider.data.embedded_postgres import ensure, is_healthy, programs, socket
 from outrider.data.embedded_postgres.account import account_for
 from outrider.data.embedded_postgres.home import existing
 from outrider.data.migrate import upgrade
-from tests.kit.embedded import IS_ROOT, ROOT, data_folder, holder, ordinary_user
+from tests.kit.embedded import IS_ROOT, ROOT, data_folder, hiding, holder, ordinary_user
 from tests.kit.postgres import drop_database, fresh_database, run_apart, run_sql, shared_server
 
 only_root = pytest.mark.skipif(not IS_ROOT, reason="dropping privileges needs root")
@@ -437,7 +437,7 @@ def test_a_file_system_without_room_or_writing_is_one_line(folder: Path, mount: 
 @only_root
 def test_without_any_temporary_folder_the_socket_finds_a_place(folder: Path) -> None:
     folder.chmod(0o777)
-    hide = "for d in /tmp /var/tmp /run; do mount -t tmpfs -o ro tmpfs $d; done"
+    hide = hiding("/tmp", "/var/tmp", "/run", scratch=folder, is_read_only=True)
     become = "exec setpriv --reuid=65534 --regid=65534 --clear-groups"
     with holder(folder / "pg", prefix=("unshare", "--mount", "/bin/sh", "-c", f'{hide}; {become} "$@"', "sh")) as one:
         assert one.facts()["socket_dir"].startswith(str(folder / "pg"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shlex
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,20 @@ from tests.kit.postgres import open_folder, run_lock
 ROOT = Path(__file__).resolve().parent.parent.parent
 IS_ROOT = os.geteuid() == 0
 _BOUND_S = 60
+
+
+def hiding(*folders: str, scratch: Path, is_read_only: bool = False) -> str:
+    """A shell command that puts empty folders over these, in a mount namespace of its own.
+
+    The repository stays visible, wherever it was cloned to; `scratch` must not be below any of them.
+    """
+    kept, names = shlex.quote(str(scratch / "kept")), " ".join(folders)
+    root = shlex.quote(str(ROOT))
+    close = f"; for d in {names}; do mount -o remount,ro $d; done" if is_read_only else ""
+    return (
+        f"mkdir {kept} && mount --bind {root} {kept}; for d in {names}; do mount -t tmpfs -o mode=1777 tmpfs $d; done; "
+        f"[ -e {root} ] || {{ mkdir -p {root} && mount --bind {kept} {root}; }}{close}"
+    )
 
 
 def ordinary_user() -> Identity:
