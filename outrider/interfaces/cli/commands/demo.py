@@ -81,6 +81,8 @@ async def _run(home: Path, environment: dict[str, str], people: People, kept: _K
     rules.write_text(json.dumps(cast.faults()), encoding="utf-8")
     ledger_path.unlink(missing_ok=True)
     sandbox = ["sandbox", "--ledger", str(ledger_path), "--faults", str(rules), "--smtp-port", "0", "--http-port", "0"]
+    if kept.keep:
+        sandbox.append("--keep-bodies")  # its inbox is there to be looked at afterwards
     output.say(f"starting servers in {home}")
     async with (
         servers.started("sandbox", sandbox, environment, home / "sandbox.log") as mail,

@@ -21,4 +21,4 @@ async def status(*, options: Json = JSON) -> Answer:
     async with doors().database() as db, db.uow(Role.ENGINE) as uow:
         found = await stats.queue_stats(uow.raw)
     rows = [msgspec.to_builtins(each) for each in found]
-    return Answer(rows, table(rows, ("channel", "state", "depth", "oldest_at"), empty="empty"))
+    return Answer(rows, table(rows, ("channel", "state", "depth", "oldest_at"), empty="nothing waits"))

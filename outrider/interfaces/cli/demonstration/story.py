@@ -108,7 +108,7 @@ async def _import(stage: Stage, people: People) -> tuple[dict[str, int], str]:
         view = await stage.api.get(f"/imports/{view['id']}")
     counts = {name: value for name, value in view.items() if name.endswith("_count")}
     stage.tell(
-        f"imported {view['row_count']} rows in {time.monotonic() - began_s:.1f} s: {view['created_count']} people, "
+        f"imported {view['row_count']:,} rows in {time.monotonic() - began_s:.1f} s: {view['created_count']:,} people, "
         f"{view['duplicate_count']} doubled rows, {view['rejected_count']} refused"
     )
     return counts, made["id"]
@@ -180,7 +180,7 @@ async def _pause(stage: Stage, campaign_id: str) -> tuple[int, int]:
     stage.ledger.read()
     resumed_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     await stage.api.post(f"/campaigns/{campaign_id}/resume", {"reason": "demonstration"})
-    stage.tell(f"paused at {stage.ledger.taken_count} for {_PAUSED_S:g} s, then resumed")
+    stage.tell(f"paused after {stage.ledger.taken_count:,} messages for {_PAUSED_S:g} s, then resumed")
     return paused_ns, resumed_ns
 
 
@@ -190,7 +190,7 @@ async def _kill(stage: Stage) -> int:
     if not pids:
         raise Unavailable("demo_no_worker", "no worker has written a heartbeat")
     os.kill(pids[0], signal.SIGKILL)
-    stage.tell(f"kill -9 of worker {pids[0]} at {stage.ledger.taken_count}")
+    stage.tell(f"kill -9 of worker {pids[0]} after {stage.ledger.taken_count:,} messages")
     return pids[0]
 
 
