@@ -97,14 +97,16 @@ async def test_a_worker_killed_while_sending_leaves_only_its_lines_in_flight_ope
 
 
 async def test_a_message_that_kills_its_worker_three_times_is_set_aside_and_the_others_go(tmp_path: Path) -> None:
-    async with Drill.open(tmp_path, lanes_in_flight="1") as drill:
-        first, *others = await drill.admit(await drill.sender("at_least_once"), 5)
+    async with Drill.open(tmp_path) as drill:
+        sender = await drill.sender("at_least_once")
+        (poison,) = await drill.admit(sender, 1)
         for _ in range(3):
             await drill.start_worker(at="render.begun:1:kill").killed("render.begun")
+        others = await drill.admit(sender, 20)
         await drill.worker()
         await drill.drained()
         evidence = await drill.evidence()
-        assert (evidence.messages[first].state, evidence.messages[first].code) == ("failed", "poison")
+        assert (evidence.messages[poison].state, evidence.messages[poison].code) == ("failed", "poison")
         assert evidence.in_state("sent") == set(others)
         assert await drill.violations() == []
 

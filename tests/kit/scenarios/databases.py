@@ -23,9 +23,10 @@ _DOWN_S = 1.0
 @asynccontextmanager
 async def submitting(drill: Drill, *senders: Sender) -> AsyncIterator[None]:
     """A client that submits batch after batch, tries again when told to, and writes down what was acknowledged."""
+    is_over = asyncio.Event()
 
     async def submit() -> None:
-        while True:
+        while not is_over.is_set():
             for sender in senders:
                 with suppress(Unavailable):
                     await drill.admit(sender, _BATCH)
@@ -35,8 +36,8 @@ async def submitting(drill: Drill, *senders: Sender) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        is_over.set()
+        await task
 
 
 async def goes_away(drill: Drill, cluster: Cluster, end: Callable[[], None], *, times: int) -> list[str]:
