@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 from uuid import UUID
@@ -372,33 +373,45 @@ async def test_what_hangs_beyond_the_grace_is_uncertain_if_begun_and_goes_back_i
 # the worker and its neighbours
 
 
+@pytest.mark.parametrize("is_late", [False, True], ids=["committed at once", "committed later"])
 async def test_a_claim_whose_commit_was_cut_is_given_back_and_not_taken_for_begun(
-    post: Post, monkeypatch: pytest.MonkeyPatch
+    post: Post, monkeypatch: pytest.MonkeyPatch, *, is_late: bool
 ) -> None:
     desk = await post.desk(transactional_guarantee="at_most_once")
     ids = await desk.admit(3)
     cut = _Cut(monkeypatch)
-    async with post.working():
+    async with post.working() as worker:
+        await until(lambda: _is(cut.pending is not None))
+        if is_late:
+            rounds = worker.pulses.by_name["lost_claims"].rounds
+            await until(lambda: _is(worker.pulses.by_name["lost_claims"].rounds > rounds))
+        await cut.commit()
         await desk.until(ids, "sent", "uncertain")
-    assert cut.count == 1
     assert await desk.states(ids) == ["sent"] * 3
 
 
 class _Cut:
-    """The answer to the first claim's commit is lost."""
+    """The connection of the first claim is lost at its commit, which comes through when `commit` is called."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.count = 0
+        self.pending: Callable[[], Awaitable[Claim]] | None = None
+        self._is_through = asyncio.Event()
         real = Claimer.claim
 
         async def claim(claimer: Claimer, *args: object, **more: object) -> Claim:
-            made = await real(claimer, *args, **more)  # type: ignore[arg-type]  # handed through
-            if made.batch is not None and not self.count:
-                self.count += 1
-                raise Unavailable("database_unavailable", "committed, but the answer was lost")
-            return made
+            if self.pending is None:
+                self.pending = partial(real, claimer, *args, **more)  # type: ignore[arg-type]  # handed through
+                raise Unavailable("database_unavailable", "the answer to the commit was lost")
+            await self._is_through.wait()
+            return await real(claimer, *args, **more)  # type: ignore[arg-type]  # as above
 
         monkeypatch.setattr(Claimer, "claim", claim)
+
+    async def commit(self) -> None:
+        """The claim is in the database now; nobody was told."""
+        assert self.pending is not None
+        assert (await self.pending()).batch is not None
+        self._is_through.set()
 
 
 async def test_two_workers_share_the_work_and_send_each_message_once(post: Post, desk: Desk) -> None:
@@ -435,8 +448,9 @@ async def test_a_server_that_comes_back_gets_everything_at_once_after_one_probe(
         assert ring._rests[lane.id] > boottime_s() + 1, "the lane rests while its server is away"
         is_away = False
         ring.wake(lane)
-        await desk.until(ids, "sent")
+        await until(lambda: _is(worker.recorder.kind_counts.get("accepted", 0) >= 1))
         assert ring._rests.get(lane.id, 0.0) < boottime_s() + 1, "its rest ended with the first acceptance"
+        await desk.until(ids, "sent")
     assert post.provider.batches[:2] == [50, 1], "one message probed"
 
 
