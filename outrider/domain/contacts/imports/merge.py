@@ -5,7 +5,10 @@ Owns the order of the statements; a batch is stored once whatever is killed, bec
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from outrider.base import failpoint
@@ -19,6 +22,7 @@ from outrider.domain.contacts.rows import IMPORTS as SQL
 MOST_ERRORS = 10_000
 """Refused rows kept with their reasons per import; the others are counted."""
 
+_PAUSE_ROWS = 250
 _COLUMNS = ("tenant_id", "import_id", *Person._fields, "contact_id", "state")
 
 
@@ -90,8 +94,7 @@ async def _move(uow: UnitOfWork, key: tuple[UUID, UUID, int], plan: Plan, batch:
     batch.rejected_count += len(contradictions)
     if not resolved:
         return Counts()
-    records = [(key[0], key[1], *row.person, row.contact_id, row.state) for row in resolved]
-    await raw.copy_records_to_table("contacts_staging", records=records, columns=_COLUMNS)
+    await raw.copy_records_to_table("contacts_staging", records=_records(key, resolved), columns=_COLUMNS)
     if failpoint.ARMED:
         failpoint.hit("import.copied")
     await SQL.merge_contacts.run(raw, *key)
@@ -106,6 +109,14 @@ async def _move(uow: UnitOfWork, key: tuple[UUID, UUID, int], plan: Plan, batch:
     counts.suppressed = await SQL.count_suppressed.value(raw, *key, options.channel)
     await SQL.clear_staging.run(raw, *key)
     return counts
+
+
+async def _records(key: tuple[UUID, UUID, int], resolved: list[Resolved]) -> AsyncIterator[tuple[Any, ...]]:
+    """Rows for COPY, with a pause for the other work of the process now and then."""
+    for position, row in enumerate(resolved):
+        if position % _PAUSE_ROWS == 0:
+            await asyncio.sleep(0)
+        yield (key[0], key[1], *row.person, row.contact_id, row.state)
 
 
 async def _change(uow: UnitOfWork, key: tuple[UUID, UUID, int], resolved: list[Resolved]) -> set[UUID]:
