@@ -14,7 +14,7 @@ from outrider.base.errors import Unavailable
 from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
 from outrider.engine.dispatch import journal as journals
 from outrider.engine.dispatch.batch import Batch
-from outrider.engine.dispatch.journal import Journal
+from outrider.engine.dispatch.journal import DeadClaim, Journal
 from outrider.engine.dispatch.recovery import CRASHES_TO_POISON, Recovery
 from tests.kit.dispatch import Desk, Post, posts
 
@@ -263,6 +263,30 @@ async def test_what_was_swept_meanwhile_is_not_taken_from_its_new_owner(keen: De
     again = await keen.claim()
     assert again.batch is not None
     assert await dead.recovered(ids) == ["sending"]
+
+
+async def test_one_journal_that_cannot_be_recovered_keeps_nobody_waiting(
+    desk: Desk, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = sorted((Dead(desk, folder), Dead(desk, folder)), key=lambda each: each.journal.path)
+    _, stuck = await bad.claimed(1)
+    _, ids = await good.claimed(1)
+    _, ended = await Dead(desk, folder / "elsewhere").claimed(1)
+    bad.die()
+    good.die()
+    await desk.post.execute("UPDATE queue SET lease_until = now() - interval '1 s' WHERE message_id = $1", ended[0])
+    real = Recovery._from_claim
+
+    async def fail_for_one(recovery: Recovery, claim: DeadClaim) -> bool:
+        if claim.token == (await desk.queued(stuck[0]) or {}).get("token"):
+            raise ValueError("a bug")
+        return await real(recovery, claim)
+
+    monkeypatch.setattr(Recovery, "_from_claim", fail_for_one)
+    await sweeper(desk, folder).step()
+    assert await desk.states([*stuck, *ids, *ended]) == ["sending", "queued", "uncertain"]
+    monkeypatch.undo()
+    assert await bad.recovered(stuck) == ["queued"]
 
 
 # from leases

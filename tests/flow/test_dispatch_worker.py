@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -16,10 +17,12 @@ import pytest
 from outrider.base.clock import boottime_s
 from outrider.base.errors import Unavailable
 from outrider.contracts.channel import Item, Unrenderable
+from outrider.contracts.gate import Candidate, Fact, Gate, Verdict
 from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Unsent
 from outrider.contracts.provider import Outgoing, Watch
 from outrider.data.db import Database
 from outrider.domain.messages import workers
+from outrider.engine.dispatch.batch import LONGEST_UNASKED_S
 from outrider.engine.dispatch.claim import Claim, Claimer
 from outrider.engine.dispatch.recovery import Recovery
 from outrider.engine.dispatch.run import Worker
@@ -452,6 +455,54 @@ async def test_a_server_that_comes_back_gets_everything_at_once_after_one_probe(
         assert ring._rests.get(lane.id, 0.0) < boottime_s() + 1, "its rest ended with the first acceptance"
         await desk.until(ids, "sent")
     assert post.provider.batches[:2] == [50, 1], "one message probed"
+
+
+class Crashing(Gate):
+    """Has a bug that one tenant's messages meet."""
+
+    def judge(self, fact: Fact, message: Candidate, now: datetime) -> Verdict:
+        if message.address.startswith(self.help):
+            raise ZeroDivisionError
+        return super().judge(fact, message, now)
+
+
+@pytest.mark.parametrize("is_asked_again", [False, True], ids=["at the claim", "while it waits"])
+async def test_a_gate_with_a_bug_stops_the_lane_that_meets_it_and_no_other(
+    post: Post, desk: Desk, hanging: Hanging, *, is_asked_again: bool
+) -> None:
+    facts = None
+    if is_asked_again:
+        facts = (
+            "SELECT t.id AS message_id FROM unnest($2::uuid[], $4::text[]) t(id, address) WHERE t.address LIKE 'met%'"
+            " AND num_nulls($1::uuid, $3::uuid[], $5::text, $6::text, $7::text[]) >= 0"
+        )
+    gate = Crashing("crashing", 99, "met", facts=facts, is_asked_again=is_asked_again)
+    post.runtime = replace(post.runtime, gates=(*post.runtime.gates, gate))
+    other = await post.desk()
+    if not is_asked_again:
+        hanging.go.set()
+        met = await desk.admit(3, address="met{}@example.org")
+    async with post.working() as worker:
+        ids = await other.admit(20)
+        if is_asked_again:
+            # claimed before the gate has anything to say; then it is asked about a message that meets its bug
+            met = await desk.admit(3)
+            await hanging.until_waiting()
+            await until(lambda: _is(len(worker.batches) == 2))
+            for batch in worker.batches.values():
+                for message in batch.messages.values():
+                    message.address = "met@example.org" if message.id in set(met) else message.address
+            (asked,) = [batch for batch in worker.batches.values() if set(batch.messages) == set(met)]
+            await until(lambda: _is(boottime_s() - asked.asked_s > LONGEST_UNASKED_S))
+            hanging.go.set()
+        await other.until(ids, "sent")
+        if is_asked_again:
+            await until(lambda: _is(len(post.provider.withheld) >= 3))
+            assert {message.id for message, _reason in post.provider.withheld} == set(met)
+            assert post.provider.withheld[0][1] == "do-not-contact could not be asked again"
+        else:
+            assert set(await desk.states(met)) == {"queued"}
+            assert worker.pipeline._ring._rests[(await desk.lane()).id] > boottime_s() + 5
 
 
 async def test_a_hanging_server_holds_up_no_other_sender(post: Post, desk: Desk, hanging: Hanging) -> None:

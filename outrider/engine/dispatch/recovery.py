@@ -14,6 +14,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from outrider.base.errors import Unavailable
 from outrider.base.settings import Settings
 from outrider.data.db import Database
 from outrider.domain.messages.rows import SQL
@@ -39,7 +40,12 @@ class Recovery:
     async def step(self) -> bool:
         """One round: dead journals first, then ended leases."""
         for journal in abandoned(self._journals):
-            await self._from_journal(journal)
+            try:
+                await self._from_journal(journal)
+            except Unavailable:
+                raise
+            except Exception:  # noqa: BLE001 - one journal that cannot be recovered must not keep the others waiting
+                _log.exception("journal_unrecoverable", journal=journal.path.name)
         more = False
         async with self._database.transaction() as raw:
             tenants = [row["id"] for row in await SQL.tenants_with_expired_leases.many(raw, self._settings.lease_s)]

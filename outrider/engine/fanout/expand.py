@@ -10,6 +10,8 @@ from uuid import UUID
 import structlog
 
 from outrider.base import failpoint
+from outrider.base.clock import boottime_s
+from outrider.base.errors import Unavailable
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
@@ -19,6 +21,7 @@ from outrider.domain.messages.rows import SQL
 from outrider.engine.loop import Loop
 
 _log = structlog.get_logger(__name__)
+_BROKEN_REST_S = 30.0
 
 
 def loops(runtime: Runtime) -> list[Loop]:
@@ -30,6 +33,8 @@ def loops(runtime: Runtime) -> list[Loop]:
 class _FanOut:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._rests: dict[UUID, float] = {}
+        """Campaigns that failed, and until when they are left out."""
 
     async def expand(self) -> bool:
         """One page of every campaign that waits. Tells whether there is more."""
@@ -37,7 +42,15 @@ class _FanOut:
             due = [(row["tenant_id"], row["id"]) for row in await CAMPAIGNS.fan_out_due.many(uow.raw)]
         more = False
         for tenant_id, campaign_id in due:
-            more |= await self._page(tenant_id, campaign_id)
+            if self._rests.get(campaign_id, 0.0) > boottime_s():
+                continue
+            try:
+                more |= await self._page(tenant_id, campaign_id)
+            except Unavailable:
+                raise
+            except Exception:  # noqa: BLE001 - one campaign that cannot be fanned out must not stop everybody's
+                _log.exception("fan_out_failed", tenant=str(tenant_id), campaign=str(campaign_id))
+                self._rests[campaign_id] = boottime_s() + _BROKEN_REST_S
         return more
 
     async def _page(self, tenant_id: UUID, campaign_id: UUID) -> bool:
