@@ -133,6 +133,8 @@ def _sound(outcome: Outcome, *, is_begun: bool) -> Outcome:
     """An outcome that journal and database can hold: one bad word of a server must not stop the recording of all."""
     match outcome:
         case Accepted(provider_id, detail):
+            if (provider_id is None or _is_plain(provider_id)) and _is_plain(detail):
+                return outcome  # nearly all
             return Accepted(None if provider_id is None else _plain(provider_id), _plain(detail))
         case Deferred(cause, detail, after_s):
             return Deferred(_plain(cause), _plain(detail), after_s)
@@ -150,3 +152,7 @@ def _plain(text: str) -> str:
     """Printable text; NUL and halves of surrogate pairs are what PostgreSQL and JSON refuse."""
     text = text if isinstance(text, str) else repr(text)
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _is_plain(text: str) -> bool:
+    return isinstance(text, str) and text.isprintable()
