@@ -9,7 +9,7 @@ import pytest
 
 from outrider.base.settings import Settings
 from outrider.contracts.outcome import CAUSES
-from tests.kit.statements import ROOT
+from tests.kit.statements import PACKAGE, ROOT
 from tools.reference.__main__ import pages
 from tools.reference.errors import every_error
 from tools.reference.tables import described
@@ -50,6 +50,8 @@ def test_every_table_says_how_long_its_rows_stay() -> None:
     for setting in Settings.model_fields:
         if setting.startswith("keep_"):
             assert f"OUTRIDER_{setting.upper()}" in kept, f"{setting} bounds no table"
+            used = [path for path in PACKAGE.rglob("*.py") if f".{setting}" in path.read_text(encoding="utf-8")]
+            assert used, f"nothing reads {setting}: its rows stay for ever"
 
 
 @pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]), ids=str)
@@ -63,6 +65,34 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
         if anchor and file.suffix == ".md":
             anchors = {_anchor(line) for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("#")}
             assert anchor in anchors, f"{page.name} links to {match['target']}"
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    seen: set[Path] = set()
+    waiting = [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in seen or page.suffix != ".md" or not page.is_file():
+            continue
+        seen.add(page)
+        targets = [match["target"].partition("#")[0] for match in LINK.finditer(page.read_text(encoding="utf-8"))]
+        waiting += [(page.parent / target).resolve() for target in targets if target and ":" not in target]
+    lost = {page.relative_to(ROOT) for page in (ROOT / "docs").rglob("*.md")} - {
+        page.relative_to(ROOT) for page in seen
+    }
+    assert not lost, f"no page links to {sorted(map(str, lost))}"
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "decisions").glob("0*.md")), ids=lambda page: page.name)
+def test_a_decision_fits_its_form_and_names_what_enforces_it(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert re.match(rf"# {page.name[:4]}: \S", text)
+    assert "**Status:**" in text
+    assert re.search(r"^## Question$", text, re.MULTILINE)
+    assert re.search(r"[Ee]nforced by|`tests/|`test_", text), "name what enforces it"
+    assert text.count("\n") <= 120, "a decision fits one page"
+    for named in re.findall(r"`((?:tests|bench|outrider|tools)/[\w./]+?\.(?:py|sql|mjs))`", text):
+        assert (ROOT / named).exists(), f"{named} is not there"
 
 
 def _anchor(heading: str) -> str:
