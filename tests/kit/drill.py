@@ -28,6 +28,7 @@ from uuid import UUID
 import asyncpg
 
 from outrider.base.clock import boottime_s
+from outrider.base.errors import Unavailable
 from outrider.base.ids import DEFAULT_TENANT, NIL
 from outrider.base.secret import new_key
 from outrider.contracts.actor import Actor
@@ -280,8 +281,15 @@ class Drill:
             await connection.close()
 
     async def reconnect(self) -> None:
-        """Forget the client's connections: the database was away."""
-        await self.db.close()
+        """Wait until the client's pool has got rid of connections to a database that was away."""
+
+        async def answers() -> bool:
+            try:
+                return bool(await self.value("SELECT true"))
+            except Unavailable:
+                return False
+
+        await until(answers, what="the database answers the client")
 
     # looking
 
