@@ -450,9 +450,10 @@ WHERE i.inhparent = 'public.messages'::regclass AND pg_get_expr(c.relpartbound, 
 ORDER BY 1;
 
 -- name: partition_has_open :value
--- Whether the queue still holds a message of an id range: such a partition is not dropped.
+-- Whether a message of an id range is open or waits for a decision: such a partition is not dropped.
 -- tenant: none, because a partition holds every tenant's rows
-SELECT EXISTS (SELECT 1 FROM queue WHERE message_id >= $1 AND message_id < $2);
+SELECT EXISTS (SELECT 1 FROM queue WHERE message_id >= $1 AND message_id < $2)
+    OR EXISTS (SELECT 1 FROM uncertain_messages WHERE message_id >= $1 AND message_id < $2);
 
 -- name: default_partition_rows :value
 -- Whether a message landed outside every monthly partition: partitions were not made ahead.

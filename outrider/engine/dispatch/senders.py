@@ -142,5 +142,6 @@ class Senders:
 
 
 def _is_small(content: Content) -> bool:
-    """Whether a composer may stay in memory; one with great attachments is made anew each time."""
-    return sum(len(attachment.content) for attachment in content.attachments) < _MOST_CONTENT_BYTES // 64
+    """Whether a composer may stay in memory; one with great texts or attachments is made anew each time."""
+    text_bytes = len(content.html or "") + len(content.text or "")
+    return text_bytes + sum(len(attachment.content) for attachment in content.attachments) < _MOST_CONTENT_BYTES // 64

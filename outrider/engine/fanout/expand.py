@@ -15,6 +15,7 @@ from outrider.base.errors import Unavailable
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
+from outrider.domain.messages.cancel import cancel_campaign
 from outrider.domain.messages.fan_out import Plan, fan_out
 from outrider.domain.messages.lanes import lane_for
 from outrider.domain.messages.rows import SQL
@@ -27,7 +28,11 @@ _BROKEN_REST_S = 30.0
 def loops(runtime: Runtime) -> list[Loop]:
     """What a worker process runs beside its dispatch."""
     fan = _FanOut(runtime)
-    return [Loop("fan_out", runtime.settings.poll_s, fan.expand), Loop("finish_campaigns", 0.5, fan.finish)]
+    return [
+        Loop("fan_out", runtime.settings.poll_s, fan.expand),
+        Loop("finish_campaigns", 0.5, fan.finish),
+        Loop("empty_cancelled", 2.0, fan.empty_cancelled),
+    ]
 
 
 class _FanOut:
@@ -103,4 +108,16 @@ class _FanOut:
                         await SQL.lane_lock.value(uow.raw, tenant_id, lane["id"])
                     await SQL.lanes_close.run(uow.raw, tenant_id, campaign_id)
                     _log.info("campaign_finished", tenant=str(tenant_id), campaign=str(campaign_id))
+        return False
+
+    async def empty_cancelled(self) -> bool:
+        """Withdraw what came back from the wire after its campaign was cancelled; then its lanes are closed."""
+        async with self._runtime.db.uow(Role.ENGINE) as uow:
+            due = [(row["tenant_id"], row["id"]) for row in await CAMPAIGNS.campaigns_to_empty.many(uow.raw)]
+        for tenant_id, campaign_id in due:
+            async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
+                await cancel_campaign(uow, tenant_id, campaign_id)
+                lane_ids = [lane["id"] for lane in await SQL.lanes_of_campaign.many(uow.raw, tenant_id, campaign_id)]
+                if not await SQL.queue_of_lanes.many(uow.raw, tenant_id, lane_ids):
+                    await SQL.lanes_close.run(uow.raw, tenant_id, campaign_id)
         return False

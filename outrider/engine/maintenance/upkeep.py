@@ -57,14 +57,16 @@ class _Upkeep:
 
     async def partitions(self) -> bool:
         """Make partitions ahead, drop those past their time, and raise an alarm when rows fell outside."""
+        async with self._runtime.db.uow(Role.ENGINE) as uow:
+            # first: where rows fell outside, the month they belong to cannot be made
+            if await SQL.default_partition_rows.value(uow.raw):
+                _log.error("rows_in_default_partition", hint="messages were accepted for a month without partition")
         async with self._runtime.db.uow(Role.OWNER) as uow:
             await _UPKEEP.short_lock.run(uow.raw)
             made = await _UPKEEP.make_partitions.value(uow.raw, self._settings.partitions_ahead)
         if made:
             _log.info("partitions_made", count=made)
         async with self._runtime.db.uow(Role.ENGINE) as uow:
-            if await SQL.default_partition_rows.value(uow.raw):
-                _log.error("rows_in_default_partition", hint="messages were accepted for a month without partition")
             horizon = utc_now() - timedelta(days=self._settings.keep_messages_days)
             old = await SQL.partitions_old.many(uow.raw, first_id_at(horizon))
         for row in old:
@@ -78,7 +80,7 @@ class _Upkeep:
             return
         async with self._runtime.db.uow(Role.ENGINE) as uow:
             if await SQL.partition_has_open.value(uow.raw, UUID(match["low"]), UUID(match["high"])):
-                _log.warning("partition_kept", partition=name, reason="it holds open messages")
+                _log.warning("partition_kept", partition=name, reason="it holds open or uncertain messages")
                 return
         async with self._runtime.db.uow(Role.OWNER) as uow:
             await _UPKEEP.short_lock.run(uow.raw)

@@ -278,7 +278,7 @@ $$
 PARTITIONS = """
 CREATE FUNCTION outrider_make_partitions(ahead int) RETURNS int LANGUAGE plpgsql SET timezone = 'UTC' AS $$
 DECLARE
-  month timestamptz; made int := 0; parent text; name text; low text; high text;
+  month timestamptz; made int := 0; parent text; name text; low text; high text; fill int; key text;
 BEGIN
   FOR month IN SELECT generate_series(date_trunc('month', now(), 'UTC') - interval '1 month', date_trunc('month', now(), 'UTC') + ahead * interval '1 month', interval '1 month') LOOP
     low := lpad(to_hex((extract(epoch FROM month) * 1000)::bigint), 12, '0') || '00000000000000000000';
@@ -286,8 +286,19 @@ BEGIN
     FOREACH parent IN ARRAY ARRAY['messages', 'message_events'] LOOP
       name := parent || '_' || to_char(month AT TIME ZONE 'UTC', 'YYYYMM');
       IF to_regclass('public.' || name) IS NULL THEN
-        EXECUTE format('CREATE TABLE public.%I PARTITION OF public.%I FOR VALUES FROM (%L) TO (%L) WITH (fillfactor=%s, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_cost_delay=0)',
-                       name, parent, low::uuid, high::uuid, CASE parent WHEN 'messages' THEN 50 ELSE 100 END);
+        fill := CASE parent WHEN 'messages' THEN 50 ELSE 100 END;
+        key := CASE parent WHEN 'messages' THEN 'id' ELSE 'message_id' END;
+        BEGIN
+          EXECUTE format('CREATE TABLE public.%I PARTITION OF public.%I FOR VALUES FROM (%L) TO (%L) WITH (fillfactor=%s, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_cost_delay=0)',
+                         name, parent, low::uuid, high::uuid, fill);
+        EXCEPTION WHEN check_violation THEN  -- rows of this month lie in the default partition: move them into their own
+          EXECUTE format('LOCK TABLE public.%I IN ACCESS EXCLUSIVE MODE', parent || '_default');
+          EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS) WITH (fillfactor=%s, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_cost_delay=0)',
+                         name, parent, fill);
+          EXECUTE format('WITH moved AS (DELETE FROM public.%I WHERE %I >= %L AND %I < %L RETURNING *) INSERT INTO public.%I SELECT * FROM moved',
+                         parent || '_default', key, low::uuid, key, high::uuid, name);
+          EXECUTE format('ALTER TABLE public.%I ATTACH PARTITION public.%I FOR VALUES FROM (%L) TO (%L)', parent, name, low::uuid, high::uuid);
+        END;
         made := made + 1;
       END IF;
     END LOOP;
