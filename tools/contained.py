@@ -38,9 +38,10 @@ def main(command: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, forward)
     status = _wait(pid)
+    code = status if status >= 0 else 128 - status
     left = _gone_within(_SETTLE_S)
     if not left:
-        return status if status >= 0 else 128 - status
+        return code
     for orphan, name in left.items():
         sys.stderr.write(f"left behind by {command[0]}: {name} (process {orphan})\n")
         with suppress(ProcessLookupError):
@@ -49,7 +50,7 @@ def main(command: list[str]) -> int:
         with suppress(ProcessLookupError):
             os.kill(orphan, signal.SIGKILL)
     _gone_within(_GRACE_S)
-    return status or 1
+    return code or 1
 
 
 def _wait(pid: int) -> int:
@@ -87,7 +88,7 @@ def _descendants(root: int) -> dict[int, str]:
             if state != "Z":
                 parents[int(entry.name)] = int(parent)
                 names[int(entry.name)] = (
-                    (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:120]
+                    (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()[:120]
                 )
     found: set[int] = {root}
     while grown := {pid for pid, parent in parents.items() if parent in found} - found:

@@ -1,0 +1,53 @@
+"""The repository's own tools: nothing a command starts outlives it, and what was left is a failure."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.kit.postgres import run_apart
+from tests.kit.processes import until
+from tests.kit.statements import ROOT
+
+CONTAINED = [sys.executable, str(ROOT / "tools" / "contained.py")]
+
+
+def run(script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*CONTAINED, "sh", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_the_status_of_a_clean_command_is_passed_on(status: int) -> None:
+    done = run(f"echo hello; exit {status}")
+    assert (done.returncode, done.stdout, done.stderr) == (status, "hello\n", "")
+
+
+def test_what_a_command_leaves_behind_is_named_and_ended_and_makes_it_fail() -> None:
+    done = run('setsid sleep 1000 > /dev/null 2>&1 & echo $!; trap "" TERM')
+    pid = int(done.stdout)
+    assert done.returncode == 1
+    assert f"left behind by sh: sleep 1000 (process {pid})" in done.stderr
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_process_that_ends_by_itself_soon_after_is_no_fault() -> None:
+    assert run("setsid sleep 0.3 > /dev/null 2>&1 &").returncode == 0
+
+
+def test_a_stop_reaches_the_command_and_its_orphans(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    script = f"setsid sleep 1000 & echo $! > {started}.part; mv {started}.part {started}; exec sleep 1000"
+    child = subprocess.Popen([*CONTAINED, "sh", "-c", script], stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    with child.stderr:
+        run_apart(until(started.exists, what="the command runs"))
+        orphan = int(started.read_text())
+        child.send_signal(signal.SIGTERM)
+        told = child.stderr.read()
+        assert child.wait(60) == 128 + signal.SIGTERM
+    assert f"process {orphan}" in told
+    assert not Path(f"/proc/{orphan}").exists()
