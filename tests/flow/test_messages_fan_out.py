@@ -24,7 +24,7 @@ from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch import record
 from outrider.engine.fanout import expand
 from tests.kit.api import TESTER
-from tests.kit.campaigns import Campaign, fan_out, fanned_out, finish, launched
+from tests.kit.campaigns import Campaign, empty_cancelled, fan_out, fanned_out, finish, launched
 from tests.kit.dispatch import Desk, Post, posts, until
 
 
@@ -309,3 +309,22 @@ async def test_counts_always_add_up_to_what_was_queued(desk: Desk) -> None:
         async with desk.post.engine.transaction() as raw:
             await SQL.fold_rollups.value(raw)
         assert sum((await of_campaign(campaign)).values()) == 40
+
+
+async def test_what_comes_back_long_after_a_cancellation_is_withdrawn_and_the_lane_closed(desk: Desk) -> None:
+    campaign = await launched(desk, 3)
+    await fanned_out(desk.post)
+    of_campaign = "tenant_id = $1 AND lane_id IN (SELECT id FROM lanes WHERE tenant_id = $1 AND campaign_id = $2)"
+    key = (desk.tenant_id, campaign.id)
+    await desk.post.execute(f"UPDATE queue SET state = 1, token = 7 WHERE {of_campaign}", *key)
+    await desk.post.execute("UPDATE campaigns SET state = 'cancelled' WHERE tenant_id = $1 AND id = $2", *key)
+    await empty_cancelled(desk.post)
+    assert await desk.post.value(f"SELECT count(*) FROM queue WHERE {of_campaign}", *key) == 3, "on the wire"
+    await desk.post.execute(f"UPDATE queue SET state = 4, token = NULL WHERE {of_campaign}", *key)
+    await empty_cancelled(desk.post)
+    assert await desk.post.value(f"SELECT count(*) FROM queue WHERE {of_campaign}", *key) == 0
+    states = "SELECT count(*) FROM messages WHERE tenant_id = $1 AND campaign_id = $2 AND state = 'cancelled'"
+    assert await desk.post.value(states, *key) == 3
+    assert not await desk.post.value(
+        "SELECT bool_or(is_open) FROM lanes WHERE tenant_id = $1 AND campaign_id = $2", *key
+    )

@@ -99,3 +99,8 @@ async def fanned_out(post: Post) -> None:
 async def _loop(post: Post, name: str) -> bool:
     steps = {loop.name: loop.step for loop in expand.loops(post.runtime)}
     return await steps[name]()
+
+
+async def empty_cancelled(post: Post) -> None:
+    """Withdraw what came back after a cancellation."""
+    await _loop(post, "empty_cancelled")

@@ -108,3 +108,9 @@ WHERE c.tenant_id = $1 AND c.id = $2 AND c.state = 'sending' AND c.expanded_at I
     ) still_open
     WHERE l.tenant_id = c.tenant_id AND l.campaign_id = c.id)
 RETURNING c.id;
+
+-- name: campaigns_to_empty :many
+-- Cancelled campaigns with a lane still open: what was on the wire when they were cancelled may have come back since.
+-- tenant: none, because it is the directory of the finishing loop
+SELECT DISTINCT c.tenant_id, c.id FROM campaigns c JOIN lanes l ON l.tenant_id = c.tenant_id AND l.campaign_id = c.id AND l.is_open
+WHERE c.state = 'cancelled' LIMIT 100;

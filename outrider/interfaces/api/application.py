@@ -27,7 +27,7 @@ from litestar.types.internal_types import PathParameterDefinition
 
 from outrider.data.runtime import Runtime
 from outrider.interfaces import api
-from outrider.interfaces.api import problems, server, v1
+from outrider.interfaces.api import import_runner, problems, server, v1
 from outrider.interfaces.api.bodies import ApiRequest
 from outrider.interfaces.api.browsers import cookie_name
 from outrider.interfaces.api.figures import HttpFigures
@@ -88,6 +88,7 @@ def create_app(runtime: Runtime) -> Litestar:
         request_max_body_size=None,  # the door counts
         openapi_config=_openapi(runtime),
         on_app_init=[_without_built_in_site],
+        lifespan=[import_runner.lifespan(runtime)],
         logging_config=None,
         state=State(),
         debug=False,
