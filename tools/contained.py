@@ -64,12 +64,12 @@ def _wait(pid: int) -> int:
 def _gone_within(bound_s: float) -> dict[int, str]:
     """Wait until no descendant is left; gives those that are, by process id."""
     ends_at = time.monotonic() + bound_s
-    while left := _descendants(os.getpid()):
-        if time.monotonic() > ends_at:
-            break
-        _reap()
+    while True:
+        left = _descendants(os.getpid())
+        _reap()  # after the look: what it took for dead is buried before we end, whoever inherits our children
+        if not left or time.monotonic() > ends_at:
+            return left
         time.sleep(0.02)
-    return left
 
 
 def _reap() -> None:
