@@ -144,6 +144,7 @@ class Database:
             pool_timeout=wait_s,
             pool_recycle=3600,
             isolation_level="READ COMMITTED",
+            hide_parameters=True,  # an error of the database must not carry addresses or secrets into a log
             json_deserializer=str,  # jsonb is text on raw connections; declared columns are read by orm.Json
         )
 

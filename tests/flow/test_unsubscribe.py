@@ -20,7 +20,6 @@ from outrider.domain.contacts.views import AddressView
 from outrider.domain.contacts.write import NewContact
 from outrider.domain.limits import switches
 from outrider.domain.messages.admit import LaneKey, NewMessage, admit
-from outrider.interfaces.api import unsubscribe
 from tests.kit.api import TESTER, Answer, Api, api_of
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -251,18 +250,6 @@ async def test_guessing_gets_slow_and_genuine_clicks_from_one_address_do_not(api
     assert refused
     assert int(refused[0].headers["Retry-After"]) >= 1
     assert {(await click(api, letter.path)).status for _ in range(60)} == {200}
-
-
-@pytest.mark.parametrize(
-    ("client_ip", "source"),
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:0db8:0001:0002"),
-        ("unknown", "unknown"),
-    ],
-)
-def test_a_source_is_an_address_or_the_network_of_one(client_ip: str, source: str) -> None:
-    assert unsubscribe.source_of(client_ip) == source
 
 
 async def test_a_form_that_is_too_large_is_refused(api: Api, letter: Letter) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from html import escape
-from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +22,7 @@ from outrider.domain.campaigns.unsubscribe import Subject, mask, subject_of, uns
 from outrider.domain.contacts import suppressions
 from outrider.interfaces.api import problems
 from outrider.interfaces.api.exchange import exchange_of
-from outrider.interfaces.api.middleware.buckets import Buckets
+from outrider.interfaces.api.middleware.buckets import Buckets, source_of
 from outrider.interfaces.api.pages import page
 from outrider.interfaces.auth import PUBLIC
 
@@ -167,15 +166,6 @@ def _rates(request: Request[Any, Any, Any]) -> Rates:
     if found is None:
         found = request.app.state[_RATES] = Rates()
     return found
-
-
-def source_of(client_ip: str) -> str:
-    """Whose rate it is: an IPv4 address, or the network of an IPv6 address, in which one caller has 2^64."""
-    try:
-        address = ip_address(client_ip)
-    except ValueError:
-        return client_ip
-    return client_ip if address.version == 4 else address.exploded[:19]  # noqa: PLR2004 - the protocol's own number
 
 
 async def _body(request: Request[Any, Any, Any]) -> bytes:

@@ -6,7 +6,9 @@ import math
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_network
 
+_SITE_BITS = 64
 _MOST_CALLERS = 50_000
 
 
@@ -14,6 +16,17 @@ _MOST_CALLERS = 50_000
 class _Bucket:
     tokens: float
     at_s: float
+
+
+def source_of(client_ip: str) -> str:
+    """Whose rate it is: an IPv4 address, or the network of an IPv6 address, in which one caller has 2^64."""
+    try:
+        address = ip_address(client_ip)
+    except ValueError:
+        return client_ip
+    if not isinstance(address, IPv6Address):
+        return client_ip
+    return str(address.ipv4_mapped or ip_network((address, _SITE_BITS), strict=False))
 
 
 class Buckets:

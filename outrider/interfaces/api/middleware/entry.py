@@ -22,7 +22,7 @@ from outrider.data.runtime import Runtime
 from outrider.domain.tenants import keys, sessions
 from outrider.interfaces.api.browsers import refuse_cross_site, session_token
 from outrider.interfaces.api.exchange import Exchange, exchange_in
-from outrider.interfaces.api.middleware.buckets import Buckets
+from outrider.interfaces.api.middleware.buckets import Buckets, source_of
 from outrider.interfaces.api.strictness import is_public
 from outrider.interfaces.api.tokens import Tokens
 from outrider.interfaces.auth import Principal
@@ -72,7 +72,7 @@ class Authenticator:
         Raises:  as `identify`; Refused(rate_limited, 429) before anything is looked up.
         """
         if ("authorization" in headers or "cookie" in headers) and (
-            wait_s := self._in_the_open.take(exchange.client_ip)
+            wait_s := self._in_the_open.take(source_of(exchange.client_ip))
         ):
             raise Refused("rate_limited", "too many sign-ins here", status=429, retry_after_s=max(1, math.ceil(wait_s)))
         return await self.identify(headers, exchange)
@@ -153,9 +153,9 @@ class Entry:
                 try:
                     principal = await self._authenticator.identify(Headers.from_scope(scope), exchange)
                 except Refused:
-                    self._count(f"ip {exchange.client_ip}", exchange)
+                    self._count(f"ip {source_of(exchange.client_ip)}", exchange)
                     raise
-            caller = str(principal.key_id or principal.user_id) if principal else f"ip {exchange.client_ip}"
+            caller = str(principal.key_id or principal.user_id) if principal else f"ip {source_of(exchange.client_ip)}"
             if principal:
                 exchange.who = principal.actor.name if principal.via == "key" else str(principal.user_id)
                 scope["user"], scope["auth"] = principal, principal.via

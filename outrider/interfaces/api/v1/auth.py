@@ -19,7 +19,7 @@ from outrider.domain.tenants import resets, sessions, tenants
 from outrider.domain.tenants.signing_in import change_password, sign_in
 from outrider.interfaces.api.browsers import refuse_cross_site, session_cookie, session_token
 from outrider.interfaces.api.exchange import Exchange, exchange_of
-from outrider.interfaces.api.middleware.buckets import Buckets
+from outrider.interfaces.api.middleware.buckets import Buckets, source_of
 from outrider.interfaces.api.middleware.entry import Authenticator
 from outrider.interfaces.api.paging import Page
 from outrider.interfaces.api.tokens import LASTS_S, Claim
@@ -229,7 +229,7 @@ async def password_reset(
 
 def _slow_down(rate: Buckets, exchange: Exchange) -> None:
     """Refuse a source that signs in too often, whatever the accounts. Raises Refused(rate_limited, 429)."""
-    wait_s = rate.take(exchange.client_ip)
+    wait_s = rate.take(source_of(exchange.client_ip))
     if wait_s:
         raise Refused(
             "rate_limited", "too many sign-ins from this address", status=429, retry_after_s=math.ceil(wait_s)

@@ -7,7 +7,7 @@ import pytest
 
 from outrider.base.errors import Refused
 from outrider.interfaces.api.middleware import buckets as buckets_module
-from outrider.interfaces.api.middleware.buckets import Buckets
+from outrider.interfaces.api.middleware.buckets import Buckets, source_of
 from outrider.interfaces.api.middleware.door import refuse_odd, security_headers, shown_path
 from outrider.interfaces.api.middleware.proxies import client_of, is_within
 
@@ -32,6 +32,21 @@ TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 )
 def test_only_trusted_proxies_say_where_a_request_came_from(peer: str, forwarded: list[str], client: str) -> None:
     assert client_of(peer, forwarded, TRUSTED) == client
+
+
+@pytest.mark.parametrize(
+    ("client_ip", "source"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_the_source_of_a_rate_is_an_address_or_the_network_of_one(client_ip: str, source: str) -> None:
+    assert source_of(client_ip) == source
 
 
 def test_without_trusted_proxies_the_header_means_nothing() -> None:
