@@ -33,5 +33,5 @@ lock: setup ## Pin the newest packages that pyproject.toml allows, by hash (need
 	@tools/lock
 
 clean: ## Remove what the other targets made (never data of an installation)
-	@rm -rf .venv .state .bench .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build node_modules ui/node_modules bench/peers/*/node_modules
+	@rm -rf .venv .state .bench .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build node_modules ui/node_modules bench/peers/*/node_modules bench/peers/*/.venv
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,3 +13,6 @@ export function connection() {
 }
 
 export const say = (answer) => process.stdout.write(JSON.stringify(answer) + "\n");
+
+// The clock of the whole machine, finer than a millisecond, so that two processes' times can be compared.
+export const now_ms = () => performance.timeOrigin + performance.now();
