@@ -29,6 +29,7 @@ from outrider.data.durability import refuse_unsafe
 from outrider.data.egress import Egress
 from outrider.data.render_pool import RenderPool
 from outrider.data.runtime import Runtime
+from outrider.domain.messages import feed
 
 _CLI_POOL_SIZE: Final = 2
 _SCHEMES: Final = ("postgresql", "postgres")
@@ -116,6 +117,7 @@ async def runtime(role: str, *, pool_size: int | None = None, is_warm: bool = Tr
         await migrate.require_current(url)
         async with _pool(url, role, pool_size or found.db_pool_size) as db:
             keyring = await recorded_key(db, found)
+            await feed.settle_clock(db)
             gates = discover(f"{plugins.__name__}.gates", "GATE").values()
             renderer = RenderPool(found.render_children)
             try:

@@ -19,6 +19,7 @@ MADE_BY_HAND = {
     # the data plane: partitioned, written by named statements, never through models
     "lanes", "messages", "queue", "message_events", "campaign_recipients", "uncertain_messages", "idempotency_keys",
     "rollup_deltas", "rollups", "contacts_staging", "workers", "installation", "login_attempts",
+    "event_clocks",
     "alembic_version",
 }  # fmt: skip
 

@@ -6,3 +6,4 @@ from outrider.data.sql import load
 
 SQL = load(__package__)
 CHECKS = load(__package__, "validate.sql")
+FEED = load(__package__, "feed.sql")

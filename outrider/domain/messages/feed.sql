@@ -1,0 +1,32 @@
+-- Statements of the feed of events: reading on from a position, and keeping positions growing when the database moves.
+
+-- name: clock_settle :value
+-- At the start of a process: when this database was copied to another cluster, go on counting above what is there.
+-- tenant: none, because positions are counted for the installation
+SELECT outrider_settle_event_clock();
+
+-- name: feed_bounds :one
+-- Up to where everything is decided (no open transaction can still commit below it), and where a reader that stands at
+-- position `$2` of cluster `$1` goes on: what a cluster before this one had counted beyond the copy is counted anew.
+-- tenant: none, because it reads no rows of tenants
+SELECT c.system_identifier AS cluster, txid_snapshot_xmin(txid_current_snapshot()) + c.base AS horizon,
+       least($2::bigint, (SELECT min(later.begins_after) FROM event_clocks later WHERE later.ordinal > coalesce(
+         (SELECT known.ordinal FROM event_clocks known WHERE known.system_identifier = $1::bigint), -1))) AS position
+FROM event_clocks c WHERE c.system_identifier = (SELECT here.system_identifier FROM pg_control_system() here);
+
+-- name: feed_page :many
+-- Events of a tenant after a place, oldest first, none of which another one can still come before: those whose
+-- transaction is older than every open one. `$2..$5` is the place: position, message, instant and kind; `$7` the horizon.
+SELECT position, message_id, at, kind, data::text AS data
+FROM message_events
+WHERE tenant_id = $1 AND position >= $2 AND position < $7
+  AND (position, message_id, at, kind) > ($2, $3::uuid, $4::timestamptz, $5::text)
+ORDER BY position, message_id, at, kind
+LIMIT $6;
+
+-- name: feed_messages :many
+-- What a reader wants to know of the messages of a page; `$3`, `$4` are the least and greatest id.
+SELECT m.id, m.campaign_id, l.channel, l.message_class
+FROM unnest($2::uuid[]) t(id)
+JOIN messages m ON m.tenant_id = $1 AND m.id = t.id AND m.id >= $3 AND m.id <= $4
+JOIN lanes l ON l.tenant_id = $1 AND l.id = m.lane_id;
