@@ -6,15 +6,13 @@ Owns the order of these steps and their refusals; every process, long or short, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
-import asyncpg
 from pydantic import SecretStr
-from sqlalchemy import exc
 
 from outrider import plugins
 from outrider.app.key import recorded_key
@@ -23,7 +21,7 @@ from outrider.base.errors import Misconfigured
 from outrider.base.registry import discover
 from outrider.base.settings import Settings
 from outrider.base.signing import LinkSigner
-from outrider.data import embedded_postgres, migrate
+from outrider.data import embedded_postgres, revision
 from outrider.data.db import Database, Role
 from outrider.data.durability import refuse_unsafe
 from outrider.data.egress import Egress
@@ -99,7 +97,7 @@ def checked_url(url: SecretStr) -> str:
 async def database() -> AsyncIterator[Database]:
     """A small pool for one command, on a database of this release's schema."""
     async with address() as url:
-        await migrate.require_current(url)
+        await revision.require_current(url)
         async with _pool(url, "cli", _CLI_POOL_SIZE) as db:
             yield db
 
@@ -114,7 +112,7 @@ async def runtime(role: str, *, pool_size: int | None = None, is_warm: bool = Tr
     """
     found = settings()
     async with address() as url:
-        await migrate.require_current(url)
+        await revision.require_current(url)
         async with _pool(url, role, pool_size or found.db_pool_size) as db:
             keyring = await recorded_key(db, found)
             await feed.settle_clock(db)
@@ -144,18 +142,6 @@ def cli_runtime() -> AbstractAsyncContextManager[Runtime]:
     return runtime("cli", pool_size=_CLI_POOL_SIZE, is_warm=False)
 
 
-@contextmanager
-def rights_are_named() -> Iterator[None]:
-    """Turn a refusal by the database's own access rules into the operator's error."""
-    try:
-        yield
-    except exc.DBAPIError as error:
-        cause = getattr(error.orig, "__cause__", None)
-        if isinstance(cause, asyncpg.InsufficientPrivilegeError):
-            raise Misconfigured("database_rights", f"the database user lacks a right: {cause}") from error
-        raise
-
-
 @asynccontextmanager
 async def _pool(url: str, role: str, size: int) -> AsyncIterator[Database]:
     """A pool that was tried: the login may take our roles, and what is committed stays committed."""
@@ -168,7 +154,7 @@ async def _pool(url: str, role: str, size: int) -> AsyncIterator[Database]:
         name=f"outrider {role}",
     )
     try:
-        with rights_are_named():
+        with revision.rights_are_named():
             for each in (Role.APP, Role.ENGINE):
                 async with db.uow(each) as uow:
                     await refuse_unsafe(uow.raw)

@@ -1,7 +1,8 @@
-"""Bringing a database to the schema of this release: upgrade, status and generation of migrations by Alembic.
+"""Bringing a database to the schema of this release: upgrade and generation of migrations by Alembic.
 
 Owns how migrations run: one runner at a time, each migration in a transaction of its own, short waits for locks,
-repeated with jitter, nothing left behind by a kill. Never says what a schema looks like: that is in `migrations/`.
+repeated with jitter, nothing left behind by a kill. Never says what a schema looks like: that is in `migrations/`; only
+where a database stands is asked in `revision.py`, so that processes do without Alembic.
 """
 
 from __future__ import annotations
@@ -9,50 +10,30 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, column, event, exc, func, select, table
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from outrider.base import failpoint
 from outrider.base.errors import Misconfigured, Refused, Unavailable
+from outrider.data import revision
 from outrider.data.db import Role, database_faults
 from outrider.data.durability import refuse_unsafe
 
-OLDEST_SERVER = 160000
-LOCATION = "outrider:migrations"
-_LOCK_TIMEOUT = "1s"  # everybody else queues behind a waiting DDL lock: this plus the statement stays below 2 s [F47]
 ADVISORY_KEY = 0x4F55_5452_4944_4552
 """The session lock of whoever migrates: "OUTRIDER"."""
-_NO_PRIVILEGE = "42501"
 _RETRIED = {"55P03", "40P01", "40001", "XX000"}
 """Lock not available, deadlock, serialization; XX000 is "tuple concurrently updated" of two databases' role grants."""
 
 _alembic = threading.Lock()
 """Alembic's `op` and `context` are globals of the process: one upgrade at a time within it."""
-
-
-@dataclass(frozen=True, slots=True)
-class MigrationStatus:
-    """Where a database stands: its revision, ours, and what lies between.
-
-    `is_newer`: the database was migrated by a later release, which this one does not know.
-    """
-
-    current: str | None
-    head: str
-    pending: tuple[str, ...]
-    is_newer: bool
 
 
 async def upgrade(url: str, *, to: str = "head", wait_s: float = 300.0, patience_s: float = 60.0) -> list[str]:
@@ -70,46 +51,13 @@ async def upgrade(url: str, *, to: str = "head", wait_s: float = 300.0, patience
     applied: list[str] = []
     with database_faults():
         async with _one_at_a_time(), _connection(url) as connection, _advisory_lock(connection, wait_s):
-            status_now = await connection.run_sync(_status)
-            _refuse_newer(status_now)
+            status_now = await revision.read(connection)
+            revision.refuse_newer(status_now)
             await _refuse_unfit(connection, is_new=status_now.current is None)
             await _apply(connection, to, applied, patience_s)
             raw: Any = (await connection.get_raw_connection()).driver_connection
             await refuse_unsafe(raw)
     return applied
-
-
-async def status(url: str) -> MigrationStatus:
-    """Compare the revision of a database with this release's; changes nothing.
-
-    Raises:  Unavailable, Misconfigured as for any connection.
-    """
-    with database_faults(), _rights_are_named():
-        async with _connection(url) as connection:
-            try:
-                return await connection.run_sync(_status)
-            except exc.DBAPIError as error:
-                if _sqlstate(error) != _NO_PRIVILEGE:
-                    raise
-                # a login that does not migrate asks as the role it works as
-                await connection.rollback()
-                await connection.scalar(select(func.set_config("role", Role.APP.value, False)))  # noqa: FBT003 - SQL's
-                return await connection.run_sync(_status)
-
-
-async def require_current(url: str) -> None:
-    """Refuse to work on another schema than this release's.
-
-    Raises:  Misconfigured(schema_too_old) with what to run, or Misconfigured(schema_newer).
-    """
-    found = await status(url)
-    _refuse_newer(found)
-    if found.pending:
-        raise Misconfigured(
-            "schema_too_old",
-            f"schema too old: {len(found.pending)} migration(s) pending (database at {found.current or 'none'}, "
-            f"this release needs {found.head}); run `outrider db migrate`",
-        )
 
 
 async def generate(url: str, message: str) -> Path:
@@ -118,7 +66,7 @@ async def generate(url: str, message: str) -> Path:
     Gives:   the file; to be read and completed by a person (data-plane tables are not compared).
     Raises:  Misconfigured when the database is not at head; Refused when nothing differs.
     """
-    await require_current(url)
+    await revision.require_current(url)
     with database_faults():
         async with _one_at_a_time(), _connection(url) as connection:
             return await connection.run_sync(_generate, message)
@@ -131,11 +79,11 @@ async def _apply(connection: AsyncConnection, to: str, applied: list[str], patie
     while True:
         attempt += 1
         try:
-            with _rights_are_named():
+            with revision.rights_are_named():
                 await connection.run_sync(_upgrade, to, applied)
         except exc.DBAPIError as error:
             await connection.rollback()
-            if _sqlstate(error) not in _RETRIED:
+            if revision.sqlstate(error) not in _RETRIED:
                 raise
             if asyncio.get_running_loop().time() > deadline:
                 raise Unavailable(
@@ -149,7 +97,7 @@ async def _apply(connection: AsyncConnection, to: str, applied: list[str], patie
 
 def _config(connection: Connection | None = None, **attributes: Any) -> Config:
     config = Config()
-    config.set_main_option("script_location", LOCATION)
+    config.set_main_option("script_location", str(revision.FOLDER).replace("%", "%%"))
     config.attributes.update(attributes, connection=connection)
     return config
 
@@ -181,31 +129,10 @@ def _generate(connection: Connection, message: str) -> Path:
     return Path(made.path)
 
 
-def _status(connection: Connection) -> MigrationStatus:
-    scripts = ScriptDirectory.from_config(_config())
-    current = MigrationContext.configure(connection).get_current_revision()
-    connection.rollback()
-    known = [script.revision for script in reversed(list(scripts.walk_revisions()))]
-    head = known[-1]
-    if current is not None and current not in known:
-        return MigrationStatus(current, head, (), is_newer=True)
-    done = known.index(current) + 1 if current else 0
-    return MigrationStatus(current, head, tuple(known[done:]), is_newer=False)
-
-
-def _refuse_newer(found: MigrationStatus) -> None:
-    if found.is_newer:
-        raise Misconfigured(
-            "schema_newer",
-            f"the database has schema {found.current}, made by a newer release; this one knows up to {found.head}: "
-            "use that release, or restore the backup made before its migration",
-        )
-
-
 async def _refuse_unfit(connection: AsyncConnection, *, is_new: bool) -> None:
     """Say before the first statement which right or version lacks, independent of the server's language."""
     version = int(str(await connection.scalar(select(func.current_setting("server_version_num")))))
-    if version < OLDEST_SERVER:
+    if version < revision.OLDEST_SERVER:
         raise Misconfigured("database_version", f"PostgreSQL {version // 10000} is too old; 16 or later is needed")
     user = str(await connection.scalar(select(func.current_user())))
     if is_new:
@@ -234,22 +161,6 @@ async def _lacking(connection: AsyncConnection, user: str) -> str | None:
     return None
 
 
-@contextmanager
-def _rights_are_named() -> Iterator[None]:
-    """Turn a refused statement into the operator's error; the server's own words name the right."""
-    try:
-        yield
-    except exc.DBAPIError as error:
-        cause = getattr(error.orig, "__cause__", None)
-        if isinstance(cause, asyncpg.InsufficientPrivilegeError):
-            raise Misconfigured("database_rights", f"the database user lacks a right: {cause}") from error
-        raise
-
-
-def _sqlstate(error: exc.DBAPIError) -> str | None:
-    return getattr(error.orig, "sqlstate", None)
-
-
 @asynccontextmanager
 async def _one_at_a_time() -> AsyncIterator[None]:
     while not _alembic.acquire(blocking=False):  # noqa: ASYNC110 - loops of several threads share it, no Event does
@@ -260,23 +171,13 @@ async def _one_at_a_time() -> AsyncIterator[None]:
         _alembic.release()
 
 
-@asynccontextmanager
-async def _connection(url: str) -> AsyncIterator[AsyncConnection]:
+def _connection(url: str) -> AbstractAsyncContextManager[AsyncConnection]:
     """One connection as the login role itself, closed at the end."""
-    settings = {"application_name": "outrider migrate", "timezone": "UTC", "lock_timeout": _LOCK_TIMEOUT}
-
-    async def connect() -> asyncpg.Connection:
-        return await asyncpg.connect(url, server_settings=settings, timeout=10)
-
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    engine = revision.login_engine(url)
     if failpoint.ARMED:
         event.listen(engine.sync_engine, "before_cursor_execute", lambda *_: failpoint.hit("migrate.statement"))
         event.listen(engine.sync_engine, "commit", lambda *_: failpoint.hit("migrate.commit"))
-    try:
-        async with engine.connect() as connection:
-            yield connection
-    finally:
-        await engine.dispose()
+    return revision.connected(engine)
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from outrider.data import migrate
+from outrider.data import migrate, revision
 from tests.kit.command import Command, Done, command, migrated_command
 from tests.kit.postgres import run_sql, shared_server
 
@@ -226,7 +226,7 @@ def test_l23_ctrl_c_while_migrating_rolls_back_and_gives_the_lock_up(tmp_path: P
         return process.returncode
 
     assert asyncio.run(interrupt()) == 130
-    assert asyncio.run(migrate.status(database_url)).current is None
+    assert asyncio.run(revision.status(database_url)).current is None
     assert asyncio.run(migrate.upgrade(database_url, wait_s=5)), "the lock was given up"
 
 

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from outrider.base.errors import Misconfigured, Unavailable
-from outrider.data import migrate
+from outrider.data import migrate, revision
 from tests.kit.postgres import fresh_database, run_sql, shared_server
 
 pytestmark = pytest.mark.timeout(600)
@@ -126,7 +126,7 @@ async def test_a_killed_migration_has_changed_nothing(killer: Killer, database_u
     await _until_nobody_migrates(database_url)
     names = {name for kind, name in await _objects(database_url) if kind != "column"}
     assert not {name for name in names if not name.startswith("alembic_version")}
-    assert (await migrate.status(database_url)).pending
+    assert (await revision.status(database_url)).pending
 
 
 async def test_two_runners_at_once_apply_each_migration_once(killer: Killer, database_url: str) -> None:
@@ -135,7 +135,7 @@ async def test_two_runners_at_once_apply_each_migration_once(killer: Killer, dat
     )
     assert code_and_log[0] == 0
     assert applied in ([], ["0001"])
-    assert not (await migrate.status(database_url)).pending
+    assert not (await revision.status(database_url)).pending
 
 
 async def test_a_runner_that_another_keeps_waiting_gives_up_and_says_so(database_url: str) -> None:
@@ -160,7 +160,7 @@ async def test_a_table_locked_by_somebody_is_waited_for_and_then_migrated(databa
     finally:
         await holder.close()
     assert await running
-    assert not (await migrate.status(database_url)).pending
+    assert not (await revision.status(database_url)).pending
 
 
 async def test_locks_that_are_never_given_up_end_in_one_line_and_nothing_half_done(database_url: str) -> None:
@@ -193,9 +193,9 @@ async def test_a_user_without_createrole_is_told_which_right_lacks(database_url:
 async def test_a_schema_of_a_later_release_is_refused(database_url: str) -> None:
     await migrate.upgrade(database_url)
     run_sql(database_url, "UPDATE alembic_version SET version_num = '9999'")
-    found = await migrate.status(database_url)
+    found = await revision.status(database_url)
     assert (found.current, found.is_newer, found.pending) == ("9999", True, ())
-    for action in (migrate.upgrade, migrate.require_current):
+    for action in (migrate.upgrade, revision.require_current):
         with pytest.raises(Misconfigured, match="newer release"):
             await action(database_url)
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from alembic.script import ScriptDirectory
 
 from outrider import migrations
 from outrider.base.errors import Misconfigured, Refused
-from outrider.data import migrate
+from outrider.data import migrate, revision
 from tests.kit.postgres import run_sql, shared_server
 
 SECOND = '''
@@ -38,20 +39,26 @@ def versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The migrations, copied, so that a test may add to them."""
     copy = tmp_path / "migrations"
     shutil.copytree(Path(str(migrations.__file__)).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(migrate, "LOCATION", str(copy))
+    monkeypatch.setattr(revision, "FOLDER", copy)
     return copy / "versions"
 
 
 async def test_a_database_is_brought_to_head_once(database_url: str) -> None:
-    before = await migrate.status(database_url)
+    before = await revision.status(database_url)
     assert (before.current, before.pending, before.is_newer) == (None, ("0001",), False)
     with pytest.raises(Misconfigured, match="schema too old"):
-        await migrate.require_current(database_url)
+        await revision.require_current(database_url)
     assert await migrate.upgrade(database_url) == ["0001"]
     assert await migrate.upgrade(database_url) == []
-    await migrate.require_current(database_url)
-    after = await migrate.status(database_url)
+    await revision.require_current(database_url)
+    after = await revision.status(database_url)
     assert (after.current, after.pending) == (after.head, ())
+
+
+def test_the_files_tell_what_alembic_would_do_in_its_order() -> None:
+    scripts = ScriptDirectory(str(revision.FOLDER))
+    assert revision.known() == [each.revision for each in reversed(list(scripts.walk_revisions()))]
+    assert len(scripts.get_heads()) == 1
 
 
 async def test_a_server_that_may_forget_is_refused_after_the_upgrade(database_url: str) -> None:
@@ -139,8 +146,8 @@ async def test_a_login_that_does_not_migrate_sees_whether_the_schema_fits(migrat
     run_sql(superuser, f"CREATE ROLE runs_only LOGIN PASSWORD '{password}'")
     try:
         with pytest.raises(Misconfigured, match="lacks a right"):
-            await migrate.status(url)
+            await revision.status(url)
         run_sql(superuser, "GRANT outrider_app TO runs_only WITH INHERIT FALSE, SET TRUE")
-        await migrate.require_current(url)
+        await revision.require_current(url)
     finally:
         run_sql(superuser, "DROP ROLE runs_only")

@@ -20,7 +20,7 @@ from outrider.app.key import recorded_key
 from outrider.app.signals import ready, stopping
 from outrider.base.errors import OutriderError, Refused
 from outrider.base.settings import Settings
-from outrider.data import embedded_postgres, log, migrate, secret_file
+from outrider.data import embedded_postgres, log, migrate, revision, secret_file
 from outrider.data.db import Database, Role
 from outrider.domain.tenants.tables import User
 from outrider.interfaces.cli import exits, output
@@ -154,7 +154,7 @@ async def _prepare(settings: Settings, url: str) -> bool:
     """Make or check the key. Gives whether nobody can sign in yet."""
     db = Database(url, pool_size=2, name="outrider up")
     try:
-        with wiring.rights_are_named():
+        with revision.rights_are_named():
             await recorded_key(db, settings, may_create=True)
             async with db.uow(Role.ENGINE) as uow:
                 return not await uow.session.scalar(select(exists().select_from(User)))

@@ -14,7 +14,7 @@ import structlog
 
 from outrider.base.clock import utc_now
 from outrider.base.errors import OutriderError
-from outrider.data import migrate
+from outrider.data import revision
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.limits import maintenance, switches
@@ -122,7 +122,7 @@ class Snapshots:
     async def _read_schema(self) -> str:
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                found = await migrate.status(self._runtime.database_url)
+                found = await revision.status(self._runtime.database_url)
         except (OutriderError, TimeoutError):
             return "unknown"
         if found.is_newer:

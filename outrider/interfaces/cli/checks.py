@@ -19,7 +19,7 @@ from sqlalchemy import func, select
 
 from outrider.base.errors import Misconfigured
 from outrider.base.settings import Settings
-from outrider.data import migrate
+from outrider.data import revision
 from outrider.data.db import Database, Role
 from outrider.data.durability import refuse_unsafe
 from outrider.data.runtime import Runtime
@@ -111,7 +111,7 @@ async def reachable(url: str) -> Finding:
         version = connection.get_settings().server_version.split()[0]
         took_ms = (datetime.now(UTC) - began).total_seconds() * 1000
         detail = f"PostgreSQL {version}, signed in after {took_ms:.0f} ms"
-        is_old = connection.get_server_version().major * 10000 < migrate.OLDEST_SERVER
+        is_old = connection.get_server_version().major * 10000 < revision.OLDEST_SERVER
         return Finding("database", "fail" if is_old else "ok", detail, "use PostgreSQL 16 to 18" if is_old else "")
     finally:
         await connection.close()
@@ -132,10 +132,10 @@ async def durable(url: str) -> Finding:
 async def schema(url: str) -> Finding:
     """Whether the migrations of this release are applied."""
     try:
-        await migrate.require_current(url)
+        await revision.require_current(url)
     except Misconfigured as error:
         return Finding("schema", "fail", error.message, "outrider db migrate")
-    return Finding("schema", "ok", f"at {(await migrate.status(url)).current}, nothing pending")
+    return Finding("schema", "ok", f"at {(await revision.status(url)).current}, nothing pending")
 
 
 async def clock(db: Database) -> Finding:

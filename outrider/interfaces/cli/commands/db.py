@@ -11,7 +11,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from outrider.base.errors import Refused
-from outrider.data import embedded_postgres, migrate
+from outrider.data import embedded_postgres, migrate, revision
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import JSON, Json
 from outrider.interfaces.cli.output import Answer, facts
@@ -37,14 +37,14 @@ async def migrate_(
     """
     del options
     async with _direct() as url:
-        before = await migrate.status(url)
+        before = await revision.status(url)
         if dry_run:
             pending = list(before.pending)
             return Answer(
                 {"applied": [], "pending": pending}, f"dry run: would apply {', '.join(pending) or 'nothing'}"
             )
         applied = await migrate.upgrade(url, to=to)
-        now = await migrate.status(url)
+        now = await revision.status(url)
     done = f"applied {', '.join(applied)}" if applied else "nothing to apply"
     return Answer({"applied": applied, "current": now.current}, f"{done}; the database is at {now.current}")
 
@@ -54,7 +54,7 @@ async def status(*, options: Json = JSON) -> Answer:
     """Compare the database with this release; changes nothing."""
     del options
     async with _direct() as url:
-        found = await migrate.status(url)
+        found = await revision.status(url)
     data = msgspec.to_builtins(found)
     shown = {**data, "pending": ", ".join(found.pending) or "none"}
     return Answer(data, facts(shown))
