@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,19 @@ _alembic = threading.Lock()
 """Alembic's `op` and `context` are globals of the process: one upgrade at a time within it."""
 
 
-async def upgrade(url: str, *, to: str = "head", wait_s: float = 300.0, patience_s: float = 60.0) -> list[str]:
+Told = Callable[[str], None]
+"""Called with each revision when it is applied."""
+
+
+async def upgrade(
+    url: str, *, to: str = "head", wait_s: float = 300.0, patience_s: float = 60.0, told: Told | None = None
+) -> list[str]:
     """Apply what is pending, safely under traffic and beside other runners.
 
     Takes:   url         of a login role that may create roles and owns the database; no pooler in between
              wait_s      how long another runner is waited for
              patience_s  how long one that holds a needed lock is waited for, in tries of 1 s with pauses
+             told        is called with each revision as it is applied
     Gives:   the revisions applied now, oldest first; empty when the database was up to date.
     Raises:  Misconfigured naming the right that lacks, an old server, a newer schema, or a server that may forget what
              it has committed; Unavailable when others hold locks or the database is away: whole migrations are done or
@@ -54,7 +62,7 @@ async def upgrade(url: str, *, to: str = "head", wait_s: float = 300.0, patience
             status_now = await revision.read(connection)
             revision.refuse_newer(status_now)
             await _refuse_unfit(connection, is_new=status_now.current is None)
-            await _apply(connection, to, applied, patience_s)
+            await _apply(connection, to, _Applied(applied, told), patience_s)
             raw: Any = (await connection.get_raw_connection()).driver_connection
             await refuse_unsafe(raw)
     return applied
@@ -72,7 +80,21 @@ async def generate(url: str, message: str) -> Path:
             return await connection.run_sync(_generate, message)
 
 
-async def _apply(connection: AsyncConnection, to: str, applied: list[str], patience_s: float) -> None:
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """What has been applied so far, and who is told."""
+
+    revisions: list[str]
+    told: Told | None
+
+    def note(self, revision: str) -> None:
+        if revision not in self.revisions:
+            self.revisions.append(revision)
+            if self.told is not None:
+                self.told(revision)
+
+
+async def _apply(connection: AsyncConnection, to: str, applied: _Applied, patience_s: float) -> None:
     """Run what is pending; a migration that did not get its locks in time is rolled back and tried again."""
     deadline = asyncio.get_running_loop().time() + patience_s
     attempt = 0
@@ -102,10 +124,9 @@ def _config(connection: Connection | None = None, **attributes: Any) -> Config:
     return config
 
 
-def _upgrade(connection: Connection, to: str, applied: list[str]) -> None:
+def _upgrade(connection: Connection, to: str, applied: _Applied) -> None:
     def note(*, step: Any, **_more: Any) -> None:
-        if step.up_revision_id not in applied:
-            applied.append(step.up_revision_id)
+        applied.note(step.up_revision_id)
 
     command.upgrade(_config(connection, on_version_apply=note), to)
 

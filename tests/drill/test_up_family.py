@@ -111,7 +111,7 @@ def test_everything_runs_is_told_and_stops_in_order(up: Up, outrider: Command) -
         assert json.load(answer)["openapi"].startswith("3.1")
     told = (up.home / "up.log").read_text()
     assert "nobody can sign in yet" in told
-    assert up.api in told
+    assert [line.split()[-1] for line in told.splitlines() if line.startswith("start page ")] == [f"{up.api}/"]
     assert outrider.run("status", "--json").code == 0
     second = outrider.run("up")
     assert second.code in (75, 78)

@@ -304,6 +304,30 @@ async def test_metrics_carry_the_runbooks_names_and_the_label_app(new_database: 
     assert {"db_connection_pool", "process_resident_memory_bytes"} <= names
 
 
+async def test_metrics_count_the_messages_that_reached_each_state(new_database: Callable[..., str]) -> None:
+    async with api_of(new_database("migrated")) as own:
+        async with own.engine() as uow:
+            lane = await uow.raw.fetchval(
+                "INSERT INTO lanes (tenant_id, channel, sender_id, message_class) "
+                "VALUES ($1, 'email', $1, 'bulk') RETURNING id",
+                DEFAULT_TENANT,
+            )
+            for table, age, state, count in (
+                ("rollups", "9 days", "sent", 100), ("rollups", "2 hours", "sent", 20),
+                ("rollups", "0 hours", "sent", 3),
+                ("rollup_deltas", "0 hours", "sent", 4), ("rollup_deltas", "0 hours", "uncertain", -1),
+                ("rollups", "9 days", "uncertain", 2),
+            ):  # fmt: skip
+                await uow.raw.execute(
+                    f"INSERT INTO {table} (tenant_id, lane_id, hour, state, n) "
+                    f"VALUES ($1, $2, date_trunc('hour', now() - interval '{age}'), $3, $4)",
+                    DEFAULT_TENANT, lane, state, count,
+                )  # fmt: skip
+        text = (await own.caller().get("/metrics")).text
+    assert 'outrider_messages{app="outrider",channel="email",state="sent"} 127.0' in text
+    assert 'outrider_messages{app="outrider",channel="email",state="uncertain"} 1.0' in text
+
+
 async def test_paths_people_make_up_do_not_become_labels(api: Api) -> None:
     for number in range(5):
         await api.caller().get(f"/made/up/{number}")

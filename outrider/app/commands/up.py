@@ -192,7 +192,8 @@ def _tell(settings: Settings, family: Family, *, url_is_ours: bool, applied: lis
     api, *workers = family.children
     where = f"embedded, {settings.data_dir / 'postgresql'}" if url_is_ours else "OUTRIDER_DATABASE_URL"
     lines = {
-        "api": f"{api.where}  ({api.where}/openapi.json describes it)",
+        "start page": f"{api.where}/",
+        "api": f"{api.where}/api/v1  ({api.where}/openapi.json describes it)",
         **{worker.name: worker.where for worker in workers},
         "database": where + (f"; migrated now: {', '.join(applied)}" if applied else ""),
         "secret key": "OUTRIDER_SECRET_KEY" if settings.secret_key else str(settings.key_path),

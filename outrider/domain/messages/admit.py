@@ -15,6 +15,8 @@ from outrider.data.db import UnitOfWork
 from outrider.domain.messages.lanes import lane_for
 from outrider.domain.messages.rows import SQL
 
+LONGEST_KEY = 256
+
 
 @dataclass(frozen=True, slots=True)
 class LaneKey:
@@ -69,6 +71,18 @@ async def admit(uow: UnitOfWork, tenant_id: UUID, key: LaneKey, messages: list[N
         key.purpose, key.priority,
     )  # fmt: skip
     return [row["id"] for row in rows]
+
+
+def check_key(key: str, *, field: str = "Idempotency-Key") -> str:
+    """An idempotency key as given by a program or a person.
+
+    Raises:  Refused(bad_idempotency_key, 400).
+    """
+    if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
+        raise Refused(
+            "bad_idempotency_key", f"must be 1 to {LONGEST_KEY} printable ASCII characters", field=field, status=400
+        )
+    return key
 
 
 def request_hash(body: bytes) -> bytes:

@@ -13,14 +13,21 @@ ON CONFLICT (tenant_id, channel, sender_id, campaign_id, message_class) DO UPDAT
 RETURNING id;
 
 -- name: lane_directory :many
--- Open lanes with at least one message that is ready now, for the round robin over tenants. The order within each lane
--- means nothing but the index: without it the planner reads the whole queue for every lane that has nothing.
+-- Open lanes with at least one message that is ready now, for the round robin over tenants: from lane to lane along the
+-- index of what is ready, so that lanes which have nothing cost nothing, however many there are.
 -- tenant: none, because it is the directory from which workers choose whose turn it is
+WITH RECURSIVE ready AS (
+  (SELECT tenant_id, lane_id FROM queue WHERE state = 0 ORDER BY tenant_id, lane_id LIMIT 1)
+  UNION ALL
+  SELECT n.tenant_id, n.lane_id
+  FROM ready r
+  CROSS JOIN LATERAL (SELECT q.tenant_id, q.lane_id FROM queue q
+                      WHERE q.state = 0 AND (q.tenant_id, q.lane_id) > (r.tenant_id, r.lane_id)
+                      ORDER BY q.tenant_id, q.lane_id LIMIT 1) n
+)
 SELECT l.tenant_id, l.id, l.channel, l.sender_id, l.campaign_id, l.message_class
-FROM lanes l
-CROSS JOIN LATERAL (SELECT 1 FROM queue q WHERE q.tenant_id = l.tenant_id AND q.lane_id = l.id AND q.state = 0
-                    ORDER BY q.priority, q.due_at, q.message_id LIMIT 1) ready
-WHERE l.is_open;
+FROM ready r
+CROSS JOIN LATERAL (SELECT * FROM lanes WHERE tenant_id = r.tenant_id AND id = r.lane_id AND is_open) l;
 
 -- name: lane_lock :value
 -- First lock of every claim: a lane's verdict and its claims are one, and a pause can wait for those under way.
@@ -179,11 +186,16 @@ FOR UPDATE OF q;
 -- name: tenants_with_expired_leases :many
 -- Tenants in which a lease has ended, for the sweep; none directly after the database started (its workers may renew).
 -- tenant: none, because it is the directory of the sweep
-SELECT t.id
-FROM tenants t
-CROSS JOIN LATERAL (SELECT 1 FROM queue q WHERE q.tenant_id = t.id AND q.state = 1 AND q.lease_until < clock_timestamp()
-                    ORDER BY q.lease_until LIMIT 1) expired
-WHERE clock_timestamp() - pg_postmaster_start_time() > $1 * interval '1 second';
+WITH RECURSIVE leased AS (
+  (SELECT tenant_id, lease_until FROM queue WHERE state = 1 ORDER BY tenant_id, lease_until LIMIT 1)
+  UNION ALL
+  SELECT n.tenant_id, n.lease_until
+  FROM leased l
+  CROSS JOIN LATERAL (SELECT q.tenant_id, q.lease_until FROM queue q WHERE q.state = 1 AND q.tenant_id > l.tenant_id
+                      ORDER BY q.tenant_id, q.lease_until LIMIT 1) n
+)
+SELECT tenant_id AS id FROM leased
+WHERE lease_until < clock_timestamp() AND clock_timestamp() - pg_postmaster_start_time() > $1 * interval '1 second';
 
 -- name: expired_leases :many
 -- Messages of one tenant whose lease has ended; only the lease decides, so each counts as begun.
@@ -198,12 +210,17 @@ FOR UPDATE OF q SKIP LOCKED;
 SELECT id, transactional_guarantee, bulk_guarantee FROM senders WHERE tenant_id = $1 AND id = ANY($2::uuid[]);
 
 -- name: tenants_with_due :many
--- Tenants in which something scheduled or held has become due.
+-- Tenants in which something scheduled or held has become due: from tenant to tenant along the index of what waits.
 -- tenant: none, because it is the directory of the promotion loop
-SELECT t.id
-FROM tenants t
-CROSS JOIN LATERAL (SELECT 1 FROM queue q WHERE q.tenant_id = t.id AND q.state IN (4, 5) AND q.due_at <= now()
-                    ORDER BY q.due_at LIMIT 1) due;
+WITH RECURSIVE waiting AS (
+  (SELECT tenant_id, due_at FROM queue WHERE state IN (4, 5) ORDER BY tenant_id, due_at LIMIT 1)
+  UNION ALL
+  SELECT n.tenant_id, n.due_at
+  FROM waiting w
+  CROSS JOIN LATERAL (SELECT q.tenant_id, q.due_at FROM queue q WHERE q.state IN (4, 5) AND q.tenant_id > w.tenant_id
+                      ORDER BY q.tenant_id, q.due_at LIMIT 1) n
+)
+SELECT tenant_id AS id FROM waiting WHERE due_at <= now();
 
 -- name: promote :run
 -- What has become due is ready, `$2` at a time. By an array: beside a sub-select with a LIMIT it does not know, the
@@ -408,6 +425,23 @@ SELECT l.channel, q.state, sum(q.depth)::bigint AS depth, min(q.oldest_at) AS ol
 FROM (SELECT tenant_id, lane_id, state, count(*) AS depth, min(due_at) AS oldest_at FROM queue GROUP BY 1, 2, 3) q
 JOIN lanes l ON l.tenant_id = q.tenant_id AND l.id = q.lane_id
 GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: totals_before :many
+-- Messages ever counted per channel and state before an hour: read once an hour, because old hours do not change.
+-- tenant: none, because operators see the whole installation as aggregates
+SELECT l.channel, r.state, sum(r.n)::bigint AS n
+FROM (SELECT tenant_id, lane_id, state, sum(n) AS n FROM rollups WHERE hour < $1 GROUP BY 1, 2, 3) r
+JOIN lanes l ON l.tenant_id = r.tenant_id AND l.id = r.lane_id
+GROUP BY 1, 2;
+
+-- name: totals_since :many
+-- Messages counted per channel and state from an hour on, what is not folded yet included; by index, lane by lane.
+-- tenant: none, because operators see the whole installation as aggregates
+SELECT t.channel, t.state, sum(t.n)::bigint AS n FROM (
+  SELECT l.channel, r.state, r.n FROM lanes l
+  CROSS JOIN LATERAL (SELECT state, n FROM rollups x WHERE x.tenant_id = l.tenant_id AND x.lane_id = l.id AND x.hour >= $1) r
+  UNION ALL SELECT l.channel, d.state, d.n FROM rollup_deltas d JOIN lanes l ON l.tenant_id = d.tenant_id AND l.id = d.lane_id
+) t GROUP BY 1, 2;
 
 -- name: idempotency_lock :value
 -- Whether this request is the only one that runs under its key now.

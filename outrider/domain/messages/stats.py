@@ -1,4 +1,4 @@
-"""Depth and age of the queue, for metrics, dashboards and `outrider queue status`."""
+"""Depth and age of the queue and totals by state, for metrics, dashboards and `outrider queue status`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,20 @@ class QueueStat:
     state: str
     depth: int
     oldest_at: datetime | None
+
+
+Totals = dict[tuple[str, str], int]
+"""Messages by channel and state; `accepted` beside the end states of `states.py`."""
+
+
+async def totals_before(raw: asyncpg.Connection, hour: datetime) -> Totals:
+    """What was counted before an hour (engine role). Reads every rollup once: keep the answer, old hours stay."""
+    return {(row["channel"], row["state"]): row["n"] for row in await SQL.totals_before.many(raw, hour)}
+
+
+async def totals_since(raw: asyncpg.Connection, hour: datetime) -> Totals:
+    """What was counted from an hour on (engine role); quick."""
+    return {(row["channel"], row["state"]): row["n"] for row in await SQL.totals_since.many(raw, hour)}
 
 
 async def queue_stats(raw: asyncpg.Connection) -> list[QueueStat]:

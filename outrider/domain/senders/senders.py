@@ -140,6 +140,8 @@ async def update(
     actor: Actor,
     sender_id: UUID,
     change: SenderChange,
+    *,
+    reason: str = "not given",
 ) -> SenderView:
     """Change a sender; messages sent from now on, queued ones too, come from what it says then.
 
@@ -169,7 +171,14 @@ async def update(
     except asyncpg.UniqueViolationError:
         raise _name_taken() from None
     changed = [name for name in change.__struct_fields__ if getattr(change, name) is not UNSET]
-    await append(uow, actor, action="sender.update", target=("sender", str(sender_id)), details={"fields": changed})
+    await append(
+        uow,
+        actor,
+        action="sender.update",
+        target=("sender", str(sender_id)),
+        reason=reason,
+        details={"fields": changed},
+    )
     return msgspec.structs.replace(await get(uow, sender_id), warnings=warnings)
 
 

@@ -46,6 +46,11 @@ RETURNING tenant_id, id, email, name, role, is_installation_admin, is_active, cr
 SELECT tenant_id, id, email, name, role, is_installation_admin, is_active, created_at, last_login_at, password_changed_at
 FROM users WHERE tenant_id = $1 AND id = $2;
 
+-- name: user_named :one
+-- One user of a tenant by the address or the id.
+SELECT tenant_id, id, email, name, role, is_installation_admin, is_active, created_at, last_login_at, password_changed_at
+FROM users WHERE tenant_id = $1 AND (email = $2 OR id::text = $2);
+
 -- name: user_lock :one
 -- One user of a tenant, about to be changed, with the hash of the password.
 SELECT tenant_id, id, email, name, role, is_installation_admin, is_active, created_at, last_login_at, password_changed_at,

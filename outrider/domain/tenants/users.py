@@ -139,7 +139,9 @@ async def set_password(uow: UnitOfWork, actor: Actor, user_id: UUID, password_ha
     await append(uow, actor, action="user.password", target=("user", str(user.id)))
 
 
-async def unlock(uow: UnitOfWork, actor: Actor, user_id: UUID, *, is_for_all: bool = False) -> User:
+async def unlock(
+    uow: UnitOfWork, actor: Actor, user_id: UUID, *, is_for_all: bool = False, reason: str = "not given"
+) -> User:
     """Let somebody sign in again before the lock of too many wrong passwords ends (engine role). Audited.
 
     Takes:   is_for_all: an administrator of the installation asks. Else the lock of an address that users of other
@@ -150,13 +152,23 @@ async def unlock(uow: UnitOfWork, actor: Actor, user_id: UUID, *, is_for_all: bo
         await attempts.forget(uow, user.email)
     else:
         await attempts.forgive(uow, user.email, right_count=0)
-    await append(uow, actor, action="user.unlock", target=("user", str(user_id)), tenant_id=uow.tenant_id or NIL)
+    target = ("user", str(user_id))
+    await append(uow, actor, action="user.unlock", target=target, reason=reason, tenant_id=uow.tenant_id or NIL)
     return user
 
 
 async def get(uow: UnitOfWork, user_id: UUID) -> User:
     """One user of the unit of work's tenant. Raises Refused(not_found)."""
     row = await SQL.user_get.one(uow.raw, uow.tenant_id, user_id)
+    if row is None:
+        raise _unknown()
+    return read(row)
+
+
+async def find(uow: UnitOfWork, email_or_id: str) -> User:
+    """A user of the unit of work's tenant by the address, in any case, or the id. Raises Refused(not_found)."""
+    wanted = email_or_id.strip().lower()
+    row = await SQL.user_named.one(uow.raw, uow.tenant_id, wanted) if "\0" not in wanted else None
     if row is None:
         raise _unknown()
     return read(row)

@@ -36,6 +36,7 @@ from outrider.interfaces.api.middleware.door import Door
 from outrider.interfaces.api.middleware.entry import Authenticator, Entry
 from outrider.interfaces.api.snapshot import Snapshots
 from outrider.interfaces.api.strictness import strict
+from outrider.interfaces.api.totals import MessageTotals
 from outrider.interfaces.auth import PUBLIC, Principal, principal_of
 
 API_VERSION = "1"
@@ -68,7 +69,7 @@ def create_app(runtime: Runtime) -> Litestar:
     settings = runtime.settings
     authenticator = Authenticator(runtime)
     figures = HttpFigures(settings.app_label)
-    snapshots = Snapshots(runtime)
+    snapshots, totals = Snapshots(runtime), MessageTotals(runtime.db)
     rate = Buckets(settings.api_rate_per_s, settings.api_rate_per_s * 2)
     login_rate = Buckets(_LOGIN_PER_S, _LOGIN_BURST)
     app = Application(
@@ -79,6 +80,7 @@ def create_app(runtime: Runtime) -> Litestar:
             "authenticator": Provide(lambda: authenticator, sync_to_thread=False),
             "figures": Provide(lambda: figures, sync_to_thread=False),
             "snapshots": Provide(lambda: snapshots, sync_to_thread=False),
+            "totals": Provide(lambda: totals, sync_to_thread=False),
             "login_rate": Provide(lambda: login_rate, sync_to_thread=False),
             "principal": Provide(_principal, sync_to_thread=False),
         },

@@ -5,7 +5,7 @@ Owns names and labels, those of the runbooks included; never asks the database i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -61,8 +61,9 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 class _Gauges:
     """The gauges of one scrape."""
 
-    def __init__(self, app_label: str, db: Database, snapshot: Snapshot) -> None:
+    def __init__(self, app_label: str, db: Database, snapshot: Snapshot, totals: Mapping[tuple[str, str], int]) -> None:
         self._app = app_label
+        self._totals = totals
         self._db = db
         self._snapshot = snapshot
 
@@ -71,6 +72,7 @@ class _Gauges:
         yield self._gauge("outrider_database_up", "1 when the database answered this scrape.", self._snapshot.is_up)
         if self._snapshot.is_up:
             yield from self._queue()
+            yield self._messages()
             yield from self._workers()
             paused = len(self._snapshot.switches)
             yield self._gauge("outrider_switches_paused", "Scopes that are paused.", paused)
@@ -109,6 +111,16 @@ class _Gauges:
             size.add_metric([self._app, channel], total)
         yield from (size, depth, age)
 
+    def _messages(self) -> Metric:
+        family = GaugeMetricFamily(
+            "outrider_messages",
+            "Messages that were accepted and that reached each end state; sent means handed over to the provider.",
+            labels=["app", "channel", "state"],
+        )
+        for (channel, state), count in sorted(self._totals.items()):
+            family.add_metric([self._app, channel, state], count)
+        return family
+
     def _workers(self) -> Iterable[Metric]:
         silent = GaugeMetricFamily(
             "outrider_worker_heartbeat_age_seconds",
@@ -127,8 +139,10 @@ class _Gauges:
         yield from (silent, loops)
 
 
-def exposition(figures: HttpFigures, app_label: str, db: Database, snapshot: Snapshot) -> bytes:
+def exposition(
+    figures: HttpFigures, app_label: str, db: Database, snapshot: Snapshot, totals: Mapping[tuple[str, str], int]
+) -> bytes:
     """Everything in the text format of Prometheus."""
     momentary = CollectorRegistry()
-    momentary.register(_Gauges(app_label, db, snapshot))
+    momentary.register(_Gauges(app_label, db, snapshot, totals))
     return generate_latest(figures.registry) + generate_latest(momentary)

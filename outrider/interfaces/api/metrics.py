@@ -16,6 +16,7 @@ from outrider.interfaces.api.figures import MEDIA_TYPE, HttpFigures, exposition
 from outrider.interfaces.api.middleware.entry import Authenticator
 from outrider.interfaces.api.middleware.proxies import Network, is_within
 from outrider.interfaces.api.snapshot import Snapshots
+from outrider.interfaces.api.totals import MessageTotals
 from outrider.interfaces.auth import PUBLIC
 
 OPEN_TO_NETWORKS = {"auth": PUBLIC, "is_unlimited": True, "networks": True}
@@ -53,10 +54,13 @@ async def metrics(
     snapshots: NamedDependency[Snapshots],
     authenticator: NamedDependency[Authenticator],
     figures: NamedDependency[HttpFigures],
+    totals: NamedDependency[MessageTotals],
 ) -> Response[bytes]:
     """Give every figure of this process and of the installation as aggregates [S3-09, S4-33]."""
     await admit(request, runtime, authenticator, "metrics:read")
-    text = exposition(figures, runtime.settings.app_label, runtime.db, await snapshots.now())
+    snapshot = await snapshots.now()
+    counted = await totals.now() if snapshot.is_up else {}
+    text = exposition(figures, runtime.settings.app_label, runtime.db, snapshot, counted)
     return Response(text, media_type=MEDIA_TYPE)
 
 

@@ -31,13 +31,13 @@ async def find(uow: UnitOfWork, which: str) -> CampaignView:
     return await named.find(which, "campaign", page, field="campaign")
 
 
-async def sender_id(uow: UnitOfWork, which: str) -> UUID:
+async def sender_id(uow: UnitOfWork, which: str, *, field: str = "--sender") -> UUID:
     """A sender by name or id."""
 
     async def page(after: UUID | None, limit: int) -> list[senders.SenderView]:
         return await senders.listed(uow, limit=limit, after=after)
 
-    return (await named.find(which, "sender", page, field="--sender")).id
+    return (await named.find(which, "sender", page, field=field)).id
 
 
 async def list_id(uow: UnitOfWork, which: str) -> UUID:

@@ -17,7 +17,7 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy import func, select
 
-from outrider.base.errors import Misconfigured
+from outrider.base.errors import Misconfigured, OutriderError
 from outrider.base.settings import Settings
 from outrider.data import revision
 from outrider.data.db import Database, Role
@@ -31,7 +31,7 @@ from outrider.domain.tenants import tenants
 
 Verdict = Literal["ok", "warn", "fail"]
 _PAGE: Final = 1000
-_OLDEST_SOUND_PYTHON: Final = (3, 11, 10)
+_SOUND_EMAIL_PACKAGE: Final = (3, 11, 10)
 _FEW_FILES: Final = 1024
 _LITTLE_DISK_BYTES: Final = 1 << 30
 _DRIFT_WARN_S, _DRIFT_FAIL_S = 2.0, 60.0
@@ -40,7 +40,7 @@ _SILENT_BEATS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. `remedy` says what to do unless it is ok."""
+    """One thing that was looked at. `remedy` says what to do; empty when it is ok, or when the detail says it."""
 
     subject: str
     verdict: Verdict
@@ -49,18 +49,20 @@ class Finding:
 
 
 def interpreter() -> Iterator[Finding]:
-    """Python's version: before 3.11.10 the standard library lets a header be injected; ours does not use that part."""
+    """Python's version. Before 3.11.10 its email package lets a header be injected: ours does not use that part."""
     version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info[:3] >= _OLDEST_SOUND_PYTHON:
-        yield Finding("python", "ok", version)
-    else:
-        yield Finding(
-            "python",
-            "warn",
-            f"{version} lets a line feed in a header text add headers; Outrider builds messages without Python's email "
-            "package and refuses CR, LF and NUL in header text, so they are not concerned",
-            "use Python 3.11.10 or later",
-        )
+    detail = version
+    if sys.version_info[:3] < _SOUND_EMAIL_PACKAGE:
+        detail += "; its email package lets a line feed add headers, which Outrider does not use for what it sends"
+    yield Finding("python", "ok", detail)
+
+
+def unusable(subject: str, error: OutriderError) -> Finding:
+    """What could not be opened at all, with the way out apart from what is wrong."""
+    if error.code == "no_database":
+        remedy = "outrider up (embedded database), or set OUTRIDER_DATABASE_URL"
+        return Finding(subject, "fail", "there is no database yet", remedy)
+    return Finding(subject, "fail", error.message)
 
 
 def machine(settings: Settings) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from cyclopts.exceptions import CycloptsError
 from outrider import __version__
 from outrider.base.errors import Broken, OutriderError, RefusedMany
 from outrider.data.log import clean
-from outrider.interfaces.cli import exits, output
+from outrider.interfaces.cli import exits, output, usage
 from outrider.interfaces.cli.output import Answer, OutputLost
 
 _HELP: Final = ("--help", "-h")
@@ -87,7 +87,7 @@ def _caught(error: BaseException, *, is_process: bool) -> int:
         case OutputLost():
             return error.exit_code
         case CycloptsError():
-            output.fail(" ".join(str(error).split()))
+            output.fail(usage.told(error))
             return exits.USAGE
         case KeyboardInterrupt() | asyncio.CancelledError():
             output.fail("interrupted")

@@ -47,7 +47,7 @@ def actor() -> Actor:
     return Actor("cli", f"cli:{name}" + (f" ({person[:60]})" if person and person.isprintable() else ""))
 
 
-async def tenant_of(db: Database, given: str | None) -> UUID:
+async def tenant_of(db: Database, given: str | None, *, field: str = "--tenant") -> UUID:
     """The tenant a person named: its exact name (upper and lower case count) or its id; the default one when absent.
 
     Raises:  Refused(not_found, 404).
@@ -58,7 +58,7 @@ async def tenant_of(db: Database, given: str | None) -> UUID:
         try:
             return (await tenants.find(uow, given)).id
         except Refused as error:
-            raise Refused("not_found", f"no tenant named {given[:100]!r}", field="--tenant", status=404) from error
+            raise Refused("not_found", f"no tenant named {given[:100]!r}", field=field, status=404) from error
 
 
 @asynccontextmanager

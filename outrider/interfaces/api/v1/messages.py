@@ -18,7 +18,7 @@ from outrider.base.ids import parse_id, time_of
 from outrider.data.db import Database, Role
 from outrider.data.runtime import Runtime
 from outrider.domain.messages import search, uncertain
-from outrider.domain.messages.admit import Replay, keep, replay_of
+from outrider.domain.messages.admit import Replay, check_key, keep, replay_of
 from outrider.domain.messages.rows import SQL
 from outrider.domain.messages.submit import MOST_MESSAGES, Draft, Submission
 from outrider.domain.templates.attachments import decode
@@ -26,7 +26,6 @@ from outrider.interfaces.api.bodies import ApiRequest
 from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
 from outrider.interfaces.auth import Principal, needs
 
-_LONGEST_KEY = 256
 _MOST_UNCERTAIN = 100_000
 IdempotencyKey = Annotated[
     str | None,
@@ -171,7 +170,8 @@ async def submit(
     idempotency_key: FromHeader[IdempotencyKey] = None,
 ) -> Response[bytes]:
     """Accept messages for sending: 202 means they are durable. With an Idempotency-Key a repeat is answered alike."""
-    _check_key(idempotency_key)
+    if idempotency_key is not None:
+        check_key(idempotency_key)
     drafts = _drafts(data)
     body = await request.body()
     headers: dict[str, str] = {}
@@ -197,13 +197,6 @@ async def submit(
 def _answer(ids: list[UUID], *, is_batch: bool) -> str:
     accepted = [AcceptedOut(message_id) for message_id in ids]
     return msgspec.json.encode(BatchOut(accepted) if is_batch else accepted[0]).decode()
-
-
-def _check_key(key: str | None) -> None:
-    if key is not None and not (0 < len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable()):
-        raise Refused(
-            "bad_idempotency_key", "must be 1 to 256 printable ASCII characters", field="Idempotency-Key", status=400
-        )
 
 
 def _drafts(data: SubmissionIn) -> list[Draft]:

@@ -15,6 +15,7 @@ from outrider.data import embedded_postgres, migrate, revision
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import JSON, Json
 from outrider.interfaces.cli.output import Answer, facts
+from outrider.interfaces.cli.progress import progress
 
 APP = App(name="db")
 
@@ -43,7 +44,7 @@ async def migrate_(
             return Answer(
                 {"applied": [], "pending": pending}, f"dry run: would apply {', '.join(pending) or 'nothing'}"
             )
-        applied = await migrate.upgrade(url, to=to)
+        applied = await _applied(url, to, len(before.pending))
         now = await revision.status(url)
     done = f"applied {', '.join(applied)}" if applied else "nothing to apply"
     return Answer({"applied": applied, "current": now.current}, f"{done}; the database is at {now.current}")
@@ -93,6 +94,18 @@ async def stop(*, options: Json = JSON) -> Answer:
     folder = doors().settings().data_dir / "postgresql"
     was_running = await asyncio.to_thread(embedded_postgres.stop, folder)
     return Answer({"stopped": was_running}, "stopped" if was_running else "it was not running")
+
+
+async def _applied(url: str, to: str, pending_count: int) -> list[str]:
+    """Apply what is pending, with a bar for who waits."""
+    done: list[str] = []
+    with progress("migrating", pending_count) as advance:
+
+        def told(revision: str) -> None:
+            done.append(revision)
+            advance(len(done))
+
+        return await migrate.upgrade(url, to=to, told=told)
 
 
 @asynccontextmanager

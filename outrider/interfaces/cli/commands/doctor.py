@@ -58,7 +58,7 @@ async def _everything(*, with_connections: bool) -> AsyncIterator[Finding]:
         async for finding in _with_database(with_connections=with_connections):
             yield finding
     except OutriderError as error:
-        yield Finding("database", "fail", error.message, "see above")
+        yield checks.unusable("database", error)
 
 
 async def _with_database(*, with_connections: bool) -> AsyncIterator[Finding]:
@@ -92,7 +92,7 @@ async def _with_runtime(*, with_connections: bool) -> AsyncIterator[Finding]:
                     yield checks.judged(tenant, view, stages)
     except OutriderError as error:
         subject = "secret key" if error.code.startswith("secret_key") else error.code.replace("_", " ")
-        yield Finding(subject, "fail", error.message, "see the message")
+        yield checks.unusable(subject, error)
 
 
 def _told(finding: Finding) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
 
+import msgspec
 from cyclopts import App, Parameter
 
 from outrider.base.clock import utc_now
@@ -13,15 +15,17 @@ from outrider.base.errors import Refused
 from outrider.base.ids import parse_id
 from outrider.data.db import Role
 from outrider.domain.messages import search
+from outrider.domain.messages.admit import Replay, check_key, keep, replay_of
 from outrider.domain.messages.rows import SQL
 from outrider.domain.messages.submit import Draft, Submission
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, readable_file
 from outrider.interfaces.cli.output import Answer, facts, one_line, table
 from outrider.interfaces.cli.plugged import channels
-from outrider.interfaces.cli.work import looking, note, wired
+from outrider.interfaces.cli.work import Work, looking, note, wired
 
 APP = App(name="messages")
 
+_ACCEPTED: Final = 202
 _COLUMNS = ("id", "state", "address", "channel", "message_class", "attempts", "code", "waiting_for", "finished_at")
 _SHOWN = (
     "id", "state", "code", "detail", "address", "channel", "message_class", "purpose", "campaign_id", "contact_id",
@@ -41,6 +45,7 @@ async def send(
     var: list[str] | None = None,
     class_: Annotated[Literal["transactional", "bulk"], Parameter(name="--class")] = "transactional",
     channel: str = "email",
+    idempotency_key: str | None = None,
     options: Changing = CHANGING,
 ) -> Answer:
     """Accept one message for sending; it is durable when this command ends.
@@ -65,6 +70,8 @@ async def send(
         transactional goes before bulk and ignores marketing consent.
     channel
         Which channel the address belongs to.
+    idempotency_key
+        A name of yours for this message: the same command again sends nothing more and gives the same id.
     """
     draft = Draft("", to, channel=channel, sender=sender, template=template, subject=subject, text=text)
     draft.message_class = class_
@@ -72,10 +79,18 @@ async def send(
         draft.html = readable_file(html, "--html").read_text(encoding="utf-8")
     if var:
         draft.variables = json.dumps(dict(_pair(each) for each in var))
+    key = None if idempotency_key is None else check_key(idempotency_key, field="--idempotency-key")
     async with wired(options, role=Role.ENGINE) as (runtime, work):
-        [message_id] = await Submission(work.uow, runtime.channels, runtime.renderer, utc_now()).accept([draft])
-        await SQL.tell_ready.run(work.uow.raw)
-    return Answer({"id": message_id}, note(f"accepted as {message_id}", dry_run=options.dry_run))
+        message_id = None if key is None else await _sent_before(work, key, draft)
+        is_replayed = message_id is not None
+        if message_id is None:
+            [message_id] = await Submission(work.uow, runtime.channels, runtime.renderer, utc_now()).accept([draft])
+            if key is not None:
+                answer = Replay(_ACCEPTED, json.dumps({"id": str(message_id)}))
+                await keep(work.uow.raw, work.tenant_id, key, _request(draft), answer)
+            await SQL.tell_ready.run(work.uow.raw)
+    text = f"was accepted before as {message_id}; nothing more is sent" if is_replayed else f"accepted as {message_id}"
+    return Answer({"id": message_id, "is_replayed": is_replayed}, note(text, dry_run=options.dry_run))
 
 
 @APP.command
@@ -131,6 +146,24 @@ async def list_(
         found = await search.find(work.uow.raw, work.tenant_id, wanted, limit=limit, before=last)
     rows = [dict(row) for row in found]
     return Answer(rows, table(rows, _COLUMNS, empty="no messages"))
+
+
+async def _sent_before(work: Work, key: str, draft: Draft) -> UUID | None:
+    """The message that was accepted under this key, if there was one.
+
+    Raises:  Refused(idempotency_mismatch, idempotency_in_progress) in the command line's words.
+    """
+    try:
+        found = await replay_of(work.uow.raw, work.tenant_id, key, _request(draft))
+    except Refused as error:
+        message = error.message.replace("with another body", "for another message")
+        raise Refused(error.code, message, field="--idempotency-key", status=error.http_status) from None
+    return None if found is None else UUID(json.loads(found.body)["id"])
+
+
+def _request(draft: Draft) -> bytes:
+    """The message as asked for: what makes two commands under one key the same."""
+    return msgspec.json.encode(draft, order="deterministic")
 
 
 def _pair(text: str) -> tuple[str, str]:

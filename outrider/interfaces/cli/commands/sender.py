@@ -10,7 +10,8 @@ from cyclopts import App, Parameter
 
 from outrider.base.errors import Refused
 from outrider.domain.senders import senders
-from outrider.domain.senders.senders import DkimIn, NewSender
+from outrider.domain.senders.senders import DkimIn, NewSender, SenderChange, SenderView
+from outrider.interfaces.cli import campaigns
 from outrider.interfaces.cli.commands.connection import find, vault_of
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, readable_file
 from outrider.interfaces.cli.output import Answer, table
@@ -84,10 +85,75 @@ async def create(
                 bulk_guarantee=bulk,
             ),
         )
-    data: dict[str, Any] = msgspec.to_builtins(made)
-    lines = [note(f"made sender {made.name} ({made.id})", dry_run=options.dry_run)]
-    lines += [f"warning: {each}" for each in data.get("warnings") or ()]
-    return Answer(data, "\n".join(lines))
+    return _told(made, f"made sender {made.name} ({made.id})", options)
+
+
+@APP.command
+async def update(
+    which: str,
+    *,
+    name: str | None = None,
+    connection: str | None = None,
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
+    from_name: str | None = None,
+    reply_to: str | None = None,
+    return_path: str | None = None,
+    postal_address: str | None = None,
+    dkim: list[str] | None = None,
+    transactional: Guarantee | None = None,
+    bulk: Guarantee | None = None,
+    options: Changing = CHANGING,
+) -> Answer:
+    """Change a sender; what is not named stays. Queued messages, too, come from what it says when they are sent.
+
+    Parameters
+    ----------
+    which
+        Its name or id.
+    name
+        Its new name.
+    connection
+        Name or id of the connection it sends through.
+    from_
+        The From address.
+    from_name
+        The name beside it.
+    reply_to
+        Where answers go; empty for the From address.
+    return_path
+        Where bounces go; empty for the From address.
+    postal_address
+        The postal address that bulk messages must show.
+    dkim
+        A signing key as domain:selector:file.pem, or domain:selector for one it has; several times. Replaces all.
+    transactional
+        What happens to a transactional message whose answer was lost: sent again with the same Message-ID, or kept.
+    bulk
+        The same for bulk messages.
+    """
+    given: dict[str, Any] = {
+        "name": name,
+        "from_address": from_,
+        "from_name": from_name,
+        "reply_to": reply_to,
+        "return_path": return_path,
+        "postal_address": postal_address,
+        "dkim": None if dkim is None else [_dkim(each, may_be_known=True) for each in dkim],
+        "transactional_guarantee": transactional,
+        "bulk_guarantee": bulk,
+    }
+    given = {field: value for field, value in given.items() if value is not None}
+    if not given and connection is None:
+        raise Refused("required", "name what to change, such as --from-name")
+    async with wired(options) as (runtime, work):
+        vault = vault_of(runtime)
+        sender_id = await campaigns.sender_id(work.uow, which, field="which")
+        if connection is not None:
+            given["connection_id"] = (await find(work, vault, connection)).id
+        made = await senders.update(
+            work.uow, runtime.channels, vault, work.actor, sender_id, SenderChange(**given), reason=options.reason
+        )
+    return _told(made, f"sender {made.name} is changed", options)
 
 
 @APP.command(name="list")
@@ -99,9 +165,18 @@ async def list_(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
     return Answer(rows, table(rows, _COLUMNS, empty="no senders"))
 
 
-def _dkim(text: str) -> DkimIn:
-    parts = text.split(":", 2)
-    if len(parts) != 3:  # noqa: PLR2004 - domain, selector, file
+def _told(sender: SenderView, done: str, options: Changing) -> Answer:
+    """What was done, and what is worth mending."""
+    lines = [note(done, dry_run=options.dry_run), *(f"warning: {each}" for each in sender.warnings)]
+    return Answer(msgspec.to_builtins(sender), "\n".join(lines))
+
+
+def _dkim(text: str, *, may_be_known: bool = False) -> DkimIn:
+    domain, _, rest = text.partition(":")
+    selector, has_file, path = rest.partition(":")
+    if not domain or not selector or (not has_file and not may_be_known):
         raise Refused("invalid_dkim", f"{text[:80]!r} is not domain:selector:file.pem", field="--dkim")
-    pem = readable_file(Path(parts[2]), "--dkim").read_text(encoding="ascii", errors="replace")
-    return DkimIn(domain=parts[0], selector=parts[1], private_key_pem=pem)
+    if not has_file:
+        return DkimIn(domain=domain, selector=selector)
+    pem = readable_file(Path(path), "--dkim").read_text(encoding="ascii", errors="replace")
+    return DkimIn(domain=domain, selector=selector, private_key_pem=pem)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Final
 
 import msgspec
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from outrider.data.db import Role
 from outrider.domain.limits import maintenance, switches
@@ -16,9 +16,16 @@ from outrider.interfaces.cli.output import Answer, facts, table
 
 APP = App(name="status")
 
+_STOPPED_SHOWN_S: Final = 60.0
+_SILENT_SHOWN_S: Final = 86_400.0
+
 
 @APP.default
-async def status(*, options: Json = JSON) -> Answer:
+async def status(
+    *,
+    all_: Annotated[bool, Parameter(name="--all", negative="", help="Also processes that ended long ago.")] = False,
+    options: Json = JSON,
+) -> Answer:
     """Show the state of the installation, over all tenants."""
     del options
     settings = doors().settings()
@@ -33,7 +40,7 @@ async def status(*, options: Json = JSON) -> Answer:
         "maintenance": msgspec.to_builtins(upkeep),
         "paused": [msgspec.to_builtins(each) for each in paused],
         "queue": [msgspec.to_builtins(each) for each in queue],
-        "processes": [_process(each) for each in seen],
+        "processes": [_process(each) for each in seen if all_ or _is_recent(each)],
     }
     head = {
         "environment": settings.environment,
@@ -49,6 +56,11 @@ async def status(*, options: Json = JSON) -> Answer:
         + table(data["processes"], ("role", "host", "pid", "state", "silent_s", "version", "health_url"), empty="none"),
     ]
     return Answer(data, "\n\n".join(parts))
+
+
+def _is_recent(seen: workers.Seen) -> bool:
+    """Whether somebody may still wonder about a process: one that stopped in order is soon of no interest."""
+    return seen.silent_s < (_STOPPED_SHOWN_S if seen.state == "stopped" else _SILENT_SHOWN_S)
 
 
 def _process(seen: workers.Seen) -> dict[str, Any]:

@@ -1,26 +1,28 @@
-"""Users: the people of a tenant; the first one of an installation is made here."""
+"""Users: the people of a tenant, their roles and access; the first one of an installation is made here."""
 
 from __future__ import annotations
 
 import getpass
 import secrets
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from cyclopts import App, Parameter
 
 from outrider.base.errors import Refused
+from outrider.data.db import Role, UnitOfWork
 from outrider.domain.tenants import passwords, users
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
 from outrider.interfaces.cli.output import Answer, table
-from outrider.interfaces.cli.work import looking, note, tenant_of, within
+from outrider.interfaces.cli.work import changing, looking, note, tenant_of, within
 
 APP = App(name="user")
 
 _COLUMNS = ("email", "name", "role", "is_installation_admin", "is_active", "last_login_at", "id")
 _GENERATED_BYTES = 18
+Who = Annotated[str, Parameter(help="The person's address or id.")]
 
 
 @APP.command
@@ -70,6 +72,52 @@ async def create(
     return Answer({**msgspec.to_builtins(made), **shown}, text)
 
 
+@APP.command
+async def change(
+    user: Who,
+    *,
+    role: Literal["viewer", "support", "operator", "admin", "owner"] | None = None,
+    name: str | None = None,
+    installation_admin: bool | None = None,
+    options: Changing = CHANGING,
+) -> Answer:
+    """Change a user; what is not named stays. Another role ends the person's sessions at once.
+
+    Parameters
+    ----------
+    role
+        What the person may do in the tenant from now on.
+    name
+        What others see.
+    installation_admin
+        May also do what concerns every tenant.
+    """
+    if role is None and name is None and installation_admin is None:
+        raise Refused("required", "name what to change: --role, --name or --installation-admin")
+    return await _changed(user, options, "changed", role=role, name=name, is_installation_admin=installation_admin)
+
+
+@APP.command
+async def deactivate(user: Who, *, options: Changing = CHANGING) -> Answer:
+    """Take a user's access away at once; the account stays, because the audit log names it."""
+    return await _changed(user, options, "deactivated", is_active=False)
+
+
+@APP.command
+async def reactivate(user: Who, *, options: Changing = CHANGING) -> Answer:
+    """Give a deactivated user access again, with the role and password of before."""
+    return await _changed(user, options, "reactivated", is_active=True)
+
+
+@APP.command
+async def unlock(user: Who, *, options: Changing = CHANGING) -> Answer:
+    """Let a user sign in again at once after too many wrong passwords."""
+    async with changing(options, role=Role.ENGINE) as work:
+        found = await _find(work.uow, user)
+        await users.unlock(work.uow, work.actor, found.id, is_for_all=True, reason=options.reason)
+    return Answer(msgspec.to_builtins(found), note(f"{found.email} may sign in again", dry_run=options.dry_run))
+
+
 @APP.command(name="list")
 async def list_(*, limit: Limit = 1000, options: Common = COMMON) -> Answer:
     """List the users of a tenant."""
@@ -77,6 +125,22 @@ async def list_(*, limit: Limit = 1000, options: Common = COMMON) -> Answer:
         found = await users.listed(work.uow, limit=limit)
     rows = [msgspec.to_builtins(each) for each in found]
     return Answer(rows, table(rows, _COLUMNS, empty="no users"))
+
+
+async def _changed(user: str, options: Changing, done: str, **changes: Any) -> Answer:
+    """Change a user and say what holds now."""
+    async with changing(options) as work:
+        before = await _find(work.uow, user)
+        after = await users.change(work.uow, work.actor, before.id, reason=options.reason, **changes)
+    text = f"{after.email} is {done} ({after.role}, {'active' if after.is_active else 'not active'})"
+    return Answer(msgspec.to_builtins(after), note(text, dry_run=options.dry_run))
+
+
+async def _find(uow: UnitOfWork, user: str) -> users.User:
+    try:
+        return await users.find(uow, user)
+    except Refused as error:
+        raise Refused(error.code, f"no user {user[:100]!r} in this tenant", field="user", status=404) from None
 
 
 def _password(*, from_stdin: bool) -> tuple[str, bool]:
