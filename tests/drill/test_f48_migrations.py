@@ -134,7 +134,7 @@ async def test_two_runners_at_once_apply_each_migration_once(killer: Killer, dat
         asyncio.to_thread(killer.migrate, "migrate.statement:0:kill"), migrate.upgrade(database_url)
     )
     assert code_and_log[0] == 0
-    assert applied in ([], ["0001"])
+    assert applied in ([], revision.known())
     assert not (await revision.status(database_url)).pending
 
 

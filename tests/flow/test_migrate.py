@@ -17,12 +17,14 @@ from outrider.base.errors import Misconfigured, Refused
 from outrider.data import migrate, revision
 from tests.kit.postgres import run_sql, shared_server
 
-SECOND = '''
+OURS = revision.known()
+NEXT = f"{int(OURS[-1]) + 1:04d}"
+ONE_MORE = f'''
 """Add a column."""
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "{NEXT}"
+down_revision = "{OURS[-1]}"
 branch_labels = None
 depends_on = None
 
@@ -45,10 +47,10 @@ def versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 async def test_a_database_is_brought_to_head_once(database_url: str) -> None:
     before = await revision.status(database_url)
-    assert (before.current, before.pending, before.is_newer) == (None, ("0001",), False)
+    assert (before.current, before.pending, before.is_newer) == (None, tuple(OURS), False)
     with pytest.raises(Misconfigured, match="schema too old"):
         await revision.require_current(database_url)
-    assert await migrate.upgrade(database_url) == ["0001"]
+    assert await migrate.upgrade(database_url) == OURS
     assert await migrate.upgrade(database_url) == []
     await revision.require_current(database_url)
     after = await revision.status(database_url)
@@ -74,14 +76,14 @@ async def test_what_is_declared_and_not_there_becomes_a_migration(migrated_url: 
     run_sql(migrated_url, "SET ROLE outrider_owner", "DROP INDEX audit_log_at")
     path = await migrate.generate(migrated_url, "Bring the index back")
     assert path.parent == versions
-    assert path.name.startswith("0002_")
+    assert path.name.startswith(f"{NEXT}_")
     assert "create_index('audit_log_at'" in path.read_text()
     with pytest.raises(Misconfigured, match="schema too old"):
         await migrate.generate(migrated_url, "on an old schema")
 
 
 async def test_writers_go_on_while_a_migration_waits_for_its_lock(migrated_url: str, versions: Path) -> None:
-    (versions / "0002_second.py").write_text(SECOND)
+    (versions / f"{NEXT}_one_more.py").write_text(ONE_MORE)
     async with _writing(migrated_url) as written:
         holder = await asyncpg.connect(migrated_url)
         await holder.execute("SET ROLE outrider_engine")
@@ -95,7 +97,7 @@ async def test_writers_go_on_while_a_migration_waits_for_its_lock(migrated_url: 
                 await _until_written(written, len(written) + 5)
             assert not running.done()
             await holder.close()
-            assert await running == ["0002"]
+            assert await running == [NEXT]
             await _until_written(written, len(written) + 5)
         await watcher.close()
 
