@@ -27,7 +27,7 @@ WITH RECURSIVE ready AS (
 )
 SELECT l.tenant_id, l.id, l.channel, l.sender_id, l.campaign_id, l.message_class
 FROM ready r
-CROSS JOIN LATERAL (SELECT * FROM lanes WHERE tenant_id = r.tenant_id AND id = r.lane_id AND is_open) l;
+CROSS JOIN LATERAL (SELECT * FROM lanes WHERE tenant_id = r.tenant_id AND id = r.lane_id AND is_open LIMIT 1) l;
 
 -- name: lane_lock :value
 -- First lock of every claim: a lane's verdict and its claims are one, and a pause can wait for those under way.

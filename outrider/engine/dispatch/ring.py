@@ -5,6 +5,7 @@ Owns the order in memory; a tenant with ten million messages waiting has one pla
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from uuid import UUID
@@ -34,7 +35,8 @@ class Ring:
         for name, turns in self._turns.items():
             there = {tenant_id for tenant_id, classes in fresh.items() if classes[name]}
             kept = [tenant_id for tenant_id in turns if tenant_id in there]
-            new = there.difference(kept)
+            new = list(there.difference(kept))
+            random.shuffle(new)  # workers that begin together must not ask the same lanes in the same order
             self._turns[name] = deque([*new, *kept])
         for tenant_id, classes in fresh.items():
             known = self._lanes.get(tenant_id)
