@@ -303,6 +303,10 @@ CASES: dict[str, list[Case]] = {
             body=lambda pick, _: {"to": "a@example.org", "sender": pick("sender"), "template": pick("template")},
         ),
     ],
+    "GET /api/v1/events": [
+        Case("viewer", "messages:read"),
+        Case("viewer", "messages:read", query=lambda _: "kind=sent&from=latest"),
+    ],
     "GET /api/v1/messages/{message_id:str}": read("viewer", "messages:read"),
     "GET /api/v1/uncertain": [
         Case("viewer", "messages:read"),

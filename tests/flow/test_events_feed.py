@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import AsyncIterator, Callable
 from uuid import UUID
 
@@ -12,6 +14,7 @@ from outrider.base.errors import Unavailable
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.data.db import Database, Role
 from outrider.domain.messages import events, feed
+from tests.kit.api import Api, api_of
 from tests.kit.postgres import shared_server
 
 OTHER = UUID("00000000-0000-7000-8000-0000000000bb")
@@ -178,3 +181,56 @@ async def test_a_place_of_a_cluster_nobody_knows_begins_anew(office: Office) -> 
     await office.write(1, 2)
     office.place = feed.Place(42, 10**12)
     assert await office.read() == [1, 2]
+
+
+# over HTTP
+
+
+@pytest.fixture(scope="module")
+async def api(new_database: Callable[..., str]) -> AsyncIterator[Api]:
+    async with api_of(new_database("migrated")) as running:
+        yield running
+
+
+async def test_the_feed_is_followed_over_http_and_polled_with_its_own_cursor(api: Api) -> None:
+    reader = api.caller(await api.key("messages:read", role="viewer"))
+    newest = (await reader.get("/api/v1/events?from=latest")).json
+    assert (newest["items"], newest["has_more"]) == ([], False)
+    async with api.engine() as uow:
+        for number in (1, 2, 3):
+            await events.append(uow.raw, DEFAULT_TENANT, message(number), "sent", {"n": number})
+    seen, cursor = [], newest["next_cursor"]
+    for _ in range(3):
+        page = (await reader.get(f"/api/v1/events?limit=2&cursor={cursor}")).json
+        seen += page["items"]
+        cursor = page["next_cursor"]
+    assert [event["data"]["n"] for event in seen] == [1, 2, 3]
+    assert len({event["id"] for event in seen}) == 3
+    again = (await reader.get("/api/v1/events?kind=sent&kind=bounced")).json["items"]
+    assert [event["id"] for event in again] == [event["id"] for event in seen]
+    assert (await reader.get("/api/v1/events?kind=bounced")).json["items"] == []
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [1],
+        [1, -2],
+        [2**63, 1],
+        [1, 1, str(OTHER), "2026-01-01T00:00:00", "sent"],
+        [1, 1, str(OTHER), "2026-01-01T00:00:00Z", "se\0nt"],
+        {"cluster": 1},
+        "x",
+    ],
+)
+async def test_a_cursor_that_is_not_of_the_feed_is_refused(api: Api, parts: object) -> None:
+    reader = api.caller(await api.key("messages:read"))
+    forged = base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
+    answer = await reader.get(f"/api/v1/events?cursor={forged}")
+    assert (answer.status, answer.code) == (422, "invalid_cursor")
+
+
+@pytest.mark.parametrize("query", ["from=yesterday", "kind=Sent", "kind=", "kind=" + "a" * 41, "limit=0"])
+async def test_odd_wishes_are_refused(api: Api, query: str) -> None:
+    reader = api.caller(await api.key("messages:read"))
+    assert (await reader.get(f"/api/v1/events?{query}")).status == 422

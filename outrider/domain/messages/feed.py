@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import asyncpg
@@ -25,17 +25,18 @@ from outrider.domain.messages.rows import FEED
 _LOOKED_AT = 5_000
 """Events that one call looks at when only some kinds are wanted."""
 
+_Bigint = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
     """Where a reader stopped: the last event it was given, and the cluster whose transactions count it."""
 
-    cluster: int
-    position: int
+    cluster: _Bigint
+    position: Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
     message_id: UUID = NIL
-    at: datetime = _FIRST
-    kind: str = ""
+    at: Annotated[datetime, msgspec.Meta(tz=True)] = _FIRST
+    kind: Annotated[str, msgspec.Meta(max_length=60, pattern=r"^[a-z_]*$(?!\n)")] = ""
 
 
 START = Place(-1, -1)
