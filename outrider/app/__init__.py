@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments == ["--version"]:
             return _print_version()
+        _load_log_without_rich()
         # imported here: start-up of the command line, and a missing or broken dependency must be told in one line
         from outrider.app.start import start  # noqa: PLC0415
 
@@ -33,6 +34,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ImportError, OSError) as error:
         _say(f"error: Outrider's program files cannot be loaded: {error}")
         return 71
+
+
+def _load_log_without_rich() -> None:
+    """Have structlog imported as where rich is not installed: its pretty traces are never used, and 3 MB a process."""
+    if "structlog" in sys.modules or "rich" in sys.modules:
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]  # how the import system is told that there is none
+    try:
+        import structlog  # noqa: F401, PLC0415 - start-up of the command line
+    finally:
+        del sys.modules["rich"]
 
 
 def _mend_streams() -> None:
