@@ -31,6 +31,11 @@ _MOST_FALSE_STARTS: Final = 3
 _log = structlog.get_logger(__name__)
 
 
+def this_python() -> list[str]:
+    """The interpreter of this process, as isolated as it is, for a process of our own."""
+    return [sys.executable, *(["-I"] if sys.flags.isolated else [])]
+
+
 @dataclass(slots=True)
 class Child:
     """One process of the family, restarted for as long as the family lives.
@@ -115,8 +120,7 @@ class Child:
     async def _run(self) -> int:
         """One life of the process."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *(["-I"] if sys.flags.isolated else []),
+            *this_python(),
             "-m",
             "outrider",
             *self.arguments,

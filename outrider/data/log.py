@@ -13,12 +13,35 @@ import re
 import sys
 import threading
 from collections.abc import Mapping, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 from structlog.typing import Processor
 
-from outrider.base.settings import Settings
+
+class LogSettings(Protocol):
+    """What logging needs to know of the settings; a process without their machinery brings only these."""
+
+    @property
+    def log_format(self) -> str:
+        """auto, json or console."""
+        ...
+
+    @property
+    def log_level(self) -> str:
+        """Least severe level that is logged."""
+        ...
+
+    @property
+    def app_label(self) -> str:
+        """A field of every line."""
+        ...
+
+    @property
+    def environment(self) -> str:
+        """A field of every line."""
+        ...
+
 
 REDACTED: Final = "[redacted]"
 _SECRET_NAMES = re.compile(
@@ -100,7 +123,7 @@ class _Shipper(logging.Handler):
                 structlog.get_logger("outrider.log").warning("log_lines_dropped", dropped_count=dropped)
 
 
-def configure(settings: Settings, role: str, *, is_long_running: bool = True) -> None:
+def configure(settings: LogSettings, role: str, *, is_long_running: bool = True) -> None:
     """Set up logging of this process; may be called again.
 
     Takes:   role             `api`, `worker`, `cli` …: a field of every line
@@ -187,7 +210,7 @@ def _without_trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) 
 class _Labels:
     """Adds what names the process to every line."""
 
-    def __init__(self, role: str, settings: Settings) -> None:
+    def __init__(self, role: str, settings: LogSettings) -> None:
         self._labels = {"role": role, "app": settings.app_label, "environment": settings.environment}
 
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

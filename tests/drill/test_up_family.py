@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
@@ -16,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from outrider.data import embedded_postgres
-from tests.kit.command import Command, command
+from tests.kit.command import ROOT, Command, command
 
 pytestmark = pytest.mark.timeout(300)
 BOUND_S = 90.0
@@ -180,3 +182,20 @@ def test_the_key_is_made_once_and_never_again_for_data_that_has_one(outrider: Co
     assert "this database was sealed with key" in done.err.splitlines()[-1]
     assert not (home / "secret.key").exists(), "no other key is made in its place"
     assert key == (home / "elsewhere").read_text()
+
+
+def test_a_set_up_that_was_killed_is_told_and_starting_again_goes_on(outrider: Command, home: Path) -> None:
+    done = outrider.with_(OR_FAILPOINT="migrate.statement:20:kill").run("up")
+    assert done.code == 69
+    assert done.err.splitlines()[-1] == "error: setting up was ended by SIGKILL before it was done; start again"
+    assert _of(home) == {}
+    family = Up(outrider, home)
+    family.end()
+
+
+def test_the_parent_of_a_family_loads_nothing_that_only_its_children_need(outrider: Command) -> None:
+    program = "import sys, outrider.app.start, outrider.app.commands.up; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=outrider.environment, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not {"sqlalchemy", "alembic", "pydantic", "litestar", "cryptography"} & set(done.stdout.split())
