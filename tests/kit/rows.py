@@ -39,9 +39,14 @@ async def fill_every_table(connection: asyncpg.Connection, tenants: Sequence[UUI
         tenant = "id" if table == "tenants" else "tenant_id"
         if tenant not in {column["name"] for column in all_columns}:
             continue
-        needed = [c for c in all_columns if c["is_required"] and not c["has_default"] and not c["is_identity"]]
-        names = [c["name"] for c in needed if c["name"] != tenant]
         definitions = [check["definition"] for check in checks if check["table"] == table]
+        needed = [
+            c
+            for c in all_columns
+            if (c["is_required"] and not c["has_default"] and not c["is_identity"])
+            or any(f"num_nonnulls({c['name']}," in definition for definition in definitions)
+        ]
+        names = [c["name"] for c in needed if c["name"] != tenant]
         for number, tenant_id in enumerate(tenants):
             values = [_value(c, number, definitions) for c in needed if c["name"] != tenant]
             marks = ", ".join(f"${at + 2}" for at in range(len(names)))

@@ -1,6 +1,6 @@
-"""The table of campaigns.
+"""The tables of campaigns.
 
-Owns the typed model; the schema is made by the migrations. `expanded_*`, `served_at`, `no_address_count` and
+Owns the typed models; the schema is made by the migrations. `expanded_*`, `served_at`, `no_address_count` and
 `finished_at` are written by the fan-out and the loops, never here.
 """
 
@@ -15,12 +15,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from outrider.data.orm import Base, CreatedAt, Id, TenantId
 from outrider.domain.contacts import tables as _contacts  # noqa: F401 - the foreign keys below point to it
+from outrider.domain.segments import tables as _segments  # noqa: F401
 from outrider.domain.senders import tables as _senders  # noqa: F401
 from outrider.domain.templates import tables as _templates  # noqa: F401
 
 
 class Campaign(Base):
-    """One content to one list through one sender."""
+    """One content through one sender to one list or segment, less its exclusions."""
 
     __tablename__ = "campaigns"
     __table_args__ = (
@@ -28,6 +29,8 @@ class Campaign(Base):
         ForeignKeyConstraint(["tenant_id", "sender_id"], ["senders.tenant_id", "senders.id"]),
         ForeignKeyConstraint(["tenant_id", "content_id"], ["contents.tenant_id", "contents.id"]),
         ForeignKeyConstraint(["tenant_id", "list_id"], ["lists.tenant_id", "lists.id"]),
+        ForeignKeyConstraint(["tenant_id", "segment_id"], ["segments.tenant_id", "segments.id"]),
+        CheckConstraint("num_nonnulls(list_id, segment_id) = 1", name="campaigns_audience_check"),
         CheckConstraint(
             "state IN ('draft', 'sending', 'paused', 'finished', 'cancelled')", name="campaigns_state_check"
         ),
@@ -49,7 +52,12 @@ class Campaign(Base):
     content_id: Mapped[UUID]
     template_id: Mapped[UUID | None]
     template_version: Mapped[int | None]
-    list_id: Mapped[UUID]
+    list_id: Mapped[UUID | None]
+    segment_id: Mapped[UUID | None]
+    exclusions: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    audience: Mapped[dict[str, Any] | None]
+    audience_at: Mapped[datetime | None]
+    audience_count: Mapped[int | None] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(server_default="draft")
     priority: Mapped[int] = mapped_column(SmallInteger, server_default=text("5"))
     expires_at: Mapped[datetime | None]
@@ -64,3 +72,13 @@ class Campaign(Base):
     created_at: Mapped[CreatedAt]
     launched_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+class CampaignAudience(Base):
+    """Who belongs to a launched campaign that goes to more than a plain list; written once, read by the fan-out."""
+
+    __tablename__ = "campaign_audience"
+
+    tenant_id: Mapped[TenantId]
+    campaign_id: Mapped[UUID] = mapped_column(primary_key=True)
+    contact_id: Mapped[UUID] = mapped_column(primary_key=True)

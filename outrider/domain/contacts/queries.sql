@@ -41,7 +41,8 @@ SELECT c.id, c.external_id, c.name, c.attributes::text AS attributes, c.timezone
         FROM addresses a WHERE a.tenant_id = c.tenant_id AND a.contact_id = c.id) AS addresses,
        (SELECT coalesce(jsonb_agg(jsonb_build_object('channel', s.channel, 'purpose', s.purpose, 'status', s.status, 'at', s.at, 'source', s.source)
                                   ORDER BY s.channel, s.purpose), '[]')::text
-        FROM consents s WHERE s.tenant_id = c.tenant_id AND s.contact_id = c.id) AS consents
+        FROM consents s WHERE s.tenant_id = c.tenant_id AND s.contact_id = c.id) AS consents,
+       ARRAY(SELECT t.tag FROM contact_tags t WHERE t.tenant_id = c.tenant_id AND t.contact_id = c.id ORDER BY t.tag) AS tags
 FROM contacts c WHERE c.tenant_id = $1 AND c.id = ANY ($2::uuid[]) ORDER BY c.id;
 
 -- name: contact_ids :many

@@ -1,4 +1,4 @@
-"""The named statements of contacts and of their imports."""
+"""The named statements of contacts, of their audience features and of their imports."""
 
 from __future__ import annotations
 
@@ -7,3 +7,4 @@ from outrider.data.sql import load
 SQL = load(__package__)
 VALIDATE = load(__package__, "validate.sql")
 IMPORTS = load(__package__, "imports.sql")
+AUDIENCE = load(__package__, "audience.sql")

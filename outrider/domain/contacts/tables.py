@@ -1,4 +1,4 @@
-"""Tables of contacts: people, addresses, consent, do-not-contact, lists and imports.
+"""Tables of contacts: people, addresses, consent, do-not-contact, lists, tags, typed attributes and imports.
 
 Owns the typed models; the schema is made by the migrations. Never holds rules: those are in the verbs beside it.
 """
@@ -119,12 +119,63 @@ class ListMember(Base):
     __table_args__ = (
         ForeignKeyConstraint(["tenant_id", "list_id"], ["lists.tenant_id", "lists.id"], ondelete="CASCADE"),
         ForeignKeyConstraint(["tenant_id", "contact_id"], ["contacts.tenant_id", "contacts.id"], ondelete="CASCADE"),
+        Index("list_members_contact", "tenant_id", "contact_id", "list_id"),
     )
 
     tenant_id: Mapped[TenantId]
     list_id: Mapped[UUID] = mapped_column(primary_key=True)
     contact_id: Mapped[UUID] = mapped_column(primary_key=True)
     added_at: Mapped[CreatedAt]
+
+
+class AttributeDefinition(Base):
+    """What an attribute of the tenant's contacts holds; attributes without one hold any JSON."""
+
+    __tablename__ = "attribute_definitions"
+    __table_args__ = (
+        CheckConstraint(
+            "type IN ('text', 'number', 'boolean', 'date', 'moment', 'choice')", name="attribute_definitions_type_check"
+        ),
+    )
+
+    tenant_id: Mapped[TenantId]
+    key: Mapped[str] = mapped_column(primary_key=True)
+    type: Mapped[str]
+    label: Mapped[str] = mapped_column(server_default="")
+    choices: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
+    created_by: Mapped[str]
+    created_at: Mapped[CreatedAt]
+
+
+class ContactTag(Base):
+    """A word that somebody put on a contact."""
+
+    __tablename__ = "contact_tags"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "contact_id"], ["contacts.tenant_id", "contacts.id"], ondelete="CASCADE"),
+        Index("contact_tags_tag", "tenant_id", "tag", "contact_id"),
+    )
+
+    tenant_id: Mapped[TenantId]
+    contact_id: Mapped[UUID] = mapped_column(primary_key=True)
+    tag: Mapped[str] = mapped_column(primary_key=True)
+    added_at: Mapped[CreatedAt]
+
+
+class ContactMerge(Base):
+    """A contact that became another one, so that its old id still leads somewhere."""
+
+    __tablename__ = "contact_merges"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "contact_id"], ["contacts.tenant_id", "contacts.id"], ondelete="CASCADE"),
+        Index("contact_merges_contact", "tenant_id", "contact_id"),
+    )
+
+    tenant_id: Mapped[TenantId]
+    merged_id: Mapped[UUID] = mapped_column(primary_key=True)
+    contact_id: Mapped[UUID]
+    merged_by: Mapped[str]
+    merged_at: Mapped[CreatedAt]
 
 
 class Import(Base):

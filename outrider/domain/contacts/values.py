@@ -132,16 +132,21 @@ def _check_value(value: Any, field: str, *, depth: int) -> None:
         case None | bool():
             return
         case int() | float():
-            _check_number(value, field)
+            check_number(value, field)
         case _:
             raise Refused("invalid_value", "must be JSON", field=field)
 
 
-def _check_number(value: float, field: str) -> None:
+def check_number(value: float, field: str) -> float:
+    """A number that JSON and the database hold exactly as it is.
+
+    Raises:  Refused(invalid_number).
+    """
     if not math.isfinite(value):
         raise Refused("invalid_number", "must be a finite number", field=field)
     if isinstance(value, int) and abs(value) > _SAFE_INTEGER:
         raise Refused("invalid_number", "must lie between -2^53 and 2^53; send it as text", field=field)
+    return value
 
 
 @cache

@@ -53,6 +53,7 @@ class ContactView(msgspec.Struct, frozen=True):
     updated_at: datetime
     addresses: list[AddressView]
     consents: list[ConsentView]
+    tags: list[str] = []
 
 
 class SuppressionView(msgspec.Struct, frozen=True):
@@ -100,4 +101,5 @@ def contact_view(row: asyncpg.Record) -> ContactView:
         updated_at=row["updated_at"],
         addresses=msgspec.json.decode(row["addresses"], type=list[AddressView]),
         consents=msgspec.json.decode(row["consents"], type=list[ConsentView]),
+        tags=list(row["tags"]),
     )

@@ -19,7 +19,8 @@ from outrider.contracts.actor import Actor
 from outrider.contracts.channel import Channel
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
-from outrider.domain.contacts import read, values
+from outrider.domain.contacts import attributes as typed
+from outrider.domain.contacts import read, tags, values
 from outrider.domain.contacts.channels import channel_of
 from outrider.domain.contacts.rows import SQL
 from outrider.domain.contacts.views import AddressView, ContactView
@@ -37,6 +38,7 @@ class NewContact(msgspec.Struct, forbid_unknown_fields=True):
     attributes: dict[str, Any] = {}
     timezone: str | None = None
     locale: str | None = None
+    tags: list[str] = []
 
 
 class ContactChange(msgspec.Struct, forbid_unknown_fields=True):
@@ -50,19 +52,20 @@ class ContactChange(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def create(uow: UnitOfWork, channels: Mapping[str, Channel], actor: Actor, new: NewContact) -> ContactView:
-    """Make a contact with its addresses.
+    """Make a contact with its addresses and tags. Attributes that are defined must fit their type.
 
     Raises:  Refused(address_taken, external_id_taken; 409) with the id of the contact that has it; nothing was made.
     """
     if len(new.addresses) > MOST_ADDRESSES:
         raise Refused("too_many", f"at most {MOST_ADDRESSES} addresses", field="/addresses")
     external_id = values.check_external_id(new.external_id)
+    attributes = typed.conform(values.check_attributes(new.attributes), await typed.listed(uow))
     row = await SQL.insert_contact.one(
         uow.raw,
         uow.tenant,
         external_id,
         values.check_name(new.name),
-        orjson.dumps(values.check_attributes(new.attributes)).decode(),
+        orjson.dumps(attributes).decode(),
         values.check_timezone(new.timezone),
         values.check_locale(new.locale),
     )
@@ -71,6 +74,8 @@ async def create(uow: UnitOfWork, channels: Mapping[str, Channel], actor: Actor,
     contact_id: UUID = row["id"]
     for position, given in enumerate(new.addresses):
         await _attach(uow, channels, contact_id, given, field=f"/addresses/{position}")
+    if new.tags:
+        await tags.add(uow, actor, [contact_id], new.tags)
     await append(uow, actor, action="contact.create", target=("contact", str(contact_id)))
     return await read.get(uow, contact_id)
 
@@ -85,7 +90,7 @@ async def update(uow: UnitOfWork, actor: Actor, contact_id: UUID, change: Contac
         raise Refused("not_found", "no such contact", field="/id", status=404)
     attributes = orjson.loads(row["attributes"])
     if change.attributes is not UNSET:
-        merged = attributes | change.attributes
+        merged = attributes | typed.conform(change.attributes, await typed.listed(uow))
         attributes = values.check_attributes({key: value for key, value in merged.items() if value is not None})
     external_id = _new(change.external_id, row["external_id"], values.check_external_id)
     owner = await SQL.external_id_owner.value(uow.raw, uow.tenant, external_id)

@@ -1,0 +1,1 @@
+"""Segments: named rules about contacts, compiled to parameterised SQL, counted before use."""
