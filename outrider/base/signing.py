@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
+from collections.abc import Iterable
 from uuid import UUID
 
 _MAC_BYTES = 16
@@ -37,3 +39,46 @@ class LinkSigner:
         if not hmac.compare_digest(hmac.digest(self._key, body, "sha256")[:_MAC_BYTES], mac):
             return None
         return UUID(bytes=body[:16]), UUID(bytes=body[16:])
+
+
+class TrackingSigner:
+    """Makes and reads the tokens behind tracked links, opening pixels and web versions of one message.
+
+    76 characters of URL-safe base64: kind (1 byte), tenant, message, link (8 bytes), keyed BLAKE2b (16 bytes). The
+    kind is signed with the rest, so that a token of one kind never passes for another. BLAKE2b and not HMAC because a
+    newsletter has many links per recipient: a third of the time (RFC 7693 2.9 makes it a MAC by itself).
+
+    Takes:   a key derived for it (`Keyring.derive("tracking")`).
+    """
+
+    OPEN, CLICK, VIEW = 1, 2, 3
+    LENGTH = 76
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def signed(self, kind: int, tenant_id: UUID, message_id: UUID, links: Iterable[int] = (0,)) -> list[str]:
+        """One token per link of a message; 0 where the kind has no links."""
+        head = bytes((kind,)) + tenant_id.bytes + message_id.bytes
+        shared = base64.urlsafe_b64encode(head).decode()
+        tokens = []
+        for link in links:
+            body = link.to_bytes(8, "big", signed=True)
+            mac = hashlib.blake2b(head + body, key=self._key, digest_size=_MAC_BYTES).digest()
+            tokens.append(shared + base64.urlsafe_b64encode(body + mac).decode())
+        return tokens
+
+    def read(self, kind: int, token: str) -> tuple[UUID, UUID, int] | None:
+        """(tenant id, message id, link) of a token of this kind that we made, else None."""
+        if len(token) != self.LENGTH or not token.isascii():
+            return None
+        try:
+            raw = base64.b64decode(token, altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            return None
+        body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
+        if not hmac.compare_digest(hashlib.blake2b(body, key=self._key, digest_size=_MAC_BYTES).digest(), mac):
+            return None
+        if body[0] != kind:
+            return None
+        return UUID(bytes=body[1:17]), UUID(bytes=body[17:33]), int.from_bytes(body[33:], "big", signed=True)

@@ -24,6 +24,31 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Tracking:
+    """What is noticed about recipients of a content: that they opened it, that they followed a link."""
+
+    opens: bool = False
+    clicks: bool = False
+
+
+UNTRACKED = Tracking()
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link whose clicks are noticed. Its destination is kept in the database; the address in the message names `key`.
+
+    key     the same for the same link, whatever is around it; 64 bits, signed, never 0
+    url     as its author wrote it, for people
+    parts   texts, and for variables (path, default): joined they are the destination
+    """
+
+    key: int
+    url: str
+    parts: tuple[str | tuple[tuple[str, ...], str | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Content:
     """What is sent, before recipients are known: template sources and, where possible, their compiled form.
 
@@ -41,6 +66,7 @@ class Content:
     compiled: Mapping[str, Any] | None = None
     attachments: tuple[Attachment, ...] = ()
     is_template: bool = True
+    tracking: Tracking = UNTRACKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +102,11 @@ class Item:
     dated_at: datetime
     unsubscribe_url: str = ""
     """Empty for transactional messages: no List-Unsubscribe header, no footer."""
+    web_version_url: str = ""
+    """What `{{ web_version_url }}` is; asked for by `Composer.has_web_version`."""
+    open_url: str = ""
+    click_urls: tuple[str, ...] = ()
+    """One per link of `Composer.links`, in their order; both only for tracked content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +167,23 @@ class Renderer(Protocol):
 
 class Composer(Protocol):
     """Makes the bytes of one content and one identity; cached by the worker."""
+
+    @property
+    def links(self) -> Sequence[Link]:
+        """The links whose clicks are noticed: empty unless the content is tracked."""
+        ...
+
+    @property
+    def has_web_version(self) -> bool:
+        """Whether the content shows a link to its web version."""
+        ...
+
+    async def page(self, item: Item) -> str | Unrenderable:
+        """The message as a page for a browser: HTML, as harmless as the content was found at save time.
+
+        Raises:  Unavailable when the renderer has no child process.
+        """
+        ...
 
     async def compose(self, items: Sequence[Item]) -> list[Outgoing | Unrenderable]:
         """One answer per item, in order. The bytes are a pure function of content, identity and item."""

@@ -77,12 +77,16 @@ _NOTHING = Token("", "", 0)
 
 
 class Segment(NamedTuple):
-    """A stretch of a source. `text` is the literal text, or everything between the markers of an expression."""
+    """A stretch of a source. `text` is the literal text, or everything between the markers of an expression.
+
+    `start` is the offset of `text` in the source.
+    """
 
     kind: Literal["text", "raw", "print", "block", "comment"]
     text: str
     line: int
     tokens: tuple[Token, ...] = ()
+    start: int = 0
 
 
 def split(source: str) -> Iterator[Segment]:
@@ -95,7 +99,7 @@ def split(source: str) -> Iterator[Segment]:
         opening = _OPENING.search(source, at)
         end = opening.start() if opening else len(source)
         if end > at:
-            yield Segment("text", source[at:end], line)
+            yield Segment("text", source[at:end], line, start=at)
             line += source.count("\n", at, end)
         if not opening:
             return
@@ -111,13 +115,13 @@ def _markup(source: str, opening: re.Match[str], line: int) -> tuple[Segment, in
         end = source.find("#}", start)
         if end < 0:
             raise TemplateSyntaxProblem(line, "the comment {# is not closed by #}")
-        return Segment("comment", source[start:end], line), end + 2
+        return Segment("comment", source[start:end], line, start=start), end + 2
     raw = _RAW.match(source, opening.start())
     if raw:
         closing = _END_RAW.search(source, raw.end())
         if not closing:
             raise TemplateSyntaxProblem(line, "{% raw %} is not closed by {% endraw %}")
-        return Segment("raw", source[raw.end() : closing.start()], line), closing.end()
+        return Segment("raw", source[raw.end() : closing.start()], line, start=raw.end()), closing.end()
     return _expression(source, start, line, is_block=opening[1] == "%")
 
 
@@ -132,7 +136,7 @@ def _expression(source: str, start: int, line: int, *, is_block: bool) -> tuple[
             if tokens and tokens[-1].text in ("-", "+") and tokens[-1].start == at - 1:
                 tokens.pop()
             kind: Literal["block", "print"] = "block" if is_block else "print"
-            return Segment(kind, source[start:at], line, tuple(tokens)), at + 2
+            return Segment(kind, source[start:at], line, tuple(tokens), start), at + 2
         found = _TOKEN.match(source, at)
         if not found:
             raise TemplateSyntaxProblem(line + source.count("\n", start, at), f"unexpected character {source[at]!r}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from outrider.contracts.channel import Composer, Content, Identity, Item, Renderer, Unrenderable
+from outrider.contracts.channel import Composer, Content, Identity, Item, Link, Renderer, Unrenderable
 from outrider.contracts.provider import Outgoing
 from tests.kit.dispatch import GlassChannel, Post, plain_bytes, posts
 from tests.kit.processes import until
@@ -21,6 +21,11 @@ class SlowComposer:
     most_at_once: int = 0
     may_end: asyncio.Event = field(default_factory=asyncio.Event)
     begun: int = 0
+    links: Sequence[Link] = ()
+    has_web_version: bool = False
+
+    async def page(self, item: Item) -> str | Unrenderable:
+        raise NotImplementedError
 
     async def compose(self, items: Sequence[Item]) -> list[Outgoing | Unrenderable]:
         self.begun += 1

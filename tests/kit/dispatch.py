@@ -29,7 +29,7 @@ import asyncpg
 
 from outrider.base.fields import Field
 from outrider.base.registry import discover
-from outrider.contracts.channel import Composer, Content, Identity, Item, Renderer, Unrenderable
+from outrider.contracts.channel import Composer, Content, Identity, Item, Link, Renderer, Unrenderable
 from outrider.contracts.gate import Gate, Lane, MessageClass
 from outrider.contracts.outcome import Accepted, Outcome, Unsent
 from outrider.contracts.provider import Egress, Outgoing, Stage, Transport, Watch
@@ -138,6 +138,11 @@ class GlassChannel(PlainEmail):
 @dataclass
 class _GlassComposer:
     channel: GlassChannel
+    links: Sequence[Link] = ()
+    has_web_version: bool = False
+
+    async def page(self, item: Item) -> str | Unrenderable:
+        return f"<p>{item.address}</p>"
 
     async def compose(self, items: Sequence[Item]) -> list[Outgoing | Unrenderable]:
         return [self.channel.compose(item) for item in items]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outrider.base.signing import LinkSigner
+from outrider.base.signing import LinkSigner, TrackingSigner
 
 SIGNER = LinkSigner(b"k" * 32)
 TENANT, MESSAGE = UUID(int=7), UUID(int=9)
@@ -34,3 +34,40 @@ def test_what_we_did_not_make_is_nobodys(token: str) -> None:
 
 def test_a_token_of_another_key_or_purpose_is_nobodys() -> None:
     assert LinkSigner(b"x" * 32).read(TOKEN) is None
+
+
+TRACKING = TrackingSigner(b"k" * 32)
+KINDS = (TrackingSigner.OPEN, TrackingSigner.CLICK, TrackingSigner.VIEW)
+CLICK = TRACKING.signed(TrackingSigner.CLICK, TENANT, MESSAGE, (5, -5))[0]
+
+
+@given(st.sampled_from(KINDS), st.uuids(), st.uuids(), st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3))
+def test_a_tracking_token_says_whose_it_is_and_which_link(
+    kind: int, tenant: UUID, message: UUID, links: list[int]
+) -> None:
+    tokens = TRACKING.signed(kind, tenant, message, links)
+    assert [TRACKING.read(kind, token) for token in tokens] == [(tenant, message, link) for link in links]
+    for token in tokens:
+        assert len(token) == TrackingSigner.LENGTH
+        assert set(token) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+
+
+@pytest.mark.parametrize("at", range(TrackingSigner.LENGTH))
+@pytest.mark.parametrize("bit", range(6))
+def test_a_tracking_token_with_one_bit_changed_is_nobodys(at: int, bit: int) -> None:
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    changed = CLICK[:at] + letters[letters.index(CLICK[at]) ^ (1 << bit)] + CLICK[at + 1 :]
+    assert [TRACKING.read(kind, changed) for kind in KINDS] == [None, None, None]
+
+
+@pytest.mark.parametrize("made_for", KINDS)
+@pytest.mark.parametrize("used_for", KINDS)
+def test_a_tracking_token_serves_one_purpose_alone(made_for: int, used_for: int) -> None:
+    (token,) = TRACKING.signed(made_for, TENANT, MESSAGE)
+    assert (TRACKING.read(used_for, token) is not None) is (made_for == used_for)
+    assert TrackingSigner(b"x" * 32).read(made_for, token) is None
+
+
+@pytest.mark.parametrize("token", ["", "A" * 75, "A" * 77, "A" * 76, "+" * 76, "é" * 76, " " * 76, CLICK[:-1] + "="])
+def test_a_tracking_token_we_did_not_make_is_nobodys(token: str) -> None:
+    assert [TRACKING.read(kind, token) for kind in KINDS] == [None, None, None]

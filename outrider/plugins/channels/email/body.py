@@ -17,6 +17,9 @@ from outrider.plugins.channels.email.slots import Piece, Slot, slots_of
 UNSUBSCRIBE = "unsubscribe_url"
 """The variable that every template has; empty in transactional messages unless the caller gave one."""
 
+WEB_VERSION = "web_version_url"
+"""The variable for the address of the message's web version; empty where there is none."""
+
 _BREAK = re.compile(r"\r\n?")
 _BODY_TAG = re.compile(r"<body", re.IGNORECASE)
 _IN_BODY_TAG = re.compile(r"""\{\{.*?\}\}|\{%.*?%\}|"[^"]*"|'[^']*'|[^>"'{]+""", re.DOTALL)

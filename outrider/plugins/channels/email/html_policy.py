@@ -348,3 +348,7 @@ def _same(start: tuple[str, str, str, str], here: tuple[str, str, str, str]) -> 
     if start[0] == here[0] == "data":
         return True
     return start == here
+
+
+Scanner = _Scanner
+"""For whoever looks for more than the policy does (`links`)."""

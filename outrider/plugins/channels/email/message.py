@@ -20,6 +20,7 @@ from outrider.data.template_syntax import split
 from outrider.plugins.channels.email import headers, html_policy
 from outrider.plugins.channels.email.body import (
     UNSUBSCRIBE,
+    WEB_VERSION,
     end_of_body,
     html_footer,
     html_shows,
@@ -30,8 +31,10 @@ from outrider.plugins.channels.email.compile import read_compiled
 from outrider.plugins.channels.email.dkim import Signer
 from outrider.plugins.channels.email.encoding import choose, encode, is_sendable, with_crlf
 from outrider.plugins.channels.email.frame import Envelope, Frame
-from outrider.plugins.channels.email.slots import Failed, Missing, NotPlain, escape, fill
+from outrider.plugins.channels.email.links import filled, in_attribute
+from outrider.plugins.channels.email.slots import Failed, Missing, NotPlain, Slot, escape, fill, text_of
 from outrider.plugins.channels.email.substitution import Substitution, Unfit
+from outrider.plugins.channels.email.tracked import prepared
 
 _ADDRESS = re.compile(r'[^\x00-\x20\x7f<>()\[\],;:\\"@]+@[^\x00-\x20\x7f<>()\[\],;:\\"@]+')
 _LINK = re.compile(r"https?://[\x21\x23-\x3b\x3d\x3f-\x7e]{1,900}")
@@ -46,11 +49,22 @@ class EmailComposer:
         self._content = content
         self._identity = identity
         self._renderer = renderer
-        self._sources = sources_of(content)
         self._frame = Frame(content, identity)
         compiled = read_compiled(content)
+        sources = sources_of(content)
         if compiled is None and not content.is_template:
-            compiled = {part: [source] for part, source in self._sources.items()}
+            compiled = {part: [source] for part, source in sources.items()}
+        made = prepared(content, sources, compiled)
+        self._sources, compiled, self.links = made.sources, made.compiled, made.links
+        is_changed = made.sources is not sources  # the renderer keeps templates by their key
+        self._version_key = (
+            f"{content.version_key}/{int(content.tracking.opens)}{int(content.tracking.clicks)}"
+            if is_changed
+            else content.version_key
+        )
+        self._link_slots = [Slot(*part) for link in made.links for part in link.parts if not isinstance(part, str)]
+        self._address_count = 1 + len(made.links) if made.links or content.tracking.opens else 0
+        self.has_web_version = any(WEB_VERSION in source for source in sources.values())
         self._substitution = Substitution(compiled, self._frame, identity.postal_address) if compiled else None
         self._signer = Signer(identity.dkim) if identity.dkim else None
         self._sender_is_ascii = identity.from_address.isascii() and identity.reply_to.isascii()
@@ -66,14 +80,39 @@ class EmailComposer:
         made: list[Outgoing | Unrenderable | None] = [self._from_slots(item) for item in items]
         waiting = [at for at, result in enumerate(made) if result is None]
         if waiting:
-            contexts = [_context(items[at]) for at in waiting]
-            answers = await self._renderer.render(self._sources, self._content.version_key, contexts)
+            contexts = [self._context(items[at]) for at in waiting]
+            answers = await self._renderer.render(self._sources, self._version_key, contexts)
             for at, answer in zip(waiting, answers, strict=True):
                 made[at] = self._from_engine(items[at], answer)
         done = [result for result in made if result is not None]
         if self._signer:
             await self._sign(done, items, self._signer)
         return done
+
+    async def page(self, item: Item) -> str | Unrenderable:
+        """The message for a browser: its HTML with the footer, else its text; see `contracts.channel.Composer`."""
+        try:
+            parts = self._page_parts(item)
+        except NotPlain:
+            (answer,) = await self._renderer.render(self._sources, self._version_key, [self._context(item)])
+            if isinstance(answer, str):
+                return Unrenderable(item.id, answer)
+            problem = html_policy.rendered_problem(answer["html"]) if "html" in answer else None
+            if problem:
+                return Unrenderable(item.id, f"html: {problem}")
+            parts = answer
+        except (Missing, Failed, ValueError) as error:
+            return Unrenderable(item.id, str(error))
+        if "html" in parts:
+            return self._finished("html", parts["html"], item.unsubscribe_url)
+        text = self._finished("text", parts["text"], item.unsubscribe_url)
+        return f'<!doctype html><pre style="white-space:pre-wrap">{escape(text)}</pre>'
+
+    def _page_parts(self, item: Item) -> Mapping[str, str]:
+        """The parts from compiled pieces. Raises NotPlain when the engine has to make them; Missing, Failed."""
+        if self._substitution is None:
+            raise NotPlain
+        return _filled(self._substitution, self._variables(item))
 
     async def _sign(self, made: Sequence[Outgoing | Unrenderable], items: Sequence[Item], signer: Signer) -> None:
         for number, (message, item) in enumerate(zip(made, items, strict=True)):
@@ -88,16 +127,15 @@ class EmailComposer:
         if substitution is None:
             return None
         try:
-            variables = _variables(item)
+            variables = self._variables(item)
             envelope = self._envelope(item)
+            addresses = self._addresses(item)
+            for slot in self._link_slots:  # what the destination needs must be there, as if it were written here
+                text_of(slot, variables)
             try:
-                body = substitution.assemble(variables, envelope)
+                body = substitution.assemble(variables, envelope, addresses)
             except Unfit:
-                parts = {
-                    part: fill(pieces, variables, is_html=part == "html") for part, pieces in substitution.parts.items()
-                }
-                substitution.check_urls(variables)
-                body = self._assemble(envelope, parts)
+                body = self._assemble(envelope, _filled(substitution, variables), addresses)
         except NotPlain:
             return None
         except Missing as missing:
@@ -116,7 +154,7 @@ class EmailComposer:
                 if problem:
                     return Unrenderable(item.id, f"html: {problem}")
             envelope = self._envelope(item)
-            body = self._assemble(envelope, answer)
+            body = self._assemble(envelope, answer, self._addresses(item))
         except (Failed, ValueError) as error:
             return Unrenderable(item.id, str(error))
         return self._outgoing(item, envelope, body)
@@ -128,7 +166,7 @@ class EmailComposer:
             expressions = [segment.text.strip() for segment in split(source) if segment.kind == "print"]
             places = html_policy.scan(source, is_template=True).places
             deciding = {text for text, place in zip(expressions, places, strict=True) if place == "url"}
-            self._has_url_places = bool(deciding - {UNSUBSCRIBE})
+            self._has_url_places = bool(deciding - {UNSUBSCRIBE, WEB_VERSION})
         return self._has_url_places
 
     def _envelope(self, item: Item) -> Envelope:
@@ -146,7 +184,22 @@ class EmailComposer:
             self._dated = (item.dated_at, dated)
         return Envelope(str(item.id), item.address, dated, item.unsubscribe_url)
 
-    def _assemble(self, envelope: Envelope, parts: Mapping[str, str]) -> bytes:
+    def _addresses(self, item: Item) -> list[str]:
+        """What goes into the marks, by number: the pixel's address, then the links'.
+
+        Raises:  Failed when one is missing or could not stand in HTML.
+        """
+        if not self._address_count:
+            return []
+        addresses = [item.open_url, *item.click_urls]
+        is_opened = not self._content.tracking.opens or item.open_url
+        if not is_opened or len(addresses) < self._address_count:
+            raise Failed("the content is tracked, but the message has no tracked addresses")
+        if any(address and not _LINK.fullmatch(address) for address in addresses):
+            raise Failed("a tracked address is not an http address in ASCII")
+        return [in_attribute(address) for address in addresses]
+
+    def _assemble(self, envelope: Envelope, parts: Mapping[str, str], addresses: Sequence[str]) -> bytes:
         """The bytes of a message from whole rendered parts.
 
         Raises:  ValueError when a part has what cannot be sent.
@@ -160,6 +213,8 @@ class EmailComposer:
                 if not is_sendable(text):
                     raise Failed(f"{part}: has NUL, U+FFFE or U+FFFF, which cannot be sent")
                 whole = with_crlf(self._finished(part, text, envelope.unsubscribe_url))
+                if addresses and part == "html":
+                    whole = filled(whole, addresses)
                 encoding = choose(whole)
                 bodies[part] = (encoding, encode(whole, encoding))
         return self._frame.join(envelope, headers.unstructured("Subject", subject), bodies)
@@ -184,38 +239,46 @@ class EmailComposer:
         is_ascii = self._sender_is_ascii and item.address.isascii()
         return Outgoing(item.id, item.address, self._return_path, body, envelope.id, not is_ascii, not is_ascii)
 
+    def _variables(self, item: Item) -> dict[str, Any]:
+        """The variables of an item, with the system's own.
 
-def _variables(item: Item) -> dict[str, Any]:
-    """The variables of an item, with the system's own.
+        Raises:  Failed for what is no JSON object.
+        """
+        variables: Any = {}
+        if item.variables and item.variables != "{}":
+            try:
+                variables = orjson.loads(item.variables)
+            except orjson.JSONDecodeError:
+                raise NotPlain from None  # the engine says what is wrong
+            if type(variables) is not dict:
+                raise Failed("variables: the variables are not a JSON object")
+        if item.unsubscribe_url:
+            variables[UNSUBSCRIBE] = item.unsubscribe_url
+        else:
+            variables.setdefault(UNSUBSCRIBE, "")
+        if self.has_web_version:
+            variables[WEB_VERSION] = item.web_version_url
+        return variables  # type: ignore[no-any-return]  # its type was just compared
 
-    Raises:  Failed for what is no JSON object.
-    """
-    variables: Any = {}
-    if item.variables and item.variables != "{}":
-        try:
-            variables = orjson.loads(item.variables)
-        except orjson.JSONDecodeError:
-            raise NotPlain from None  # the engine says what is wrong
-        if type(variables) is not dict:
-            raise Failed("variables: the variables are not a JSON object")
-    if item.unsubscribe_url:
-        variables[UNSUBSCRIBE] = item.unsubscribe_url
-    else:
-        variables.setdefault(UNSUBSCRIBE, "")
-    return variables  # type: ignore[no-any-return]  # its type was just compared
+    def _context(self, item: Item) -> str:
+        """The variables of an item as JSON text for the engine, the system's own spliced in without parsing.
+
+        The last of equal keys counts, so the link of a bulk message cannot be overridden [T50]; in a transactional
+        message the caller's own link stands.
+        """
+        text = (item.variables or "{}").strip()
+        if not text.startswith("{") or not text.endswith("}"):
+            return text
+        inner = text[1:-1].strip()
+        link = f'"{UNSUBSCRIBE}":{orjson.dumps(item.unsubscribe_url).decode()}'
+        members = [link, inner] if not item.unsubscribe_url else [inner, link]
+        if self.has_web_version:
+            members.append(f'"{WEB_VERSION}":{orjson.dumps(item.web_version_url).decode()}')
+        return f"{{{','.join(filter(None, members))}}}"
 
 
-def _context(item: Item) -> str:
-    """The variables of an item as JSON text for the engine, the system's own spliced in without parsing.
-
-    The last of equal keys counts, so the link of a bulk message cannot be overridden [T50]; in a transactional message
-    the caller's own link stands.
-    """
-    text = (item.variables or "{}").strip()
-    if not text.startswith("{") or not text.endswith("}"):
-        return text
-    inner = text[1:-1].strip()
-    link = f'"{UNSUBSCRIBE}":{orjson.dumps(item.unsubscribe_url).decode()}'
-    if not inner:
-        return f"{{{link}}}"
-    return f"{{{inner},{link}}}" if item.unsubscribe_url else f"{{{link},{inner}}}"
+def _filled(substitution: Substitution, variables: Mapping[str, Any]) -> dict[str, str]:
+    """Whole parts from compiled pieces. Raises Missing, NotPlain, Failed."""
+    parts = {part: fill(pieces, variables, is_html=part == "html") for part, pieces in substitution.parts.items()}
+    substitution.check_urls(variables)
+    return parts

@@ -22,6 +22,7 @@ from outrider.plugins.channels.email.encoding import (
 )
 from outrider.plugins.channels.email.frame import FIRST_FREE, Envelope, Frame, Hole, Shape, Skeleton, Text
 from outrider.plugins.channels.email.html_policy import url_problem
+from outrider.plugins.channels.email.links import LONGEST_URL, MARK
 from outrider.plugins.channels.email.slots import Failed, Piece, Slot, escape, slots_of, text_of
 
 _SEPARATOR = "\x1f"
@@ -56,15 +57,18 @@ class _Part:
         uses = {self._use(slot): None for slot in slots_of(pieces) if slot.path != (UNSUBSCRIBE,)}
         self._positions = {use: position for position, use in enumerate(uses)}
         self._uses = [(fields.index(use[:2]), use[2]) for use in uses]
-        self.value_count = len(uses) + 1
+        self._marks = sorted({int(found[1]) for found in MARK.finditer(constants)}) if self._is_html else []
+        self.value_count = len(uses) + 1 + len(self._marks)
 
     def _use(self, slot: Slot) -> tuple[tuple[str, ...], str | None, bool]:
         return (*_field(slot), self._is_html or slot.is_escaped)
 
-    def values(self, raws: Sequence[str], escaped: Sequence[str], link: str) -> list[str]:
-        """The values of this part, the link last, not yet encoded."""
+    def values(self, raws: Sequence[str], escaped: Sequence[str], link: str, addresses: Sequence[str]) -> list[str]:
+        """The values of this part, then the link, then the tracked addresses, not yet encoded."""
         chosen = [escaped[field] if is_escaped else raws[field] for field, is_escaped in self._uses]
         chosen.append(escape_link(link) if self._is_html else link)
+        if self._marks:
+            chosen += [addresses[number] for number in self._marks]
         return chosen
 
     def texts(self, encoding: Encoding, first: int, *, is_bulk: bool) -> list[Text]:
@@ -72,11 +76,21 @@ class _Part:
         encoded: list[Text] = []
         for piece in self.variants[is_bulk]:
             if isinstance(piece, str):
-                encoded.append(piece if encoding == "7bit" else quoted_printable_piece(piece))
+                encoded += self._constant(piece, encoding, first)
             elif piece.path == (UNSUBSCRIBE,):
-                encoded.append(Hole(first + self.value_count - 1))
+                encoded.append(Hole(first + len(self._positions)))
             else:
                 encoded.append(Hole(first + self._positions[self._use(piece)]))
+        return encoded
+
+    def _constant(self, piece: str, encoding: Encoding, first: int) -> list[Text]:
+        """A constant, with a hole for each mark in it."""
+        encoded: list[Text] = []
+        for at, text in enumerate(MARK.split(piece) if self._marks else [piece]):
+            if at % 2:
+                encoded.append(Hole(first + len(self._positions) + 1 + self._marks.index(int(text))))
+            else:
+                encoded.append(text if encoding == "7bit" else quoted_printable_piece(text))
         return encoded
 
 
@@ -104,13 +118,16 @@ class Substitution:
         self._subject_line = ""
         self._skeletons: dict[Shape, Skeleton] = {}
 
-    def assemble(self, variables: Mapping[str, Any], envelope: Envelope) -> bytes:
+    def assemble(self, variables: Mapping[str, Any], envelope: Envelope, addresses: Sequence[str] = ()) -> bytes:
         """The bytes of one message.
 
+        Takes:   addresses: what goes into the marks, by number, as it stands in an attribute.
         Raises:  Missing, NotPlain, Failed, ValueError (subject); Unfit when it has to be made the slow way.
         """
         link = envelope.unsubscribe_url
         if not self._is_fit or (self._uses_link and not link and variables[UNSUBSCRIBE]):
+            raise Unfit
+        if addresses and max(map(len, addresses)) > LONGEST_URL:
             raise Unfit
         raws: list[str] = []
         for key, slot in self._fields:
@@ -135,7 +152,7 @@ class Substitution:
         )
         values = [*envelope, subject]
         for part, (_, encoding) in zip(self._bodies, kinds, strict=True):
-            of_part = part.values(raws, escaped, link)
+            of_part = part.values(raws, escaped, link, addresses)
             values += of_part if encoding == "7bit" else map(quoted_printable_piece, of_part)
         shape: Shape = (bool(link), kinds)  # type: ignore[assignment]  # the two literals above are Encodings
         return (self._skeletons.get(shape) or self._skeleton(shape)).join(values)
