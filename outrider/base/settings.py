@@ -164,7 +164,7 @@ class Settings(BaseSettings):
         30.0, ge=1, le=600, description="After SIGTERM: time for messages in flight before they are handed back."
     )
     expand_batch: int = Field(5000, ge=100, le=20000, description="Recipients of a campaign queued per transaction.")
-    render_children: int = Field(2, ge=1, le=16, description="Child processes that render templates.")
+    render_children: int = Field(2, ge=1, le=16, description="Most child processes that render templates at the same time; at rest there is one.")
     retry_first_s: float = Field(
         30.0, ge=0.05, le=3600, description="First delay before a message is tried again; doubles with full jitter."
     )

@@ -28,6 +28,8 @@ _DEATHS_TO_QUARANTINE = 2
 _QUARANTINE_S = 600.0
 _QUARANTINE_COUNT = 1_000
 _OUTSIDE_KILLS = 3
+_LOOK_S = 60.0
+"""How often children that were not needed lately are put away."""
 
 _ENDED = "ended its renderer: it needs too much memory or time"
 _QUARANTINED = "not rendered: this version ended its renderer before; mend it and save a new version"
@@ -36,23 +38,32 @@ Answer = dict[str, str] | str
 
 
 class RenderPool:
-    """Children, one spare beyond `size`, so that a dead one is replaced at once."""
+    """As many children as work at once, and a spare beyond them, so that a dead one is replaced at once.
+
+    At rest it is one child: the first render finds it ready, and while it works the spare is started. Up to `size`
+    work at once.
+    """
 
     def __init__(self, size: int = 2) -> None:
         self._size = size
         self._lanes = asyncio.Semaphore(size)
         self._ready: deque[Child] = deque()
         self._borrowed: set[Child] = set()
+        self._starting_count = 0
+        self._wanted_count = 1
+        self._most_borrowed = 0
+        self._look: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._deaths: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self._is_closed = False
 
-    async def start(self) -> None:
-        """Start the children and wait for them.
+    async def start(self, count: int = 1) -> None:
+        """Start so many children and wait for them; the others come when they are needed.
 
         Raises:  Unavailable(renderer_unavailable).
         """
-        started = await asyncio.gather(*(Child.start() for _ in range(self._size + 1)), return_exceptions=True)
+        self._want(count)
+        started = await asyncio.gather(*(Child.start() for _ in range(self._wanted_count)), return_exceptions=True)
         self._ready.extend(child for child in started if isinstance(child, Child))
         for failure in started:
             if isinstance(failure, BaseException):
@@ -62,6 +73,8 @@ class RenderPool:
     async def close(self) -> None:
         """End all children; idempotent. Renders under way end as Unavailable."""
         self._is_closed = True
+        if self._look is not None:
+            self._look.cancel()
         await asyncio.gather(*(child.kill() for child in self._borrowed))
         while self._tasks or self._ready:
             children, self._ready = list(self._ready), deque()
@@ -143,6 +156,9 @@ class RenderPool:
                 raise Unavailable("renderer_unavailable", "the renderer is closed")
             child = self._take(key) or await Child.start()
             self._borrowed.add(child)
+            self._most_borrowed = max(self._most_borrowed, len(self._borrowed))
+            self._want(len(self._borrowed) + 1)
+            self._fill_up()
             try:
                 yield child
             finally:
@@ -164,8 +180,28 @@ class RenderPool:
             self._ready.appendleft(child)
         else:
             self._in_background(child)
-        if len(self._ready) + len(self._borrowed) <= self._size and not self._is_closed:
+        self._fill_up()
+
+    def _want(self, count: int) -> None:
+        """Have at least so many from now on, the spare included; look again later whether they were needed."""
+        self._wanted_count = max(self._wanted_count, min(count, self._size + 1))
+        if self._wanted_count > 1 and self._look is None and not self._is_closed:
+            self._look = asyncio.get_running_loop().call_later(_LOOK_S, self._calm_down)
+
+    def _fill_up(self) -> None:
+        missing = self._wanted_count - len(self._ready) - len(self._borrowed) - self._starting_count
+        for _ in range(0 if self._is_closed else missing):
+            self._starting_count += 1
             self._in_background(None)
+
+    def _calm_down(self) -> None:
+        """Put away what was not needed since the last look."""
+        self._look = None
+        self._wanted_count = 1
+        self._want(self._most_borrowed + 1 if self._most_borrowed else 1)
+        self._most_borrowed = len(self._borrowed)
+        while self._ready and len(self._ready) + len(self._borrowed) > self._wanted_count:
+            self._in_background(self._ready.pop())
 
     def _in_background(self, ended: Child | None) -> None:
         """Put an ended child away, or make one more ready."""
@@ -174,12 +210,16 @@ class RenderPool:
         task.add_done_callback(self._tasks.discard)
 
     async def _add_one(self) -> None:
-        with contextlib.suppress(Unavailable):  # the next render tries again and tells
+        try:
             child = await Child.start()
-            if self._is_closed or len(self._ready) + len(self._borrowed) > self._size:
-                await child.stop()
-            else:
-                self._ready.append(child)
+        except Unavailable:
+            return  # the next render tries again and tells
+        finally:
+            self._starting_count -= 1
+        if self._is_closed or len(self._ready) + len(self._borrowed) >= self._wanted_count:
+            await child.stop()
+        else:
+            self._ready.append(child)
 
     def _is_quarantined(self, version_key: str) -> bool:
         deaths, until = self._deaths.get(version_key, (0, 0.0))

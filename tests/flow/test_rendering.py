@@ -32,7 +32,7 @@ BOUND_S = 30
 async def pool() -> AsyncIterator[RenderPool]:
     """A pool of two; whatever a test does, no child outlives it."""
     pool = RenderPool(2)
-    await pool.start()
+    await pool.start(3)
     pids = pool.pids
     yield pool
     pids = [*pids, *pool.pids]
@@ -193,7 +193,7 @@ from outrider.data.render_pool import RenderPool
 
 async def hold():
     pool = RenderPool(2)
-    await pool.start()
+    await pool.start(3)
     print(*pool.pids, flush=True)
     await asyncio.Event().wait()
 
@@ -253,6 +253,28 @@ async def test_a_render_that_is_cancelled_leaves_the_pool_whole(pool: RenderPool
     answers = await asyncio.gather(*(pool.render({"text": "{{ a }}"}, "w", [f'{{"a": {n}}}']) for n in range(20)))
     assert answers == [[{"text": str(n)}] for n in range(20)]
     await until_full(pool)
+
+
+async def test_at_rest_it_is_one_child_and_while_it_works_a_spare_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render_pool, "_LOOK_S", 0.1)
+    pool = RenderPool(2)
+    try:
+        await pool.start()
+        first = pool.pids
+        assert len(first) == 1
+        async with asyncio.timeout(BOUND_S):
+            tasks = [asyncio.create_task(pool.render({"text": HEAVY}, "v", ["{}"] * 250)) for _ in range(2)]
+            await until_full(pool)
+            assert set(first) <= set(pool.pids)
+            answers = await asyncio.gather(*tasks)
+            assert all(isinstance(answer, dict) for each in answers for answer in each)
+            while len(pool.pids) > 1 or pool._tasks:  # noqa: ASYNC110 - the pool looks by a timer
+                await asyncio.sleep(0.01)
+        bad = await pool.render({"text": DOUBLED}, "bad", ["{}"])
+        assert str(bad[0]).startswith("ended")
+        assert await pool.render({"text": "x"}, "w", ["{}"]) == [{"text": "x"}]
+    finally:
+        await pool.close()
 
 
 async def test_a_closed_pool_says_so() -> None:
