@@ -28,6 +28,7 @@ from outrider.data.egress import Egress
 from outrider.data.render_pool import RenderPool
 from outrider.data.runtime import Runtime
 from outrider.domain.messages import feed
+from outrider.engine.jobs.port import JobPort
 
 _CLI_POOL_SIZE: Final = 2
 _SCHEMES: Final = ("postgresql", "postgres")
@@ -132,6 +133,7 @@ async def runtime(role: str, *, pool_size: int | None = None, is_warm: bool = Tr
                     channels=discover(f"{plugins.__name__}.channels", "CHANNEL"),
                     providers=discover(f"{plugins.__name__}.providers", "PROVIDER"),
                     gates=tuple(sorted(gates, key=lambda gate: (gate.order, gate.key))),
+                    jobs=JobPort(discover(f"{plugins.__name__}.jobs", "JOB")),
                 )
             finally:
                 await renderer.close()

@@ -176,6 +176,20 @@ class Settings(BaseSettings):
         description="While this file exists workers send nothing, database or not; unset: data_dir/EMERGENCY_STOP.",
     )
 
+    # jobs
+    queue_concurrency: int = Field(
+        5,
+        ge=1,
+        le=1000,
+        description="Jobs of one queue that a scheduler process runs at once; a queue's own `worker_concurrency`, changeable while running, goes before it.",
+    )
+    scheduler_health_port: int = Field(
+        3042,
+        ge=0,
+        le=65535,
+        description="First port tried for the scheduler's health endpoint (on worker_health_host); taken ones are skipped. 0: any.",
+    )
+
     # sign-in
     session_idle_s: int = Field(
         7200, ge=60, le=2_592_000, description="A session ends after this long without a request."
@@ -204,6 +218,10 @@ class Settings(BaseSettings):
     keep_idempotency_hours: int = Field(48, ge=24, le=720, description="Idempotency keys.")
     keep_audit_days: int = Field(1095, ge=30, le=3650, description="Audit log; the head of the chain is kept for ever.")
     keep_imports_days: int = Field(90, ge=1, le=1080, description="Import records and their row errors.")
+    keep_jobs_days: int = Field(
+        30, ge=1, le=1080, description="Jobs that succeeded or were deleted, with their history of states."
+    )
+    keep_failed_jobs_days: int = Field(90, ge=1, le=1080, description="Failed jobs, with their history of states.")
     keep_workers_days: int = Field(7, ge=1, le=90, description="Records of processes that are gone.")
     partitions_ahead: int = Field(3, ge=1, le=12, description="Monthly partitions made in advance.")
 

@@ -29,6 +29,7 @@ class Role(StrEnum):
     OPS = "outrider_ops"
     READONLY = "outrider_readonly"
     BACKUP = "outrider_backup"
+    JOBS = "outrider_jobs"
 
 
 _BEGIN = text("select set_config('role', :role, true), set_config('app.tenant', :tenant, true)")

@@ -10,6 +10,7 @@ from outrider.base.settings import Settings
 from outrider.base.signing import LinkSigner
 from outrider.contracts.channel import Channel, Renderer
 from outrider.contracts.gate import Gate
+from outrider.contracts.jobs import Jobs, NoJobs
 from outrider.contracts.provider import Egress, Provider
 from outrider.data.bell import Bell
 from outrider.data.db import Database
@@ -19,7 +20,8 @@ from outrider.data.db import Database
 class Runtime:
     """The pool, the key, the plugins and the pipes of one process.
 
-    `gates` are in their order; `database_url` is the resolved one (embedded or given).
+    `gates` are in their order; `jobs` enqueues by a type's key and knows every type; `database_url` is the resolved one
+    (embedded or given).
     """
 
     settings: Settings
@@ -33,3 +35,4 @@ class Runtime:
     providers: Mapping[str, Provider]
     gates: tuple[Gate, ...]
     bell: Bell = field(default_factory=Bell)
+    jobs: Jobs = field(default_factory=NoJobs)

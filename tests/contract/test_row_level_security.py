@@ -14,6 +14,8 @@ from tests.kit.rows import fill_every_table
 
 OTHER = UUID("00000000-0000-7000-8000-0000000000aa")
 OF_NOBODY = {
+    "job_queues": "queues serve every tenant",
+    "job_workers": "processes serve every tenant",
     "installation": "one row about all of it; the app role may read some columns",
     "workers": "processes serve every tenant",
     "contacts_staging": "COPY is refused under any policy; engine only, emptied in the same transaction",

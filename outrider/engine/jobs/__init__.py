@@ -1,0 +1,1 @@
+"""Running jobs: claiming through DBOS, executing, ending, and taking over what dead processes left."""
