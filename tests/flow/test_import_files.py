@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from outrider.base.errors import Refused, Unavailable
+from outrider.contracts.jobs import Superseded
+from outrider.data.db import UnitOfWork
 from outrider.domain.contacts import consent, lists, read, suppressions, write
 from outrider.domain.contacts.imports import control, merge
 from outrider.domain.contacts.imports import run as run_module
@@ -18,7 +20,7 @@ from outrider.domain.contacts.imports.control import ImportView
 from outrider.domain.contacts.imports.examine import examine
 from outrider.domain.contacts.imports.options import Options
 from outrider.domain.contacts.imports.resolve import resolve
-from outrider.domain.contacts.imports.run import run
+from outrider.domain.contacts.imports.run import Watch, run
 from outrider.domain.contacts.views import AddressView
 from outrider.domain.contacts.write import NewContact
 from tests.kit.audience import ACTOR, Audience, import_file, opened, write_csv
@@ -233,6 +235,21 @@ async def test_a_file_that_cannot_be_read_as_a_whole_leaves_nothing(audience: Au
     assert await audience.fetch("SELECT (SELECT count(*) FROM imports) + (SELECT count(*) FROM contacts)") == [(0,)]
 
 
+class Told(Watch):
+    """Somebody who follows a run."""
+
+    def __init__(self, stored: Callable[[ImportView], None] = lambda _view: None) -> None:
+        self._stored = stored
+        self.is_superseded = False
+
+    async def hold(self, uow: UnitOfWork) -> None:
+        if self.is_superseded:
+            raise Superseded
+
+    async def stored(self, view: ImportView) -> None:
+        self._stored(view)
+
+
 async def begun(audience: Audience, path: Path, **options: Any) -> ImportView:
     chosen = Options(**options)
     async with audience.app() as uow:
@@ -253,12 +270,49 @@ async def test_an_interrupted_import_goes_on_at_its_checkpoint_when_the_same_fil
             raise Unavailable("test", "the process ends here")
 
     with suppress(Unavailable):
-        await run(audience.db, audience.channels, audience.tenant, view.id, path, on_progress=stop_after_three)
+        await run(audience.db, audience.channels, audience.tenant, view.id, path, watch=Told(stop_after_three))
     assert done.is_set()
     again = await begun(audience, path)
     assert (again.id, again.state, again.row_count, again.checkpoint_line) == (view.id, "running", 30, 31)
     end = await run(audience.db, audience.channels, audience.tenant, view.id, path)
     assert (end.state, end.row_count, end.created_count, end.unchanged_count) == ("completed", 45, 45, 0)
+
+
+async def test_a_run_that_somebody_else_took_over_stores_nothing_more_and_ends_nothing(
+    audience: Audience, tmp_path: Path, small_batches: int
+) -> None:
+    path = write_csv(tmp_path / "x.csv", ["email", "name"], people(45))
+    view = await begun(audience, path)
+    watch = Told()
+
+    def taken_over(now: ImportView) -> None:
+        watch.is_superseded = now.row_count >= 20
+
+    watch._stored = taken_over
+    with pytest.raises(Superseded):
+        await run(audience.db, audience.channels, audience.tenant, view.id, path, watch=watch)
+    async with audience.app() as uow:
+        assert ((now := await control.get(uow, view.id)).state, now.row_count) == ("running", 20)
+    assert (await run(audience.db, audience.channels, audience.tenant, view.id, path)).created_count == 45
+
+
+async def test_an_error_nobody_foresaw_ends_an_import_at_its_last_try_only(
+    audience: Audience, tmp_path: Path, small_batches: int
+) -> None:
+    path = write_csv(tmp_path / "x.csv", ["email", "name"], people(25))
+    view = await begun(audience, path)
+
+    def broken(now: ImportView) -> None:
+        raise ZeroDivisionError
+
+    for is_last_try, state in ((False, "running"), (True, "failed")):
+        with pytest.raises(ZeroDivisionError):
+            await run(
+                audience.db, audience.channels, audience.tenant, view.id, path,
+                watch=Told(broken), is_last_try=is_last_try,
+            )  # fmt: skip
+        async with audience.app() as uow:
+            assert (await control.get(uow, view.id)).state == state
 
 
 async def test_another_file_or_other_options_are_another_import(audience: Audience, tmp_path: Path) -> None:
@@ -307,7 +361,7 @@ async def test_a_cancelled_import_stops_after_its_batch_and_keeps_what_it_stored
         if now.row_count == 30:
             cancelling.append(loop.create_task(cancel()))
 
-    end = await run(audience.db, audience.channels, audience.tenant, view.id, path, on_progress=at_thirty)
+    end = await run(audience.db, audience.channels, audience.tenant, view.id, path, watch=Told(at_thirty))
     stopped = await cancelling[0]
     assert end.state == stopped.state == "cancelled"
     assert 30 <= end.row_count < 100

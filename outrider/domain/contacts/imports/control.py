@@ -137,6 +137,11 @@ async def fail(uow: UnitOfWork, import_id: UUID, error: str) -> None:
     await SQL.end_import.value(uow.raw, uow.tenant, import_id, "failed", error[:500])
 
 
+async def withdraw(uow: UnitOfWork, import_id: UUID) -> None:
+    """Record that an import was stopped by stopping what ran it; one that has ended stays as it is."""
+    await SQL.end_import.value(uow.raw, uow.tenant, import_id, "cancelled", None)
+
+
 class Unfinished(msgspec.Struct, frozen=True):
     """An import that is running somewhere, or was when its process ended; `is_abandoned` after an hour of silence."""
 

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from io import BufferedReader
 from pathlib import Path
 from uuid import UUID
@@ -19,7 +19,8 @@ import asyncpg
 from outrider.base import failpoint
 from outrider.base.errors import Refused, Unavailable
 from outrider.contracts.channel import Channel
-from outrider.data.db import Database, Role
+from outrider.contracts.jobs import Superseded
+from outrider.data.db import Database, Role, UnitOfWork
 from outrider.domain.contacts.channels import channel_of
 from outrider.domain.contacts.imports import control, merge
 from outrider.domain.contacts.imports.control import ImportView, Plan
@@ -37,6 +38,19 @@ _REPEATED = (asyncpg.UniqueViolationError, asyncpg.ForeignKeyViolationError)
 _MOST_REPEATS = 5
 
 
+class Watch:
+    """Who follows a run, and may fence it. Does nothing by itself."""
+
+    async def hold(self, uow: UnitOfWork) -> None:
+        """Look, first thing in each batch's transaction, whether this run is still the one.
+
+        Raises:  Superseded when it is not; nothing is stored.
+        """
+
+    async def stored(self, view: ImportView) -> None:
+        """Told after each batch how far it is."""
+
+
 async def run(
     db: Database,
     channels: Mapping[str, Channel],
@@ -44,25 +58,31 @@ async def run(
     import_id: UUID,
     path: Path,
     *,
-    on_progress: Callable[[ImportView], None] | None = None,
+    watch: Watch | None = None,
     patience_s: float = 60.0,
+    is_last_try: bool = True,
 ) -> ImportView:
     """Take an import from its checkpoint to its end.
 
-    Takes:   path       the same file that was examined; its SHA-256 is compared first
-             patience_s how long the database may be away between two batches
+    Takes:   path         the same file that was examined; its SHA-256 is compared first
+             patience_s   how long the database may be away between two batches
+             is_last_try  whether an error that nobody foresaw ends the import; else it stays running
     Gives:   the import as it stands: completed, or cancelled by somebody, or still running in another process.
-    Raises:  Refused(file_changed, no_file; the import is failed); Unavailable: it stays running and can be resumed.
+    Raises:  Refused(file_changed, no_file; the import is failed); Unavailable: it stays running and can be resumed;
+             Superseded when `watch` says that somebody else runs it now.
     """
+    watch = watch or Watch()
     async with db.uow(Role.ENGINE, tenant_id) as uow:
         view = await control.get(uow, import_id)
     if view.state != "running":
         return view
     try:
-        await _take(db, channels, tenant_id, view, path, on_progress, patience_s)
-    except (Unavailable, asyncio.CancelledError):
+        await _take(db, channels, tenant_id, view, path, watch, patience_s)
+    except (Unavailable, Superseded, asyncio.CancelledError):
         raise
     except Exception as error:
+        if not (is_last_try or isinstance(error, Refused)):
+            raise
         reason = error.message if isinstance(error, Refused) else "an internal error; see the log"
         async with db.uow(Role.ENGINE, tenant_id) as uow:
             await control.fail(uow, import_id, reason)
@@ -77,7 +97,7 @@ async def _take(
     tenant_id: UUID,
     view: ImportView,
     path: Path,
-    on_progress: Callable[[ImportView], None] | None,
+    watch: Watch,
     patience_s: float,
 ) -> None:
     with open_file(path) as stream:
@@ -87,9 +107,8 @@ async def _take(
         try:
             while (batch := await asyncio.shield(reading)) is not None:
                 reading = asyncio.create_task(asyncio.to_thread(next, batches, None))
-                view = await _store(db, tenant_id, view, batch, patience_s)
-                if on_progress is not None:
-                    on_progress(view)
+                view = await _store(db, tenant_id, view, batch, watch, patience_s)
+                await watch.stored(view)
                 if view.state != "running" or view.checkpoint_line != batch.last_line:
                     return
         finally:
@@ -99,7 +118,9 @@ async def _take(
         await SQL.end_import.value(uow.raw, tenant_id, view.id, "completed", None)
 
 
-async def _store(db: Database, tenant_id: UUID, view: ImportView, batch: Batch, patience_s: float) -> ImportView:
+async def _store(
+    db: Database, tenant_id: UUID, view: ImportView, batch: Batch, watch: Watch, patience_s: float
+) -> ImportView:
     """Store a batch, again and again while the database is away, and give the import as it stands."""
     deadline = time.monotonic() + patience_s
     attempt = 0
@@ -110,6 +131,7 @@ async def _store(db: Database, tenant_id: UUID, view: ImportView, batch: Batch, 
         del batch.problems[problem_count:]
         try:
             async with db.uow(Role.ENGINE, tenant_id) as uow:
+                await watch.hold(uow)
                 await merge.store(uow, view.id, view.plan, batch, errors_before=view.rejected_count)
             if failpoint.ARMED:
                 failpoint.hit("import.committed")

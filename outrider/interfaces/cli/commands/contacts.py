@@ -26,7 +26,7 @@ from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import COMMON, Changing, Common, Limit, readable_file
 from outrider.interfaces.cli.output import Answer, facts, table
 from outrider.interfaces.cli.plugged import channels
-from outrider.interfaces.cli.progress import progress
+from outrider.interfaces.cli.progress import Advance, progress
 from outrider.interfaces.cli.work import looking, tenant_of, within
 
 APP = App(name="contacts")
@@ -94,9 +94,7 @@ async def import_(
                 asked = msgspec.structs.replace(asked, list_id=await _list(work, list_))
             view = await control.begin(work.uow, work.actor, found, asked, file.name)
         with progress("importing", found.row_count) as advance:
-            view = await run.run(
-                db, channels(), tenant_id, view.id, file, on_progress=lambda now: advance(now.row_count)
-            )
+            view = await run.run(db, channels(), tenant_id, view.id, file, watch=_Bar(advance))
         refused = await _problems(db, tenant_id, view.id)
     if errors is not None:
         _write(errors, refused)
@@ -168,6 +166,17 @@ async def _problems(db: Database, tenant_id: UUID, import_id: UUID) -> list[Prob
         refused.extend(page)
         if len(page) < _PAGE:
             return refused
+
+
+class _Bar(run.Watch):
+    """Moves the bar."""
+
+    def __init__(self, advance: Advance) -> None:
+        self._advance = advance
+
+    async def stored(self, view: ImportView) -> None:
+        """See `Watch`."""
+        self._advance(view.row_count)
 
 
 def _write(path: Path, refused: list[ProblemView]) -> None:
