@@ -65,3 +65,8 @@ SELECT t.id FROM unnest($2::uuid[]) t(id) WHERE NOT EXISTS (SELECT 1 FROM campai
 -- name: tenant_timezone :value
 -- In which time zone the tenant's days begin.
 SELECT timezone FROM tenants WHERE id = $1;
+
+-- name: now :value
+-- The database's clock.
+-- tenant: none, because it names no table
+SELECT now();
