@@ -18,6 +18,7 @@ from sqlalchemy import exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from outrider.base.errors import Broken, Misconfigured, Unavailable
+from outrider.data.pool import CalmPool
 
 
 class Role(StrEnum):
@@ -140,6 +141,8 @@ class Database:
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=self.connect,
+            poolclass=CalmPool,
+            pool_use_lifo=True,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=wait_s,

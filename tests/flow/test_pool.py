@@ -1,0 +1,67 @@
+"""The pool on a real server: never more than its size, and what was not needed lately goes back to the server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from outrider.base.errors import Unavailable
+from outrider.data import pool
+from outrider.data.db import Database, Role
+
+SIZE = 6
+
+
+async def _held(db: Database, count: int, met: asyncio.Barrier) -> None:
+    async def hold() -> None:
+        async with db.uow(Role.ENGINE):
+            await met.wait()
+
+    await asyncio.gather(*(hold() for _ in range(count)))
+
+
+async def _use(db: Database) -> int:
+    """A short piece of work; gives the server process that did it."""
+    async with db.uow(Role.ENGINE) as uow:
+        return int(await uow.raw.fetchval("SELECT pg_backend_pid()"))
+
+
+async def _open_count(watcher: asyncpg.Connection) -> int:
+    """How many connections the server sees of this pool."""
+    question = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'calm pool'"
+    )
+    return int(await watcher.fetchval(question))
+
+
+async def test_connections_that_were_not_needed_lately_are_closed(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "WINDOW_S", 0.05)
+    db = Database(migrated_url, pool_size=SIZE, wait_s=0.2, name="calm pool")
+    watcher = await asyncpg.connect(migrated_url)
+    try:
+        for _ in range(2):  # it grows again as it did the first time
+            await _held(db, SIZE, asyncio.Barrier(SIZE))
+            async with asyncio.timeout(30):
+                while await _open_count(watcher) > pool._KEPT_COUNT:
+                    await _use(db)
+            assert db.available() == SIZE
+        assert len({await _use(db) for _ in range(20)}) == 1, "work stays on the same connection"
+        monkeypatch.undo()
+        await _held(db, SIZE, asyncio.Barrier(SIZE))
+        await _use(db)
+        assert await _open_count(watcher) == SIZE, "what was needed just now is kept"
+        met = asyncio.Barrier(SIZE + 1)
+        busy = asyncio.create_task(_held(db, SIZE, met))
+        while db.available():  # noqa: ASYNC110 - the pool has no event for it
+            await asyncio.sleep(0.01)
+        with pytest.raises(Unavailable, match="in use"):
+            await _use(db)
+        await met.wait()
+        await busy
+    finally:
+        await watcher.close()
+        await db.close()
