@@ -17,7 +17,7 @@ POLICIES: tuple[str, ...] = get_args(Policy)
 MOST_RUNS = 20
 """Planned times that `all` makes up for at most; older ones are recorded as missed."""
 MOST_RECORDED = 100
-"""Missed times recorded one by one; a schedule that was away for longer gets one line for the rest."""
+"""Planned times looked back for, so missed ones recorded one by one; of a longer absence the latest."""
 
 
 @dataclass(frozen=True, slots=True)

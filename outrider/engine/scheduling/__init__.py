@@ -1,0 +1,1 @@
+"""Firing schedules: the loops of a scheduler process that turn planned times into jobs."""
