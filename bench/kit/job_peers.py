@@ -43,7 +43,10 @@ class Tuning:
 class Side(Protocol):
     """One job system under measurement. All times are seen from outside, seconds unless named otherwise."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """As printed."""
+        ...
 
     def work_off(self, jobs: int, tuning: Tuning) -> float:
         """Fill the queue, then let the workers go: seconds from the word go until all are done."""

@@ -179,9 +179,9 @@ def installation(database: Postgres) -> Iterator[Installation]:
 
 
 @asynccontextmanager
-async def runtime() -> AsyncIterator[Runtime]:
+async def runtime(pool_size: int = 4) -> AsyncIterator[Runtime]:
     """The product's own runtime in the benchmark's process, for filling and for the kill switch."""
-    async with wiring.runtime("bench", pool_size=4) as made:
+    async with wiring.runtime("bench", pool_size=pool_size) as made:
         yield made
 
 

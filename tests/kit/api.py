@@ -28,16 +28,19 @@ from uuid import UUID
 import aiohttp
 
 from outrider.base.ids import DEFAULT_TENANT
+from outrider.base.registry import discover
 from outrider.base.secret import Keyring, new_key
 from outrider.base.settings import load
 from outrider.base.signing import LinkSigner
 from outrider.contracts.actor import Actor
 from outrider.contracts.gate import Gate
+from outrider.contracts.jobs import JobType
 from outrider.data.db import Database, Role, UnitOfWork
 from outrider.data.egress import Egress
 from outrider.data.runtime import Runtime
 from outrider.domain.tenants import keys, users
 from outrider.domain.tenants.passwords import hashed
+from outrider.engine.jobs.port import JobPort
 from outrider.interfaces.api.application import serve
 from tests.kit.audience import PlainEmail
 from tests.kit.rendering import InProcessRenderer
@@ -152,6 +155,11 @@ def _keyring() -> Keyring:
     return Keyring(new_key())
 
 
+@cache
+def _job_types() -> dict[str, JobType]:
+    return discover("outrider.plugins.jobs", "JOB")
+
+
 def runtime_for(url: str, *, gates: tuple[Gate, ...] = (), **settings: Any) -> Runtime:
     """A runtime on a migrated database."""
     found = load(api_port=0, **settings)
@@ -167,6 +175,7 @@ def runtime_for(url: str, *, gates: tuple[Gate, ...] = (), **settings: Any) -> R
         channels={"email": PlainEmail()},
         providers={},
         gates=gates,
+        jobs=JobPort(_job_types()),
     )
 
 
