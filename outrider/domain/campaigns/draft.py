@@ -14,10 +14,11 @@ from outrider.base.errors import Refused
 from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
-from outrider.domain.campaigns import read
+from outrider.domain.campaigns import audience, read
 from outrider.domain.campaigns.rows import SQL
-from outrider.domain.campaigns.views import CampaignView
+from outrider.domain.campaigns.views import CampaignView, Exclusions
 from outrider.domain.contacts import lists, values
+from outrider.domain.segments import segments
 from outrider.domain.senders import senders
 from outrider.domain.templates import templates
 
@@ -27,12 +28,14 @@ Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class NewCampaign(msgspec.Struct, forbid_unknown_fields=True):
-    """A campaign to be made. Without `template_version` it takes the latest one when it is launched."""
+    """A campaign to be made, to a list or a segment. Without `template_version` it takes the latest at its launch."""
 
     name: str
     sender_id: UUID
     template_id: UUID
-    list_id: UUID
+    list_id: UUID | None = None
+    segment_id: UUID | None = None
+    exclusions: Exclusions = Exclusions()
     template_version: Version | None = None
     purpose: str = "marketing"
     priority: Priority = 5
@@ -40,12 +43,14 @@ class NewCampaign(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class CampaignChange(msgspec.Struct, forbid_unknown_fields=True):
-    """What shall be different about a draft; what is not named stays."""
+    """What shall be different about a draft; what is not named stays. A list takes the place of a segment, and back."""
 
     name: str | UnsetType = UNSET
     sender_id: UUID | UnsetType = UNSET
     template_id: UUID | UnsetType = UNSET
     list_id: UUID | UnsetType = UNSET
+    segment_id: UUID | UnsetType = UNSET
+    exclusions: Exclusions | UnsetType = UNSET
     template_version: Version | UnsetType | None = UNSET
     purpose: str | UnsetType = UNSET
     priority: Priority | UnsetType = UNSET
@@ -55,7 +60,7 @@ class CampaignChange(msgspec.Struct, forbid_unknown_fields=True):
 async def create(uow: UnitOfWork, actor: Actor, new: NewCampaign) -> CampaignView:
     """Make a draft.
 
-    Raises:  Refused(name_taken, 409); Refused naming sender, template or list that does not exist or does not fit.
+    Raises:  Refused(name_taken, 409); Refused naming what does not exist or does not fit.
     """
     campaign_id = await SQL.insert_campaign.value(uow.raw, uow.tenant, *await _columns(uow, new), actor.name)
     if campaign_id is None:
@@ -78,7 +83,9 @@ async def update(uow: UnitOfWork, actor: Actor, campaign_id: UUID, change: Campa
         name=now.name,
         sender_id=now.sender_id,
         template_id=now.template_id,
-        list_id=now.list_id,
+        list_id=None if change.segment_id is not UNSET else now.list_id,
+        segment_id=None if change.list_id is not UNSET else now.segment_id,
+        exclusions=now.exclusions,
         template_version=None if change.template_id is not UNSET else now.template_version,
         purpose=now.purpose,
         priority=now.priority,
@@ -119,10 +126,10 @@ async def held_draft(uow: UnitOfWork, campaign_id: UUID) -> None:
 
 
 async def _columns(uow: UnitOfWork, wanted: NewCampaign) -> tuple[Any, ...]:
-    """What is stored of a draft, checked: sender, template and list exist and fit together."""
+    """What is stored of a draft, checked: sender, template and audience exist and fit together."""
     sender = await senders.get(uow, wanted.sender_id, field="/sender_id")
     template = await _named(uow, wanted)
-    await lists.get(uow, wanted.list_id, field="/list_id")
+    await _check_audience(uow, wanted)
     if template.channel != sender.channel:
         raise Refused(
             "other_channel", f"the template is {template.channel}, the sender {sender.channel}", field="/template_id"
@@ -137,9 +144,21 @@ async def _columns(uow: UnitOfWork, wanted: NewCampaign) -> tuple[Any, ...]:
         wanted.template_id,
         wanted.template_version,
         wanted.list_id,
+        wanted.segment_id,
+        msgspec.json.encode(wanted.exclusions).decode(),
         wanted.priority,
         wanted.expires_at,
     )
+
+
+async def _check_audience(uow: UnitOfWork, wanted: NewCampaign) -> None:
+    if (wanted.list_id is None) == (wanted.segment_id is None):
+        raise Refused("one_audience", "needs either list_id or segment_id", field="/list_id")
+    if wanted.list_id is not None:
+        await lists.get(uow, wanted.list_id, field="/list_id")
+    if wanted.segment_id is not None:
+        await segments.get(uow, wanted.segment_id, field="/segment_id")
+    await audience.checked(uow, wanted.list_id, wanted.segment_id, wanted.exclusions)
 
 
 async def _named(uow: UnitOfWork, wanted: NewCampaign) -> templates.TemplateView:

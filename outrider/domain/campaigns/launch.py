@@ -16,7 +16,7 @@ from outrider.base.settings import Settings
 from outrider.contracts.actor import Actor
 from outrider.data.db import Database, Role, UnitOfWork
 from outrider.domain.audit.append import append
-from outrider.domain.campaigns import read
+from outrider.domain.campaigns import audience, read
 from outrider.domain.campaigns.draft import held_draft
 from outrider.domain.campaigns.preflight import look
 from outrider.domain.campaigns.rows import SQL
@@ -58,7 +58,8 @@ async def launch(uow: UnitOfWork, settings: Settings, vault: Vault, actor: Actor
         message_class="bulk",
     )
     told = msgspec.json.encode(found).decode()
-    await SQL.launch_draft.run(uow.raw, uow.tenant, campaign_id, lane_id, content_id, version, told)
+    frozen = await audience.frozen(uow, campaign)
+    await SQL.launch_draft.run(uow.raw, uow.tenant, campaign_id, lane_id, content_id, version, told, frozen)
     details = {"members": found.member_count, "will_go": found.will_go_count, "template_version": version}
     await append(uow, actor, action="campaign.launch", target=("campaign", str(campaign_id)), details=details)
     return await read.get(uow, campaign_id)

@@ -13,7 +13,8 @@ import msgspec
 from outrider.base.errors import Misconfigured, Refused
 from outrider.base.settings import Settings
 from outrider.data.db import UnitOfWork
-from outrider.domain.campaigns import read
+from outrider.domain.campaigns import audience, read
+from outrider.domain.campaigns.audience import Reach
 from outrider.domain.campaigns.rows import SQL
 from outrider.domain.campaigns.views import CampaignView, Finding, Preflight, campaign_view
 from outrider.domain.limits import buckets
@@ -51,13 +52,13 @@ async def look(
     """What `preflight` finds, without keeping it."""
     row = await read.row_of(uow, campaign_id)
     campaign = campaign_view(row)
-    (audience,) = await SQL.audience.many(uow.raw, uow.tenant, campaign.list_id, campaign.channel, campaign.purpose)
-    without_consent = audience["withdrawn_count"] + audience["silent_count"] * audience["is_consent_required"]
-    will_go = audience["member_count"] - audience["no_address_count"] - audience["suppressed_count"] - without_consent
+    reach = await audience.reach(uow, campaign)
+    will_go = reach.will_go_count
     rate_per_s = await _rate(uow, campaign)
     findings = [
         *_links(settings),
-        *_people(audience["member_count"], will_go, without_consent),
+        *_people(campaign, reach),
+        *await audience.findings(uow, settings, campaign),
         *_expiry(campaign, row["read_at"], will_go, rate_per_s),
         *await _sender(uow, vault, campaign),
         *await _template(uow, campaign),
@@ -65,15 +66,16 @@ async def look(
         *_connection(stages),
     ]
     return Preflight(
-        member_count=audience["member_count"],
-        no_address_count=audience["no_address_count"],
-        suppressed_count=audience["suppressed_count"],
-        without_consent_count=without_consent,
+        member_count=reach.member_count,
+        no_address_count=reach.no_address_count,
+        suppressed_count=reach.suppressed_count,
+        without_consent_count=reach.without_consent_count,
         will_go_count=will_go,
         rate_per_s=rate_per_s,
         estimated_s=round(will_go / rate_per_s, 1) if rate_per_s else None,
         findings=findings,
         checked_at=row["read_at"],
+        excluded_count=reach.excluded_count,
     )
 
 
@@ -90,13 +92,16 @@ def _links(settings: Settings) -> list[Finding]:
     return [Finding("localhost_links", message, is_blocking=True)]
 
 
-def _people(member_count: int, will_go: int, without_consent: int) -> list[Finding]:
-    if member_count == 0:
-        return [Finding("list_empty", "the list has no members", is_blocking=True)]
-    if will_go == 0:
-        return [Finding("nobody", "nobody on the list may be written to", is_blocking=True)]
-    if without_consent:
-        message = f"{without_consent} members have not consented and will get nothing"
+def _people(campaign: CampaignView, reach: Reach) -> list[Finding]:
+    what = "list" if campaign.segment_id is None else "segment"
+    if reach.member_count == 0 and reach.excluded_count:
+        return [Finding("everybody_excluded", f"the exclusions leave nobody of the {what}", is_blocking=True)]
+    if reach.member_count == 0:
+        return [Finding(f"{what}_empty", f"the {what} has no members", is_blocking=True)]
+    if reach.will_go_count == 0:
+        return [Finding("nobody", f"nobody on the {what} may be written to", is_blocking=True)]
+    if reach.without_consent_count:
+        message = f"{reach.without_consent_count} members have not consented and will get nothing"
         return [Finding("without_consent", message, is_blocking=False)]
     return []
 

@@ -2,14 +2,14 @@
 
 -- name: insert_campaign :value
 -- Make a draft; nothing when the name is taken.
-INSERT INTO campaigns (tenant_id, name, channel, purpose, sender_id, content_id, template_id, template_version, list_id, priority, expires_at, created_by)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+INSERT INTO campaigns (tenant_id, name, channel, purpose, sender_id, content_id, template_id, template_version, list_id, segment_id, exclusions, priority, expires_at, created_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::jsonb, $12, $13, $14)
 ON CONFLICT (tenant_id, name) DO NOTHING RETURNING id;
 
 -- name: update_draft :value
 -- Change a draft.
 UPDATE campaigns SET name = $3, channel = $4, purpose = $5, sender_id = $6, content_id = $7, template_id = $8, template_version = $9, list_id = $10,
-       priority = $11, expires_at = $12, preflight = NULL
+       segment_id = $11, exclusions = $12::text::jsonb, priority = $13, expires_at = $14, preflight = NULL
 WHERE tenant_id = $1 AND id = $2 AND state = 'draft' RETURNING id;
 
 -- name: lock_campaign :value
@@ -18,14 +18,14 @@ SELECT state FROM campaigns WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: campaign_get :one
 -- One campaign as it stands, and the database's clock.
-SELECT id, name, channel, purpose, sender_id, content_id, template_id, template_version, list_id, state, priority, expires_at, lane_id,
-       expanded_count, expanded_at, no_address_count, preflight::text AS preflight, created_by, created_at, launched_at, finished_at, now() AS read_at
+SELECT id, name, channel, purpose, sender_id, content_id, template_id, template_version, list_id, segment_id, exclusions::text AS exclusions, audience_at, audience_count,
+       state, priority, expires_at, lane_id, expanded_count, expanded_at, no_address_count, preflight::text AS preflight, created_by, created_at, launched_at, finished_at, now() AS read_at
 FROM campaigns WHERE tenant_id = $1 AND id = $2;
 
 -- name: campaigns_page :many
 -- Campaigns, newest first, before `$2`; `$4` only those in this state.
-SELECT id, name, channel, purpose, sender_id, content_id, template_id, template_version, list_id, state, priority, expires_at, lane_id,
-       expanded_count, expanded_at, no_address_count, preflight::text AS preflight, created_by, created_at, launched_at, finished_at, now() AS read_at
+SELECT id, name, channel, purpose, sender_id, content_id, template_id, template_version, list_id, segment_id, exclusions::text AS exclusions, audience_at, audience_count,
+       state, priority, expires_at, lane_id, expanded_count, expanded_at, no_address_count, preflight::text AS preflight, created_by, created_at, launched_at, finished_at, now() AS read_at
 FROM campaigns WHERE tenant_id = $1 AND id < $2 AND ($4::text IS NULL OR state = $4) ORDER BY id DESC LIMIT $3;
 
 -- name: keep_preflight :run
@@ -34,7 +34,8 @@ UPDATE campaigns SET preflight = $3::text::jsonb WHERE tenant_id = $1 AND id = $
 
 -- name: launch_draft :run
 -- Freeze what is sent and let the fan-out take it.
-UPDATE campaigns SET state = 'sending', lane_id = $3, content_id = $4, template_version = $5, preflight = $6::text::jsonb, launched_at = now()
+UPDATE campaigns SET state = 'sending', lane_id = $3, content_id = $4, template_version = $5, preflight = $6::text::jsonb,
+       audience = $7::text::jsonb, launched_at = now()
 WHERE tenant_id = $1 AND id = $2 AND state = 'draft';
 
 -- name: set_state :run
@@ -63,15 +64,75 @@ LEFT JOIN LATERAL (SELECT status FROM consents c
                    WHERE c.tenant_id = $1 AND c.contact_id = m.contact_id AND c.channel = $3 AND c.purpose = $4 LIMIT 1) held ON true
 WHERE m.tenant_id = $1 AND m.list_id = $2;
 
+-- name: audience_of_rules :one
+-- As `audience`, of the contacts for whom the rules of a segment less exclusions hold.
+SELECT count(*) AS member_count,
+       count(*) FILTER (WHERE a.address IS NULL) AS no_address_count,
+       count(*) FILTER (WHERE stop.is_there) AS suppressed_count,
+       count(*) FILTER (WHERE a.address IS NOT NULL AND stop.is_there IS NULL AND held.status = 'withdrawn') AS withdrawn_count,
+       count(*) FILTER (WHERE a.address IS NOT NULL AND stop.is_there IS NULL AND held.status IS NULL) AS silent_count,
+       (SELECT coalesce((settings ->> 'consent_required')::boolean, true) FROM tenants WHERE id = $1) AS is_consent_required
+FROM contacts c
+LEFT JOIN LATERAL (SELECT address FROM addresses x WHERE x.tenant_id = $1 AND x.contact_id = c.id AND x.channel = $2
+                   ORDER BY created_at, address LIMIT 1) a ON true
+LEFT JOIN LATERAL (SELECT true AS is_there FROM suppressions s
+                   WHERE s.tenant_id IN ($1, '00000000-0000-0000-0000-000000000000') AND s.channel = $2
+                     AND s.address_hash = sha256(convert_to(a.address, 'UTF8')) LIMIT 1) stop ON true
+LEFT JOIN LATERAL (SELECT status FROM consents o
+                   WHERE o.tenant_id = $1 AND o.contact_id = c.id AND o.channel = $2 AND o.purpose = $3 LIMIT 1) held ON true
+WHERE c.tenant_id = $1 AND /* rules */ true;
+
+-- name: excluded_campaigns :many
+-- Campaigns whose recipients are to be left out, and whether that can be known; `$3` is how many days messages are kept.
+SELECT id, name, state, state IN ('sending', 'paused') AND expanded_at IS NULL AS is_under_way,
+       launched_at < now() - $3::int * interval '1 day' AS is_forgotten
+FROM campaigns WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) ORDER BY id;
+
+-- name: audiences_due :many
+-- Launched campaigns of which it is not yet known who belongs to them.
+-- tenant: none, because it is the directory of the loop that finds them
+SELECT tenant_id, id FROM campaigns WHERE state = 'sending' AND audience IS NOT NULL AND audience_at IS NULL ORDER BY launched_at LIMIT 50;
+
+-- name: audience_turn :value
+-- Whether nobody else is finding this campaign's audience now; no row is locked, so that a pause need not wait.
+-- tenant: none, because it names no table
+SELECT pg_try_advisory_xact_lock(hashtextextended('audience ' || $1::uuid::text, 0));
+
+-- name: audience_due :one
+-- What was frozen of the audience, while it is still to be found.
+SELECT audience::text AS audience, launched_at FROM campaigns
+WHERE tenant_id = $1 AND id = $2 AND state = 'sending' AND audience IS NOT NULL AND audience_at IS NULL;
+
+-- name: settle_audience :one
+-- Keep who belongs to a campaign: of the contacts there were at its launch.
+WITH found AS (
+  INSERT INTO campaign_audience (tenant_id, campaign_id, contact_id)
+  SELECT $1, $2, c.id FROM contacts c WHERE c.tenant_id = $1 AND c.created_at <= $3::timestamptz AND /* rules */ true
+  ON CONFLICT DO NOTHING RETURNING 1
+)
+SELECT count(*) AS n FROM found;
+
+-- name: audience_settled :run
+-- From now on the fan-out takes the campaign.
+UPDATE campaigns SET audience_at = now(), audience_count = $3 WHERE tenant_id = $1 AND id = $2 AND audience_at IS NULL;
+
+-- name: audience_purge :run
+-- Drop who belonged to campaigns that ended more than `$1` hours ago, `$2` at a time: its recipients say who got it.
+-- tenant: none, because retention is the installation's
+DELETE FROM campaign_audience WHERE ctid = ANY (ARRAY(
+  SELECT a.ctid FROM campaigns c JOIN campaign_audience a ON a.tenant_id = c.tenant_id AND a.campaign_id = c.id
+  WHERE c.finished_at < now() - $1 * interval '1 hour' LIMIT $2));
+
 -- name: fan_out_due :many
 -- Campaigns that are being sent and not yet fanned out, the one served longest ago first.
 -- tenant: none, because it is the directory of the fan-out loop
-SELECT tenant_id, id FROM campaigns WHERE state = 'sending' AND expanded_at IS NULL ORDER BY served_at NULLS FIRST LIMIT 50;
+SELECT tenant_id, id FROM campaigns WHERE state = 'sending' AND expanded_at IS NULL AND (audience IS NULL OR audience_at IS NOT NULL)
+ORDER BY served_at NULLS FIRST LIMIT 50;
 
 -- name: fan_out_lock :one
--- Take one campaign for one page; another worker's is passed over.
-SELECT id, channel, sender_id, list_id, content_id, purpose, priority, expires_at, lane_id, expanded_to FROM campaigns
-WHERE tenant_id = $1 AND id = $2 AND state = 'sending' AND expanded_at IS NULL FOR UPDATE SKIP LOCKED;
+-- Take one campaign for one page; another worker's is passed over. Without a list its audience was found before.
+SELECT id, channel, sender_id, CASE WHEN audience IS NULL THEN list_id END AS list_id, content_id, purpose, priority, expires_at, lane_id, expanded_to FROM campaigns
+WHERE tenant_id = $1 AND id = $2 AND state = 'sending' AND expanded_at IS NULL AND (audience IS NULL OR audience_at IS NOT NULL) FOR UPDATE SKIP LOCKED;
 
 -- name: fan_out_keep :run
 -- The checkpoint of a page, in its own transaction; `$4` is null when the list is through.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import asyncpg
@@ -18,10 +18,19 @@ class Finding(msgspec.Struct, frozen=True):
     is_blocking: bool
 
 
+class Exclusions(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Who gets nothing: members of lists and segments, and those who got other campaigns, may have or are about to."""
+
+    list_ids: Annotated[list[UUID], msgspec.Meta(max_length=50)] = []
+    segment_ids: Annotated[list[UUID], msgspec.Meta(max_length=50)] = []
+    campaign_ids: Annotated[list[UUID], msgspec.Meta(max_length=50)] = []
+
+
 class Preflight(msgspec.Struct, frozen=True):
     """Whom a campaign would reach now, and what stands in its way.
 
-    member_count = no_address + suppressed + without_consent + will_go. `rate_per_s` is what the limits of sender and
+    member_count = no_address + suppressed + without_consent + will_go; excluded_count is how many the exclusions
+    took from list or segment before. `rate_per_s` is what the limits of sender and
     tenant allow; None: nothing but the provider limits it, and no end is estimated.
     """
 
@@ -34,6 +43,7 @@ class Preflight(msgspec.Struct, frozen=True):
     estimated_s: float | None
     findings: list[Finding]
     checked_at: datetime
+    excluded_count: int = 0
 
     @property
     def is_blocked(self) -> bool:
@@ -42,7 +52,11 @@ class Preflight(msgspec.Struct, frozen=True):
 
 
 class CampaignView(msgspec.Struct, frozen=True):
-    """A campaign. Without `template_version` a draft takes the latest one when it is launched."""
+    """A campaign. Without `template_version` a draft takes the latest one when it is launched.
+
+    It goes to a list or to a segment. audience_at, audience_count: when it was found who belongs to it, and how many;
+    null for a plain list, which is walked as it is.
+    """
 
     id: UUID
     name: str
@@ -52,7 +66,11 @@ class CampaignView(msgspec.Struct, frozen=True):
     content_id: UUID
     template_id: UUID | None
     template_version: int | None
-    list_id: UUID
+    list_id: UUID | None
+    segment_id: UUID | None
+    exclusions: Exclusions
+    audience_at: datetime | None
+    audience_count: int | None
     state: str
     priority: int
     expires_at: datetime | None
@@ -97,4 +115,6 @@ def campaign_view(row: asyncpg.Record) -> CampaignView:
     facts: dict[str, Any] = dict(row)
     del facts["read_at"]
     told = facts.pop("preflight")
-    return CampaignView(preflight=msgspec.json.decode(told, type=Preflight) if told else None, **facts)
+    exclusions = msgspec.json.decode(facts.pop("exclusions"), type=Exclusions)
+    preflight = msgspec.json.decode(told, type=Preflight) if told else None
+    return CampaignView(preflight=preflight, exclusions=exclusions, **facts)

@@ -1,4 +1,4 @@
-"""Fan-out: a campaign's list becomes messages, page by page, each page one statement with its checkpoint."""
+"""Fan-out: a campaign's list or audience becomes messages; each page is one statement with its checkpoint."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from outrider.domain.messages.rows import SQL
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a campaign sends and to whom; frozen at launch."""
+    """What a campaign sends and to whom; frozen at launch. Without a list: to the audience that was found for it."""
 
     campaign_id: UUID
-    list_id: UUID
+    list_id: UUID | None
     lane_id: int
     channel: str
     content_id: UUID

@@ -253,15 +253,19 @@ SELECT id FROM given ORDER BY ord;
 SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true);
 
 -- name: fan_out :one
--- Queue the next members of a campaign's list: recipient, message and queue row in one statement, after `$6` by contact
+-- Queue the next members of a campaign's list or audience: recipient, message and queue row in one statement, after `$6` by contact
 -- id. Variables are frozen here. Gives the last contact looked at, how many members were looked at, queued, without address.
 WITH page AS MATERIALIZED (
   SELECT lm.contact_id, a.address, outrider_id() AS message_id,
          c.attributes || jsonb_build_object('name', c.name, 'email', a.address)
            || CASE WHEN c.external_id IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('external_id', c.external_id) END AS variables
-  FROM (SELECT contact_id FROM list_members WHERE tenant_id = $1 AND list_id = $3 AND contact_id > $6 ORDER BY contact_id LIMIT $7) lm
+  FROM ((SELECT contact_id FROM list_members WHERE tenant_id = $1 AND list_id = $3 AND contact_id > $6 ORDER BY contact_id LIMIT $7)
+        UNION ALL -- without a list: the audience that was found at the launch
+        (SELECT contact_id FROM campaign_audience WHERE tenant_id = $1 AND campaign_id = $2 AND $3::uuid IS NULL AND contact_id > $6
+         ORDER BY contact_id LIMIT $7)) lm
   -- OFFSET 0: one look-up by key for each member of the page; a hash join would read every contact for every page
-  CROSS JOIN LATERAL (SELECT name, attributes, external_id FROM contacts x WHERE x.tenant_id = $1 AND x.id = lm.contact_id OFFSET 0) c
+  -- LEFT: a page of people who were erased since must not look like the end
+  LEFT JOIN LATERAL (SELECT name, attributes, external_id FROM contacts x WHERE x.tenant_id = $1 AND x.id = lm.contact_id OFFSET 0) c ON true
   LEFT JOIN LATERAL (SELECT address FROM addresses x WHERE x.tenant_id = $1 AND x.contact_id = lm.contact_id AND x.channel = $5
                      ORDER BY created_at, address LIMIT 1) a ON true
 ), recipients AS (
@@ -313,6 +317,11 @@ INSERT INTO message_events (tenant_id, message_id, kind) SELECT $1, message_id, 
 -- name: event_append :run
 -- One event of one message.
 INSERT INTO message_events (tenant_id, message_id, kind, data) VALUES ($1, $2, $3, $4::text::jsonb);
+
+-- name: events_append :run
+-- Events of several messages at their moments.
+INSERT INTO message_events (tenant_id, message_id, at, kind, data)
+SELECT $1, message_id, at, kind, data::jsonb FROM unnest($2::uuid[], $3::timestamptz[], $4::text[], $5::text[]) t(message_id, at, kind, data);
 
 -- name: events_of :many
 -- The timeline of one message.

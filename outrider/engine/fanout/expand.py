@@ -14,6 +14,7 @@ from outrider.base.clock import boottime_s
 from outrider.base.errors import Unavailable
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
+from outrider.domain.campaigns import audience
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
 from outrider.domain.messages.cancel import cancel_campaign
 from outrider.domain.messages.fan_out import Plan, fan_out
@@ -29,6 +30,7 @@ def loops(runtime: Runtime) -> list[Loop]:
     """What a worker process runs beside its dispatch."""
     fan = _FanOut(runtime)
     return [
+        Loop("settle_audiences", runtime.settings.poll_s, fan.settle),
         Loop("fan_out", runtime.settings.poll_s, fan.expand),
         Loop("finish_campaigns", 0.5, fan.finish),
         Loop("empty_cancelled", 2.0, fan.empty_cancelled),
@@ -40,6 +42,28 @@ class _FanOut:
         self._runtime = runtime
         self._rests: dict[UUID, float] = {}
         """Campaigns that failed, and until when they are left out."""
+
+    async def settle(self) -> bool:
+        """Find who belongs to launched campaigns that go to more than a plain list.
+
+        In a loop of its own: it may take a while, and what is known already goes on meanwhile.
+        """
+        async with self._runtime.db.uow(Role.ENGINE) as uow:
+            due = [(row["tenant_id"], row["id"]) for row in await CAMPAIGNS.audiences_due.many(uow.raw)]
+        for tenant_id, campaign_id in due:
+            if self._rests.get(campaign_id, 0.0) > boottime_s():
+                continue
+            try:
+                count = await audience.settle(self._runtime.db, tenant_id, campaign_id)
+            except Unavailable:
+                raise
+            except Exception:  # noqa: BLE001 - one campaign whose audience cannot be found must not stop everybody's
+                _log.exception("audience_failed", tenant=str(tenant_id), campaign=str(campaign_id))
+                self._rests[campaign_id] = boottime_s() + _BROKEN_REST_S
+            else:
+                if count is not None:
+                    _log.info("audience_found", tenant=str(tenant_id), campaign=str(campaign_id), count=count)
+        return False
 
     async def expand(self) -> bool:
         """One page of every campaign that waits. Tells whether there is more."""

@@ -1,0 +1,146 @@
+"""Whom a campaign goes to: a list or a segment, less its exclusions; frozen at the launch, found once, then fanned out.
+
+Owns what an audience consists of. A plain list is walked as it is; everything else is found in one statement after the
+launch, as of the launch, and kept until the campaign has ended.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+
+from outrider.base.settings import Settings
+from outrider.data.db import Database, Role, UnitOfWork
+from outrider.domain.campaigns.rows import SQL
+from outrider.domain.campaigns.views import CampaignView, Exclusions, Finding
+from outrider.domain.contacts import attributes
+from outrider.domain.segments import check, rules, segments
+
+SETTLE_WITHIN_MS = 900_000
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """Whom a campaign would reach now, gate by gate; excluded_count are not among the members."""
+
+    member_count: _Count
+    excluded_count: _Count
+    no_address_count: _Count
+    suppressed_count: _Count
+    without_consent_count: _Count
+
+    @property
+    def will_go_count(self) -> int:
+        """How many are left."""
+        return self.member_count - self.no_address_count - self.suppressed_count - self.without_consent_count
+
+
+def is_plain(campaign: CampaignView) -> bool:
+    """Whether it goes to a list as it is."""
+    return campaign.list_id is not None and campaign.exclusions == Exclusions()
+
+
+def base_of(list_id: UUID | None, segment_id: UUID | None) -> rules.Rule:
+    """Whom it goes to before exclusions."""
+    if segment_id is not None:
+        return rules.InSegment(segment_id)
+    return rules.OnList([list_id]) if list_id is not None else rules.AnyOf([])
+
+
+def rule_of(list_id: UUID | None, segment_id: UUID | None, without: Exclusions) -> rules.Rule:
+    """Whom it goes to, as rules."""
+    out: list[rules.Rule] = [rules.InSegment(each) for each in without.segment_ids]
+    if without.list_ids:
+        out.append(rules.OnList(without.list_ids))
+    if without.campaign_ids:
+        out.append(rules.OfCampaign(without.campaign_ids, outcome="may_have_got"))
+    base = base_of(list_id, segment_id)
+    return rules.AllOf([base, rules.Not(rules.AnyOf(out))]) if out else base
+
+
+async def checked(
+    uow: UnitOfWork, list_id: UUID | None, segment_id: UUID | None, without: Exclusions, *, field: str = "/exclusions"
+) -> rules.Rule:
+    """The rules of an audience by themselves: what they name exists, segments are put in place.
+
+    Raises:  Refused(unknown_list, unknown_campaign, unknown_segment).
+    """
+    return await check.checked(uow, rule_of(list_id, segment_id, without), await attributes.listed(uow), field=field)
+
+
+async def reach(uow: UnitOfWork, campaign: CampaignView) -> Reach:
+    """Whom it would reach now."""
+    facts = (campaign.channel, campaign.purpose)
+    if is_plain(campaign):
+        (row,) = await SQL.audience.many(uow.raw, uow.tenant, campaign.list_id, *facts)
+    else:
+        world = await segments.world(uow)
+        whole = await checked(uow, campaign.list_id, campaign.segment_id, campaign.exclusions)
+        own = (uow.tenant, *facts)
+        within = segments.COUNT_WITHIN_MS
+        (row,) = await segments.settled(uow, SQL.audience_of_rules, whole, *own, now=world.now, within_ms=within)
+    excluded = 0
+    if campaign.exclusions != Exclusions():
+        base = await segments.count(uow, base_of(campaign.list_id, campaign.segment_id), channel=campaign.channel)
+        excluded = max(0, base.contact_count - row["member_count"])
+    return Reach(
+        member_count=row["member_count"],
+        excluded_count=excluded,
+        no_address_count=row["no_address_count"],
+        suppressed_count=row["suppressed_count"],
+        without_consent_count=row["withdrawn_count"] + row["silent_count"] * row["is_consent_required"],
+    )
+
+
+async def frozen(uow: UnitOfWork, campaign: CampaignView) -> str | None:
+    """What is kept of the audience at the launch; None for a plain list."""
+    if is_plain(campaign):
+        return None
+    return check.encode(await checked(uow, campaign.list_id, campaign.segment_id, campaign.exclusions))
+
+
+async def findings(uow: UnitOfWork, settings: Settings, campaign: CampaignView) -> list[Finding]:
+    """What stands in the way of excluding those who got another campaign."""
+    ids = campaign.exclusions.campaign_ids
+    rows = await SQL.excluded_campaigns.many(uow.raw, uow.tenant, ids, settings.keep_messages_days) if ids else []
+    found = []
+    for row in rows:
+        name = row["name"]
+        if row["state"] == "draft":
+            message = f"{name} was not launched: excluding those who got it excludes nobody"
+            found.append(Finding("exclusion_not_launched", message, is_blocking=False))
+        elif row["is_forgotten"]:
+            message = f"{name} is so old that who got it is no longer kept; nobody of them would be excluded"
+            found.append(Finding("exclusion_forgotten", message, is_blocking=True))
+        elif row["is_under_way"]:
+            message = f"the recipients of {name} are still being queued; launch when that is done"
+            found.append(Finding("exclusion_under_way", message, is_blocking=True))
+    return found
+
+
+async def settle(db: Database, tenant_id: UUID, campaign_id: UUID) -> int | None:
+    """Find who belongs to a launched campaign, once, in one transaction that a pause does not wait for.
+
+    Gives:   how many; None when it was done, is being done elsewhere or is not to be done now.
+    """
+    async with db.uow(Role.ENGINE, tenant_id) as uow:
+        if not await SQL.audience_turn.value(uow.raw, campaign_id):
+            return None
+        row = await SQL.audience_due.one(uow.raw, tenant_id, campaign_id)
+        if row is None:
+            return None
+        (found,) = await segments.settled(
+            uow,
+            SQL.settle_audience,
+            check.decode(row["audience"]),
+            tenant_id,
+            campaign_id,
+            row["launched_at"],
+            now=row["launched_at"],
+            within_ms=SETTLE_WITHIN_MS,
+        )
+        await SQL.audience_settled.run(uow.raw, tenant_id, campaign_id, found["n"])
+        count: int = found["n"]
+        return count
