@@ -164,7 +164,9 @@ class Settings(BaseSettings):
         30.0, ge=1, le=600, description="After SIGTERM: time for messages in flight before they are handed back."
     )
     expand_batch: int = Field(5000, ge=100, le=20000, description="Recipients of a campaign queued per transaction.")
-    render_children: int = Field(2, ge=1, le=16, description="Most child processes that render templates at the same time; at rest there is one.")
+    render_children: int = Field(
+        2, ge=1, le=16, description="Most child processes that render templates at the same time; at rest there is one."
+    )
     retry_first_s: float = Field(
         30.0, ge=0.05, le=3600, description="First delay before a message is tried again; doubles with full jitter."
     )
@@ -188,6 +190,26 @@ class Settings(BaseSettings):
         ge=0,
         le=65535,
         description="First port tried for the scheduler's health endpoint (on worker_health_host); taken ones are skipped. 0: any.",
+    )
+    schedule_least_minutes: int = Field(
+        5, ge=1, le=1440, description="How close two planned times of a schedule may be."
+    )
+
+    # opens and clicks
+    tracking_flush_s: float = Field(
+        0.1, ge=0.01, le=5, description="Longest time an opening or click waits in memory to be stored."
+    )
+    tracking_wait_s: float = Field(
+        3.0, ge=0, le=60, description="How long openings and clicks of a message wait for each other to be judged."
+    )
+    tracking_soon_s: float = Field(
+        2.0, ge=0, le=600, description="Opened or followed this soon after being handed over: a machine, not a person."
+    )
+    tracking_burst_s: float = Field(
+        2.0, ge=0, le=60, description="Three different links of one message followed within this time: a machine."
+    )
+    tracking_scanner_networks: list[str] = Field(
+        [], description="Networks (CIDR) of mail scanners: what they open and follow is counted as a machine's."
     )
 
     # sign-in
@@ -222,6 +244,9 @@ class Settings(BaseSettings):
         30, ge=1, le=1080, description="Jobs that succeeded or were deleted, with their history of states."
     )
     keep_failed_jobs_days: int = Field(90, ge=1, le=1080, description="Failed jobs, with their history of states.")
+    keep_schedule_runs_days: int = Field(
+        400, ge=7, le=1080, description="History of schedules: what ran, what was skipped and what was missed."
+    )
     keep_workers_days: int = Field(7, ge=1, le=90, description="Records of processes that are gone.")
     partitions_ahead: int = Field(3, ge=1, le=12, description="Monthly partitions made in advance.")
 
@@ -254,7 +279,7 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return value.rstrip("/")
 
-    @field_validator("trusted_proxies", "metrics_networks", "egress_allow")
+    @field_validator("trusted_proxies", "metrics_networks", "egress_allow", "tracking_scanner_networks")
     @classmethod
     def _networks(cls, value: list[str]) -> list[str]:
         for network in value:

@@ -56,6 +56,17 @@ def _campaign(pick: Pick, n: int) -> Any:
     return {"name": f"matrix {n}", **wanted}
 
 
+def _schedule(_: Pick, n: int) -> Any:
+    arguments = {"import_id": "00000000-0000-0000-0000-000000000009"}
+    return {
+        "name": f"matrix {n}",
+        "job_type": "import_contacts",
+        "arguments": arguments,
+        "cron": "0 2 * * *",
+        "timezone": "UTC",
+    }
+
+
 def _sender(pick: Pick, n: int) -> Any:
     return {"name": f"matrix {n}", "connection_id": pick("connection"), "from_address": "a@example.org"}
 
@@ -263,6 +274,27 @@ CASES: dict[str, list[Case]] = {
     "GET /api/v1/imports/{import_id:str}/errors": read("viewer", "imports:read"),
     "GET /api/v1/imports/{import_id:str}/errors.csv": read("viewer", "imports:read"),
     "POST /api/v1/imports/{import_id:str}/cancel": write("operator", "imports:write", own=409),
+    "GET /api/v1/schedules": [
+        Case("viewer", "schedules:read"),
+        Case("viewer", "schedules:read", query=lambda _: "is_installation=true", is_installation=True),
+    ],
+    "POST /api/v1/schedules": write("operator", "schedules:write", _schedule, own=201),
+    "POST /api/v1/schedules/preview": write(
+        "viewer", "schedules:read", lambda _, __: {"cron": "0 2 * * *", "timezone": "Europe/Berlin"}
+    ),
+    "GET /api/v1/schedules/{schedule_id:str}": read("viewer", "schedules:read"),
+    "PATCH /api/v1/schedules/{schedule_id:str}": write(
+        "operator", "schedules:write", lambda _, __: {"cron": "0 3 * * *"}
+    ),
+    "DELETE /api/v1/schedules/{schedule_id:str}": write(
+        "operator", "schedules:write", own=204, nouns={"schedule_id": "spare_schedule"}
+    ),
+    "POST /api/v1/schedules/{schedule_id:str}/pause": write("operator", "schedules:write", _reason),
+    "POST /api/v1/schedules/{schedule_id:str}/resume": write("operator", "schedules:write", _reason),
+    "POST /api/v1/schedules/{schedule_id:str}/trigger": write(
+        "operator", "schedules:write", _reason, own=202, nouns={"schedule_id": "spare_schedule"}
+    ),
+    "GET /api/v1/schedules/{schedule_id:str}/runs": read("viewer", "schedules:read"),
     "GET /api/v1/suppressions": [
         Case("viewer", "suppressions:read"),
         Case("viewer", "suppressions:read", query=lambda _: "is_installation=true", is_installation=True),
@@ -282,6 +314,59 @@ CASES: dict[str, list[Case]] = {
     "POST /api/v1/suppressions/remove": write(
         "support", "suppressions:write", lambda pick, _: {"address": pick("suppressed")}, own=204
     ),
+    "GET /hangfire/stats": read("", PUBLIC),
+    "GET /api/v1/queues": read("viewer", "queue:read"),
+    **{
+        f"{method} /api/v1/queues/{{name:str}}/{verb}": write(
+            "viewer", "jobs:write", body, nouns={"name": "=export"}, is_installation=True
+        )
+        for method, verb, body in (
+            ("POST", "pause", _reason),
+            ("POST", "drain", _reason),
+            ("POST", "resume", _reason),
+            ("PUT", "concurrency", lambda _, __: {"concurrency": 5}),
+        )
+    },
+    **{
+        f"GET /api/v1/jobs{path}": [
+            Case("viewer", "jobs:read"),
+            Case("viewer", "jobs:read", query=lambda _: "is_installation=true", is_installation=True),
+        ]
+        for path in ("", "/count", "/stats")
+    },
+    "GET /api/v1/jobs/{job_id:str}": [
+        Case("viewer", "jobs:read"),
+        Case("viewer", "jobs:read", query=lambda _: "is_installation=true", is_installation=True, own=404),
+    ],
+    **{
+        f"POST /api/v1/jobs/{{job_id:str}}/{verb}": [
+            Case("operator", "jobs:write", body=_reason, nouns={"job_id": noun}),
+            Case(
+                "operator",
+                "jobs:write",
+                body=_reason,
+                nouns={"job_id": noun},
+                own=404,
+                is_installation=True,
+                query=lambda _: "is_installation=true",
+            ),
+        ]
+        for verb, noun in (("retry", "failed_job"), ("cancel", "job"), ("delete", "job"))
+    },
+    **{
+        f"POST /api/v1/jobs/{verb}": [
+            Case("operator", "jobs:write", body=lambda pick, _, noun=noun: {"ids": [pick(noun)]}, other=200),
+            Case("operator", "jobs:write", body=lambda _, __: {"filter": {"text": "matrix none"}, "count": 0}),
+            Case(
+                "operator",
+                "jobs:write",
+                body=lambda _, __: {"filter": {}, "is_installation": True},
+                own=409,
+                is_installation=True,
+            ),
+        ]
+        for verb, noun in (("retry", "failed_job"), ("cancel", "job"), ("delete", "job"))
+    },
     "GET /api/v1/messages": [
         Case("viewer", "messages:read"),
         Case("viewer", "messages:read", query=lambda pick: f"campaign_id={pick('running')}", other=200),

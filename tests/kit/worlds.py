@@ -34,6 +34,16 @@ _DRAFT = (
     "SELECT tenant_id, $2, channel, sender_id, content_id, template_id, list_id, created_by "
     "FROM campaigns WHERE tenant_id = $1 AND id = $3 RETURNING id"
 )
+_SCHEDULE = (
+    "INSERT INTO schedules (tenant_id, name, job_type, arguments, cron, timezone, grace_s, jitter_s, "
+    "handled_at, created_by) "
+    "VALUES ($1, $2, 'import_contacts', $3, '0 2 * * *', 'UTC', 60, 0, now(), 'test') RETURNING id"
+)
+_JOB = (
+    "INSERT INTO jobs (tenant_id, type, queue, arguments, state, max_attempts, timeout_s, run_at, created_by) "
+    "VALUES ($1, 'import_contacts', 'import', jsonb_build_object('note', $2::text), $3, 3, 60, "
+    "now() + interval '1 day', 'test') RETURNING id"
+)
 _SUPPRESSED = (
     "INSERT INTO suppressions (tenant_id, channel, address_hash, address, reason, source, created_by) "
     "VALUES ($1, 'email', sha256(convert_to($2, 'UTF8')), $2, 'manual', 'test', 'test') RETURNING address"
@@ -83,12 +93,27 @@ async def _address(world: World) -> str:
     return await world.insert(statement, f"{uuid4().hex}@{world.word}.example", UUID(world.ids["contact"]))
 
 
+async def _schedule(world: World) -> str:
+    return await world.insert(_SCHEDULE, f"{world.word} {uuid4()}", f'{{"import_id": "{uuid4()}"}}')
+
+
+async def _job(world: World) -> str:
+    return await world.insert(_JOB, world.word, "scheduled")
+
+
+async def _failed_job(world: World) -> str:
+    return await world.insert(_JOB, world.word, "failed")
+
+
 FRESH: dict[str, Callable[[World], Awaitable[str]]] = {
     "draft": _draft,
     "empty_list": _list,
     "unused_connection": _connection,
     "suppressed": _suppressed,
     "spare_address": _address,
+    "spare_schedule": _schedule,
+    "job": _job,
+    "failed_job": _failed_job,
 }
 
 
@@ -164,6 +189,9 @@ async def _rest(world: World, caller: Caller) -> None:
     await _make(caller, "/switches/pause", {"scope": "sender", "id": ids["sender"], "reason": word})
     answer = await caller.put(f"/api/v1/limits/sender/{ids['sender']}", {"rate_per_s": 5})
     assert answer.status == 200, answer.text
+    schedule = {"name": word, "job_type": "import_contacts", "cron": "0 2 * * *", "timezone": "Europe/Berlin"}
+    arguments = {"arguments": {"import_id": str(uuid4())}}
+    ids["schedule"] = (await _make(caller, "/schedules", {**schedule, **arguments}))["id"]
     csv = f"email,name\nimported@{word}.example,{word}\nbroken {word},x\n".encode()
     path = f"/api/v1/imports?file_name={word}.csv"
     answer = await caller.ask("POST", path, data=csv, headers={"Content-Type": "text/csv"})

@@ -104,20 +104,16 @@ def schedule_view(row: Mapping[str, Any]) -> ScheduleView:
 
 def detail(row: Mapping[str, Any]) -> ScheduleDetail:
     """A schedule with the planned times around now."""
-    schedule = plan.of_row(row)
+    schedule, now = plan.of_row(row), row["now"]
     zone, _ = plan.zone_of(schedule)
-    around = preview(plan.read(schedule.cron), schedule.timezone, zone, row["now"])
-    is_resting = schedule.paused_at is not None or schedule.next_at is None
-    coming = [
-        each
-        for each in (() if is_resting else around.next_runs)
-        if (schedule.starts_at is None or each.at >= schedule.starts_at)
-        and (schedule.ends_at is None or each.at <= schedule.ends_at)
-    ]
-    if schedule.starts_at is not None and schedule.starts_at > row["now"] and not is_resting:
-        first = schedule.starts_at - timedelta(microseconds=1)
-        coming = _views(times.upcoming(plan.read(schedule.cron), zone, first, SHOWN), zone)
-    return ScheduleDetail(schedule_view(row), coming, around.previous_runs)
+    cron = plan.read(schedule.cron)
+    begin = max(now, schedule.starts_at - timedelta(microseconds=1)) if schedule.starts_at else now
+    coming = [] if schedule.paused_at or schedule.next_at is None else times.upcoming(cron, zone, begin, SHOWN)
+    return ScheduleDetail(
+        schedule_view(row),
+        _views([each for each in coming if schedule.ends_at is None or each.at <= schedule.ends_at], zone),
+        _views(times.previous(cron, zone, now, SHOWN), zone),
+    )
 
 
 def overdue_count(schedule: Schedule, now: datetime) -> int:
