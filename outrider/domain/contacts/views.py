@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 
 
-class AddressView(msgspec.Struct, frozen=True):
+class AddressView(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One address of a contact, in the channel's stored form."""
 
     channel: str

@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import pkgutil
-import re
 from collections.abc import Callable
+from http import HTTPStatus
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
-from litestar import Litestar, Request, Response, Router, get
-from litestar.config.app import AppConfig
+from litestar import Litestar, Request, Router
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.enums import HttpMethod, ScopeType
-from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import DefineMiddleware
-from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.spec import Components, SecurityScheme
-from litestar.plugins import InitPlugin
-from litestar.types import ControllerRouterHandler, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
-from litestar.types.internal_types import PathParameterDefinition
+from litestar.routes import HTTPRoute
+from litestar.types import (
+    ControllerRouterHandler,
+    LifeSpanReceive,
+    LifeSpanScope,
+    LifeSpanSend,
+    Message,
+    Receive,
+    Scope,
+    Send,
+)
 
 from outrider.data.runtime import Runtime
 from outrider.interfaces import api
@@ -37,13 +41,10 @@ from outrider.interfaces.api.middleware.entry import Authenticator, Entry
 from outrider.interfaces.api.snapshot import Snapshots
 from outrider.interfaces.api.strictness import strict
 from outrider.interfaces.api.totals import MessageTotals
-from outrider.interfaces.auth import PUBLIC, Principal, principal_of
+from outrider.interfaces.auth import Principal, principal_of
 
-API_VERSION = "1"
 _LOGIN_PER_S, _LOGIN_BURST = 1.0, 100.0
 """Sign-ins per source address: spraying one password over many accounts stays slow (per account there is a lock)."""
-
-_BUILT_IN_SITE = "/schema"
 
 
 class Application(Litestar):
@@ -56,9 +57,27 @@ class Application(Litestar):
     ) -> None:
         """Serve one connection."""
         if scope["type"] == ScopeType.HTTP and self.door is not None:
+            if scope.get("method") == HttpMethod.OPTIONS:
+                send = self._with_every_method(cast("Scope", scope), cast("Send", send))
             await self.door(super().__call__, scope, receive, send)  # type: ignore[arg-type]  # an HTTP scope's pair
         else:
             await super().__call__(scope, receive, send)
+
+    def _with_every_method(self, scope: Scope, send: Send) -> Send:
+        """Answer OPTIONS with the methods of the whole path: the framework names those of its first handler alone."""
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == HTTPStatus.NO_CONTENT:
+                template = scope.get("path_template")
+                methods = {"OPTIONS"}
+                for route in self.routes:
+                    if isinstance(route, HTTPRoute) and route.path_format == template:
+                        methods.update(route.methods)
+                rest = [pair for pair in message["headers"] if pair[0].lower() != b"allow"]
+                message["headers"] = [*rest, (b"allow", ", ".join(sorted(methods)).encode())]
+            await send(message)
+
+        return answer
 
 
 def create_app(runtime: Runtime) -> Litestar:
@@ -73,7 +92,7 @@ def create_app(runtime: Runtime) -> Litestar:
     rate = Buckets(settings.api_rate_per_s, settings.api_rate_per_s * 2)
     login_rate = Buckets(_LOGIN_PER_S, _LOGIN_BURST)
     app = Application(
-        route_handlers=[Router("/api/v1", route_handlers=v1.routes()), *_other_routes(), openapi_json],
+        route_handlers=[Router("/api/v1", route_handlers=v1.routes()), *_other_routes()],
         request_class=ApiRequest,
         dependencies={
             "runtime": Provide(lambda: runtime, sync_to_thread=False),
@@ -88,11 +107,10 @@ def create_app(runtime: Runtime) -> Litestar:
         guards=[strict],
         exception_handlers={Exception: problems.answer},
         request_max_body_size=None,  # the door counts
-        openapi_config=_openapi(runtime),
-        on_app_init=[_without_built_in_site],
+        openapi_config=None,  # description.py says more, and nothing else
         lifespan=[import_runner.lifespan(runtime)],
         logging_config=None,
-        state=State(),
+        state=State({"session_cookie": cookie_name(settings)}),
         debug=False,
     )
     app.door = Door(settings, figures)
@@ -119,53 +137,3 @@ def _other_routes() -> list[ControllerRouterHandler]:
 
 def _principal(request: Request[Any, Any, Any]) -> Principal:
     return principal_of(request)
-
-
-@get("/openapi.json", opt={"auth": PUBLIC}, include_in_schema=False)
-async def openapi_json(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
-    """Describe every route in OpenAPI 3.1."""
-    return Response(request.app.openapi_schema.to_schema(), media_type="application/json")
-
-
-def _openapi(runtime: Runtime) -> OpenAPIConfig:
-    schemes = {
-        "key": SecurityScheme(type="http", scheme="bearer", description="An API key, or the token of a sign-in."),
-        "session": SecurityScheme(type="apiKey", name=cookie_name(runtime.settings), security_scheme_in="cookie"),
-    }
-    return OpenAPIConfig(
-        title="Outrider",
-        version=API_VERSION,
-        path=_BUILT_IN_SITE,
-        components=Components(security_schemes=schemes),  # type: ignore[arg-type]  # invariant dict of a union
-        security=[{"key": []}, {"session": []}],
-        operation_id_creator=_operation_id,
-        use_handler_docstrings=True,
-    )
-
-
-def _operation_id(_: HTTPRouteHandler, method: str | HttpMethod, path: list[str | PathParameterDefinition]) -> str:
-    """`getApiV1UsersByUserId`: unique, because it is the method and the path."""
-    steps = [str(getattr(method, "value", method)).lower()]
-    for part in path:
-        words = part if isinstance(part, str) else f"by_{part.name}"
-        steps.extend(word.capitalize() for word in re.split(r"[^A-Za-z0-9]", words) if word)
-    return "".join(steps)
-
-
-class _NoBuiltInSite(InitPlugin):
-    """Takes the framework's own documentation pages away: the schema is at /openapi.json alone."""
-
-    def on_app_init(self, app_config: AppConfig) -> AppConfig:
-        """Drop the router the framework has just added."""
-        app_config.route_handlers = [
-            handler
-            for handler in app_config.route_handlers
-            if not (isinstance(handler, Router) and handler.path == _BUILT_IN_SITE)
-        ]
-        return app_config
-
-
-def _without_built_in_site(app_config: AppConfig) -> AppConfig:
-    """Ask last: the framework's own plug-ins come after this."""
-    app_config.plugins.append(_NoBuiltInSite())
-    return app_config

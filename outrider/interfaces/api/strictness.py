@@ -5,7 +5,8 @@ The guard is a coroutine although it waits for nothing: the framework runs plain
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -53,7 +54,7 @@ def _known_parameters(connection: Connection) -> None:
     pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True)
     if len(pairs) > _MOST_PARAMETERS:
         raise Refused("too_many_parameters", f"at most {_MOST_PARAMETERS} query parameters")
-    known, lists = _names(connection.app)[connection.route_handler]
+    known, lists, optional = _names(connection.app)[connection.route_handler]
     seen: set[str] = set()
     for name, value in pairs:
         shown = name[:100]
@@ -63,6 +64,9 @@ def _known_parameters(connection: Connection) -> None:
             raise Refused("repeated_parameter", f"{shown} is given more than once", field=f"?{shown}")
         if "\0" in value:
             raise Refused("nul_character", "text must not contain NUL", field=f"?{shown}")
+        if name in optional and value.lower() == "null":
+            # the framework reads it as absent: who looks for one thing must not be shown everything
+            raise Refused("invalid_parameter", "must not be null; leave it out", field=f"?{shown}")
         seen.add(name)
 
 
@@ -88,16 +92,34 @@ def _takes_body(handler: BaseRouteHandler) -> bool:
     return not handler.parsed_fn_signature.parameters.keys().isdisjoint({"data", "body"})
 
 
-def _names(app: Litestar) -> dict[BaseRouteHandler, tuple[frozenset[str], frozenset[str]]]:
-    """Names of the query parameters of each route, and of those that are lists; worked out once."""
-    found: dict[BaseRouteHandler, tuple[frozenset[str], frozenset[str]]] | None = app.state.get("query_names")
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """Query parameters of a route: all of them, those that are lists, those that may be absent without a default."""
+
+    known: frozenset[str] = frozenset()
+    lists: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
+
+    def __iter__(self) -> Iterator[frozenset[str]]:
+        return iter((self.known, self.lists, self.optional))
+
+
+def _names(app: Litestar) -> dict[BaseRouteHandler, _Names]:
+    """The query parameters of each route; worked out once."""
+    found: dict[BaseRouteHandler, _Names] | None = app.state.get("query_names")
     if found is None:
         found = {}
         for route in app.routes:
             if isinstance(route, HTTPRoute):
                 for handler, model in route.route_handler_map.values():
-                    before, lists = found.get(handler, (frozenset[str](), frozenset[str]()))
-                    names = frozenset(parameter.field_alias for parameter in model.expected_query_params)
-                    found[handler] = (before | names, lists | frozenset(model.sequence_query_parameter_names))
+                    before = found.get(handler, _Names())
+                    fields = handler.parsed_fn_signature.parameters
+                    expected = model.expected_query_params
+                    optional = {one.field_alias for one in expected if fields[one.field_name].is_optional}
+                    found[handler] = _Names(
+                        before.known | {one.field_alias for one in expected},
+                        before.lists | set(model.sequence_query_parameter_names),
+                        before.optional | optional,
+                    )
         app.state["query_names"] = found
     return found
