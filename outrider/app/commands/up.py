@@ -76,14 +76,16 @@ async def _live(known: Known, set_up: SetUp, workers: int, *, lifeline: bool) ->
 
 
 async def _start(family: Family, known: Known, workers: int, stop: asyncio.Event) -> None:
-    """Start the API, then the workers; a wish to stop meanwhile is heard."""
+    """Start the API, then the workers and the scheduler; a wish to stop meanwhile is heard."""
 
     def child(name: str, role: str) -> Child:
         return Child(name, [role, "--lifeline"], known.grace_s, dict(os.environ))
 
     async def start() -> None:
         await family.add(child("api", "api"))
-        await family.add(*(child(f"worker {number}", "worker") for number in range(1, workers + 1)))
+        await family.add(
+            *(child(f"worker {number}", "worker") for number in range(1, workers + 1)), child("scheduler", "scheduler")
+        )
 
     starting = asyncio.create_task(start())
     stopped = asyncio.create_task(stop.wait())

@@ -3,10 +3,10 @@
 -- same dedup key, or whose planned time has been enqueued before, adds nothing.
 WITH made AS (
   INSERT INTO jobs (tenant_id, type, queue, arguments, dedup_key, priority, timeout_s, max_attempts, run_at, state, run,
-                    created_by, schedule_id, planned_at, reason)
+                    created_by, schedule_id, planned_at, reason, waiting_since)
   SELECT $1, $2, q.name, a.arguments, a.dedup_key, $5, $6, $7, coalesce($8, now()),
          CASE WHEN $8 > now() THEN 'scheduled' ELSE 'enqueued' END, CASE WHEN $8 > now() THEN 0 ELSE 1 END,
-         $9, $10, $11, $12
+         $9, $10, $11, $12, CASE WHEN $8 > now() THEN NULL ELSE now() END
   FROM unnest($3::jsonb[], $4::text[]) AS a (arguments, dedup_key)
   JOIN job_queues q ON q.name = $13 AND q.closed_at IS NULL
   ON CONFLICT DO NOTHING
@@ -38,7 +38,7 @@ SELECT id, type, queue, state, run, priority FROM jobs WHERE tenant_id = $1 AND 
 -- Put ended jobs back into their queues as if they were new, with a fresh budget of attempts.
 WITH changed AS (
   UPDATE jobs SET state = 'enqueued', reason = $3, run = run + 1, attempt = 0, crashes = 0, changes = changes + 1, changed_at = now(),
-         run_at = now(), started_at = NULL, deadline_at = NULL, finished_at = NULL, run_token = NULL, worker_id = NULL, result = NULL,
+         waiting_since = now(), run_at = now(), started_at = NULL, deadline_at = NULL, finished_at = NULL, run_token = NULL, worker_id = NULL, result = NULL,
          error_code = NULL, error = NULL, cancel_requested_at = NULL, cancel_by = NULL, cancel_reason = NULL, progress_done = NULL,
          progress_total = NULL, progress_note = '', progress_from = NULL, progress_since = NULL, progress_at = NULL
   WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND state = ANY ($5::text[])
@@ -56,7 +56,7 @@ SELECT id, outrider_run_add(tenant_id, id, run, queue, priority) AS run FROM cha
 -- Take jobs that are not being run out of everything: they end as deleted, their waiting runs with them.
 WITH changed AS (
   UPDATE jobs SET state = 'deleted', reason = $3, changes = changes + 1, changed_at = now(), finished_at = coalesce(finished_at, now()),
-         cancel_requested_at = NULL, run_token = NULL
+         waiting_since = NULL, cancel_requested_at = NULL, run_token = NULL
   WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND state = ANY ($5::text[])
   RETURNING tenant_id, id, run, changes
 ), told AS (
@@ -155,7 +155,7 @@ SELECT pg_notify('outrider_jobs', $1);
 -- name: queue_depths :many
 -- How many jobs each queue holds in each state, with the age of the oldest that waits, over all tenants.
 -- tenant: none, because queues are the installation's; engine role, aggregates only
-SELECT j.queue, j.state, count(*) AS n, max(CASE WHEN j.state = 'enqueued' THEN extract(epoch FROM now() - j.changed_at) END)::float8 AS oldest_s
+SELECT j.queue, j.state, count(*) AS n, max(extract(epoch FROM now() - j.waiting_since))::float8 AS oldest_s
 FROM jobs j WHERE j.state IN ('scheduled', 'enqueued', 'processing') GROUP BY j.queue, j.state
 UNION ALL
 SELECT j.queue, j.state, count(*), NULL FROM jobs j
@@ -164,12 +164,11 @@ WHERE j.state IN ('succeeded', 'failed', 'deleted') AND j.finished_at > now() - 
 -- name: stranded :many
 -- Jobs that have waited for long while no live worker could run them, by queue and type, over all tenants.
 -- tenant: none, because queues are the installation's; engine role, aggregates only
-SELECT j.queue, j.type, count(*) AS n, max(extract(epoch FROM now() - j.changed_at))::float8 AS oldest_s,
-       bool_or(q.paused_at IS NOT NULL) AS is_paused,
+SELECT j.queue, j.type, count(*) AS n, max(extract(epoch FROM now() - coalesce(j.waiting_since, j.run_at)))::float8 AS oldest_s,
        EXISTS (SELECT FROM job_workers w WHERE w.heartbeat_at > now() - make_interval(secs => $1::float8)) AS has_worker
 FROM jobs j JOIN job_queues q ON q.name = j.queue
-WHERE (j.state = 'enqueued' AND j.changed_at < now() - make_interval(secs => $2::float8)
-       OR j.state = 'scheduled' AND j.run_at < now() - make_interval(secs => $2::float8))
+WHERE j.state IN ('enqueued', 'scheduled')
+  AND least(j.waiting_since, j.run_at) < now() - make_interval(secs => $2::float8)
   AND q.paused_at IS NULL
   AND NOT EXISTS (SELECT FROM job_workers w WHERE w.heartbeat_at > now() - make_interval(secs => $1::float8)
                   AND NOT w.is_stopping AND j.type = ANY (w.types) AND j.queue = ANY (w.queues))

@@ -3,7 +3,7 @@
 -- cancelled, withdrawn or put back meanwhile, or its queue is paused.
 WITH begun AS (
   UPDATE jobs SET state = 'processing', reason = '', attempt = attempt + 1, run_token = $4, worker_id = $5, started_at = clock_timestamp(),
-         deadline_at = clock_timestamp() + make_interval(secs => timeout_s), changes = changes + 1, changed_at = now(),
+         deadline_at = clock_timestamp() + make_interval(secs => timeout_s), changes = changes + 1, changed_at = now(), waiting_since = NULL,
          progress_from = NULL, progress_since = NULL, error_code = NULL, error = NULL
   WHERE tenant_id = $1 AND id = $2 AND run = $3 AND state = 'enqueued' AND cancel_requested_at IS NULL
     AND type = ANY ($6::text[]) AND queue IN (SELECT name FROM job_queues WHERE paused_at IS NULL)
@@ -23,9 +23,9 @@ SELECT j.state, j.run, j.type, q.paused_at IS NOT NULL AS is_paused
 FROM jobs j JOIN job_queues q ON q.name = j.queue WHERE j.tenant_id = $1 AND j.id = $2 FOR UPDATE OF j;
 
 -- name: run_set_aside :run
--- Let a job wait that this worker could not begin: it is promoted again at its time.
+-- Let a job wait that this worker could not begin: it is promoted again at its time, and still waits since it did.
 WITH changed AS (
-  UPDATE jobs SET state = 'scheduled', reason = $4, run_at = now() + make_interval(secs => $5::float8), changes = changes + 1, changed_at = CASE WHEN $6 THEN changed_at ELSE now() END
+  UPDATE jobs SET state = 'scheduled', reason = $4, run_at = now() + make_interval(secs => $5::float8), changes = changes + 1, changed_at = now()
   WHERE tenant_id = $1 AND id = $2 AND run = $3 AND state = 'enqueued' RETURNING tenant_id, id, changes
 )
 INSERT INTO job_states (tenant_id, job_id, seq, state, reason, actor) SELECT tenant_id, id, changes, 'scheduled', $4, 'worker' FROM changed;
@@ -42,20 +42,24 @@ WHERE tenant_id = $1 AND id = $2 AND run_token = $3 AND state = 'processing';
 
 -- name: run_finish :one
 -- End a run, fenced by its token: succeeded, failed, deleted, scheduled (the next attempt) or enqueued (handed back:
--- the attempt is not counted).
+-- the attempt is not counted). What somebody wants cancelled is not tried again.
 WITH changed AS (
-  UPDATE jobs SET state = $4, reason = $5, result = $6::jsonb, error_code = $7, error = $8,
-         run_at = CASE WHEN $4 = 'scheduled' THEN now() + make_interval(secs => $9::float8) ELSE run_at END,
-         run = CASE WHEN $4 = 'enqueued' THEN run + 1 ELSE run END, attempt = CASE WHEN $4 = 'enqueued' THEN attempt - 1 ELSE attempt END,
-         finished_at = CASE WHEN $4 IN ('scheduled', 'enqueued') THEN NULL ELSE now() END,
-         run_token = NULL, worker_id = NULL, deadline_at = NULL, changes = changes + 1, changed_at = now()
-  WHERE tenant_id = $1 AND id = $2 AND run_token = $3 AND state = 'processing'
-  RETURNING tenant_id, id, run, queue, priority, state, reason, changes, attempt
+  UPDATE jobs j SET state = t.state, reason = CASE WHEN t.state = 'deleted' THEN 'cancelled: ' || coalesce(j.cancel_reason, 'not given') ELSE $5 END,
+         result = $6::jsonb, error_code = $7, error = $8,
+         run_at = CASE WHEN t.state = 'scheduled' THEN now() + make_interval(secs => $9::float8) ELSE j.run_at END,
+         run = CASE WHEN t.state = 'enqueued' THEN j.run + 1 ELSE j.run END, attempt = CASE WHEN t.state = 'enqueued' THEN j.attempt - 1 ELSE j.attempt END,
+         waiting_since = CASE WHEN t.state = 'enqueued' THEN now() END, finished_at = CASE WHEN t.state IN ('scheduled', 'enqueued') THEN NULL ELSE now() END,
+         progress_done = coalesce($11, j.progress_done), progress_total = coalesce($12, j.progress_total), progress_at = CASE WHEN $11 IS NULL THEN j.progress_at ELSE now() END,
+         run_token = NULL, worker_id = NULL, deadline_at = NULL, changes = j.changes + 1, changed_at = now()
+  FROM (SELECT CASE WHEN $4 IN ('scheduled', 'enqueued') AND o.cancel_requested_at IS NOT NULL THEN 'deleted' ELSE $4 END AS state
+        FROM jobs o WHERE o.tenant_id = $1 AND o.id = $2 FOR UPDATE) t
+  WHERE j.tenant_id = $1 AND j.id = $2 AND j.run_token = $3 AND j.state = 'processing'
+  RETURNING j.tenant_id, j.id, j.run, j.queue, j.priority, j.state, j.reason, j.changes, j.attempt, CASE WHEN t.state = 'deleted' THEN j.cancel_by END AS by
 ), told AS (
   INSERT INTO job_states (tenant_id, job_id, seq, state, reason, actor, worker_id, attempt)
-  SELECT tenant_id, id, changes, state, reason, $10, $11, attempt FROM changed
+  SELECT tenant_id, id, changes, state, reason, coalesce(by, 'worker'), $10, attempt FROM changed
 )
-SELECT id, CASE WHEN state = 'enqueued' THEN outrider_run_add(tenant_id, id, run, queue, priority) END AS run FROM changed;
+SELECT id, state, CASE WHEN state = 'enqueued' THEN outrider_run_add(tenant_id, id, run, queue, priority) END AS run FROM changed;
 
 -- name: run_promote :many
 -- Turn scheduled jobs whose time has come into enqueued ones, each with a new run.
@@ -63,7 +67,7 @@ SELECT id, CASE WHEN state = 'enqueued' THEN outrider_run_add(tenant_id, id, run
 WITH due AS (
   SELECT j.tenant_id, j.id FROM jobs j WHERE j.state = 'scheduled' AND j.run_at <= now() ORDER BY j.run_at LIMIT $1 FOR UPDATE SKIP LOCKED
 ), changed AS (
-  UPDATE jobs j SET state = 'enqueued', run = run + 1, changes = changes + 1, changed_at = now() FROM due
+  UPDATE jobs j SET state = 'enqueued', run = run + 1, changes = changes + 1, changed_at = now(), waiting_since = coalesce(waiting_since, now()) FROM due
   WHERE j.tenant_id = due.tenant_id AND j.id = due.id RETURNING j.tenant_id, j.id, j.run, j.queue, j.priority, j.changes
 ), told AS (
   INSERT INTO job_states (tenant_id, job_id, seq, state, reason, actor) SELECT tenant_id, id, changes, 'enqueued', 'due', 'scheduler' FROM changed
@@ -81,8 +85,8 @@ FROM job_queues q WHERE q.paused_at IS NULL
 -- Say that this process lives and what it is running; gives the jobs among them that somebody wants cancelled.
 -- tenant: none, because workers serve every tenant
 WITH me AS (
-  INSERT INTO job_workers (id, host, pid, types, queues, running, is_stopping)
-  VALUES ($1, $2, $3, $4, (SELECT array_agg(name ORDER BY name) FROM job_queues), $5, $6)
+  INSERT INTO job_workers (id, host, place, pid, types, queues, running, is_stopping)
+  VALUES ($1, $2, $3, $4, $5, (SELECT array_agg(name ORDER BY name) FROM job_queues), $6, $7)
   ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), queues = excluded.queues, running = excluded.running, is_stopping = excluded.is_stopping
 )
 SELECT id FROM jobs WHERE worker_id = $1 AND state = 'processing' AND cancel_requested_at IS NOT NULL;
@@ -115,7 +119,7 @@ LIMIT $4;
 -- it had, so that of several watchers one does it; the run itself goes, so that its place in the queue is free.
 WITH changed AS (
   UPDATE jobs SET state = $4, reason = $5, error_code = $6, error = $7, crashes = crashes + $8, attempt = CASE WHEN $4 = 'enqueued' THEN attempt - 1 ELSE attempt END,
-         run = CASE WHEN $4 = 'enqueued' THEN run + 1 ELSE run END, finished_at = CASE WHEN $4 = 'enqueued' THEN NULL ELSE now() END,
+         waiting_since = CASE WHEN $4 = 'enqueued' THEN now() END, run = CASE WHEN $4 = 'enqueued' THEN run + 1 ELSE run END, finished_at = CASE WHEN $4 = 'enqueued' THEN NULL ELSE now() END,
          run_token = NULL, worker_id = NULL, deadline_at = NULL, changes = changes + 1, changed_at = now()
   WHERE tenant_id = $1 AND id = $2 AND run_token = $3 AND state = 'processing'
   RETURNING tenant_id, id, run, queue, priority, state, reason, changes, attempt
@@ -143,8 +147,8 @@ WITH oldest AS (
   SELECT j.tenant_id, j.id, j.run, j.tenant_id::text || '/' || j.id::text || '/' || j.run::text AS run_id
   FROM job_queues q CROSS JOIN LATERAL (
     SELECT o.tenant_id, o.id, o.run FROM jobs o
-    WHERE o.queue = q.name AND o.state = 'enqueued' AND o.changed_at < now() - make_interval(secs => $1::float8)
-    ORDER BY o.changed_at LIMIT $2
+    WHERE o.queue = q.name AND o.state = 'enqueued' AND o.waiting_since < now() - make_interval(secs => $1::float8)
+    ORDER BY o.waiting_since LIMIT $2
   ) j
 )
 SELECT o.tenant_id, o.id, o.run FROM oldest o
@@ -161,12 +165,12 @@ WHERE r.claimed_s > $2 AND (w.id IS NULL OR w.heartbeat_at < now() - make_interv
 LIMIT $3;
 
 -- name: run_again :one
--- Give a waiting job a new run in place of one that is lost.
+-- Give a waiting job a new run in place of one that is lost (then it is taken away) or that ends by itself.
 WITH changed AS (
   UPDATE jobs SET run = run + 1, changed_at = now() WHERE tenant_id = $1 AND id = $2 AND run = $3 AND state = 'enqueued'
   RETURNING tenant_id, id, run, queue, priority
 )
-SELECT id, outrider_run_remove(tenant_id, id, $3) AS gone, outrider_run_add(tenant_id, id, run, queue, priority) AS run FROM changed;
+SELECT id, CASE WHEN $4 THEN outrider_run_remove(tenant_id, id, $3) END AS gone, outrider_run_add(tenant_id, id, run, queue, priority) AS run FROM changed;
 
 -- name: run_remove :value
 -- Take a run away.
@@ -182,3 +186,13 @@ SELECT outrider_runs_sweep($1, $2);
 -- One watcher at a time; the others skip their round.
 -- tenant: none, because processes die for every tenant
 SELECT pg_try_advisory_xact_lock($1);
+
+-- name: workers_here :many
+-- Processes of this very machine and pid namespace that have said something lately.
+-- tenant: none, because workers serve every tenant
+SELECT id, pid FROM job_workers WHERE place = $1 AND heartbeat_at > now() - make_interval(secs => $2::float8);
+
+-- name: workers_died :run
+-- Take note that these processes are gone: what they ran is taken over without waiting for their silence.
+-- tenant: none, because workers serve every tenant
+UPDATE job_workers SET heartbeat_at = heartbeat_at - interval '1 day' WHERE id = ANY ($1::uuid[]);

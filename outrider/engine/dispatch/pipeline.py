@@ -18,7 +18,7 @@ import structlog
 from outrider.base import failpoint
 from outrider.base.clock import boottime_s
 from outrider.base.errors import Misconfigured, OutriderError, Refused, Unavailable
-from outrider.contracts.channel import Composer, Item, Unrenderable
+from outrider.contracts.channel import Composer, Unrenderable
 from outrider.contracts.gate import Gate, Lane
 from outrider.contracts.outcome import Deferred, Outcome, Rejected, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing
@@ -26,6 +26,7 @@ from outrider.data.db import Database
 from outrider.data.runtime import Runtime
 from outrider.domain.messages import lanes
 from outrider.domain.messages.rows import SQL
+from outrider.engine.dispatch.addresses import Addresses
 from outrider.engine.dispatch.batch import ASK_AGAIN_S, Batch, BatchWatch, Claimed
 from outrider.engine.dispatch.board import Board
 from outrider.engine.dispatch.claim import Claimer
@@ -88,6 +89,7 @@ class Pipeline:
         self._claimer = Claimer(database, runtime.gates, lease_s=runtime.settings.lease_s)
         self._second_thoughts: Sequence[Gate] = [gate for gate in runtime.gates if gate.is_asked_again and gate.facts]
         self._senders = Senders(runtime)
+        self._addresses = Addresses(runtime)
         self._ring = Ring(boottime_s)
         self._paces: dict[tuple[UUID, UUID], Pace] = {}
         self._tokens = iter(range(0))
@@ -229,7 +231,7 @@ class Pipeline:
         wanted = {claimed.content_id for claimed in batch.messages.values()}
         async with self._database.transaction() as raw:
             use = await self._senders.use(raw, batch.lane)
-            unknown = self._senders.unknown(batch.lane, use, wanted)
+            unknown = await self._senders.unknown(raw, batch.lane, use, wanted)
             rows = await SQL.content_weights.many(raw, batch.lane.tenant_id, unknown) if unknown else []
         self._promises[batch.token] = use.sender.guarantees[batch.lane.message_class] == "at_least_once"
         return use, _slices(batch.messages.values(), {row["id"]: row["bytes"] for row in rows})
@@ -240,9 +242,10 @@ class Pipeline:
         for claimed in part:
             by_content.setdefault(claimed.content_id, []).append(claimed)
         async with self._database.transaction() as raw:
-            composers = await self._senders.composers(raw, batch.lane, use, by_content)
+            made = await self._senders.composers(raw, batch.lane, use, by_content)
+        self._senders.remember(made)
         async with self._suspects if batch.is_suspect else nullcontext():
-            return await self._render(batch, composers, by_content, watch)
+            return await self._render(batch, made.by_content, by_content, watch)
 
     async def _render(
         self,
@@ -261,7 +264,7 @@ class Pipeline:
             if composer is None:
                 made: Sequence[Outgoing | Unrenderable] = [Unrenderable(c.id, "its content is gone") for c in same]
             else:
-                made = await composer.compose([self._item(batch.lane, claimed) for claimed in same])
+                made = await composer.compose([self._addresses.item(batch.lane, composer, each) for each in same])
             for message in made:
                 if isinstance(message, Unrenderable):
                     claimed = batch.messages[message.id]
@@ -271,13 +274,6 @@ class Pipeline:
                     outgoing.append(message)
         self._journal.rendering(batch.token, batch.lane.tenant_id, is_over=True)
         return outgoing
-
-    def _item(self, lane: Lane, claimed: Claimed) -> Item:
-        url = ""
-        if lane.message_class == "bulk":
-            token = self._runtime.unsubscribe_links.sign(lane.tenant_id, claimed.id)
-            url = f"{self._runtime.settings.public_url}/u/{token}"
-        return Item(claimed.id, claimed.address, claimed.variables, claimed.dated_at, url)
 
     async def _token(self) -> int:
         """The next lease token; a block of a thousand comes from the database."""

@@ -27,7 +27,7 @@ from outrider.domain.messages import workers
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.batch import Batch
 from outrider.engine.dispatch.board import Board
-from outrider.engine.dispatch.health import HealthServer
+from outrider.engine.health import HealthServer
 from outrider.engine.dispatch.journal import Journal, boot_id
 from outrider.engine.dispatch.lease import Renewer
 from outrider.engine.dispatch.pipeline import Pipeline

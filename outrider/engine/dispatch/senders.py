@@ -8,24 +8,29 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 import asyncpg
 
 from outrider.base.clock import boottime_s
 from outrider.base.errors import Misconfigured
-from outrider.contracts.channel import Channel, Composer, Content
+from outrider.contracts.channel import Channel, Composer, Content, Tracking
 from outrider.contracts.gate import Lane
 from outrider.contracts.provider import Transport
 from outrider.data.runtime import Runtime
 from outrider.domain.senders import identity
 from outrider.domain.templates import contents
+from outrider.domain.tracking import choices, destinations
 
 _FRESH_S = 5.0
 _IDLE_S = 60.0
 _MOST_COMPOSERS = 256
 _MOST_CONTENT_BYTES = 32 << 20
+
+
+Kept = tuple[UUID, UUID, int, Tracking, UUID]
+"""What a composer is kept by: tenant, sender and its version, what is noticed, content."""
 
 
 @dataclass(slots=True)
@@ -57,6 +62,14 @@ class Use:
             self.account.used_s = boottime_s()
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Composers by content; `fresh` are those not kept yet."""
+
+    by_content: dict[UUID, Composer] = field(default_factory=dict)
+    fresh: dict[Kept, Composer] = field(default_factory=dict)
+
+
 class Senders:
     """Loads senders, opens their accounts and makes composers."""
 
@@ -64,7 +77,8 @@ class Senders:
         self._runtime = runtime
         self._uses: dict[tuple[UUID, UUID], Use] = {}
         self._accounts: dict[tuple[UUID, int], Account] = {}
-        self._composers: OrderedDict[tuple[UUID, UUID, int, UUID], Composer] = OrderedDict()
+        self._composers: OrderedDict[Kept, Composer] = OrderedDict()
+        self._noticed: OrderedDict[tuple[UUID, int], tuple[float, Tracking]] = OrderedDict()
 
     async def use(self, raw: asyncpg.Connection, lane: Lane) -> Use:
         """The lane's sender, at most five seconds old.
@@ -97,12 +111,15 @@ class Senders:
         account.used_s = now_s
         return account
 
-    async def composers(
-        self, raw: asyncpg.Connection, lane: Lane, use: Use, content_ids: Iterable[UUID]
-    ) -> dict[UUID, Composer]:
-        """A composer per content; contents that are gone are missing from the answer."""
-        prefix = (lane.tenant_id, lane.sender_id, use.sender.versions.sender)
-        found: dict[UUID, Composer] = {}
+    async def composers(self, raw: asyncpg.Connection, lane: Lane, use: Use, content_ids: Iterable[UUID]) -> Made:
+        """A composer per content; contents that are gone are missing from the answer.
+
+        Where links lead is kept in this transaction: nothing composed may leave before its commit, after which `remember`
+        is called.
+        """
+        tracking = await self._tracking(raw, lane)
+        prefix = (lane.tenant_id, lane.sender_id, use.sender.versions.sender, tracking)
+        made = Made()
         missing: list[UUID] = []
         for content_id in content_ids:
             composer = self._composers.get((*prefix, content_id))
@@ -110,22 +127,48 @@ class Senders:
                 missing.append(content_id)
             else:
                 self._composers.move_to_end((*prefix, content_id))
-                found[content_id] = composer
+                made.by_content[content_id] = composer
         if missing:
             loaded = await contents.load(raw, lane.tenant_id, missing)
             for content_id, content in loaded.items():
-                composer = use.channel.composer(content, use.sender.identity, self._runtime.renderer)
-                found[content_id] = composer
+                tracked = replace(content, tracking=tracking)
+                composer = use.channel.composer(tracked, use.sender.identity, self._runtime.renderer)
+                await destinations.keep(raw, lane.tenant_id, composer.links)
+                made.by_content[content_id] = composer
                 if _is_small(content):
-                    self._composers[*prefix, content_id] = composer
-            while len(self._composers) > _MOST_COMPOSERS:
-                self._composers.popitem(last=False)
-        return found
+                    made.fresh[*prefix, content_id] = composer
+        return made
 
-    def unknown(self, lane: Lane, use: Use, content_ids: Iterable[UUID]) -> list[UUID]:
+    def remember(self, made: Made) -> None:
+        """Keep composers for the next messages: where their links lead is committed."""
+        self._composers |= made.fresh
+        while len(self._composers) > _MOST_COMPOSERS:
+            self._composers.popitem(last=False)
+
+    async def unknown(self, raw: asyncpg.Connection, lane: Lane, use: Use, content_ids: Iterable[UUID]) -> list[UUID]:
         """Contents whose composer is not in memory: new ones, and those too heavy to be kept."""
-        prefix = (lane.tenant_id, lane.sender_id, use.sender.versions.sender)
+        prefix = (lane.tenant_id, lane.sender_id, use.sender.versions.sender, await self._tracking(raw, lane))
         return [content_id for content_id in content_ids if (*prefix, content_id) not in self._composers]
+
+    async def _tracking(self, raw: asyncpg.Connection, lane: Lane) -> Tracking:
+        """What may be noticed about a lane's messages, at most five seconds old."""
+        now_s = boottime_s()
+        key = (lane.tenant_id, lane.id)
+        checked_s, tracking = self._noticed.get(key, (0.0, Tracking()))
+        if now_s - checked_s < _FRESH_S and key in self._noticed:
+            return tracking
+        tracking = await choices.effective(
+            raw,
+            lane.tenant_id,
+            sender_id=lane.sender_id,
+            campaign_id=lane.campaign_id,
+            message_class=lane.message_class,
+        )
+        self._noticed[key] = (now_s, tracking)
+        self._noticed.move_to_end(key)
+        if len(self._noticed) > _MOST_COMPOSERS:
+            self._noticed.popitem(last=False)
+        return tracking
 
     async def close_idle(self, *, everything: bool = False) -> None:
         """Close accounts that no sender uses any more; on shutdown all."""

@@ -30,7 +30,8 @@ CREATE TABLE job_queues (              -- installation-wide; a row is a queue
 );
 CREATE TABLE job_workers (             -- a process that runs jobs: what it can run, what it is running
   id uuid PRIMARY KEY, started_at timestamptz NOT NULL DEFAULT now(), heartbeat_at timestamptz NOT NULL DEFAULT now(),
-  host text NOT NULL, pid int NOT NULL, types text[] NOT NULL, queues text[] NOT NULL, running text[] NOT NULL DEFAULT '{}',
+  host text NOT NULL, place text NOT NULL, pid int NOT NULL,           -- place: boot and pid namespace, within which a pid means something
+  types text[] NOT NULL, queues text[] NOT NULL, running text[] NOT NULL DEFAULT '{}',
   is_stopping boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 CREATE TABLE jobs (                    -- one row per job; each time it is begun is a run, claimed through DBOS
@@ -41,7 +42,7 @@ CREATE TABLE jobs (                    -- one row per job; each time it is begun
   crashes smallint NOT NULL DEFAULT 0, timeout_s int NOT NULL CHECK (timeout_s BETWEEN 1 AND 86400), run_at timestamptz NOT NULL DEFAULT now(),
   run_token uuid, worker_id uuid, changes int NOT NULL DEFAULT 1,
   created_by text NOT NULL, created_at timestamptz NOT NULL DEFAULT now(), changed_at timestamptz NOT NULL DEFAULT now(),
-  started_at timestamptz, deadline_at timestamptz, finished_at timestamptz,
+  waiting_since timestamptz, started_at timestamptz, deadline_at timestamptz, finished_at timestamptz,
   progress_done bigint, progress_total bigint, progress_note text NOT NULL DEFAULT '', progress_from bigint, progress_since timestamptz, progress_at timestamptz,
   cancel_requested_at timestamptz, cancel_by text, cancel_reason text,
   result jsonb, error_code text, error text, schedule_id uuid, planned_at timestamptz,
@@ -52,7 +53,7 @@ CREATE UNIQUE INDEX jobs_planned ON jobs (tenant_id, schedule_id, planned_at) WH
 CREATE INDEX jobs_state ON jobs (tenant_id, state, id);
 CREATE INDEX jobs_type ON jobs (tenant_id, type, id);
 CREATE INDEX jobs_due ON jobs (run_at) WHERE state = 'scheduled';
-CREATE INDEX jobs_waiting ON jobs (queue, changed_at) WHERE state = 'enqueued';
+CREATE INDEX jobs_waiting ON jobs (queue, waiting_since) WHERE state = 'enqueued';
 CREATE INDEX jobs_running ON jobs (worker_id) WHERE state = 'processing';
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE state IN ('succeeded', 'failed', 'deleted');
 CREATE TABLE job_states (              -- append-only: every state a job was in, why, through whom

@@ -1,4 +1,4 @@
-"""The worker's own health endpoint [S1-25]: /health, /livez, /readyz and /metrics on a small HTTP/1.1 server.
+"""A process's own health endpoint [S1-25]: /health, /livez, /readyz and /metrics on a small HTTP/1.1 server.
 
 Owns one listening socket; answers GET and HEAD only, closes every connection after its answer.
 """
@@ -48,7 +48,7 @@ class HealthServer:
                 continue
             bound = self._server.sockets[0].getsockname()[1]
             return f"http://{host}:{bound}"
-        raise Misconfigured("health_port", f"no free port from {port} on for the worker's health endpoint")
+        raise Misconfigured("health_port", f"no free port from {port} on for the health endpoint")
 
     async def stop(self) -> None:
         """Close the socket."""
