@@ -51,6 +51,10 @@ def _reason(_: Pick, __: int) -> Any:
     return {"reason": "matrix"}
 
 
+def _ids(noun: str) -> Body:
+    return lambda pick, _: {"ids": [pick(noun)]}
+
+
 def _campaign(pick: Pick, n: int) -> Any:
     wanted = {"sender_id": pick("sender"), "template_id": pick("template"), "list_id": pick("list")}
     return {"name": f"matrix {n}", **wanted}
@@ -355,7 +359,7 @@ CASES: dict[str, list[Case]] = {
     },
     **{
         f"POST /api/v1/jobs/{verb}": [
-            Case("operator", "jobs:write", body=lambda pick, _, noun=noun: {"ids": [pick(noun)]}, other=200),
+            Case("operator", "jobs:write", body=_ids(noun), other=200),
             Case("operator", "jobs:write", body=lambda _, __: {"filter": {"text": "matrix none"}, "count": 0}),
             Case(
                 "operator",

@@ -76,6 +76,12 @@ def test_the_same_send_under_one_key_is_accepted_once(outrider: Command) -> None
     assert _value(outrider, "SELECT count(*) FROM messages") == 1
 
 
+def test_a_file_that_is_no_text_is_refused_by_its_option(outrider: Command, tmp_path: Path) -> None:
+    (tmp_path / "latin.html").write_bytes(b"<p>caf\xe9</p>")
+    done = outrider.run("messages", "send", "ann@example.org", "--html", str(tmp_path / "latin.html"))
+    assert (done.code, "--html" in done.err, "not UTF-8" in done.err) == (2, True, True)
+
+
 def test_a_sender_is_changed_and_what_is_not_named_stays(outrider: Command) -> None:
     changed, nothing, unknown = outrider.many(
         [

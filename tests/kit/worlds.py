@@ -44,6 +44,12 @@ _JOB = (
     "VALUES ($1, 'import_contacts', 'import', jsonb_build_object('note', $2::text), $3, 3, 60, "
     "now() + interval '1 day', 'test') RETURNING id"
 )
+_JOB = (
+    "INSERT INTO jobs (tenant_id, type, queue, arguments, state, reason, max_attempts, timeout_s, run_at, created_by, "
+    "finished_at, error) SELECT $1, 'import_contacts', 'report', jsonb_build_object('word', $2::text), $3, $2, 3, 60, "
+    "now() + interval '1 day', $2, CASE WHEN $3 = 'failed' THEN now() END, CASE WHEN $3 = 'failed' THEN $2 END "
+    "RETURNING id"
+)
 _SUPPRESSED = (
     "INSERT INTO suppressions (tenant_id, channel, address_hash, address, reason, source, created_by) "
     "VALUES ($1, 'email', sha256(convert_to($2, 'UTF8')), $2, 'manual', 'test', 'test') RETURNING address"

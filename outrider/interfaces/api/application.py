@@ -35,6 +35,7 @@ from outrider.interfaces.api import import_runner, problems, server, v1
 from outrider.interfaces.api.bodies import ApiRequest
 from outrider.interfaces.api.browsers import cookie_name
 from outrider.interfaces.api.figures import HttpFigures
+from outrider.interfaces.api.job_figures import JobFigures
 from outrider.interfaces.api.middleware.buckets import Buckets
 from outrider.interfaces.api.middleware.door import Door
 from outrider.interfaces.api.middleware.entry import Authenticator, Entry
@@ -88,7 +89,7 @@ def create_app(runtime: Runtime) -> Litestar:
     settings = runtime.settings
     authenticator = Authenticator(runtime)
     figures = HttpFigures(settings.app_label)
-    snapshots, totals = Snapshots(runtime), MessageTotals(runtime.db)
+    snapshots, totals, job_figures = Snapshots(runtime), MessageTotals(runtime.db), JobFigures(runtime.db)
     rate = Buckets(settings.api_rate_per_s, settings.api_rate_per_s * 2)
     login_rate = Buckets(_LOGIN_PER_S, _LOGIN_BURST)
     app = Application(
@@ -100,6 +101,7 @@ def create_app(runtime: Runtime) -> Litestar:
             "figures": Provide(lambda: figures, sync_to_thread=False),
             "snapshots": Provide(lambda: snapshots, sync_to_thread=False),
             "totals": Provide(lambda: totals, sync_to_thread=False),
+            "job_figures": Provide(lambda: job_figures, sync_to_thread=False),
             "login_rate": Provide(lambda: login_rate, sync_to_thread=False),
             "principal": Provide(_principal, sync_to_thread=False),
         },

@@ -6,12 +6,14 @@ Owns names and labels, those of the runbooks included; never asks the database i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from outrider.data.db import Database
+from outrider.interfaces.api.job_figures import JobReading, metrics_of
 from outrider.interfaces.api.snapshot import Snapshot
 
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -58,14 +60,24 @@ class HttpFigures:
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 
 
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """What the database says for one scrape: the moment, messages by channel and state, jobs (None: not read)."""
+
+    snapshot: Snapshot
+    totals: Mapping[tuple[str, str], int]
+    jobs: JobReading | None
+
+
 class _Gauges:
     """The gauges of one scrape."""
 
-    def __init__(self, app_label: str, db: Database, snapshot: Snapshot, totals: Mapping[tuple[str, str], int]) -> None:
+    def __init__(self, app_label: str, db: Database, scrape: Scrape) -> None:
         self._app = app_label
-        self._totals = totals
         self._db = db
-        self._snapshot = snapshot
+        self._snapshot = scrape.snapshot
+        self._totals = scrape.totals
+        self._jobs = scrape.jobs
 
     def collect(self) -> Iterable[Metric]:
         yield from self._pool()
@@ -73,6 +85,8 @@ class _Gauges:
         if self._snapshot.is_up:
             yield from self._queue()
             yield self._messages()
+            if self._jobs is not None:
+                yield from metrics_of(self._app, self._jobs)
             yield from self._workers()
             paused = len(self._snapshot.switches)
             yield self._gauge("outrider_switches_paused", "Scopes that are paused.", paused)
@@ -93,7 +107,9 @@ class _Gauges:
         yield family
 
     def _queue(self) -> Iterable[Metric]:
-        size = GaugeMetricFamily("queue_size", "Open messages per channel.", labels=["app", "queue"])
+        size = GaugeMetricFamily(
+            "queue_size", "Open messages per channel and open jobs per queue.", labels=["app", "queue"]
+        )
         depth = GaugeMetricFamily(
             "outrider_queue_depth", "Open messages by channel and state.", labels=["app", "channel", "state"]
         )
@@ -107,8 +123,10 @@ class _Gauges:
             totals[row.channel] = totals.get(row.channel, 0) + row.depth
             depth.add_metric([self._app, row.channel, row.state], row.depth)
             age.add_metric([self._app, row.channel, row.state], row.oldest_age_s)
-        for channel, total in totals.items():
-            size.add_metric([self._app, channel], total)
+        for waiting in self._jobs.depths if self._jobs else ():
+            totals[waiting.queue.name] = totals.get(waiting.queue.name, 0) + waiting.open_count
+        for name, total in totals.items():
+            size.add_metric([self._app, name], total)
         yield from (size, depth, age)
 
     def _messages(self) -> Metric:
@@ -139,10 +157,8 @@ class _Gauges:
         yield from (silent, loops)
 
 
-def exposition(
-    figures: HttpFigures, app_label: str, db: Database, snapshot: Snapshot, totals: Mapping[tuple[str, str], int]
-) -> bytes:
+def exposition(figures: HttpFigures, app_label: str, db: Database, scrape: Scrape) -> bytes:
     """Everything in the text format of Prometheus."""
     momentary = CollectorRegistry()
-    momentary.register(_Gauges(app_label, db, snapshot, totals))
+    momentary.register(_Gauges(app_label, db, scrape))
     return generate_latest(figures.registry) + generate_latest(momentary)

@@ -12,7 +12,8 @@ from litestar.di import NamedDependency
 from outrider.base.errors import Refused
 from outrider.data.runtime import Runtime
 from outrider.interfaces.api.exchange import exchange_of
-from outrider.interfaces.api.figures import MEDIA_TYPE, HttpFigures, exposition
+from outrider.interfaces.api.figures import MEDIA_TYPE, HttpFigures, Scrape, exposition
+from outrider.interfaces.api.job_figures import JobFigures
 from outrider.interfaces.api.middleware.entry import Authenticator
 from outrider.interfaces.api.middleware.proxies import Network, is_within
 from outrider.interfaces.api.snapshot import Snapshots
@@ -55,12 +56,14 @@ async def metrics(
     authenticator: NamedDependency[Authenticator],
     figures: NamedDependency[HttpFigures],
     totals: NamedDependency[MessageTotals],
+    job_figures: NamedDependency[JobFigures],
 ) -> Response[bytes]:
     """Give every figure of this process and of the installation as aggregates [S3-09, S4-33]."""
     await admit(request, runtime, authenticator, "metrics:read")
     snapshot = await snapshots.now()
     counted = await totals.now() if snapshot.is_up else {}
-    text = exposition(figures, runtime.settings.app_label, runtime.db, snapshot, counted)
+    jobs = await job_figures.now() if snapshot.is_up else None
+    text = exposition(figures, runtime.settings.app_label, runtime.db, Scrape(snapshot, counted, jobs))
     return Response(text, media_type=MEDIA_TYPE)
 
 

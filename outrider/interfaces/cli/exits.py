@@ -33,7 +33,10 @@ class Exit:
 
 EXITS: Final = (
     Exit(OK, "done"),
-    Exit(CHECK_FAILED, "a check found something wrong: doctor, data validate, audit verify, campaign preflight, demo"),
+    Exit(
+        CHECK_FAILED,
+        "a check found something wrong: doctor, data validate, audit verify, campaign preflight, demo, queue drain",
+    ),
     Exit(USAGE, "the command line, its input or the settings are wrong; nothing was changed"),
     Exit(NOT_FOUND, "what was named does not exist; nothing was changed"),
     Exit(UNAVAILABLE, "the database or another service is away; try again"),

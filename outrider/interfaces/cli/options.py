@@ -96,3 +96,14 @@ def readable_file(path: Path, field: str) -> Path:
         why = getattr(error, "strerror", None) or str(error)
         raise Refused("file_unusable", f"{path} cannot be read: {why}", field=field) from None
     return path
+
+
+def text_of(path: Path, field: str) -> str:
+    """What a text file says.
+
+    Raises:  Refused(file_unusable, encoding) for what is no readable file or not UTF-8.
+    """
+    try:
+        return readable_file(path, field).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise Refused("encoding", f"{path} is not UTF-8", field=field) from None

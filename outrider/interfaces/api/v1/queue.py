@@ -11,6 +11,8 @@ from litestar.di import NamedDependency
 
 from outrider.base.errors import Unavailable
 from outrider.data.runtime import Runtime
+from outrider.domain.jobs.stats import Depth
+from outrider.interfaces.api.job_figures import JobFigures
 from outrider.interfaces.api.metrics import OPEN_TO_NETWORKS, admit
 from outrider.interfaces.api.middleware.entry import Authenticator
 from outrider.interfaces.api.snapshot import Snapshots
@@ -26,13 +28,27 @@ class QueueDepth(msgspec.Struct):
     oldest_age_s: float
 
 
+class JobQueueDepth(msgspec.Struct):
+    """Jobs of a queue: BullMQ's waiting, active and delayed; `failed` of the last 24 hours."""
+
+    queue: str
+    waiting: int
+    active: int
+    delayed: int
+    failed: int
+    oldest_age_s: float
+    is_paused: bool
+    is_closed: bool
+
+
 class QueueStats(msgspec.Struct):
-    """The whole queue of the installation, at most a second old."""
+    """The whole queue of the installation, at most two seconds old: messages, then the queues of jobs."""
 
     read_at: datetime
     total: int
     totals: dict[str, int]
     queues: list[QueueDepth]
+    jobs: list[JobQueueDepth]
 
 
 @get("/queue/stats", opt=OPEN_TO_NETWORKS)
@@ -41,8 +57,9 @@ async def stats(
     runtime: NamedDependency[Runtime],
     snapshots: NamedDependency[Snapshots],
     authenticator: NamedDependency[Authenticator],
+    job_figures: NamedDependency[JobFigures],
 ) -> QueueStats:
-    """Count open messages by channel and state, with the age of the oldest [S3-08]."""
+    """Count open messages by channel and state, and jobs by queue, with the age of the oldest [S3-08, S3-16]."""
     await admit(request, runtime, authenticator, "queue:read")
     snapshot = await snapshots.now()
     if not snapshot.is_up:
@@ -54,7 +71,22 @@ async def stats(
         QueueDepth(row.channel, row.state, row.depth, row.oldest_at, round(row.oldest_age_s, 1))
         for row in snapshot.queue
     ]
-    return QueueStats(snapshot.read_at, sum(totals.values()), totals, rows)
+    jobs = [_jobs_of(depth) for depth in (await job_figures.needed()).depths]
+    return QueueStats(snapshot.read_at, sum(totals.values()), totals, rows, jobs)
+
+
+def _jobs_of(depth: Depth) -> JobQueueDepth:
+    counts, queue = depth.counts, depth.queue
+    return JobQueueDepth(
+        queue=queue.name,
+        waiting=counts["enqueued"],
+        active=counts["processing"],
+        delayed=counts["scheduled"],
+        failed=counts["failed"],
+        oldest_age_s=round(depth.oldest_s, 1),
+        is_paused=queue.paused_at is not None,
+        is_closed=queue.closed_at is not None,
+    )
 
 
 ROUTES = [stats]

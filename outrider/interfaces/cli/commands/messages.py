@@ -18,7 +18,7 @@ from outrider.domain.messages import search
 from outrider.domain.messages.admit import Replay, check_key, keep, replay_of
 from outrider.domain.messages.rows import SQL
 from outrider.domain.messages.submit import Draft, Submission
-from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, readable_file
+from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, text_of
 from outrider.interfaces.cli.output import Answer, facts, one_line, table
 from outrider.interfaces.cli.plugged import channels
 from outrider.interfaces.cli.work import Work, looking, note, wired
@@ -76,7 +76,7 @@ async def send(
     draft = Draft("", to, channel=channel, sender=sender, template=template, subject=subject, text=text)
     draft.message_class = class_
     if html is not None:
-        draft.html = readable_file(html, "--html").read_text(encoding="utf-8")
+        draft.html = text_of(html, "--html")
     if var:
         draft.variables = json.dumps(dict(_pair(each) for each in var))
     key = None if idempotency_key is None else check_key(idempotency_key, field="--idempotency-key")

@@ -8,14 +8,17 @@ import msgspec
 from cyclopts import App, Parameter
 
 from outrider.data.db import Role
+from outrider.domain.jobs import stats as job_stats
 from outrider.domain.limits import maintenance, switches
 from outrider.domain.messages import stats, workers
+from outrider.interfaces.cli import draining
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import JSON, Json
 from outrider.interfaces.cli.output import Answer, facts, table
 
 APP = App(name="status")
 
+_JOBS: Final = ("queue", "state", "waiting", "running", "scheduled", "failed_24h", "oldest_s")
 _STOPPED_SHOWN_S: Final = 60.0
 _SILENT_SHOWN_S: Final = 86_400.0
 
@@ -34,12 +37,18 @@ async def status(
         upkeep = await maintenance.read(uow)
         queue = await stats.queue_stats(uow.raw)
         seen = await workers.listed(uow.raw)
+        depths = await job_stats.figures(uow)
+        stranded = await job_stats.stranded(uow)
+        runners = await job_stats.workers(uow)
     data: dict[str, Any] = {
         "environment": settings.environment,
         "is_emergency": settings.emergency_path.exists(),
         "maintenance": msgspec.to_builtins(upkeep),
         "paused": [msgspec.to_builtins(each) for each in paused],
         "queue": [msgspec.to_builtins(each) for each in queue],
+        "jobs": [draining.row_of(each) for each in depths],
+        "stranded": [msgspec.to_builtins(each) for each in stranded],
+        "job_workers": [_runner(each) for each in runners if all_ or each.silent_s < _SILENT_SHOWN_S],
         "processes": [_process(each) for each in seen if all_ or _is_recent(each)],
     }
     head = {
@@ -52,10 +61,28 @@ async def status(
         "paused\n"
         + table(data["paused"], ("scope", "scope_id", "tenant_id", "reason", "actor", "at"), empty="nothing"),
         "queue\n" + table(data["queue"], ("channel", "state", "depth", "oldest_at"), empty="empty"),
+        "jobs\n" + table(data["jobs"], _JOBS, empty="no queues"),
+        *(f"STRANDED: {each.count} {each.type} job(s) wait in {each.queue}: {each.cause}" for each in stranded),
+        "processes that run jobs\n"
+        + table(data["job_workers"], ("host", "pid", "state", "silent_s", "running"), empty="none: jobs wait"),
         "processes\n"
         + table(data["processes"], ("role", "host", "pid", "state", "silent_s", "version", "health_url"), empty="none"),
     ]
     return Answer(data, "\n\n".join(parts))
+
+
+def _runner(seen: job_stats.Worker) -> dict[str, Any]:
+    """A process that runs jobs; what it runs are ids of jobs."""
+    state = "stopping" if seen.is_stopping else "running"
+    return {
+        "host": seen.host,
+        "pid": seen.pid,
+        "state": state if seen.is_alive else "silent",
+        "silent_s": round(seen.silent_s, 1),
+        "running": len(seen.running),
+        "types": list(seen.types),
+        "started_at": seen.started_at,
+    }
 
 
 def _is_recent(seen: workers.Seen) -> bool:

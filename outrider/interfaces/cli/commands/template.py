@@ -8,12 +8,11 @@ from typing import Any
 import msgspec
 from cyclopts import App
 
-from outrider.base.errors import Refused
 from outrider.data.db import UnitOfWork
 from outrider.domain.templates import templates
 from outrider.domain.templates.templates import Source, TemplateView
 from outrider.interfaces.cli import named
-from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, readable_file
+from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, text_of
 from outrider.interfaces.cli.output import Answer, facts, table
 from outrider.interfaces.cli.work import looking, note, wired
 
@@ -134,9 +133,4 @@ async def find(uow: UnitOfWork, which: str) -> TemplateView:
 
 
 def _read(path: Path | None, field: str) -> str | None:
-    if path is None:
-        return None
-    try:
-        return readable_file(path, field).read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise Refused("encoding", f"{path} is not UTF-8", field=field) from None
+    return None if path is None else text_of(path, field)
