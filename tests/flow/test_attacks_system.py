@@ -18,9 +18,9 @@ from outrider.base.settings import load
 from outrider.data import log, migrate
 from outrider.data.db import Role
 from outrider.data.embedded_postgres import home
+from outrider.domain.contacts.imports.files import ImportFiles
 from outrider.domain.contacts.imports.report import neutral
 from outrider.engine.dispatch.journal import Journal
-from outrider.interfaces.api.import_runner import ImportRunner
 from tests.kit.api import runtime_for
 
 FOREIGN_WRITE = 0o022
@@ -43,7 +43,7 @@ async def test_without_a_umask_nobody_else_may_write_into_a_folder_of_ours(tmp_p
         yield b"email\n"
 
     runtime = runtime_for("postgresql://nobody@/none?host=/nowhere", data_dir=tmp_path / "c" / "d")
-    await ImportRunner(runtime).receive(upload())
+    await ImportFiles(runtime.settings.data_dir).receive(upload())
     home._make(tmp_path / "e" / "f" / "pg")
     check_modes(tmp_path)
 

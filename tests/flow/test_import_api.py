@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
-from litestar import Litestar
 
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.data.db import Role
@@ -16,10 +18,13 @@ from outrider.domain.contacts import lists
 from outrider.domain.contacts.imports import control
 from outrider.domain.contacts.imports import run as run_module
 from outrider.domain.contacts.imports.examine import examine
+from outrider.domain.contacts.imports.files import ImportFiles
 from outrider.domain.contacts.imports.options import Options
-from outrider.interfaces.api.import_runner import ImportRunner, lifespan
+from outrider.domain.jobs import change, search
+from outrider.interfaces.api.application import create_app
 from tests.kit.api import TESTER, Answer, Api, Caller, api_of, raw, runtime_for
 from tests.kit.processes import until
+from tests.kit.running import running_jobs
 
 CSV = {"Content-Type": "text/csv"}
 
@@ -28,6 +33,12 @@ CSV = {"Content-Type": "text/csv"}
 async def api(migrated_url: str, tmp_path: Path) -> AsyncIterator[Api]:
     async with api_of(migrated_url, data_dir=tmp_path / "data") as running:
         yield running
+
+
+@pytest.fixture
+async def jobs(api: Api) -> AsyncIterator[None]:
+    async with running_jobs(api.runtime):
+        yield
 
 
 @pytest.fixture
@@ -56,7 +67,9 @@ async def upload(caller: Caller, body: str | bytes, query: str = "") -> Answer:
     return await caller.post(f"/api/v1/imports{query}", data=data, headers=CSV)
 
 
-async def test_a_file_is_accepted_examined_and_imported_in_the_background(api: Api, importer: Caller) -> None:
+async def test_a_file_is_accepted_examined_and_imported_in_the_background(
+    api: Api, importer: Caller, jobs: None
+) -> None:
     async with api.app() as uow:
         news = await lists.create(uow, TESTER, "News")
     body = "E-Mail;Vorname;Consent\n" + "".join(f"p{n}@example.org;P{n};yes\n" for n in range(300)) + "bad;x;maybe\n"
@@ -132,7 +145,7 @@ async def test_a_body_of_another_type_is_refused(importer: Caller) -> None:
         assert (answer.status, answer.code) == (415, "unsupported_media_type")
 
 
-async def test_the_report_of_refused_rows_is_csv_that_no_spreadsheet_calculates(importer: Caller) -> None:
+async def test_the_report_of_refused_rows_is_csv_that_no_spreadsheet_calculates(importer: Caller, jobs: None) -> None:
     answer = await upload(importer, 'email\n=cmd|x\n"@SUM(1)"\n')
     found = await ended(importer, answer.json["id"])
     report = await importer.get(f"/api/v1/imports/{found['id']}/errors.csv")
@@ -144,7 +157,9 @@ async def test_the_report_of_refused_rows_is_csv_that_no_spreadsheet_calculates(
     assert lines[2].endswith(",'@SUM(1)")
 
 
-async def test_a_running_import_is_cancelled(api: Api, importer: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_running_import_is_cancelled(
+    api: Api, importer: Caller, jobs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(run_module, "BATCH_ROWS", 1)
     answer = await upload(importer, "email\n" + "".join(f"p{n}@b.co\n" for n in range(5_000)))
     cancelled = await importer.post(f"/api/v1/imports/{answer.json['id']}/cancel")
@@ -172,25 +187,91 @@ async def test_files_are_private_and_have_names_of_our_own(
     await importer.post(f"/api/v1/imports/{answer.json['id']}/cancel")
 
 
-async def test_the_next_process_goes_on_with_what_one_left_and_gives_up_what_has_no_file(
+async def test_an_import_is_recorded_with_its_job_or_not_at_all(api: Api, importer: Caller) -> None:
+    answer = await upload(importer, "email\na@b.co\n")
+    async with api.app() as uow:
+        job, _ = await search.get(uow, UUID(answer.json["job_id"]))
+    assert (job.type, job.state, job.arguments) == ("import_contacts", "enqueued", {"import_id": answer.json["id"]})
+    again = await upload(importer, "email\na@b.co\n")
+    assert (again.json["id"], again.json["job_id"]) == (answer.json["id"], answer.json["job_id"])
+    async with api.engine(None) as uow:
+        await uow.raw.execute("UPDATE job_queues SET closed_at = now(), close_reason = 'drained' WHERE name = 'import'")
+    refused = await upload(importer, "email\nb@b.co\n")
+    assert (refused.status, refused.code) == (409, "queue_closed")
+    assert len((await importer.get("/api/v1/imports")).json["items"]) == 1
+
+
+async def test_progress_and_result_of_an_import_are_the_job_s(api: Api, importer: Caller, jobs: None) -> None:
+    answer = await upload(importer, "email\n" + "".join(f"p{n}@b.co\n" for n in range(40)) + "bad\n")
+    await ended(importer, answer.json["id"])
+    await until(lambda: job_is(api, answer.json["job_id"], "succeeded"), what="the job to end")
+    async with api.app() as uow:
+        job, history = await search.get(uow, UUID(answer.json["job_id"]))
+    assert job.progress is not None
+    assert (job.progress.done, job.progress.total) == (41, 41)
+    assert (job.result["state"], job.result["created_count"], job.result["rejected_count"]) == ("completed", 40, 1)
+    assert [change.state for change in history] == ["enqueued", "processing", "succeeded"]
+
+
+async def test_cancelling_an_import_cancels_its_job(api: Api, importer: Caller, jobs: None) -> None:
+    async with held_at_its_first_batch(api) as let_go:
+        answer = await upload(importer, "email\na@b.co\n")
+        await until(lambda: job_is(api, answer.json["job_id"], "processing"), what="the job to begin")
+        cancelling = asyncio.create_task(importer.post(f"/api/v1/imports/{answer.json['id']}/cancel"))
+        await asyncio.sleep(0)
+        let_go.set()
+        assert (await cancelling).json["state"] == "cancelled"
+    await until(lambda: job_is(api, answer.json["job_id"], "deleted", "succeeded"), what="the job to end")
+    assert files_of(api) == []
+
+
+async def test_cancelling_the_job_of_an_import_cancels_the_import(api: Api, importer: Caller) -> None:
+    waiting = (await upload(importer, "email\na@b.co\n")).json
+    async with api.app() as uow:
+        await change.cancel(uow, TESTER, UUID(waiting["job_id"]), "wrong file")
+    assert (await importer.get(f"/api/v1/imports/{waiting['id']}")).json["state"] == "cancelled"
+    running = (await upload(importer, "email\nb@b.co\n")).json
+    async with held_at_its_first_batch(api), running_jobs(api.runtime):
+        await until(lambda: job_is(api, running["job_id"], "processing"), what="the job to begin")
+        async with api.app() as uow:
+            await change.cancel(uow, TESTER, UUID(running["job_id"]), "wrong file")
+        await until(lambda: job_is(api, running["job_id"], "deleted"), what="the job to end")
+    found = (await importer.get(f"/api/v1/imports/{running['id']}")).json
+    assert (found["state"], found["created_count"]) == ("cancelled", 0)
+    assert files_of(api) == []
+
+
+async def test_an_import_ends_when_its_job_has_given_up(api: Api, importer: Caller) -> None:
+    answer = (await upload(importer, "email\na@b.co\n")).json
+    (path,) = files_of(api)
+    path.unlink()
+    async with api.engine() as uow:
+        await uow.raw.execute("UPDATE jobs SET max_attempts = 10, attempt = 9")
+    async with running_jobs(api.runtime):
+        await until(lambda: job_is(api, answer["job_id"], "failed"), what="the job to give up")
+    found = (await importer.get(f"/api/v1/imports/{answer['id']}")).json
+    assert found["state"] == "failed"
+    assert "on no machine" in found["error"]
+
+
+async def test_what_another_release_left_gets_a_job_and_what_has_no_file_is_given_up(
     new_database: Callable[..., str], tmp_path: Path
 ) -> None:
-    url = new_database("migrated")
-    runtime = runtime_for(url, data_dir=tmp_path)
-    runner = ImportRunner(runtime)
-    tenant = (await _begun(runner, runtime, tmp_path, "left", "email\na@b.co\n"))[0]
-    lost = (await _begun(runner, runtime, tmp_path, "lost", "email\nb@b.co\n"))[1]
-    recent = (await _begun(runner, runtime, tmp_path, "recent", "email\nc@b.co\n"))[1]
+    runtime = runtime_for(new_database("migrated"), data_dir=tmp_path)
+    left = await _begun(runtime, "left", "email\na@b.co\n")
+    lost = await _begun(runtime, "lost", "email\nb@b.co\n")
+    recent = await _begun(runtime, "recent", "email\nc@b.co\n")
     for import_id in (lost, recent):
-        (tmp_path / "imports" / f"{tenant}-{import_id}.csv").unlink()
+        ImportFiles(tmp_path).of(DEFAULT_TENANT, import_id).unlink()
     stray = tmp_path / "imports" / "0123.part"
     stray.write_text("half")
     os.utime(stray, (1, 1))
     async with runtime.db.uow(Role.ENGINE) as uow:
         await uow.raw.execute("UPDATE imports SET progress_at = now() - interval '2 hours' WHERE id = $1", lost)
-    async with lifespan(runtime)(Litestar()):
+    async with create_app(runtime).lifespan(), running_jobs(runtime):
         await until(lambda: _states_are(runtime, ["completed", "failed", "running"]), what="both to be decided")
-    async with runtime.db.uow(Role.ENGINE, tenant) as uow:
+    async with runtime.db.uow(Role.ENGINE, DEFAULT_TENANT) as uow:
+        assert (await control.get(uow, left)).state == "completed"
         assert (await control.get(uow, lost)).state == "failed"
         assert (await control.get(uow, recent)).state == "running"
         assert await uow.raw.fetchval("SELECT array_agg(address) FROM addresses") == ["a@b.co"]
@@ -198,19 +279,46 @@ async def test_the_next_process_goes_on_with_what_one_left_and_gives_up_what_has
     await runtime.db.close()
 
 
+async def job_is(api: Api, job_id: str, *states: str) -> bool:
+    async with api.app() as uow:
+        return (await search.get(uow, UUID(job_id)))[0].state in states
+
+
+@asynccontextmanager
+async def held_at_its_first_batch(api: Api) -> AsyncIterator[asyncio.Event]:
+    """Let whoever stores a row of an import wait, by a lock on the imports, until told to go on or to the end."""
+    let_go, is_held = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        async with api.engine(None) as uow:
+            await uow.raw.execute("LOCK TABLE contacts_staging IN ACCESS EXCLUSIVE MODE")
+            is_held.set()
+            await let_go.wait()
+
+    holding = asyncio.create_task(hold())
+    await is_held.wait()
+    try:
+        yield let_go
+    finally:
+        let_go.set()
+        await holding
+
+
 async def _states_are(runtime: Any, wanted: list[str]) -> bool:
     async with runtime.db.uow(Role.ENGINE) as uow:
         return sorted(row["state"] for row in await uow.raw.fetch("SELECT state FROM imports")) == wanted
 
 
-async def _begun(runner: ImportRunner, runtime: Any, folder: Path, name: str, text: str) -> tuple[Any, Any]:
-    """An import that was accepted by a process which then ended."""
+async def _begun(runtime: Any, name: str, text: str) -> UUID:
+    """An import that was accepted by a process of a release without jobs, which then ended."""
 
     async def stream() -> AsyncIterator[bytes]:
         yield text.encode()
 
-    path = await runner.receive(stream())
+    files = ImportFiles(runtime.settings.data_dir)
+    path = await files.receive(stream())
     facts = examine(path, Options(), runtime.channels["email"])
     async with runtime.db.uow(Role.APP, DEFAULT_TENANT) as uow:
-        view = await runner.begin(uow, path, control.begin(uow, TESTER, facts, Options(), name))
-    return DEFAULT_TENANT, view.id
+        view = await control.begin(uow, TESTER, facts, Options(), name)
+        await files.keep(path, DEFAULT_TENANT, view.id)
+    return view.id

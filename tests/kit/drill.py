@@ -66,6 +66,7 @@ _QUICK = {
     "OUTRIDER_RENDER_CHILDREN": "1",
     "OUTRIDER_DB_POOL_SIZE": "4",
     "OUTRIDER_WORKER_HEALTH_PORT": "0",
+    "OUTRIDER_SCHEDULER_HEALTH_PORT": "0",
     "OUTRIDER_EGRESS_ALLOW": '["127.0.0.0/8"]',
     "OUTRIDER_LOG_FORMAT": "json",
     "OUTRIDER_API_PORT": "0",
@@ -160,7 +161,7 @@ class Drill:
     # processes
 
     def start(
-        self, role: Literal["worker", "api"], *, at: str = "", own_data: bool = False, **settings: str
+        self, role: Literal["worker", "api", "scheduler"], *, at: str = "", own_data: bool = False, **settings: str
     ) -> Process:
         """Start a process of the product without waiting for it.
 
@@ -186,6 +187,10 @@ class Drill:
     async def worker(self, *, at: str = "", own_data: bool = False, **settings: str) -> Process:
         """Start a worker and wait until it works."""
         return await self.start_worker(at=at, own_data=own_data, **settings).ready()
+
+    async def scheduler(self, *, at: str = "", **settings: str) -> Process:
+        """Start a scheduler and wait until it runs jobs."""
+        return await self.start("scheduler", at=at, **settings).ready()
 
     # the client's side
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import pkgutil
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
 from importlib import import_module
 from typing import Any, cast
@@ -30,8 +31,9 @@ from litestar.types import (
 )
 
 from outrider.data.runtime import Runtime
+from outrider.engine.maintenance import imports
 from outrider.interfaces import api
-from outrider.interfaces.api import import_runner, problems, server, v1
+from outrider.interfaces.api import problems, server, v1
 from outrider.interfaces.api.bodies import ApiRequest
 from outrider.interfaces.api.browsers import cookie_name
 from outrider.interfaces.api.figures import HttpFigures
@@ -110,7 +112,7 @@ def create_app(runtime: Runtime) -> Litestar:
         exception_handlers={Exception: problems.answer},
         request_max_body_size=None,  # the door counts
         openapi_config=None,  # description.py says more, and nothing else
-        lifespan=[import_runner.lifespan(runtime)],
+        lifespan=[_left_imports(runtime)],
         logging_config=None,
         state=State({"session_cookie": cookie_name(settings)}),
         debug=False,
@@ -126,6 +128,21 @@ async def serve(runtime: Runtime, *, ready: Callable[[str], None], stop: asyncio
     Raises:  Misconfigured(cannot_listen).
     """
     await server.run(create_app(runtime), runtime.settings, ready=ready, stop=stop)
+
+
+def _left_imports(runtime: Runtime) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    """For the application's `lifespan`: look, in the background, at imports that were left behind."""
+
+    @asynccontextmanager
+    async def looking(_app: Litestar) -> AsyncIterator[None]:
+        task = asyncio.create_task(imports.settle_if_possible(runtime), name="settle imports")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    return looking
 
 
 def _other_routes() -> list[ControllerRouterHandler]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -20,9 +21,11 @@ from outrider.domain.contacts.channels import channel_of
 from outrider.domain.contacts.imports import control, merge
 from outrider.domain.contacts.imports.control import ImportView
 from outrider.domain.contacts.imports.examine import FileFacts, ProblemView, examine
+from outrider.domain.contacts.imports.files import ImportFiles
 from outrider.domain.contacts.imports.options import Delimiter, Options
 from outrider.domain.contacts.imports.report import as_csv
-from outrider.interfaces.api.import_runner import runner_of
+from outrider.domain.jobs import change
+from outrider.engine.maintenance import imports
 from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
 from outrider.interfaces.auth import Principal, needs
 
@@ -49,6 +52,12 @@ Mapping = Annotated[
     ),
 ]
 FileName = Annotated[str, QueryParameter(max_length=255, description="Shown with the import, never used as a path.")]
+
+
+class Import(ImportView, frozen=True, kw_only=True):
+    """An import, and the job that takes it; none for one that the command line takes itself."""
+
+    job_id: UUID | None = None
 
 
 def options_of(
@@ -94,24 +103,26 @@ async def begin(  # noqa: PLR0917 - the framework passes every argument by name
     delimiter: FromQuery[DelimiterName] = "auto",
     mapping: FromQuery[Mapping] = None,
     file_name: FromQuery[FileName] = "",
-) -> ImportView:
-    """Import a CSV file. It is examined as a whole first; then its rows are taken in the background, with progress.
+) -> Import:
+    """Import a CSV file. It is examined as a whole first; then a job takes its rows, with progress.
 
     The same file with the same options that is still running, or was when its process ended, is gone on with.
     """
     _refuse_json(request)
     options = options_of(channel, list_id, consent, purpose, consent_source, delimiter, mapping)
-    runner = runner_of(request.app, runtime)
-    upload = await runner.receive(request.stream())
+    files = ImportFiles(runtime.settings.data_dir)
+    upload = await files.receive(request.stream())
     try:
         facts = await _examined(upload, options, runtime)
         async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
-            recorded = control.begin(uow, principal.actor, facts, options, file_name or "import.csv")
-            view = await runner.begin(uow, upload, recorded)
+            view = await control.begin(uow, principal.actor, facts, options, file_name or "import.csv")
+            await files.keep(upload, uow.tenant, view.id)
+            job = await runtime.jobs.enqueue(
+                uow, principal.actor, imports.KEY, {"import_id": view.id}, dedup_key=str(view.id)
+            )
     finally:
         upload.unlink(missing_ok=True)
-    runner.start(principal.tenant_id, view.id)
-    return view
+    return _with_job(view, job.id)
 
 
 @post("/imports/examine", status_code=200, guards=[needs("operator", "imports:write")], opt=CSV)
@@ -128,7 +139,7 @@ async def examined(
     """Say how a file would be read: columns and their targets, rows, first problems. Nothing is stored."""
     _refuse_json(request)
     options = options_of(channel, "", consent, purpose, consent_source, delimiter, mapping)
-    upload = await runner_of(request.app, runtime).receive(request.stream())
+    upload = await ImportFiles(runtime.settings.data_dir).receive(request.stream())
     try:
         return await _examined(upload, options, runtime)
     finally:
@@ -137,14 +148,12 @@ async def examined(
 
 @get("/imports", guards=[needs("viewer", "imports:read")])
 async def listed(
-    request: Request[Any, Any, Any],
     principal: NamedDependency[Principal],
     runtime: NamedDependency[Runtime],
     limit: FromQuery[Limit] = 50,
     cursor: FromQuery[Cursor] = "",
 ) -> Page[ImportView]:
     """List imports, newest first."""
-    runner_of(request.app, runtime)  # whoever looks finds interrupted ones going on
     before = read_cursor(cursor, tuple[UUID])
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
         items = await control.listed(uow, limit=limit, before=before[0] if before else None)
@@ -153,15 +162,17 @@ async def listed(
 
 @get("/imports/{import_id:str}", guards=[needs("viewer", "imports:read")])
 async def shown(
-    import_id: FromPath[str],
-    request: Request[Any, Any, Any],
-    principal: NamedDependency[Principal],
-    runtime: NamedDependency[Runtime],
-) -> ImportView:
-    """Show one import and how far it is."""
-    runner_of(request.app, runtime)  # whoever looks finds interrupted ones going on
+    import_id: FromPath[str], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+) -> Import:
+    """Show one import, how far it is, and the job that takes it."""
+    identifier = parse_id(import_id, "import_id")
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
-        return await control.get(uow, parse_id(import_id, "import_id"))
+        view = await control.get(uow, identifier)
+        job = await imports.job_of(uow, identifier)
+        if view.state == "running" and job is not None and job.finished_at is not None:
+            await imports.settle_one(uow, runtime, control.Unfinished(uow.tenant, identifier, is_abandoned=False))
+            view = await control.get(uow, identifier)
+    return _with_job(view, job.id if job else None)
 
 
 @get("/imports/{import_id:str}/errors", guards=[needs("viewer", "imports:read")])
@@ -193,10 +204,23 @@ async def errors_csv(
 @post("/imports/{import_id:str}/cancel", status_code=200, guards=[needs("operator", "imports:write")])
 async def cancelled(
     import_id: FromPath[str], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
-) -> ImportView:
-    """Stop an import after the batch under way; what was imported stays."""
+) -> Import:
+    """Stop an import after the batch under way, and its job; what was imported stays."""
+    identifier = parse_id(import_id, "import_id")
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
-        return await control.cancel(uow, principal.actor, parse_id(import_id, "import_id"))
+        job = await imports.job_of(uow, identifier)
+        if job is not None and job.finished_at is None:
+            with contextlib.suppress(Refused):  # it has ended meanwhile: what became of the import is said below
+                await change.cancel(uow, principal.actor, job.id, "the import was cancelled")
+        view = await control.cancel(uow, principal.actor, identifier)
+    path = ImportFiles(runtime.settings.data_dir).of(principal.tenant_id, identifier)
+    await asyncio.to_thread(path.unlink, missing_ok=True)
+    return _with_job(view, job.id if job else None)
+
+
+def _with_job(view: ImportView, job_id: UUID | None) -> Import:
+    facts = {name: getattr(view, name) for name in ImportView.__struct_fields__}
+    return Import(**facts, job_id=job_id)
 
 
 def _refuse_json(request: Request[Any, Any, Any]) -> None:

@@ -1,0 +1,75 @@
+"""Imports and the jobs that take them: neither is left behind by the other.
+
+Owns bringing an import to its end whose job has ended otherwise (cancelled before it began, out of attempts, poison),
+giving one a job that has none (uploaded by an earlier release), and removing files that no import needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+import structlog
+
+from outrider.base.errors import Unavailable
+from outrider.contracts.actor import Actor
+from outrider.data.db import Role, UnitOfWork
+from outrider.data.runtime import Runtime
+from outrider.domain.contacts.imports import control
+from outrider.domain.contacts.imports.files import ImportFiles
+from outrider.domain.jobs import search
+from outrider.domain.jobs.views import Job
+
+KEY = "import_contacts"
+_ACTOR = Actor("system", "imports")
+_GONE = "its process ended and its file is gone; import it again"
+_log = structlog.get_logger(__name__)
+
+
+async def job_of(uow: UnitOfWork, import_id: UUID) -> Job | None:
+    """The job that took an import last, or takes it; None for one that was imported by the command line."""
+    wanted = search.Filter(types=[KEY], argument={"import_id": str(import_id)})
+    return next(iter(await search.find(uow, wanted, limit=1)), None)
+
+
+async def settle(runtime: Runtime) -> int:
+    """Look at every import that is not at its end, then remove the files that none of them needs.
+
+    Gives:   how many are not at their end.
+    """
+    files = ImportFiles(runtime.settings.data_dir)
+    async with runtime.db.uow(Role.ENGINE) as uow:
+        waiting = await control.unfinished(uow)
+    for one in waiting:
+        async with runtime.db.uow(Role.ENGINE, one.tenant_id) as uow:
+            await settle_one(uow, runtime, one)
+    await asyncio.to_thread(files.sweep, {files.of(one.tenant_id, one.import_id) for one in waiting})
+    return len(waiting)
+
+
+async def settle_one(uow: UnitOfWork, runtime: Runtime, one: control.Unfinished) -> None:
+    """Bring one import to where its job is."""
+    path = ImportFiles(runtime.settings.data_dir).of(one.tenant_id, one.import_id)
+    job = await job_of(uow, one.import_id)
+    if job is not None and job.finished_at is None:
+        return
+    if job is not None and job.state == "deleted":
+        await control.withdraw(uow, one.import_id)
+    elif job is not None and job.state == "failed":
+        await control.fail(uow, one.import_id, job.error or job.reason)
+    elif await asyncio.to_thread(path.exists):
+        await runtime.jobs.enqueue(uow, _ACTOR, KEY, {"import_id": one.import_id}, dedup_key=str(one.import_id))
+        return
+    elif one.is_abandoned:
+        await control.fail(uow, one.import_id, _GONE)
+    else:
+        return
+    await asyncio.to_thread(path.unlink, missing_ok=True)
+
+
+async def settle_if_possible(runtime: Runtime) -> None:
+    """`settle`, but a database that is away only delays it."""
+    try:
+        await settle(runtime)
+    except Unavailable:
+        _log.warning("imports_not_settled", reason="the database is away")
