@@ -42,7 +42,7 @@ class LinkSigner:
 
 
 class TrackingSigner:
-    """Makes and reads the tokens behind tracked links, opening pixels and web versions of one message.
+    """Makes and reads the tokens behind tracked links, opening pixels and web versions of a message or campaign.
 
     76 characters of URL-safe base64: kind (1 byte), tenant, message, link (8 bytes), keyed BLAKE2b (16 bytes). The
     kind is signed with the rest, so that a token of one kind never passes for another. BLAKE2b and not HMAC because a
@@ -51,7 +51,7 @@ class TrackingSigner:
     Takes:   a key derived for it (`Keyring.derive("tracking")`).
     """
 
-    OPEN, CLICK, VIEW = 1, 2, 3
+    OPEN, CLICK, VIEW, PUBLIC = 1, 2, 3, 4
     LENGTH = 76
 
     def __init__(self, key: bytes) -> None:

@@ -174,6 +174,11 @@ class Composer(Protocol):
         ...
 
     @property
+    def has_pixel(self) -> bool:
+        """Whether messages show that they were opened."""
+        ...
+
+    @property
     def has_web_version(self) -> bool:
         """Whether the content shows a link to its web version."""
         ...

@@ -21,6 +21,7 @@ MADE_BY_HAND = {
     "jobs", "job_states", "job_queues", "job_workers",
     "rollup_deltas", "rollups", "contacts_staging", "workers", "installation", "login_attempts",
     "event_clocks",
+    "tracked_links", "tracking_hits", "message_responses", "response_counts",
     "alembic_version",
 }  # fmt: skip
 

@@ -22,6 +22,7 @@ class SlowComposer:
     may_end: asyncio.Event = field(default_factory=asyncio.Event)
     begun: int = 0
     links: Sequence[Link] = ()
+    has_pixel: bool = False
     has_web_version: bool = False
 
     async def page(self, item: Item) -> str | Unrenderable:

@@ -139,6 +139,7 @@ class GlassChannel(PlainEmail):
 class _GlassComposer:
     channel: GlassChannel
     links: Sequence[Link] = ()
+    has_pixel: bool = False
     has_web_version: bool = False
 
     async def page(self, item: Item) -> str | Unrenderable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,6 +26,16 @@ class Event:
 async def append(raw: asyncpg.Connection, tenant_id: UUID, message_id: UUID, kind: str, data: dict[str, Any]) -> None:
     """Add one event to a message's timeline, in the caller's transaction (engine role)."""
     await SQL.event_append.run(raw, tenant_id, message_id, kind, orjson.dumps(data).decode())
+
+
+async def append_many(
+    raw: asyncpg.Connection, tenant_id: UUID, told: Sequence[tuple[UUID, datetime, str, dict[str, Any]]]
+) -> None:
+    """Add events to several messages' timelines: message, moment, kind, data; one statement (engine role)."""
+    if told:
+        ids, moments, kinds, data = zip(*told, strict=True)
+        texts = [orjson.dumps(each).decode() for each in data]
+        await SQL.events_append.run(raw, tenant_id, list(ids), list(moments), list(kinds), texts)
 
 
 async def timeline(raw: asyncpg.Connection, tenant_id: UUID, message_id: UUID) -> list[Event]:

@@ -24,6 +24,7 @@ from outrider.domain.contacts.rows import SQL as CONTACTS
 from outrider.domain.messages.rows import SQL
 from outrider.domain.templates.rows import SQL as TEMPLATES
 from outrider.domain.tenants import sessions
+from outrider.domain.tracking.rows import SQL as TRACKING
 from outrider.engine.loop import Loop
 
 _log = structlog.get_logger(__name__)
@@ -93,6 +94,8 @@ class _Upkeep:
         purges: tuple[tuple[str, Callable[..., Awaitable[int]], int], ...] = (
             ("idempotency_keys", SQL.idempotency_purge.run, keep.keep_idempotency_hours),
             ("rollups", SQL.rollups_purge.run, keep.keep_messages_days),
+            ("message_responses", TRACKING.responses_purge.run, keep.keep_messages_days),
+            ("response_counts", TRACKING.counts_purge.run, keep.keep_messages_days),
             ("campaign_recipients", SQL.recipients_purge.run, keep.keep_messages_days),
             ("imports", CONTACTS.imports_purge.run, keep.keep_imports_days),
             ("contents", TEMPLATES.contents_purge.run, keep.keep_contents_days),

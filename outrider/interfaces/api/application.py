@@ -44,6 +44,8 @@ from outrider.interfaces.api.middleware.entry import Authenticator, Entry
 from outrider.interfaces.api.snapshot import Snapshots
 from outrider.interfaces.api.strictness import strict
 from outrider.interfaces.api.totals import MessageTotals
+from outrider.interfaces.api.tracking import PREFIX as TRACKING_PREFIX
+from outrider.interfaces.api.tracking import TrackingApp
 from outrider.interfaces.auth import Principal, principal_of
 
 _LOGIN_PER_S, _LOGIN_BURST = 1.0, 100.0
@@ -54,6 +56,8 @@ class Application(Litestar):
     """Litestar behind the door, through which everything passes, unknown paths included."""
 
     door: Door | None = None
+    tracking: TrackingApp | None = None
+    """What serves tracked links, beside the framework's routing."""
 
     async def __call__(
         self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend
@@ -62,6 +66,9 @@ class Application(Litestar):
         if scope["type"] == ScopeType.HTTP and self.door is not None:
             if scope.get("method") == HttpMethod.OPTIONS:
                 send = self._with_every_method(cast("Scope", scope), cast("Send", send))
+            if self.tracking is not None and str(scope.get("path")).startswith(TRACKING_PREFIX):
+                await self.door(self.tracking, scope, receive, send)  # type: ignore[arg-type]  # an HTTP scope's pair
+                return
             await self.door(super().__call__, scope, receive, send)  # type: ignore[arg-type]  # an HTTP scope's pair
         else:
             await super().__call__(scope, receive, send)
@@ -94,6 +101,7 @@ def create_app(runtime: Runtime) -> Litestar:
     snapshots, totals, job_figures = Snapshots(runtime), MessageTotals(runtime.db), JobFigures(runtime.db)
     rate = Buckets(settings.api_rate_per_s, settings.api_rate_per_s * 2)
     login_rate = Buckets(_LOGIN_PER_S, _LOGIN_BURST)
+    tracking = TrackingApp(runtime, figures.registry)
     app = Application(
         route_handlers=[Router("/api/v1", route_handlers=v1.routes()), *_other_routes()],
         request_class=ApiRequest,
@@ -112,12 +120,13 @@ def create_app(runtime: Runtime) -> Litestar:
         exception_handlers={Exception: problems.answer},
         request_max_body_size=None,  # the door counts
         openapi_config=None,  # description.py says more, and nothing else
-        lifespan=[_left_imports(runtime)],
+        lifespan=[_left_imports(runtime), tracking.running],
         logging_config=None,
         state=State({"session_cookie": cookie_name(settings)}),
         debug=False,
     )
     app.door = Door(settings, figures)
+    app.tracking = tracking
     return app
 
 

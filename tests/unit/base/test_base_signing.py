@@ -37,7 +37,7 @@ def test_a_token_of_another_key_or_purpose_is_nobodys() -> None:
 
 
 TRACKING = TrackingSigner(b"k" * 32)
-KINDS = (TrackingSigner.OPEN, TrackingSigner.CLICK, TrackingSigner.VIEW)
+KINDS = (TrackingSigner.OPEN, TrackingSigner.CLICK, TrackingSigner.VIEW, TrackingSigner.PUBLIC)
 CLICK = TRACKING.signed(TrackingSigner.CLICK, TENANT, MESSAGE, (5, -5))[0]
 
 
@@ -57,7 +57,7 @@ def test_a_tracking_token_says_whose_it_is_and_which_link(
 def test_a_tracking_token_with_one_bit_changed_is_nobodys(at: int, bit: int) -> None:
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     changed = CLICK[:at] + letters[letters.index(CLICK[at]) ^ (1 << bit)] + CLICK[at + 1 :]
-    assert [TRACKING.read(kind, changed) for kind in KINDS] == [None, None, None]
+    assert [TRACKING.read(kind, changed) for kind in KINDS] == [None] * 4
 
 
 @pytest.mark.parametrize("made_for", KINDS)
@@ -70,4 +70,4 @@ def test_a_tracking_token_serves_one_purpose_alone(made_for: int, used_for: int)
 
 @pytest.mark.parametrize("token", ["", "A" * 75, "A" * 77, "A" * 76, "+" * 76, "é" * 76, " " * 76, CLICK[:-1] + "="])
 def test_a_tracking_token_we_did_not_make_is_nobodys(token: str) -> None:
-    assert [TRACKING.read(kind, token) for kind in KINDS] == [None, None, None]
+    assert [TRACKING.read(kind, token) for kind in KINDS] == [None] * 4

@@ -63,7 +63,8 @@ class EmailComposer:
             else content.version_key
         )
         self._link_slots = [Slot(*part) for link in made.links for part in link.parts if not isinstance(part, str)]
-        self._address_count = 1 + len(made.links) if made.links or content.tracking.opens else 0
+        self.has_pixel = is_changed and content.tracking.opens
+        self._address_count = 1 + len(made.links) if made.links or self.has_pixel else 0
         self.has_web_version = any(WEB_VERSION in source for source in sources.values())
         self._substitution = Substitution(compiled, self._frame, identity.postal_address) if compiled else None
         self._signer = Signer(identity.dkim) if identity.dkim else None
@@ -192,8 +193,7 @@ class EmailComposer:
         if not self._address_count:
             return []
         addresses = [item.open_url, *item.click_urls]
-        is_opened = not self._content.tracking.opens or item.open_url
-        if not is_opened or len(addresses) < self._address_count:
+        if (self.has_pixel and not item.open_url) or len(addresses) < self._address_count:
             raise Failed("the content is tracked, but the message has no tracked addresses")
         if any(address and not _LINK.fullmatch(address) for address in addresses):
             raise Failed("a tracked address is not an http address in ASCII")

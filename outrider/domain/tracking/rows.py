@@ -1,0 +1,7 @@
+"""The statements of tracking."""
+
+from __future__ import annotations
+
+from outrider.data.sql import load
+
+SQL = load(__package__)

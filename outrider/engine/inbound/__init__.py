@@ -1,0 +1,1 @@
+"""What comes in from outside and is taken in by itself: openings and clicks."""
