@@ -247,6 +247,10 @@ class Settings(BaseSettings):
     keep_schedule_runs_days: int = Field(
         400, ge=7, le=1080, description="History of schedules: what ran, what was skipped and what was missed."
     )
+    keep_exports_days: int = Field(30, ge=1, le=1080, description="Records of exports: who asked for what, and when.")
+    keep_export_files_hours: int = Field(
+        24, ge=1, le=720, description="Files of exports; personal data that nobody should forget on a disk."
+    )
     keep_workers_days: int = Field(7, ge=1, le=90, description="Records of processes that are gone.")
     partitions_ahead: int = Field(3, ge=1, le=12, description="Monthly partitions made in advance.")
 

@@ -97,10 +97,6 @@ WITH earlier AS (
 )
 INSERT INTO contact_merges (tenant_id, merged_id, contact_id, merged_by) VALUES ($1, $3, $2, $4);
 
--- name: merged_into :value
--- Which contact another one became.
-SELECT contact_id FROM contact_merges WHERE tenant_id = $1 AND merged_id = $2;
-
 -- name: merges_of :many
 -- Which contacts became this one.
 SELECT merged_id, merged_by, merged_at FROM contact_merges WHERE tenant_id = $1 AND contact_id = $2 ORDER BY merged_at;
@@ -117,10 +113,6 @@ WHERE m.tenant_id = $1 AND m.contact_id = $2 ORDER BY l.id;
 -- name: tags_of :many
 -- The tags of a contact.
 SELECT tag, added_at FROM contact_tags WHERE tenant_id = $1 AND contact_id = $2 ORDER BY tag;
-
--- name: forget_suppressed_addresses :run
--- Keep the promise not to write to an address, by its hash alone.
-UPDATE suppressions SET address = NULL, note = '' WHERE tenant_id = $1 AND channel = $2 AND address_hash = $3;
 
 -- name: suppress_hash :run
 -- Keep the promise not to write to an address of which only the hash may stay.

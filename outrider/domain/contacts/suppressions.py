@@ -25,11 +25,11 @@ from outrider.domain.contacts.rows import SQL
 from outrider.domain.contacts.views import SuppressionView
 
 Scope = Literal["all", "bulk"]
-Reason = Literal["complaint", "unsubscribe", "stop", "hard_bounce", "invalid", "manual"]
-REASONS: tuple[Reason, ...] = ("complaint", "unsubscribe", "stop", "hard_bounce", "invalid", "manual")
+Reason = Literal["complaint", "unsubscribe", "stop", "erased", "hard_bounce", "invalid", "manual"]
+REASONS: tuple[Reason, ...] = ("complaint", "unsubscribe", "stop", "erased", "hard_bounce", "invalid", "manual")
 """The strongest first."""
 
-RECIPIENT_ASKED = frozenset({"complaint", "unsubscribe", "stop"})
+RECIPIENT_ASKED = frozenset({"complaint", "unsubscribe", "stop", "erased"})
 """Reasons that are the recipient's own word: taking such an entry away needs force and a reason."""
 
 _LONGEST_NOTE = 500

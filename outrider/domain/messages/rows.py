@@ -7,3 +7,4 @@ from outrider.data.sql import load
 SQL = load(__package__)
 CHECKS = load(__package__, "validate.sql")
 FEED = load(__package__, "feed.sql")
+PEOPLE = load(__package__, "people.sql")

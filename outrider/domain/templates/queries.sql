@@ -78,3 +78,13 @@ DELETE FROM contents WHERE ctid = ANY (ARRAY(
     AND NOT EXISTS (SELECT 1 FROM uncertain_messages u JOIN messages m ON m.tenant_id = u.tenant_id AND m.id = u.message_id
                     WHERE u.tenant_id = c.tenant_id AND m.content_id = c.id)
   LIMIT $2));
+
+-- name: inline_contents :many
+-- Those of some contents that no template version and no campaign has.
+SELECT c.id FROM contents c WHERE c.tenant_id = $1 AND c.id = ANY ($2::uuid[])
+  AND NOT EXISTS (SELECT 1 FROM template_versions v WHERE v.tenant_id = $1 AND v.content_id = c.id)
+  AND NOT EXISTS (SELECT 1 FROM campaigns p WHERE p.tenant_id = $1 AND p.content_id = c.id);
+
+-- name: delete_contents :run
+-- Delete contents with their files; a template version or campaign that has one refuses.
+DELETE FROM contents WHERE tenant_id = $1 AND id = ANY ($2::uuid[]);

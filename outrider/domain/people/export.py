@@ -1,0 +1,194 @@
+"""Everything about a person in one JSON file: asked for here, written by a job, fetched while it lasts.
+
+Owns what belongs to it: contact, addresses, consent and its proof, tags, lists, do-not-contact entries, messages with
+what they said and what became of them, and what was done to the contact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import orjson
+
+from outrider.base.errors import Refused
+from outrider.base.ids import NIL
+from outrider.base.settings import Settings
+from outrider.contracts.actor import Actor
+from outrider.data.db import Database, Role, UnitOfWork
+from outrider.domain.audit.append import append
+from outrider.domain.contacts import read
+from outrider.domain.contacts.rows import AUDIENCE
+from outrider.domain.messages import people
+from outrider.domain.messages.people import Person
+from outrider.domain.messages.rows import PEOPLE
+from outrider.domain.people.files import ExportFiles, Writing
+from outrider.domain.people.rows import SQL
+
+NEWEST = UUID(int=2**128 - 1)
+_AT_ONCE = 200
+Progress = Callable[[int], Awaitable[None]]
+
+
+class ExportView(msgspec.Struct, frozen=True):
+    """An export. A completed one may be fetched until `expires_at`; one whose person was erased never again."""
+
+    id: UUID
+    kind: str
+    contact_id: UUID | None
+    job_id: UUID | None
+    state: str
+    row_count: int
+    size_bytes: int | None
+    sha256: str | None
+    error: str | None
+    created_by: str
+    created_at: datetime
+    finished_at: datetime | None
+    expires_at: datetime | None
+
+
+async def ask(uow: UnitOfWork, actor: Actor, contact_id: UUID) -> ExportView:
+    """Record that a person's data is wanted; the caller enqueues the job `export_person` in the same transaction.
+
+    Raises:  Refused(not_found).
+    """
+    await read.get(uow, contact_id)
+    export_id = await SQL.insert_export.value(uow.raw, uow.tenant, "person", contact_id, "{}", actor.name)
+    target = ("contact", str(contact_id))
+    await append(uow, actor, action="contact.export", target=target, details={"export": str(export_id)})
+    return await get(uow, export_id)
+
+
+async def has_job(uow: UnitOfWork, export_id: UUID, job_id: UUID) -> ExportView:
+    """Remember which job makes the file."""
+    await SQL.export_job.run(uow.raw, uow.tenant, export_id, job_id)
+    return await get(uow, export_id)
+
+
+async def get(uow: UnitOfWork, export_id: UUID) -> ExportView:
+    """One export.
+
+    Raises:  Refused(not_found).
+    """
+    row = await SQL.export_get.one(uow.raw, uow.tenant, export_id)
+    if row is None:
+        raise Refused("not_found", "no such export", field="/id", status=404)
+    return _view(row)
+
+
+async def listed(uow: UnitOfWork, *, limit: int, before: UUID | None = None) -> list[ExportView]:
+    """Exports, newest first, `limit` (1..1000) of those before `before`."""
+    return [_view(row) for row in await SQL.exports_page.many(uow.raw, uow.tenant, before or NEWEST, limit)]
+
+
+async def fetch(uow: UnitOfWork, files: ExportFiles, actor: Actor, export_id: UUID) -> Path:
+    """The whole file of an export; who fetched it is audited.
+
+    Raises:  Refused(not_found; not_ready, gone, 409, with its state).
+    """
+    found = await get(uow, export_id)
+    if found.state != "completed":
+        code = "not_ready" if found.state in {"waiting", "running"} else "gone"
+        raise Refused(code, f"the export is {found.state}", field="/id", status=409, state=found.state)
+    path = files.of(uow.tenant, export_id)
+    if not path.is_file():
+        raise Refused("gone", "the file is not on this machine", field="/id", status=409, state=found.state)
+    await append(uow, actor, action="export.fetch", target=("export", str(export_id)))
+    return path
+
+
+async def write(db: Database, settings: Settings, tenant_id: UUID, export_id: UUID, progress: Progress) -> int:
+    """Write a person's file; once more writes it anew. Gives the number of messages in it.
+
+    Raises:  Refused(gone) when the person was erased; Unavailable(storage_full).
+    """
+    files = ExportFiles(settings.data_dir)
+    async with db.uow(Role.ENGINE, tenant_id) as uow:
+        if await SQL.export_begun.value(uow.raw, tenant_id, export_id) is None:
+            raise Refused("gone", "the export is not wanted any more", status=409)
+        wanted = await get(uow, export_id)
+    writing = await asyncio.to_thread(files.begin, tenant_id, export_id)
+    try:
+        count = await _person(db, tenant_id, wanted, writing, progress)
+        whole = await asyncio.to_thread(writing.finish)
+    finally:
+        writing.drop()
+    hours = settings.keep_export_files_hours
+    async with db.uow(Role.ENGINE, tenant_id) as uow:
+        key = (uow.raw, tenant_id, export_id, count, whole.size_bytes, whole.sha256, hours)
+        is_wanted = await SQL.export_done.value(*key) is not None
+    if not is_wanted:
+        files.remove(tenant_id, [export_id])
+        raise Refused("gone", "the person was erased while the file was written", status=409)
+    return count
+
+
+async def failed(db: Database, tenant_id: UUID, export_id: UUID, why: str) -> None:
+    """Say why there is no file."""
+    async with db.uow(Role.ENGINE, tenant_id) as uow:
+        await SQL.export_failed.run(uow.raw, tenant_id, export_id, why[:500])
+
+
+async def _person(db: Database, tenant_id: UUID, wanted: ExportView, writing: Writing, progress: Progress) -> int:
+    contact_id = wanted.contact_id or NIL
+    async with db.uow(Role.ENGINE, tenant_id) as uow:
+        head, person = await _head(uow, contact_id)
+    writing.write(orjson.dumps(head, default=str)[:-1] + b',"messages":[')
+    count, after = 0, NIL
+    while True:
+        async with db.uow(Role.ENGINE, tenant_id) as uow:
+            page = await people.find(uow, person, after=after)
+        for start in range(0, len(page.ids), _AT_ONCE):
+            async with db.uow(Role.ENGINE, tenant_id) as uow:
+                ids = page.ids[start : start + _AT_ONCE]
+                rows = await PEOPLE.messages_to_export.many(uow.raw, tenant_id, ids)
+            for row in rows:
+                writing.write((b"," if count else b"") + orjson.dumps(_message(dict(row)), default=str))
+                count += 1
+        await progress(count)
+        if page.last is None:
+            break
+        after = page.last
+    writing.write(b"]}\n")
+    return count
+
+
+async def _head(uow: UnitOfWork, contact_id: UUID) -> tuple[dict[str, Any], Person]:
+    """Everything but the messages, and how those are found."""
+    contact = await read.get(uow, contact_id)
+    merges = [dict(row) for row in await AUDIENCE.merges_of.many(uow.raw, uow.tenant, contact_id)]
+    ids = [contact_id, *(row["merged_id"] for row in merges)]
+    hashes = [hashlib.sha256(each.address.encode()).digest() for each in contact.addresses]
+    channels = [each.channel for each in contact.addresses]
+    stands = await SQL.suppressions_about.many(uow.raw, uow.tenant, channels, hashes)
+    audit = await SQL.audit_about.many(uow.raw, uow.tenant, [str(each) for each in ids])
+    head = {
+        "format": "outrider person 1",
+        "contact": msgspec.to_builtins(contact),
+        "merged_contacts": merges,
+        "consent_history": msgspec.to_builtins(await read.consent_history(uow, contact_id)),
+        "tags": [dict(row) for row in await AUDIENCE.tags_of.many(uow.raw, uow.tenant, contact_id)],
+        "lists": [dict(row) for row in await AUDIENCE.memberships_of.many(uow.raw, uow.tenant, contact_id)],
+        "do_not_contact": [dict(row) for row in stands],
+        "what_was_done": [dict(row) for row in audit],
+    }
+    return head, Person(ids, hashes)
+
+
+def _message(row: dict[str, Any]) -> dict[str, Any]:
+    row["variables"] = orjson.loads(row["variables"]) if row["variables"] else None
+    row["events"] = orjson.loads(row["events"])
+    return row
+
+
+def _view(row: Any) -> ExportView:
+    facts = dict(row)
+    del facts["options"]
+    return ExportView(**facts)
