@@ -34,9 +34,10 @@ async def desk(post: Post) -> Desk:
 
 
 async def run(post: Post, name: str, **settings: object) -> list[str]:
-    """One round of an upkeep loop; gives the names of what it logged."""
+    """One round of upkeep; gives the names of what it logged."""
     runtime = replace(post.runtime, settings=post.runtime.settings.model_copy(update=settings))
-    steps = {loop.name: loop.step for loop in upkeep.loops(runtime)}
+    rounds = upkeep.Upkeep(runtime)
+    steps = {"partitions": rounds.partitions, "retention": rounds.retention, "audit_heads": rounds.log_audit_heads}
     with capture_logs() as logs:
         await steps[name]()
     return [log["event"] for log in logs]

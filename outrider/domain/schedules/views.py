@@ -10,8 +10,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 Name = Annotated[str, Meta(max_length=100)]
-CronText = Annotated[str, Meta(max_length=10_000)]
-Zone = Annotated[str, Meta(max_length=1_000)]
+CronText = Annotated[str, Meta(description="Five fields: minute, hour, day of month, month, day of week.")]
+Zone = Annotated[str, Meta(description="A name of the IANA time zone database, such as Europe/Berlin.")]
 Misfire = Literal["once", "all", "skip"]
 WhenBusy = Literal["refuse", "queue"]
 

@@ -1,1 +1,1 @@
-"""Upkeep: partitions ahead, rollups folded, retention. Runs in workers until there are schedules."""
+"""Upkeep: partitions ahead, rollups folded, retention, the daily health check."""

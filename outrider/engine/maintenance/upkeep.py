@@ -1,6 +1,8 @@
-"""Upkeep loops: what keeps tables in shape by itself. Each round takes small bites and may run in several processes.
+"""Upkeep: what keeps tables in shape. Each round takes small bites and may run in several processes.
 
-Owns partitions and retention of the data plane; the settings `keep_…` say how long. Nothing open is ever dropped.
+Owns partitions and retention; the settings `keep_…` say how long. Nothing open is ever dropped. Retention and the heads
+of the audit chains are jobs of the installation's schedules; folding runs in workers every second, and partitions in
+both: without next month's nothing could be accepted in good order, so a worker makes sure of them without a scheduler.
 """
 
 from __future__ import annotations
@@ -20,8 +22,12 @@ from outrider.data.runtime import Runtime
 from outrider.data.sql import load
 from outrider.domain.audit import verify
 from outrider.domain.audit.prune import prune
+from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
 from outrider.domain.contacts.rows import SQL as CONTACTS
 from outrider.domain.messages.rows import SQL
+from outrider.domain.people.expire import expire
+from outrider.domain.people.rows import SQL as PEOPLE
+from outrider.domain.schedules.rows import SQL as SCHEDULES
 from outrider.domain.templates.rows import SQL as TEMPLATES
 from outrider.domain.tenants import sessions
 from outrider.domain.tracking.rows import SQL as TRACKING
@@ -31,22 +37,25 @@ _log = structlog.get_logger(__name__)
 _UPKEEP = load(__package__)
 _HOUR_S = 3600.0
 _BITE = 10_000
+_AUDIENCE_HOURS = 24
 _ACTOR = Actor("system", "upkeep")
 _BOUNDS = re.compile(r"FROM \('(?P<low>[0-9a-f-]{36})'\) TO \('(?P<high>[0-9a-f-]{36})'\)")
 
 
 def loops(runtime: Runtime) -> list[Loop]:
     """What a worker process runs beside its dispatch."""
-    upkeep = _Upkeep(runtime)
-    return [
-        Loop("fold_rollups", 1.0, upkeep.fold),
-        Loop("partitions", _HOUR_S, upkeep.partitions),
-        Loop("retention", _HOUR_S, upkeep.retention),
-        Loop("audit_heads", 24 * _HOUR_S, upkeep.log_audit_heads),
-    ]
+    upkeep = Upkeep(runtime)
+
+    async def partitions() -> bool:
+        await upkeep.partitions()
+        return False
+
+    return [Loop("fold_rollups", 1.0, upkeep.fold), Loop("partitions", _HOUR_S, partitions)]
 
 
-class _Upkeep:
+class Upkeep:
+    """The rounds of upkeep, for loops and for jobs."""
+
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._settings = runtime.settings
@@ -56,8 +65,11 @@ class _Upkeep:
         async with self._runtime.db.uow(Role.ENGINE) as uow:
             return bool(await SQL.fold_rollups.value(uow.raw) >= _BITE)
 
-    async def partitions(self) -> bool:
-        """Make partitions ahead, drop those past their time, and raise an alarm when rows fell outside."""
+    async def partitions(self) -> dict[str, int]:
+        """Make partitions ahead, drop those past their time, and raise an alarm when rows fell outside.
+
+        Gives:   how many were made, and how many months were dropped.
+        """
         async with self._runtime.db.uow(Role.ENGINE) as uow:
             # first: where rows fell outside, the month they belong to cannot be made
             if await SQL.default_partition_rows.value(uow.raw):
@@ -70,44 +82,57 @@ class _Upkeep:
         async with self._runtime.db.uow(Role.ENGINE) as uow:
             horizon = utc_now() - timedelta(days=self._settings.keep_messages_days)
             old = await SQL.partitions_old.many(uow.raw, first_id_at(horizon))
-        for row in old:
-            await self._drop(row["name"], row["bound"])
-        return False
+        dropped = [await self._drop(row["name"], row["bound"]) for row in old]
+        return {"made": made, "dropped": sum(dropped)}
 
-    async def _drop(self, name: str, bound: str) -> None:
-        """Drop one month of the ledger with its events, unless something in it is still open."""
+    async def _drop(self, name: str, bound: str) -> bool:
+        """Drop one month of the ledger with its events, unless something in it is still open; whether it went."""
         match = _BOUNDS.search(bound)
         if match is None:
-            return
+            return False
         async with self._runtime.db.uow(Role.ENGINE) as uow:
             if await SQL.partition_has_open.value(uow.raw, UUID(match["low"]), UUID(match["high"])):
                 _log.warning("partition_kept", partition=name, reason="it holds open or uncertain messages")
-                return
+                return False
         async with self._runtime.db.uow(Role.OWNER) as uow:
             await _UPKEEP.short_lock.run(uow.raw)
             await _UPKEEP.drop_month.value(uow.raw, name.removeprefix("messages_"))
         _log.info("partition_dropped", partition=name, keep_days=self._settings.keep_messages_days)
+        return True
 
-    async def retention(self) -> bool:
-        """Drop what is past its time, in small bites, table by table."""
+    async def retention(self, done: Callable[[int, str], Awaitable[None]] | None = None) -> dict[str, int]:
+        """Drop what is past its time, in small bites, table by table.
+
+        Takes:   done  told after each bite how many rows went so far, and from which table
+        Gives:   rows dropped per table, those with any.
+        """
         keep = self._settings
+        dropped: dict[str, int] = {}
         purges: tuple[tuple[str, Callable[..., Awaitable[int]], int], ...] = (
             ("idempotency_keys", SQL.idempotency_purge.run, keep.keep_idempotency_hours),
             ("rollups", SQL.rollups_purge.run, keep.keep_messages_days),
             ("message_responses", TRACKING.responses_purge.run, keep.keep_messages_days),
             ("response_counts", TRACKING.counts_purge.run, keep.keep_messages_days),
             ("campaign_recipients", SQL.recipients_purge.run, keep.keep_messages_days),
+            ("campaign_audience", CAMPAIGNS.audience_purge.run, _AUDIENCE_HOURS),
             ("imports", CONTACTS.imports_purge.run, keep.keep_imports_days),
+            ("exports", PEOPLE.exports_purge.run, keep.keep_exports_days),
             ("contents", TEMPLATES.contents_purge.run, keep.keep_contents_days),
+            ("schedule_runs", SCHEDULES.runs_purge.run, keep.keep_schedule_runs_days),
         )
         for table, purge, limit in purges:
             while True:
                 async with self._runtime.db.uow(Role.ENGINE) as uow:
                     gone = await purge(uow.raw, limit, _BITE)
                 if gone:
+                    dropped[table] = dropped.get(table, 0) + gone
                     _log.info("retention", table=table, dropped=gone)
+                if done is not None:
+                    await done(sum(dropped.values()), table)
                 if gone < _BITE:
                     break
+        if gone := await expire(self._runtime.db, keep.data_dir):
+            _log.info("retention", table="exports", files=gone)
         async with self._runtime.db.uow(Role.ENGINE) as uow:
             await SQL.worker_forget.run(uow.raw, keep.keep_workers_days)
             await sessions.prune(uow, idle_s=keep.session_idle_s)
@@ -116,12 +141,14 @@ class _Upkeep:
         for chain in chains:
             async with self._runtime.db.uow(Role.ENGINE) as uow:
                 if gone := await prune(uow, _ACTOR, chain.tenant_id, before):
+                    dropped["audit_log"] = dropped.get("audit_log", 0) + gone
                     _log.info("retention", table="audit_log", tenant=str(chain.tenant_id), dropped=gone)
-        return False
+        return dropped
 
-    async def log_audit_heads(self) -> bool:
-        """Write the head of each audit chain to the log, so that a cut tail shows."""
+    async def log_audit_heads(self) -> int:
+        """Write the head of each audit chain to the log, so that a cut tail shows. Gives how many there are."""
         async with self._runtime.db.uow(Role.ENGINE) as uow:
-            for head in await verify.heads(uow):
-                _log.info("audit_head", tenant=str(head.tenant_id), seq=head.seq, hash=head.hash)
-        return False
+            heads = await verify.heads(uow)
+        for head in heads:
+            _log.info("audit_head", tenant=str(head.tenant_id), seq=head.seq, hash=head.hash)
+        return len(heads)

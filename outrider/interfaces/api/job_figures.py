@@ -105,6 +105,32 @@ def metrics_of(app_label: str, reading: JobReading) -> Iterable[Metric]:
     for worker in reading.workers:
         silent.add_metric([app_label, str(worker.id)], worker.silent_s)
     yield from (stranded, alive, silent)
+    yield from _schedules(app_label, reading)
+
+
+def _schedules(app_label: str, reading: JobReading) -> Iterable[Metric]:
+    figures = reading.schedules
+    for name, text, value in (
+        ("outrider_schedules", "Schedules there are.", figures.schedule_count),
+        ("outrider_schedules_paused", "Schedules that are paused.", figures.paused_count),
+        ("outrider_schedules_overdue", "Schedules that should have fired 45 s ago and did not.", figures.overdue_count),
+        ("outrider_schedules_in_trouble", "Schedules that go on with a problem.", figures.problem_count),
+        (
+            "outrider_schedule_runs_missed",
+            "Planned times that nobody ran and nobody made up for.",
+            figures.missed_count,
+        ),
+    ):
+        family = GaugeMetricFamily(name, text, labels=["app"])
+        family.add_metric([app_label], value)
+        yield family
+    stopped = GaugeMetricFamily(
+        "outrider_schedulers_silent",
+        "Schedulers that were not heard of for 30 s and did not say goodbye.",
+        labels=["app"],
+    )
+    stopped.add_metric([app_label], sum(1 for worker in reading.workers if not worker.is_alive))
+    yield stopped
 
 
 def _queues(app_label: str, reading: JobReading) -> Iterable[Metric]:

@@ -11,7 +11,9 @@ from outrider.data.db import Role
 from outrider.domain.jobs import stats as job_stats
 from outrider.domain.limits import maintenance, switches
 from outrider.domain.messages import stats, workers
+from outrider.domain.schedules import watch
 from outrider.interfaces.cli import draining
+from outrider.interfaces.cli.alarms import alarms
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import JSON, Json
 from outrider.interfaces.cli.output import Answer, facts, table
@@ -40,6 +42,8 @@ async def status(
         depths = await job_stats.figures(uow)
         stranded = await job_stats.stranded(uow)
         runners = await job_stats.workers(uow)
+        troubles = await watch.troubles(uow)
+        timetable = await watch.figures(uow)
     data: dict[str, Any] = {
         "environment": settings.environment,
         "is_emergency": settings.emergency_path.exists(),
@@ -49,6 +53,8 @@ async def status(
         "jobs": [draining.row_of(each) for each in depths],
         "stranded": [msgspec.to_builtins(each) for each in stranded],
         "job_workers": [_runner(each) for each in runners if all_ or each.silent_s < _SILENT_SHOWN_S],
+        "schedules": msgspec.to_builtins(timetable),
+        "alarms": alarms(seen, runners, stranded, troubles),
         "processes": [_process(each) for each in seen if all_ or _is_recent(each)],
     }
     head = {
@@ -58,11 +64,12 @@ async def status(
     }
     parts = [
         facts(head),
+        *(f"ALARM: {alarm}" for alarm in data["alarms"]),
         "paused\n"
         + table(data["paused"], ("scope", "scope_id", "tenant_id", "reason", "actor", "at"), empty="nothing"),
         "queue\n" + table(data["queue"], ("channel", "state", "depth", "oldest_at"), empty="empty"),
         "jobs\n" + table(data["jobs"], _JOBS, empty="no queues"),
-        *(f"STRANDED: {each.count} {each.type} job(s) wait in {each.queue}: {each.cause}" for each in stranded),
+        "schedules\n" + facts({name.removesuffix("_count"): count for name, count in data["schedules"].items()}),
         "processes that run jobs\n"
         + table(data["job_workers"], ("host", "pid", "state", "silent_s", "running"), empty="none: jobs wait"),
         "processes\n"

@@ -1,0 +1,42 @@
+"""What needs a person now, in one line each: schedulers that stopped, queues nobody serves, schedules that are late.
+
+Owns the wording for `outrider status`; what is wrong is found by the domain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from outrider.domain.jobs.stats import SILENT_S, Stranded, Worker
+from outrider.domain.messages.workers import Seen
+from outrider.domain.schedules.watch import Trouble
+
+_FORGOTTEN_S: Final = 86_400.0
+
+
+def alarms(
+    seen: Sequence[Seen], runners: Sequence[Worker], stranded: Sequence[Stranded], troubles: Sequence[Trouble]
+) -> list[str]:
+    """Every alarm, the gravest first; nothing when all is well."""
+    return [*_schedulers(seen, runners), *_queues(stranded), *_schedules(troubles)]
+
+
+def _schedulers(seen: Sequence[Seen], runners: Sequence[Worker]) -> Iterator[str]:
+    if not any(each.is_alive for each in runners):
+        yield "no scheduler is alive: schedules do not fire and jobs wait; start `outrider scheduler`"
+    for each in seen:
+        if each.process.role == "scheduler" and each.state != "stopped" and SILENT_S < each.silent_s < _FORGOTTEN_S:
+            where = f"scheduler {each.process.pid} on {each.process.host}"
+            yield f"{where} stopped without a word {each.silent_s:.0f} s ago; its jobs go on elsewhere"
+
+
+def _queues(stranded: Sequence[Stranded]) -> Iterator[str]:
+    for each in stranded:
+        yield f"{each.count} {each.type} job(s) wait in queue {each.queue}: {each.cause}"
+
+
+def _schedules(troubles: Sequence[Trouble]) -> Iterator[str]:
+    for each in troubles:
+        what = each.problem or f"should have fired {each.late_s:.0f} s ago and did not"
+        yield f"schedule {each.name} (tenant {each.tenant_id}): {what}"
