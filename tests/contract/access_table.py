@@ -91,6 +91,10 @@ CASES: dict[str, list[Case]] = {
     "GET /u/{token:str}": read("", PUBLIC, other=200),
     "HEAD /u/{token:str}": read("", PUBLIC, other=200),
     "POST /u/{token:str}": write("", PUBLIC, own=400, other=400),
+    "GET /w/{token:str}": read("", PUBLIC, own=404, nouns={"token": "view_token"}),
+    "HEAD /w/{token:str}": read("", PUBLIC, own=404, nouns={"token": "view_token"}),
+    "GET /v/{token:str}": read("", PUBLIC, own=404, nouns={"token": "public_token"}),
+    "HEAD /v/{token:str}": read("", PUBLIC, own=404, nouns={"token": "public_token"}),
     "POST /api/v1/auth/login": write("", PUBLIC, lambda _, __: {}, own=422),
     "POST /api/v1/auth/password-reset": write("", PUBLIC, lambda _, __: {"token": "x", "new_password": "y"}, own=401),
     "POST /api/v1/auth/token": write("viewer", PEOPLE),
@@ -225,6 +229,25 @@ CASES: dict[str, list[Case]] = {
         "operator", "campaigns:write", _reason, nouns={"campaign_id": "draft"}
     ),
     "GET /api/v1/campaigns/{campaign_id:str}/progress": read("viewer", "campaigns:read"),
+    "GET /api/v1/tracking": read("viewer", "tenant:read"),
+    "PATCH /api/v1/tracking": write("admin", "tenant:write", lambda _, __: {"clicks": False}),
+    "GET /api/v1/senders/{sender_id:str}/tracking": read("viewer", "senders:read"),
+    "PATCH /api/v1/senders/{sender_id:str}/tracking": write("admin", "senders:write", lambda _, __: {"opens": False}),
+    "GET /api/v1/campaigns/{campaign_id:str}/tracking": read("viewer", "campaigns:read"),
+    "PATCH /api/v1/campaigns/{campaign_id:str}/tracking": write(
+        "operator", "campaigns:write", lambda _, __: {"opens": False}
+    ),
+    "GET /api/v1/campaigns/{campaign_id:str}/web-version": read("viewer", "campaigns:read", own=404),
+    "PUT /api/v1/campaigns/{campaign_id:str}/web-version": write(
+        "operator", "campaigns:write", lambda _, __: {"variables": {"name": "you"}}, nouns={"campaign_id": "running"}
+    ),
+    "DELETE /api/v1/campaigns/{campaign_id:str}/web-version": write("operator", "campaigns:write", own=404),
+    **{
+        f"GET /api/v1/campaigns/{{campaign_id:str}}/results{part}": read("viewer", "campaigns:read")
+        for part in ("", "/hours", "/links", "/domains", "/contents")
+    },
+    "GET /api/v1/results/hours": read("viewer", "campaigns:read"),
+    "GET /api/v1/messages/{message_id:str}/responses": read("viewer", "messages:read"),
     "GET /api/v1/contacts": [
         Case("viewer", "contacts:read"),
         Case("viewer", "contacts:read", query=lambda pick: f"external_id={pick('external_id')}", other=200),

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 from uuid import UUID, uuid4
 
+from outrider.base.signing import TrackingSigner
 from outrider.domain.tenants import sessions
 from tests.kit.api import Api, Caller
 from tests.kit.dispatch import GlassProvider
@@ -184,6 +185,9 @@ async def _messages(world: World, caller: Caller) -> None:
     ids["doubt"] = (await _make(caller, "/messages", body))["id"]
     await world.insert(_UNCERTAIN, UUID(ids["doubt"]))
     ids["token"] = world.api.runtime.unsubscribe_links.sign(world.tenant_id, UUID(ids["message"]))
+    signer = TrackingSigner(world.api.runtime.keyring.derive("tracking"))
+    (ids["view_token"],) = signer.signed(TrackingSigner.VIEW, world.tenant_id, UUID(int=0))
+    (ids["public_token"],) = signer.signed(TrackingSigner.PUBLIC, world.tenant_id, UUID(int=0))
 
 
 async def _rest(world: World, caller: Caller) -> None:

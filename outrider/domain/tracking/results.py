@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from outrider.base.errors import Refused
 from outrider.data.db import UnitOfWork
 from outrider.domain.messages import counts
 from outrider.domain.tracking.choices import campaign_facts
@@ -172,7 +173,12 @@ async def by_hour(
 
 
 async def of_message(uow: UnitOfWork, message_id: UUID) -> list[Noticed]:
-    """What is known of one message, in the order it happened; `link` is None for the message as a whole."""
+    """What is known of one message, in the order it happened; `link` is None for the message as a whole.
+
+    Raises:  Refused(not_found).
+    """
+    if await SQL.letter_of.one(uow.raw, uow.tenant, message_id) is None:
+        raise Refused("not_found", "no such message", field="/id", status=404)
     rows = await SQL.responses_of.many(uow.raw, uow.tenant, message_id)
     return [
         Noticed(

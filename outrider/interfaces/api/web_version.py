@@ -53,7 +53,7 @@ class Rates:
 
     def __init__(self) -> None:
         self.guesses = Buckets(1.0, 20.0)
-        self.looks = Buckets(5.0, 50.0)
+        self.looks = Buckets(20.0, 200.0)
 
 
 @route(
