@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from outrider.domain.contacts.imports.run import BATCH_ROWS
 from tests.kit.cluster import Cluster
 from tests.kit.drill import Drill
 from tests.kit.scenarios import jobs
@@ -33,7 +34,7 @@ async def test_jobs_whose_schedulers_are_killed_are_all_done_and_what_is_repeate
     count, kills = (1500, 4) if IS_FULL else (200, 1)
     async with Drill.open(tmp_path, queue_concurrency=str(CONCURRENCY)) as drill:
         found = await jobs.workers_are_killed(drill, count=count, kills=kills)
-        print(found)
+        print(found)  # noqa: T201 - the figures of a release run
         assert found.violations == []
         assert found.done == count
         assert found.repeats <= kills * CONCURRENCY
@@ -43,7 +44,7 @@ async def test_jobs_over_database_crashes_are_all_done_and_no_scheduler_ends(clu
     count, crashes = (4000, 6) if IS_FULL else (300, 2)
     async with Drill.open(tmp_path, url=cluster.url, queue_concurrency=str(CONCURRENCY)) as drill:
         found = await jobs.database_crashes(drill, cluster, count=count, crashes=crashes)
-        print(found)
+        print(found)  # noqa: T201 - the figures of a release run
         assert found.violations == []
         assert found.done == count
         assert found.repeats <= crashes * 2 * CONCURRENCY
@@ -56,3 +57,21 @@ async def test_a_scheduler_that_stood_still_for_too_long_stores_nothing_of_jobs_
         found = await jobs.frozen(drill, count=5)
         assert found.violations == []
         assert (found.done, found.repeats, found.refused) == (5, 0, 5)
+
+
+async def test_whoever_takes_over_may_be_killed_too_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    async with Drill.open(tmp_path) as drill:
+        found = await jobs.takers_over_are_killed(drill, count=5)
+        assert found.violations == []
+        assert (found.done, found.stored, found.begun) == (5, 5, 10)
+
+
+async def test_an_import_whose_schedulers_are_killed_stores_every_row_once(tmp_path: Path) -> None:
+    async with Drill.open(tmp_path) as drill:
+        kills = ("import.batch:2", "import.committed:1")
+        assert await jobs.killed_while_importing(drill, count=4 * BATCH_ROWS + 21, kills=kills) == []
+
+
+async def test_a_schedule_whose_schedulers_are_killed_while_firing_runs_once_per_planned_time(tmp_path: Path) -> None:
+    async with Drill.open(tmp_path) as drill:
+        assert await jobs.killed_while_firing(drill) == []

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from outrider.base import failpoint
 from outrider.base.clock import boottime_s
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
@@ -80,6 +81,10 @@ class Reaper:
             return False
         async with self._runtime.db.uow(Role.ENGINE) as uow:
             done = await running.take_over(uow)
+            if failpoint.ARMED and done:
+                failpoint.hit("reap.taken")
+        if failpoint.ARMED and done:
+            failpoint.hit("reap.committed")
         for kind, count in done.items():
             self.taken_over[kind] = self.taken_over.get(kind, 0) + count
             _log.warning("jobs_taken_over", kind=kind, count=count)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import structlog
 
+from outrider.base import failpoint
 from outrider.base.ids import NIL
 from outrider.contracts.jobs import Jobs
 from outrider.data.db import Role
@@ -60,6 +61,10 @@ class Firing:
             if leapt:
                 _log.warning("database_clock_leapt", seconds=round(leapt.total_seconds(), 1))
             done = await fire.fire_due(uow, self._jobs, limit=_BATCH, leap=self._leaps.last)
+            if failpoint.ARMED and done:
+                failpoint.hit("schedules.fired")
+        if failpoint.ARMED and done:
+            failpoint.hit("schedules.committed")
         return done >= _BATCH
 
     async def settle(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,16 @@ from uuid import UUID
 
 from outrider.base.errors import Unavailable
 from outrider.base.ids import DEFAULT_TENANT
+from outrider.base.registry import discover
 from outrider.data.db import Role
-from outrider.domain.jobs.enqueue import enqueue_many
+from outrider.domain.contacts.imports import control
+from outrider.domain.contacts.imports.examine import examine
+from outrider.domain.contacts.imports.files import ImportFiles
+from outrider.domain.contacts.imports.options import Options
+from outrider.domain.jobs.enqueue import enqueue, enqueue_many
+from outrider.domain.schedules import draft
+from outrider.domain.schedules.views import NewSchedule
+from outrider.plugins.channels.email import CHANNEL
 from tests.kit import marking
 from tests.kit.cluster import Cluster
 from tests.kit.drill import OPERATOR, Drill
@@ -119,6 +128,94 @@ async def frozen(drill: Drill, *, count: int) -> Report:
     victim.thaw()
     await until(lambda: _told(drill, "refused") == count, what="the late runs are refused")
     return await report(drill, count)
+
+
+async def takers_over_are_killed(drill: Drill, *, count: int) -> Report:
+    """F25: whoever takes a dead scheduler's jobs over is killed while it does so, and after; the next one goes on."""
+    await prepare(drill)
+    victim = await drill.scheduler(queue_concurrency=str(count))
+    await add(drill, count, lasts_ms=60_000)
+    await until(lambda: len(_begun(drill)) == count, what="every job is begun")
+    await drill.execute("UPDATE jobs SET arguments = jsonb_set(arguments, '{lasts_ms}', '0') WHERE type = 'marking'")
+    victim.kill()
+    for point in ("reap.taken", "reap.committed"):
+        await drill.start("scheduler", at=f"{point}:1:kill", queue_concurrency="1").killed(point)
+    await drill.scheduler()
+    await _done(drill, count)
+    return await report(drill, count)
+
+
+async def killed_while_importing(drill: Drill, *, count: int, kills: Sequence[str]) -> list[str]:
+    """F25: scheduler after scheduler is killed between an import's rows and checkpoint, and after it; the last ends it.
+
+    Three kills of one job would be poison: then it is not tried again.
+    """
+    files = ImportFiles(drill.folder / "data")
+    path = await files.receive(_csv(count))
+    facts = await asyncio.to_thread(examine, path, Options(), CHANNEL)
+    types = discover("outrider.plugins.jobs", "JOB")
+    async with drill.db.uow(Role.APP, DEFAULT_TENANT) as uow:
+        view = await control.begin(uow, OPERATOR, facts, Options(), "people.csv")
+        await files.keep(path, DEFAULT_TENANT, view.id)
+        await enqueue(uow, OPERATOR, types["import_contacts"], {"import_id": view.id}, dedup_key=str(view.id))
+    for at in kills:
+        await drill.start("scheduler", at=f"{at}:kill").killed(at.partition(":")[0])
+    await drill.scheduler()
+    await until(lambda: drill.value("SELECT state <> 'running' FROM imports"), what="the import ends", bound_s=_BOUND_S)
+    await until(lambda: drill.value("SELECT state = 'succeeded' FROM jobs WHERE type = 'import_contacts'"), what="job")
+    row = (await drill.rows("SELECT state, row_count, created_count, unchanged_count FROM imports"))[0]
+    found = [] if tuple(row) == ("completed", count, count, 0) else [f"the import says {tuple(row)} of {count} rows"]
+    for table in ("contacts", "addresses"):
+        rows = await drill.value(f"SELECT count(*) FROM {table}")
+        if rows != count:
+            found.append(f"{rows} rows in {table} for {count} lines")
+    crashes = await drill.value("SELECT crashes FROM jobs WHERE type = 'import_contacts'")
+    if crashes != len(kills):
+        found.append(f"the job counts {crashes} crashes, there were {len(kills)}")
+    if left := [each.name for each in (drill.folder / "data" / "imports").iterdir()]:
+        found.append(f"files are left: {left}")
+    return found
+
+
+async def killed_while_firing(drill: Drill) -> list[str]:
+    """F25, F21: schedulers are killed before and after the commit that fires a schedule: each planned time once."""
+    folder = await prepare(drill)
+    new = NewSchedule(
+        name="often", job_type="marking", cron="* * * * *", timezone="UTC", misfire="all", jitter_s=0,
+        arguments={"number": 0, "folder": str(folder)},
+    )  # fmt: skip
+    async with drill.db.uow(Role.APP, DEFAULT_TENANT) as uow:
+        await draft.create(uow, {"marking": marking.JOB}, OPERATOR, new, least_gap_minutes=1)
+    await drill.execute(
+        "UPDATE schedules SET handled_at = handled_at - interval '5 minutes', handled_wall = NULL,"
+        " next_at = next_at - interval '5 minutes', due_at = due_at - interval '5 minutes' WHERE name = 'often'"
+    )
+    for point in ("schedules.fired", "schedules.committed"):
+        await drill.start("scheduler", at=f"{point}:1:kill").killed(point)
+    for _ in range(2):
+        await drill.scheduler()
+    runs = "SELECT {} FROM schedule_runs r JOIN schedules s ON s.id = r.schedule_id WHERE s.name = 'often'"
+    await until(
+        lambda: drill.value(runs.format("count(*) FILTER (WHERE r.state = 'succeeded') >= 5")),
+        what="five planned times are made up for",
+        bound_s=_BOUND_S,
+    )
+    rows = await drill.rows(runs.format("r.planned_at, count(*)") + " GROUP BY 1 HAVING count(*) > 1")
+    found = [f"{count} runs were planned for {planned_at}" for planned_at, count in rows]
+    rows = await drill.rows(
+        "SELECT planned_at, count(*) FROM jobs WHERE type = 'marking' GROUP BY 1 HAVING count(*) > 1"
+    )
+    found += [f"{count} jobs were made for {planned_at}" for planned_at, count in rows]
+    gaps = await drill.value(
+        runs.format("max(r.planned_at) - min(r.planned_at) - (count(*) - 1) * interval '1 minute'")
+    )
+    return found + ([f"planned times are missing: {gaps}"] if gaps else [])
+
+
+async def _csv(count: int) -> AsyncIterator[bytes]:
+    yield b"email,name\n"
+    for first in range(0, count, 1000):
+        yield "".join(f"p{n}@example.com,P{n}\n" for n in range(first, min(first + 1000, count))).encode()
 
 
 async def report(drill: Drill, count: int) -> Report:
