@@ -31,7 +31,7 @@ Ours = Annotated[
     bool, Parameter(name="--installation", negative="", help="The installation's own schedules: its upkeep.")
 ]
 Misfire = Literal["once", "all", "skip"]
-_COLUMNS = ("name", "state", "cron", "timezone", "next_utc", "next_local", "last", "missed_count", "problem")
+_COLUMNS = ("of", "name", "state", "cron", "timezone", "next_utc", "next_local", "last", "missed_count", "problem")
 _RUNS = ("planned_at", "planned_local", "trigger", "outcome", "job_id", "started_at", "finished_at", "reason")
 
 
@@ -48,9 +48,15 @@ Jitter = Annotated[int | None, _number(0, 3_600, "Fires up to this many seconds 
 
 @APP.command(name="list")
 async def list_(*, installation: Ours = False, limit: Limit = 100, options: Common = COMMON) -> Answer:
-    """List schedules with the next run in UTC and local time, the last run and what was missed."""
+    """List schedules with the next run in UTC and local time, the last run and what was missed.
+
+    Without --tenant the installation's own are listed too.
+    """
     async with _looking(options, installation=installation) as uow:
         found = await read.listed(uow, limit=limit)
+    if not installation and options.tenant is None:
+        async with _looking(options, installation=True) as uow:
+            found += await read.listed(uow, limit=limit)
     rows = [msgspec.to_builtins(each) for each in found]
     return Answer(rows, table([_row(each) for each in found], _COLUMNS, empty="no schedules"))
 
@@ -296,6 +302,7 @@ def _told(view: ScheduleView, done: str, options: Changing) -> Answer:
 def _row(view: ScheduleView) -> dict[str, Any]:
     last = view.last_run
     return {
+        "of": "installation" if view.is_installation else "tenant",
         "name": view.name,
         "state": view.state,
         "cron": view.cron,
