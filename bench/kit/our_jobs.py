@@ -46,7 +46,7 @@ class Outrider:
             async with ours.runtime() as made:
                 await _pause(made)
                 await _fill(made, jobs)
-                self._installed.database.settle()
+                await asyncio.to_thread(self._installed.database.settle)
                 with self._schedulers(tuning):
                     began_s = time.perf_counter()
                     await _resume(made)

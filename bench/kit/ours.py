@@ -160,6 +160,7 @@ def environment_for(home: Path) -> dict[str, str]:
         "OUTRIDER_SECRET_KEY": new_key(),
         "OUTRIDER_EGRESS_ALLOW": '["127.0.0.0/8"]',
         "OUTRIDER_WORKER_HEALTH_PORT": "0",
+        "OUTRIDER_SCHEDULER_HEALTH_PORT": "0",
         "OUTRIDER_API_PORT": "0",
         "OUTRIDER_LOG_FORMAT": "json",
         "OUTRIDER_LOG_LEVEL": "warning",
