@@ -270,6 +270,73 @@ CASES: dict[str, list[Case]] = {
         "contacts:write",
         lambda _, __: {"channel": "email", "purpose": "news", "status": "granted", "source": "matrix"},
     ),
+    "POST /api/v1/contacts/search": [
+        Case("viewer", "contacts:read", body=lambda pick, _: {"text": pick("address")}, other=200),
+        Case(
+            "viewer",
+            "contacts:read",
+            body=lambda pick, _: {"rules": {"kind": "list", "list_ids": [pick("list")]}},
+            other=422,
+        ),
+    ],
+    "POST /api/v1/contacts/{contact_id:str}/merge": write(
+        "operator",
+        "contacts:write",
+        lambda pick, _: {"contact_id": pick("spare_contact")},
+    ),
+    "POST /api/v1/contacts/{contact_id:str}/export": write(
+        "operator", "contacts:write", own=202, nouns={"contact_id": "spare_contact"}
+    ),
+    "POST /api/v1/contacts/{contact_id:str}/erase": write(
+        "admin", "contacts:write", _reason, own=202, nouns={"contact_id": "spare_contact"}
+    ),
+    "GET /api/v1/exports": read("operator", "contacts:read"),
+    "GET /api/v1/exports/{export_id:str}": read("operator", "contacts:read"),
+    "POST /api/v1/exports/{export_id:str}/file": write("operator", "contacts:write", own=409),
+    "GET /api/v1/erasures": read("operator", "contacts:read"),
+    "GET /api/v1/erasures/{erasure_id:str}": read("operator", "contacts:read"),
+    "GET /api/v1/tags": read("viewer", "contacts:read"),
+    **{
+        f"POST /api/v1/tags/{verb}": write(
+            "support",
+            "contacts:write",
+            lambda pick, _: {"contact_ids": [pick("contact")], "tags": ["matrix"]},
+            other=200,  # a contact of another tenant is an unknown one
+        )
+        for verb in ("add", "remove")
+    },
+    "POST /api/v1/tags/delete": write("operator", "contacts:write", lambda pick, _: {"tag": pick("tag")}, other=404),
+    "GET /api/v1/attributes": read("viewer", "contacts:read"),
+    "PUT /api/v1/attributes/{key:str}": write(
+        "operator", "contacts:write", lambda _, __: {"type": "text"}, nouns={"key": "=matrix"}
+    ),
+    "DELETE /api/v1/attributes/{key:str}": write(
+        "operator", "contacts:write", own=204, nouns={"key": "spare_attribute"}
+    ),
+    "GET /api/v1/attributes/{key:str}/values": read("viewer", "contacts:read", nouns={"key": "=matrix"}),
+    "GET /api/v1/segments": read("viewer", "contacts:read"),
+    "POST /api/v1/segments": write(
+        "operator",
+        "contacts:write",
+        lambda pick, n: {"name": f"matrix {n}", "rules": {"kind": "list", "list_ids": [pick("list")]}},
+        own=201,
+        other=422,
+    ),
+    "POST /api/v1/segments/count": write(
+        "viewer",
+        "contacts:read",
+        lambda pick, _: {"rules": {"kind": "segment", "segment_id": pick("segment")}},
+        other=422,
+    ),
+    "GET /api/v1/segments/{segment_id:str}": read("viewer", "contacts:read"),
+    "PATCH /api/v1/segments/{segment_id:str}": write(
+        "operator", "contacts:write", lambda _, n: {"description": f"matrix {n}"}
+    ),
+    "DELETE /api/v1/segments/{segment_id:str}": write(
+        "operator", "contacts:write", own=204, nouns={"segment_id": "spare_segment"}
+    ),
+    "POST /api/v1/segments/{segment_id:str}/count": write("support", "contacts:write"),
+    "GET /api/v1/segments/{segment_id:str}/contacts": read("viewer", "contacts:read"),
     "GET /api/v1/lists": read("viewer", "contacts:read"),
     "POST /api/v1/lists": write("support", "contacts:write", lambda _, n: {"name": f"matrix {n}"}, own=201),
     "GET /api/v1/lists/{list_id:str}": read("viewer", "contacts:read"),

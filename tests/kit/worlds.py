@@ -112,12 +112,36 @@ async def _failed_job(world: World) -> str:
     return await world.insert(_JOB, world.word, "failed")
 
 
+async def _contact(world: World) -> str:
+    return await world.insert("INSERT INTO contacts (tenant_id, name) VALUES ($1, $2) RETURNING id", world.word)
+
+
+async def _tag(world: World) -> str:
+    statement = "INSERT INTO contact_tags (tenant_id, contact_id, tag) VALUES ($1, $2, $3) RETURNING tag"
+    return await world.insert(statement, UUID(world.ids["contact"]), f"{world.word} {uuid4()}")
+
+
+async def _attribute(world: World) -> str:
+    columns = "(tenant_id, key, type, created_by)"
+    statement = f"INSERT INTO attribute_definitions {columns} VALUES ($1, $2, 'text', 't') RETURNING key"
+    return await world.insert(statement, f"a{uuid4().hex}")
+
+
+async def _segment(world: World) -> str:
+    statement = "INSERT INTO segments (tenant_id, name, rules, created_by) VALUES ($1, $2, $3, 't') RETURNING id"
+    return await world.insert(statement, f"{world.word} {uuid4()}", '{"kind": "all", "rules": []}')
+
+
 FRESH: dict[str, Callable[[World], Awaitable[str]]] = {
     "draft": _draft,
     "empty_list": _list,
     "unused_connection": _connection,
     "suppressed": _suppressed,
     "spare_address": _address,
+    "spare_contact": _contact,
+    "spare_attribute": _attribute,
+    "spare_segment": _segment,
+    "tag": _tag,
     "spare_schedule": _schedule,
     "job": _job,
     "failed_job": _failed_job,
@@ -164,6 +188,12 @@ async def _audience(world: World, caller: Caller) -> None:
     await _make(caller, f"/contacts/{person['id']}/consents", said)
     world.ids["list"] = (await _make(caller, "/lists", {"name": word}))["id"]
     await _make(caller, f"/lists/{world.ids['list']}/members", {"contact_ids": [person["id"]]})
+    rules = {"kind": "list", "list_ids": [world.ids["list"]]}
+    world.ids["segment"] = (await _make(caller, "/segments", {"name": word, "rules": rules}))["id"]
+    statement = "INSERT INTO exports (tenant_id, kind, created_by) VALUES ($1, 'person', 't') RETURNING id"
+    world.ids["export"] = await world.insert(statement)
+    statement = "INSERT INTO erasures (tenant_id, reason, created_by) VALUES ($1, $2, 't') RETURNING id"
+    world.ids["erasure"] = await world.insert(statement, word)
 
 
 async def _campaigns(world: World, caller: Caller) -> None:

@@ -5,6 +5,7 @@ Owns wording only; the verbs are the domain's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +13,9 @@ import msgspec
 
 from outrider.data.db import UnitOfWork
 from outrider.domain.campaigns import read
-from outrider.domain.campaigns.views import CampaignView, Preflight, Progress
+from outrider.domain.campaigns.views import CampaignView, Exclusions, Preflight, Progress
 from outrider.domain.contacts import lists
+from outrider.domain.segments import segments
 from outrider.domain.senders import senders
 from outrider.interfaces.cli import named
 from outrider.interfaces.cli.output import facts, table
@@ -40,14 +42,34 @@ async def sender_id(uow: UnitOfWork, which: str, *, field: str = "--sender") -> 
     return (await named.find(which, "sender", page, field=field)).id
 
 
-async def list_id(uow: UnitOfWork, which: str) -> UUID:
+async def list_id(uow: UnitOfWork, which: str, *, field: str = "--list") -> UUID:
     """A list by name or id."""
 
     async def page(after: UUID | None, limit: int) -> list[Any]:
         return list(await lists.listed(uow, limit=limit, after=after))
 
-    found: UUID = (await named.find(which, "list", page, field="--list")).id
+    found: UUID = (await named.find(which, "list", page, field=field)).id
     return found
+
+
+async def segment_id(uow: UnitOfWork, which: str, *, field: str = "--segment") -> UUID:
+    """A segment by name or id."""
+
+    async def page(after: UUID | None, limit: int) -> list[segments.SegmentView]:
+        return await segments.listed(uow, limit=limit, after=after)
+
+    return (await named.find(which, "segment", page, field=field)).id
+
+
+async def exclusions(
+    uow: UnitOfWork, in_lists: Sequence[str], in_segments: Sequence[str], got: Sequence[str]
+) -> Exclusions:
+    """Who gets nothing, by names or ids."""
+    return Exclusions(
+        list_ids=[await list_id(uow, each, field="--without-list") for each in in_lists],
+        segment_ids=[await segment_id(uow, each, field="--without-segment") for each in in_segments],
+        campaign_ids=[(await find(uow, each)).id for each in got],
+    )
 
 
 def told_preflight(found: Preflight) -> str:
@@ -55,6 +77,7 @@ def told_preflight(found: Preflight) -> str:
     is_unlimited = found.rate_per_s is None
     head = {
         "members": found.member_count,
+        "excluded": found.excluded_count,
         "without address": found.no_address_count,
         "do not contact": found.suppressed_count,
         "without consent": found.without_consent_count,

@@ -40,7 +40,11 @@ async def create(
     *,
     sender: str,
     template: str,
-    list_: Annotated[str, Parameter(name="--list")],
+    list_: Annotated[str | None, Parameter(name="--list")] = None,
+    segment: str | None = None,
+    without_list: Annotated[list[str] | None, Parameter(negative="")] = None,
+    without_segment: Annotated[list[str] | None, Parameter(negative="")] = None,
+    without_campaign: Annotated[list[str] | None, Parameter(negative="")] = None,
     version: int | None = None,
     purpose: str = "marketing",
     priority: Annotated[int, Parameter(converter=whole_number, validator=between(0, 9), n_tokens=1)] = 5,
@@ -59,6 +63,14 @@ async def create(
         Name or id of the template.
     list_
         Name or id of the list it goes to.
+    segment
+        Name or id of the segment it goes to, in place of a list.
+    without_list
+        Not to members of this list; several times.
+    without_segment
+        Not to whom this segment holds for; several times.
+    without_campaign
+        Not to those who got this campaign, may have got it or are about to; several times.
     version
         Version of the template; the latest at the launch when absent.
     purpose
@@ -73,7 +85,11 @@ async def create(
             name=name,
             sender_id=await campaigns.sender_id(work.uow, sender),
             template_id=(await templates.find(work.uow, template)).id,
-            list_id=await campaigns.list_id(work.uow, list_),
+            list_id=await campaigns.list_id(work.uow, list_) if list_ is not None else None,
+            segment_id=await campaigns.segment_id(work.uow, segment) if segment is not None else None,
+            exclusions=await campaigns.exclusions(
+                work.uow, without_list or (), without_segment or (), without_campaign or ()
+            ),
             template_version=version,
             purpose=purpose,
             priority=priority,

@@ -21,7 +21,8 @@ from outrider.domain.contacts.imports import control, run
 from outrider.domain.contacts.imports.control import ImportView
 from outrider.domain.contacts.imports.examine import FileFacts, ProblemView, examine
 from outrider.domain.contacts.imports.options import Options
-from outrider.interfaces.cli import exits, named
+from outrider.domain.segments import rules, segments
+from outrider.interfaces.cli import campaigns, exits, named
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import COMMON, Changing, Common, Limit, readable_file
 from outrider.interfaces.cli.output import Answer, facts, table
@@ -143,6 +144,42 @@ async def list_contacts(*, limit: Limit = 100, after: str | None = None, options
     rows = [msgspec.to_builtins(each) for each in found]
     shown = [{**row, "address": ", ".join(each["address"] for each in row["addresses"])} for row in rows]
     return Answer(rows, table(shown, ("id", "name", "address", "external_id", "created_at"), empty="no contacts"))
+
+
+@APP.command
+async def search(
+    text: str = "",
+    *,
+    tag: Annotated[list[str] | None, Parameter(negative="")] = None,
+    segment: str | None = None,
+    limit: Limit = 100,
+    after: str | None = None,
+    options: Common = COMMON,
+) -> Answer:
+    """Search contacts by a text in name, external id or an address, by tags, by a segment, or all of them.
+
+    Parameters
+    ----------
+    text
+        What to look for, whatever the case.
+    tag
+        Only who has this tag; several times: one of them.
+    segment
+        Only whom this segment holds for.
+    after
+        The id of the last contact seen.
+    """
+    wanted: list[rules.Rule] = [rules.Anywhere(text)] if text else []
+    if tag:
+        wanted.append(rules.Tag(tag))
+    async with looking(options) as work:
+        if segment is not None:
+            wanted.append(rules.InSegment(await campaigns.segment_id(work.uow, segment)))
+        last = parse_id(after, "--after") if after else None
+        found = await segments.contacts(work.uow, rules.AllOf(wanted), limit=limit, after=last)
+    rows = [msgspec.to_builtins(each) for each in found]
+    shown = [{**row, "address": ", ".join(each["address"] for each in row["addresses"])} for row in rows]
+    return Answer(rows, table(shown, ("id", "name", "address", "external_id", "created_at"), empty="nobody"))
 
 
 async def _list(work: Any, name: str) -> UUID:

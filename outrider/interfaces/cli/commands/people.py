@@ -1,0 +1,141 @@
+"""One person as a whole: merge two contacts, export everything about somebody, erase somebody."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from cyclopts import App, Parameter
+
+from outrider.base.errors import Misconfigured, Refused
+from outrider.base.ids import parse_id
+from outrider.data.db import Role, UnitOfWork
+from outrider.domain.contacts import read
+from outrider.domain.people import erase, export, merge
+from outrider.domain.people.files import ExportFiles
+from outrider.interfaces.cli.confirm import Yes, confirm
+from outrider.interfaces.cli.doors import doors
+from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
+from outrider.interfaces.cli.output import Answer, facts, table
+from outrider.interfaces.cli.plugged import channels
+from outrider.interfaces.cli.progress import progress
+from outrider.interfaces.cli.work import changing, looking, note, tenant_of, wired, within
+
+APP = App(name="people")
+
+Who = Annotated[str, Parameter(help="An address in any form, or the contact's id.")]
+Channel = Annotated[str, Parameter(help="Which channel the address belongs to.")]
+
+
+@APP.command(name="merge")
+async def merge_(
+    keep: Who, other: Who, *, channel: Channel = "email", yes: Yes = False, options: Changing = CHANGING
+) -> Answer:
+    """Make OTHER a part of KEEP: addresses, lists, tags, consent (a withdrawal wins), what was sent. For good."""
+    if not options.dry_run:
+        confirm(f"{other} becomes a part of {keep}", "merge", yes=yes)
+    async with changing(options, role=Role.ENGINE) as work:
+        keep_id, other_id = await _find(work.uow, keep, channel), await _find(work.uow, other, channel)
+        one = await merge.merge(work.uow, work.actor, keep_id, other_id, reason=options.reason)
+    return Answer(msgspec.to_builtins(one), note(f"{other} is a part of {one.id} now", dry_run=options.dry_run))
+
+
+@APP.command(name="export")
+async def export_(who: Who, *, to: Path, channel: Channel = "email", options: Changing = CHANGING) -> Answer:
+    """Write everything about a person to a JSON file (mode 0600), in this process; it is audited.
+
+    Parameters
+    ----------
+    to
+        The file; it must not exist yet.
+    """
+    _check_new(to)
+    async with doors().runtime() as runtime:
+        tenant_id = await tenant_of(runtime.db, options.tenant)
+        async with within(runtime.db, tenant_id, dry_run=options.dry_run) as work:
+            contact_id = await _find(work.uow, who, channel)
+            asked = await export.ask(work.uow, work.actor, contact_id)
+        if options.dry_run:
+            return Answer({"contact_id": str(contact_id)}, note(f"wrote {to}", dry_run=True))
+        with progress("exporting", 0) as advance:
+
+            async def told(count: int) -> None:
+                advance(count)
+
+            await export.write(runtime.db, runtime.settings, tenant_id, asked.id, told)
+        async with within(runtime.db, tenant_id) as work:
+            path = await export.fetch(work.uow, ExportFiles(runtime.settings.data_dir), work.actor, asked.id)
+            done = await export.get(work.uow, asked.id)
+        _copy(path, to)
+    return Answer(msgspec.to_builtins(done), f"wrote {to}: {done.row_count} messages, {done.size_bytes} bytes")
+
+
+@APP.command(name="erase")
+async def erase_(who: Who, *, channel: Channel = "email", yes: Yes = False, options: Changing = CHANGING) -> Answer:
+    """Erase a person: at once from contacts, by a job from what was sent. Nothing but the promise not to write stays.
+
+    Give --reason without naming the person: it is kept for ever.
+    """
+    if not options.dry_run:
+        confirm("everything about this person will be gone", "erase", yes=yes)
+    async with wired(options, role=Role.ENGINE) as (runtime, work):
+        contact_id = await _find(work.uow, who, channel)
+        begun = await erase.begin(work.uow, work.actor, contact_id, reason=options.reason)
+        job = await runtime.jobs.enqueue(work.uow, work.actor, "erase_person", {"erasure_id": begun.id})
+        begun = await erase.has_job(work.uow, begun.id, job.id)
+    text = f"erased from contacts; erasure {begun.id}: job {job.id} takes the rest (a scheduler must run)"
+    return Answer(msgspec.to_builtins(begun), note(text, dry_run=options.dry_run))
+
+
+@APP.command
+async def erasure(erasure_id: str, *, options: Common = COMMON) -> Answer:
+    """Show how far an erasure is."""
+    async with looking(options) as work:
+        found = await erase.get(work.uow, parse_id(erasure_id, "erasure"))
+    data = msgspec.to_builtins(found)
+    return Answer(data, facts({**data, "contact_ids": ", ".join(data["contact_ids"])}))
+
+
+@APP.command
+async def erasures(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
+    """List erasures, newest first: ids and numbers, never who it was."""
+    async with looking(options) as work:
+        found = await erase.listed(work.uow, limit=limit)
+    rows = [msgspec.to_builtins(each) for each in found]
+    columns = ("id", "state", "message_count", "file_count", "reason", "created_by", "created_at", "finished_at")
+    return Answer(rows, table(rows, columns, empty="nobody was erased"))
+
+
+async def _find(uow: UnitOfWork, who: str, channel: str) -> UUID:
+    """A contact by address or id.
+
+    Raises:  Refused(not_found).
+    """
+    if "@" not in who and not who.startswith("+"):
+        return (await read.get(uow, parse_id(who, "who"))).id
+    contact = await read.by_address(uow, channels(), channel, who)
+    if contact is None:
+        raise Refused("not_found", "nobody has this address", field="who", status=404)
+    return contact.id
+
+
+def _check_new(path: Path) -> None:
+    if path.exists():
+        raise Refused("file_exists", f"{path} exists already", field="--to")
+
+
+def _copy(path: Path, to: Path) -> None:
+    """Copy a file to a new one, private.
+
+    Raises:  Misconfigured(file_unusable).
+    """
+    try:
+        fd = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as target, path.open("rb") as source:
+            shutil.copyfileobj(source, target)
+    except OSError as error:
+        raise Misconfigured("file_unusable", f"{to} cannot be written: {error.strerror}", field="--to") from error

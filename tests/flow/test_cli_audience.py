@@ -1,0 +1,90 @@
+"""Looking after an audience by the command line alone: attributes, tags, segments, campaigns to them, people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit.command import Command, Done, migrated_command
+
+
+@pytest.fixture
+def outrider(new_database: Callable[..., str], tmp_path: Path) -> Command:
+    """A command on a migrated database with a sender, a template and three contacts."""
+    made = migrated_command(new_database, tmp_path)
+    people = tmp_path / "people.csv"
+    people.write_text(
+        "email,name,plan\nann@example.org,Ann,gold\nbob@example.org,Bob,free\nanna@example.org,Anna,gold\n"
+    )
+    text = tmp_path / "letter.txt"
+    text.write_text("Dear {{ name }}")
+    prepared = made.many(
+        [
+            ("connection", "create", "mx", "--set", "host=mail.example.org"),
+            ("sender", "create", "news", "--connection", "mx", "--from", "News <news@example.com>"),
+            ("template", "create", "letter", "--subject", "Hello", "--text", str(text)),
+            ("contacts", "import", str(people), "--list", "all", "--consent", "granted", "--consent-source", "form"),
+        ]
+    )
+    assert [done.code for done in prepared] == [0, 0, 0, 0], prepared
+    return made
+
+
+def _ok(done: Done) -> Any:
+    assert done.code == 0, done
+    return json.loads(done.out)
+
+
+def test_an_audience_is_looked_after_by_the_command_line(outrider: Command, tmp_path: Path) -> None:
+    rules = tmp_path / "gold.json"
+    rules.write_text('{"kind": "attribute", "key": "plan", "value": "gold"}')
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text('{"kind": "attribute", "key": "plan", "op": "like", "value": "gold"}')
+    out = tmp_path / "ann.json"
+    done = outrider.many(
+        [
+            ("attributes", "define", "plan", "choice", "--choice", "gold", "--choice", "free", "--json"),
+            ("attributes", "values", "plan", "--json"),
+            ("segments", "create", "gold", "--rules", str(rules), "--json"),
+            ("segments", "create", "wrong", "--rules", str(wrong)),
+            ("segments", "count", "gold", "--json"),
+            ("segments", "contacts", "gold", "--json"),
+            ("contacts", "search", "ANN@", "--json"),
+            ("campaign", "create", "first", "--sender", "news", "--template", "letter", "--segment", "gold", "--json"),
+            ("campaign", "create", "second", "--sender", "news", "--template", "letter", "--list", "all",
+             "--without-campaign", "first", "--without-segment", "gold", "--json"),
+            ("campaign", "create", "none", "--sender", "news", "--template", "letter"),
+            ("segments", "delete", "gold", "--yes"),
+            ("people", "export", "ann@example.org", "--to", str(out), "--json"),
+            ("people", "merge", "ann@example.org", "anna@example.org", "--yes", "--json"),
+            ("people", "erase", "ann@example.org", "--yes", "--reason", "asked", "--json"),
+            ("people", "erasures", "--json"),
+            ("contacts", "show", "ann@example.org"),
+        ]
+    )  # fmt: skip
+    assert _ok(done[0])["choices"] == ["gold", "free"]
+    assert {(each["value"], each["contact_count"]) for each in _ok(done[1])} == {("gold", 2), ("free", 1)}
+    assert _ok(done[2])["contact_count"] == 2
+    assert done[3].code == 2
+    assert "like" in done[3].err
+    assert _ok(done[4]) == {"contact_count": 2, "with_address_count": 2, "channel": "email"}
+    assert {each["name"] for each in _ok(done[5])} == {"Ann", "Anna"}
+    assert [each["name"] for each in _ok(done[6])] == ["Ann"]
+    first, second = _ok(done[7]), _ok(done[8])
+    assert (first["list_id"], first["segment_id"] is not None) == (None, True)
+    assert second["exclusions"]["campaign_ids"] == [first["id"]]
+    assert (done[9].code, "list_id" in done[9].err) == (2, True)
+    assert "segment_in_use" in done[10].err or "goes to this segment" in done[10].err
+    assert _ok(done[11])["state"] == "completed"
+    assert json.loads(out.read_text())["contact"]["name"] == "Ann"
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert len(_ok(done[12])["addresses"]) == 2
+    begun = _ok(done[13])
+    assert begun["job_id"]
+    assert len(begun["contact_ids"]) == 2
+    assert [each["id"] for each in _ok(done[14])] == [begun["id"]]
+    assert done[15].code == 4
