@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -63,12 +64,30 @@ async def admit(uow: UnitOfWork, tenant_id: UUID, key: LaneKey, messages: list[N
         campaign_id=None,
         message_class=key.message_class,
     )
+    return await admit_to(uow.raw, tenant_id, lane_id, key, messages)
+
+
+async def admit_to(
+    raw: asyncpg.Connection,
+    tenant_id: UUID,
+    lane_id: int,
+    key: LaneKey,
+    messages: Sequence[NewMessage],
+    idempotency: Sequence[tuple[str, bytes] | None] = (),
+) -> list[UUID]:
+    """The same where the lane is known.
+
+    Takes:   idempotency  for single calls: of each message the key and the hash of its request, under which its answer
+             is kept (as `keep` does).
+    Raises:  asyncpg.UniqueViolationError when an answer is kept under such a key already.
+    """
     rows = await SQL.admit.many(
-        uow.raw, tenant_id, lane_id,
+        raw, tenant_id, lane_id,
         [message.address for message in messages], [message.variables for message in messages],
         [message.content_id for message in messages], [message.contact_id for message in messages],
         [message.due_at for message in messages], [message.expires_at for message in messages],
         key.purpose, key.priority,
+        [given[0] if given else None for given in idempotency], [given[1] if given else None for given in idempotency],
     )  # fmt: skip
     return [row["id"] for row in rows]
 
@@ -99,13 +118,23 @@ async def replay_of(raw: asyncpg.Connection, tenant_id: UUID, key: str, body: by
     Source:  architecture.md section 6 (rulings).
     """
     if not await SQL.idempotency_lock.value(raw, tenant_id, key):
-        raise Refused("idempotency_in_progress", "a request with this key is still running; ask again", status=409)
+        raise in_progress()
     found = await SQL.idempotency_find.one(raw, tenant_id, key)
     if found is None:
         return None
     if bytes(found["request_hash"]) != request_hash(body):
-        raise Refused("idempotency_mismatch", "this key was used with another body", field="Idempotency-Key")
+        raise mismatch()
     return Replay(found["status"], found["body"])
+
+
+def in_progress() -> Refused:
+    """Why a call is refused while another runs under its key."""
+    return Refused("idempotency_in_progress", "a request with this key is still running; ask again", status=409)
+
+
+def mismatch() -> Refused:
+    """Why a call is refused whose key was used with another body."""
+    return Refused("idempotency_mismatch", "this key was used with another body", field="Idempotency-Key")
 
 
 async def keep(raw: asyncpg.Connection, tenant_id: UUID, key: str, body: bytes, answer: Replay) -> None:

@@ -231,11 +231,12 @@ FROM unnest(ARRAY(SELECT message_id FROM queue WHERE tenant_id = $1 AND state IN
 WHERE q.tenant_id = $1 AND q.message_id = d.message_id;
 
 -- name: admit :many
--- Accept messages of one lane: ledger and queue in one statement; gives ids in the order of the arrays.
+-- Accept messages of one lane: ledger and queue in one statement; gives ids in the order of the arrays. Single calls
+-- bring a key and the hash of their request each, and its answer is kept under it; batches bring none.
 WITH given AS MATERIALIZED (
-  SELECT t.ord, outrider_id() AS id, t.address, t.variables::jsonb AS variables, t.content_id, t.contact_id, t.due_at, t.expires_at
-  FROM unnest($3::text[], $4::text[], $5::uuid[], $6::uuid[], $7::timestamptz[], $8::timestamptz[])
-       WITH ORDINALITY AS t(address, variables, content_id, contact_id, due_at, expires_at, ord)
+  SELECT t.ord, outrider_id() AS id, t.address, t.variables::jsonb AS variables, t.content_id, t.contact_id, t.due_at, t.expires_at, t.key, t.request_hash
+  FROM unnest($3::text[], $4::text[], $5::uuid[], $6::uuid[], $7::timestamptz[], $8::timestamptz[], $11::text[], $12::bytea[])
+       WITH ORDINALITY AS t(address, variables, content_id, contact_id, due_at, expires_at, key, request_hash, ord)
 ), ledger AS (
   INSERT INTO messages (tenant_id, id, lane_id, contact_id, content_id, address, purpose, variables, priority, due_at, expires_at)
   SELECT $1, id, $2, contact_id, content_id, address, $9, variables, $10, coalesce(due_at, now()), expires_at FROM given
@@ -244,6 +245,9 @@ WITH given AS MATERIALIZED (
   SELECT $1, id, $2, coalesce(due_at, now()), $10, CASE WHEN due_at > now() THEN 4 ELSE 0 END FROM given
 ), deltas AS (
   INSERT INTO rollup_deltas (tenant_id, lane_id, hour, state, n) SELECT $1, $2, date_trunc('hour', now()), 'accepted', count(*) FROM given
+), answers AS (
+  INSERT INTO idempotency_keys (tenant_id, key, request_hash, status, body)
+  SELECT $1, key, request_hash, 202, jsonb_build_object('id', id) FROM given WHERE key IS NOT NULL
 )
 SELECT id FROM given ORDER BY ord;
 
@@ -543,6 +547,40 @@ ORDER BY v.version DESC LIMIT 1;
 -- name: contacts_at :many
 -- The contacts behind addresses, so that their consent is asked.
 SELECT address, contact_id FROM addresses WHERE tenant_id = $1 AND channel = $2 AND address = ANY($3::text[]);
+
+-- name: single_keys :many
+-- Seize the idempotency keys of single calls, and what was answered under each before. A key whose answer was committed
+-- between the begin of this statement and the seizing shows no answer here; keeping a second one is refused by its table.
+SELECT w.key, pg_try_advisory_xact_lock(hashtextextended($1::uuid::text || w.key, 0)) AS is_seized, i.request_hash, i.status, i.body
+FROM unnest($2::text[]) w(key)
+LEFT JOIN LATERAL (SELECT request_hash, status, body::text AS body FROM idempotency_keys x
+                   WHERE x.tenant_id = $1 AND x.key = w.key OFFSET 0) i ON true;
+
+-- name: single_facts :many
+-- What single calls are checked against, in one round trip: senders in use by id or name (all when `$2` is null) with
+-- their open lanes, contents of templates (`$3`, `$4`: as named, newest version when null), contacts behind addresses.
+WITH usable AS MATERIALIZED (
+  SELECT id, name, channel FROM senders
+  WHERE tenant_id = $1 AND archived_at IS NULL AND ($2::text[] IS NULL OR id::text = ANY($2) OR name = ANY($2))
+  ORDER BY created_at LIMIT 1000
+)
+SELECT 'sender' AS kind, name, id, channel, 0 AS number FROM usable
+UNION ALL
+SELECT 'lane', l.message_class, s.id, s.channel, l.id
+FROM usable s
+CROSS JOIN LATERAL (SELECT message_class, id FROM lanes x WHERE x.tenant_id = $1 AND x.channel = s.channel AND x.sender_id = s.id
+                    AND x.campaign_id IS NULL AND x.is_open OFFSET 0) l
+UNION ALL
+SELECT 'template', '', v.content_id, v.channel, w.number
+FROM unnest($3::text[], $4::int[]) WITH ORDINALITY w(name, version, number)
+CROSS JOIN LATERAL (SELECT t.channel, v.content_id FROM templates t JOIN template_versions v ON v.tenant_id = t.tenant_id AND v.template_id = t.id
+                    WHERE t.tenant_id = $1 AND (t.id::text = w.name OR t.name = w.name) AND t.archived_at IS NULL
+                      AND (w.version IS NULL OR v.version = w.version)
+                    ORDER BY v.version DESC LIMIT 1) v
+UNION ALL
+SELECT 'contact', w.address, a.contact_id, w.channel, 0
+FROM unnest($5::text[], $6::text[]) w(channel, address)
+CROSS JOIN LATERAL (SELECT contact_id FROM addresses x WHERE x.tenant_id = $1 AND x.channel = w.channel AND x.address = w.address OFFSET 0) a;
 
 -- name: lanes_close :run
 -- Take a campaign's lanes out of the directory: it is finished. Not a lane in which a message waits again since; lock

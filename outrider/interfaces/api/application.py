@@ -37,6 +37,7 @@ from outrider.interfaces.api import problems, server, v1
 from outrider.interfaces.api.bodies import ApiRequest
 from outrider.interfaces.api.browsers import cookie_name
 from outrider.interfaces.api.figures import HttpFigures
+from outrider.interfaces.api.gathering import Gathering
 from outrider.interfaces.api.job_figures import JobFigures
 from outrider.interfaces.api.middleware.buckets import Buckets
 from outrider.interfaces.api.middleware.door import Door
@@ -99,6 +100,7 @@ def create_app(runtime: Runtime) -> Litestar:
     authenticator = Authenticator(runtime)
     figures = HttpFigures(settings.app_label)
     snapshots, totals, job_figures = Snapshots(runtime), MessageTotals(runtime.db), JobFigures(runtime.db)
+    gathering = Gathering(runtime)
     rate = Buckets(settings.api_rate_per_s, settings.api_rate_per_s * 2)
     login_rate = Buckets(_LOGIN_PER_S, _LOGIN_BURST)
     tracking = TrackingApp(runtime, figures.registry)
@@ -112,6 +114,7 @@ def create_app(runtime: Runtime) -> Litestar:
             "snapshots": Provide(lambda: snapshots, sync_to_thread=False),
             "totals": Provide(lambda: totals, sync_to_thread=False),
             "job_figures": Provide(lambda: job_figures, sync_to_thread=False),
+            "gathering": Provide(lambda: gathering, sync_to_thread=False),
             "login_rate": Provide(lambda: login_rate, sync_to_thread=False),
             "principal": Provide(_principal, sync_to_thread=False),
         },
@@ -121,6 +124,7 @@ def create_app(runtime: Runtime) -> Litestar:
         request_max_body_size=None,  # the door counts
         openapi_config=None,  # description.py says more, and nothing else
         lifespan=[_left_imports(runtime), tracking.running],
+        on_shutdown=[gathering.close],
         logging_config=None,
         state=State({"session_cookie": cookie_name(settings)}),
         debug=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -18,11 +19,14 @@ from outrider.base.ids import parse_id, time_of
 from outrider.data.db import Database, Role
 from outrider.data.runtime import Runtime
 from outrider.domain.messages import search, uncertain
-from outrider.domain.messages.admit import Replay, check_key, keep, replay_of
+from outrider.domain.messages.admit import Replay, check_key, keep, replay_of, request_hash
+from outrider.domain.messages.draft import Draft
 from outrider.domain.messages.rows import SQL
-from outrider.domain.messages.submit import MOST_MESSAGES, Draft, Submission
+from outrider.domain.messages.singles import Single
+from outrider.domain.messages.submit import MOST_MESSAGES, Submission
 from outrider.domain.templates.attachments import decode
 from outrider.interfaces.api.bodies import ApiRequest
+from outrider.interfaces.api.gathering import Gathering
 from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
 from outrider.interfaces.auth import Principal, needs
 
@@ -167,6 +171,7 @@ async def submit(
     request: ApiRequest,
     principal: NamedDependency[Principal],
     runtime: NamedDependency[Runtime],
+    gathering: NamedDependency[Gathering],
     idempotency_key: FromHeader[IdempotencyKey] = None,
 ) -> Response[bytes]:
     """Accept messages for sending: 202 means they are durable. With an Idempotency-Key a repeat is answered alike."""
@@ -174,24 +179,45 @@ async def submit(
         check_key(idempotency_key)
     drafts = _drafts(data)
     body = await request.body()
-    headers: dict[str, str] = {}
-    async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
-        answer: Replay | None = None
-        if idempotency_key is not None:
-            answer = await replay_of(uow.raw, principal.tenant_id, idempotency_key, body)
-        if answer is None:
-            ids = await Submission(uow, runtime.channels, runtime.renderer, utc_now()).accept(drafts)
-            answer = Replay(202, _answer(ids, is_batch=data.messages is not None))
-            if idempotency_key is not None:
-                await keep(uow.raw, principal.tenant_id, idempotency_key, body, answer)
-        else:
-            headers["Idempotent-Replayed"] = "true"
+    if data.messages is None and data.template is not None:
+        call = Single(drafts[0], idempotency_key, request_hash(body))
+        found = await gathering.accept(principal.tenant_id, call)
+        is_replay = isinstance(found, Replay)
+        answer = found if isinstance(found, Replay) else Replay(202, _answer([found], is_batch=False))
+    else:
+        wanted = _Wanted(drafts, is_batch=data.messages is not None, body=body, key=idempotency_key)
+        is_replay, answer = await _accept(runtime, principal.tenant_id, wanted)
+    runtime.bell.ring("ready", lambda: tell_ready(runtime.db))
+    headers = {"Idempotent-Replayed": "true"} if is_replay else {}
+    return Response(answer.body.encode(), status_code=answer.status, media_type="application/json", headers=headers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """One call, read."""
+
+    drafts: list[Draft]
+    is_batch: bool
+    body: bytes
+    key: str | None
+
+
+async def _accept(runtime: Runtime, tenant_id: UUID, wanted: _Wanted) -> tuple[bool, Replay]:
+    """Accept the messages of a call in a transaction of its own: whether it was answered before, and the answer."""
+    async with runtime.db.uow(Role.ENGINE, tenant_id) as uow:
+        earlier: Replay | None = None
+        if wanted.key is not None:
+            earlier = await replay_of(uow.raw, tenant_id, wanted.key, wanted.body)
+        if earlier is None:
+            ids = await Submission(uow, runtime.channels, runtime.renderer, utc_now()).accept(wanted.drafts)
+            answer = Replay(202, _answer(ids, is_batch=wanted.is_batch))
+            if wanted.key is not None:
+                await keep(uow.raw, tenant_id, wanted.key, wanted.body, answer)
         if failpoint.ARMED:
             failpoint.hit("accept.before_commit")
     if failpoint.ARMED:
         failpoint.hit("accept.committed")
-    runtime.bell.ring("ready", lambda: tell_ready(runtime.db))
-    return Response(answer.body.encode(), status_code=answer.status, media_type="application/json", headers=headers)
+    return (True, earlier) if earlier else (False, answer)
 
 
 def _answer(ids: list[UUID], *, is_batch: bool) -> str:

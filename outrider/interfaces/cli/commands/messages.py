@@ -16,8 +16,9 @@ from outrider.base.ids import parse_id
 from outrider.data.db import Role
 from outrider.domain.messages import search
 from outrider.domain.messages.admit import Replay, check_key, keep, replay_of
+from outrider.domain.messages.draft import Draft
 from outrider.domain.messages.rows import SQL
-from outrider.domain.messages.submit import Draft, Submission
+from outrider.domain.messages.submit import Submission
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, text_of
 from outrider.interfaces.cli.output import Answer, facts, one_line, table
 from outrider.interfaces.cli.plugged import channels
