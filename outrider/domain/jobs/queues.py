@@ -5,6 +5,7 @@ A paused queue takes jobs and begins none; a closed one takes none and goes on w
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 import msgspec
@@ -18,7 +19,7 @@ from outrider.domain.jobs.rows import SQL
 from outrider.domain.limits.reasons import clean_reason
 
 MOST_AT_ONCE = 1000
-_SHAPE = 40
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
 class Queue(msgspec.Struct, frozen=True):
@@ -115,7 +116,7 @@ async def add(uow: UnitOfWork, actor: Actor, name: str) -> Queue:
 
     Raises:  Refused(invalid_queue).
     """
-    if not (0 < len(name) <= _SHAPE and name[0].isalpha() and name.replace("-", "_").isidentifier() and name.islower()):
+    if not _NAME.fullmatch(name):
         raise Refused("invalid_queue", "must be 1 to 40 small letters, digits, - and _, a letter first", field="/name")
     if await SQL.queue_add.run(uow.raw, name):
         await _told(uow, actor, "queue.add", name, "not given")

@@ -63,6 +63,7 @@ class Claims:
         if not logger.handlers:  # else DBOS adds a console handler of its own and leaves our log
             logger.addHandler(logging.NullHandler())
         logger.propagate = True
+        logger.setLevel(logging.ERROR)  # what it tells of its own accord, our log tells better
         config = DBOSConfig(
             name=APPLICATION,
             system_database_url=self._url,
@@ -75,6 +76,7 @@ class Claims:
             enable_otlp=False,
             log_level="ERROR",
             max_executor_threads=MOST_THREADS,
+            notification_listener_polling_interval_sec=0.2,  # asks nothing of the database; how long its end takes
             db_engine_kwargs={
                 "pool_size": CONNECTIONS,
                 "max_overflow": 0,

@@ -33,7 +33,7 @@ from outrider.engine.jobs import reap
 from outrider.engine.jobs.claims import Claims
 from outrider.engine.jobs.execution import Executor
 from outrider.engine.jobs.pump import Pump
-from outrider.engine.loop import Loop, Pulses, repeat
+from outrider.engine.loop import Loop, Pulses, pause, repeat
 
 _log = structlog.get_logger(__name__)
 _POLL_S = 1.0
@@ -136,7 +136,7 @@ class Scheduler:
             if boottime_s() - self._touched_at > _TOUCH_S and self.executor.by_run:
                 _log.error("touch_lost", silent_s=round(boottime_s() - self._touched_at, 1))
                 self.executor.lose_touch()
-            await asyncio.sleep(_POLL_S)
+            await pause(ended, _POLL_S)
 
     def report(self) -> dict[str, Any]:
         """What /health says."""
