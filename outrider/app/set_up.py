@@ -33,6 +33,7 @@ class Known(msgspec.Struct, frozen=True):
     log_level: str
     app_label: str
     environment: str
+    takes_submissions: bool
 
 
 class Named(msgspec.Struct, frozen=True):

@@ -50,6 +50,7 @@ def _known(settings: Settings) -> Known:
         log_level=settings.log_level,
         app_label=settings.app_label,
         environment=settings.environment,
+        takes_submissions=settings.submission_port is not None,
     )
 
 

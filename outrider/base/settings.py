@@ -131,6 +131,25 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(30_000_000, ge=1_000, le=200_000_000, description="Largest request body of the API.")
 
+    # submission by smtp
+    submission_host: str = Field(
+        "127.0.0.1",
+        description="Address on which `outrider submission` listens; other than this machine's own needs submission_certificate.",
+    )
+    submission_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of SMTP submission (587 is usual; 0: any free one, printed); unset: not offered.",
+    )
+    submission_certificate: Path | None = Field(
+        None,
+        description="PEM file with private key and certificate chain for STARTTLS; without it only this machine may sign in.",
+    )
+    submission_max_bytes: int = Field(
+        35_000_000, ge=10_000, le=100_000_000, description="Largest message taken by SMTP, as it comes over the wire."
+    )
+
     # database
     db_pool_size: int = Field(10, ge=2, le=200, description="Connections per process.")
     db_pool_wait_s: float = Field(
@@ -346,6 +365,11 @@ def load(**overrides: Any) -> Settings:
     return settings
 
 
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
 def _check_together(settings: Settings) -> None:
     """Refuse combinations that would lose or double messages, saying what would happen."""
     if settings.retry_most_s < settings.retry_first_s:
@@ -356,6 +380,12 @@ def _check_together(settings: Settings) -> None:
         raise Misconfigured(
             "invalid_settings",
             "OUTRIDER_SESSION_ABSOLUTE_S is less than OUTRIDER_SESSION_IDLE_S: the idle limit would never apply",
+        )
+    if settings.submission_certificate is None and not _is_loopback(settings.submission_host):
+        raise Misconfigured(
+            "invalid_settings",
+            "OUTRIDER_SUBMISSION_HOST is reachable from elsewhere, but without OUTRIDER_SUBMISSION_CERTIFICATE nobody there "
+            "could sign in: keys never go over the wire in the clear",
         )
     if settings.sweep_s > settings.lease_s:
         raise Misconfigured(

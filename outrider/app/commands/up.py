@@ -84,7 +84,9 @@ async def _start(family: Family, known: Known, workers: int, stop: asyncio.Event
     async def start() -> None:
         await family.add(child("api", "api"))
         await family.add(
-            *(child(f"worker {number}", "worker") for number in range(1, workers + 1)), child("scheduler", "scheduler")
+            *(child(f"worker {number}", "worker") for number in range(1, workers + 1)),
+            child("scheduler", "scheduler"),
+            *([child("submission", "submission")] if known.takes_submissions else []),
         )
 
     starting = asyncio.create_task(start())
