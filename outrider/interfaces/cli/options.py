@@ -64,10 +64,10 @@ def whole_number(_type: Any, tokens: Sequence[Token]) -> int:
 
 
 def between(least: int, most: int) -> Any:
-    """A validator for `Count`: least and most included."""
+    """A validator for whole numbers: least and most included; what is not given is not checked."""
 
-    def check(_type: Any, value: int) -> None:
-        if not least <= value <= most:
+    def check(_type: Any, value: int | None) -> None:
+        if value is not None and not least <= value <= most:
             message = f"must be from {least} to {most}"
             raise ValueError(message)
 

@@ -27,6 +27,7 @@ from outrider.interfaces.cli.output import Answer, OutputLost
 _HELP: Final = ("--help", "-h")
 _MOST_ERRORS: Final = 20
 _LONGEST_BUG: Final = 200
+_NO_THREAD: Final = "can't start new thread"
 _log = structlog.get_logger(__name__)
 
 
@@ -94,6 +95,9 @@ def _caught(error: BaseException, *, is_process: bool) -> int:
             return exits.INTERRUPTED
         case MemoryError():
             output.fail("out of memory; nothing was left half-done")
+            return exits.SYSTEM
+        case RuntimeError() if str(error) == _NO_THREAD:
+            output.fail("the machine gives this process no more threads or memory (ulimit -u, ulimit -v)")
             return exits.SYSTEM
         case ImportError():
             output.fail(f"Outrider's program files cannot be loaded: {error.__cause__ or error}")

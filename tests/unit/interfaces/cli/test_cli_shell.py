@@ -63,6 +63,8 @@ def _raising(error: BaseException) -> Any:
         (asyncio.CancelledError(), exits.INTERRUPTED),
         (MemoryError(), exits.SYSTEM),
         (OSError(24, "Too many open files"), exits.SYSTEM),
+        (RuntimeError("can't start new thread"), exits.SYSTEM),
+        (RuntimeError("something else"), exits.BUG),
         (ImportError("no module"), exits.SYSTEM),
         (OutputLost(exits.READER_GONE), exits.READER_GONE),
     ],
@@ -116,7 +118,7 @@ def test_every_command_says_what_it_is_for_and_is_called_as_its_file() -> None:
             app = shell.build([package.__name__])
             assert app[name].name == (name,)
             assert app[name].help, f"{module.name} has no first line"
-    assert {"up", "worker", "scheduler", "api", "sandbox", "submission"} == PROCESSES
+    assert {"up", "worker", "api", "scheduler", "sandbox"} == PROCESSES
 
 
 def test_every_exit_code_is_in_the_table_once() -> None:
