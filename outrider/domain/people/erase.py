@@ -106,7 +106,7 @@ async def finish(db: Database, settings: Settings, tenant_id: UUID, erasure_id: 
         [UUID(each) for each in orjson.loads(row["contact_ids"])],
         [bytes.fromhex(each["sha256"]) for each in orjson.loads(row["addresses"])],
     )
-    begun_at = (row["checkpoint"] if row["state"] == "running" else None) or NIL
+    begun_at = (row["walked_to"] if row["state"] == "running" else None) or NIL
     for after in (begun_at, first_id_at(row["created_at"] - MEANWHILE)):
         await _walk(db, tenant_id, erasure_id, person, after, progress)
     async with db.uow(Role.ENGINE, tenant_id) as uow:
@@ -153,6 +153,6 @@ async def _row(uow: UnitOfWork, erasure_id: UUID) -> Any:
 
 def _view(row: Any) -> ErasureView:
     facts = dict(row)
-    del facts["addresses"], facts["checkpoint"]
+    del facts["addresses"], facts["walked_to"]
     ids = [UUID(each) for each in orjson.loads(facts.pop("contact_ids"))]
     return ErasureView(contact_ids=ids, **facts)

@@ -66,13 +66,13 @@ UPDATE erasures SET job_id = $3 WHERE tenant_id = $1 AND id = $2;
 
 -- name: erasure_get :one
 -- One erasure.
-SELECT id, contact_ids::text AS contact_ids, addresses::text AS addresses, state, job_id, checkpoint, message_count, file_count, reason, created_by,
+SELECT id, contact_ids::text AS contact_ids, addresses::text AS addresses, state, job_id, checkpoint AS walked_to, message_count, file_count, reason, created_by,
        created_at, finished_at
 FROM erasures WHERE tenant_id = $1 AND id = $2;
 
 -- name: erasures_page :many
 -- Erasures, newest first, before `$2`.
-SELECT id, contact_ids::text AS contact_ids, addresses::text AS addresses, state, job_id, checkpoint, message_count, file_count, reason, created_by,
+SELECT id, contact_ids::text AS contact_ids, addresses::text AS addresses, state, job_id, checkpoint AS walked_to, message_count, file_count, reason, created_by,
        created_at, finished_at
 FROM erasures WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from uuid import UUID
 
 import msgspec
-from litestar import get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.response import File
@@ -101,10 +101,10 @@ async def export_shown(
         return await export.get(uow, parse_id(export_id, "export_id"))
 
 
-@post("/exports/{export_id:str}/file", status_code=200, guards=[needs("operator", "contacts:write")])
+@post("/exports/{export_id:str}/file.json", status_code=200, guards=[needs("operator", "contacts:write")])
 async def fetched(
     export_id: FromPath[str], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
-) -> File:
+) -> Response[bytes]:
     """Fetch the file of a completed export. A POST, because who fetched it is written down."""
     identifier = parse_id(export_id, "export_id")
     files = ExportFiles(runtime.settings.data_dir)
