@@ -22,6 +22,7 @@ from outrider.base.signing import TrackingSigner
 from outrider.domain.tenants import sessions
 from tests.kit.api import Api, Caller
 from tests.kit.dispatch import GlassProvider
+from tests.kit.running import running_jobs
 
 _BOUND_S = 10.0
 _UNCERTAIN = (
@@ -241,8 +242,8 @@ async def _rest(world: World, caller: Caller) -> None:
 
 
 async def imports_ended(api: Api) -> None:
-    """Wait until no import is running."""
-    async with asyncio.timeout(_BOUND_S):
+    """Run the jobs of imports until none is running."""
+    async with running_jobs(api.runtime), asyncio.timeout(_BOUND_S):
         while True:
             async with api.engine(None) as uow:
                 if not await uow.raw.fetchval("SELECT count(*) FROM imports WHERE state = 'running'"):
