@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote, urlsplit
 from uuid import UUID
@@ -23,13 +24,18 @@ _IGNORED = re.compile("[\x00-\x1f\x7f]")
 LONGEST_BYTES = 8_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Destination:
     """Where a link leads. With variables it differs per message."""
 
     parts: tuple[str | tuple[tuple[str, ...], str | None], ...]
 
-    @property
+    @cached_property
+    def constant(self) -> str | None:
+        """The address of a link without variables."""
+        return self.url()
+
+    @cached_property
     def has_variables(self) -> bool:
         """Whether the message's variables are needed."""
         return any(not isinstance(part, str) for part in self.parts)

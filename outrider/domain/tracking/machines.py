@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 PREFETCH: Final = "prefetch"
@@ -39,9 +40,15 @@ def verdict(headers: Mapping[bytes, bytes]) -> str:
 
     Takes:   header names in lower case.
     """
-    if any(_PREFETCHING.search(headers[name]) for name in _PURPOSES if name in headers):
-        return PREFETCH
-    agent = headers.get(b"user-agent", b"").strip()
+    for name in _PURPOSES:
+        if name in headers and _PREFETCHING.search(headers[name]):
+            return PREFETCH
+    return _of_agent(headers.get(b"user-agent", b"").strip())
+
+
+@lru_cache(maxsize=4_096)
+def _of_agent(agent: bytes) -> str:
+    """What a user agent says; few differ, and they are many."""
     if not agent:
         return NO_AGENT
     if _PRIVACY_PROXY.match(agent):

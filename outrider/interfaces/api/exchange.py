@@ -18,7 +18,8 @@ class Exchange:
     """One request and what became of it.
 
     `client_ip` is the peer's address, or what a trusted proxy says; `scheme` and `host` as the browser used them.
-    `code` is the problem's code when the answer is one; `who` names the caller in the access log.
+    `code` is the problem's code when the answer is one; `who` names the caller in the access log. `is_unlogged`: not
+    in the access log unless it failed, because it would tell who read what from where.
     """
 
     request_id: str
@@ -31,6 +32,7 @@ class Exchange:
     code: str = ""
     who: str = ""
     has_unread_body: bool = False
+    is_unlogged: bool = False
     rate_headers: tuple[tuple[bytes, bytes], ...] = ()
 
 

@@ -73,7 +73,7 @@ class Destinations:
         if found is None:
             return None
         if not found.has_variables:
-            return found.url()
+            return found.constant
         async with self._db.uow(Role.APP, tenant_id) as uow:
             variables = await destinations.variables_of(uow.raw, tenant_id, message_id)
         return None if variables is None else found.url(variables)
@@ -118,6 +118,7 @@ class TrackingApp:
         """Answer one request below `/t/`."""
         path = scope["path"]
         exchange = exchange_in(cast("Mapping[str, Any]", scope))
+        exchange.is_unlogged = True  # who opened what from where is nobody's business
         if path.startswith(OPENS):
             cast("dict[str, Any]", scope)["path_template"] = "/t/o/{token}"
             await self._opened(path[len(OPENS) :].removesuffix(".gif"), scope, exchange, send)

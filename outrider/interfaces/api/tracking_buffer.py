@@ -43,13 +43,17 @@ class Buffer:
 
     def __init__(self, runtime: Runtime, registry: CollectorRegistry) -> None:
         self._db = runtime.db
-        self._app = runtime.settings.app_label
-        self._counted = Counter(
+        counted = Counter(
             "outrider_tracking_hits",
             "Openings and clicks taken in, by kind and by whom; those dropped because too many waited.",
             ["app", "kind", "result"],
             registry=registry,
         )
+        self._counts = {
+            (kind, result): counted.labels(runtime.settings.app_label, word, result)
+            for kind, word in _WORDS.items()
+            for result in ("person", "machine", "dropped")
+        }
         self._every_s = runtime.settings.tracking_flush_s
         self._entries: dict[Key, list[float]] = {}
         """Moment of the first one (monotonic seconds), and how many."""
@@ -71,9 +75,9 @@ class Buffer:
             self._entries[key] = [time.monotonic(), 1]
         else:
             self.dropped_count += 1
-            self._counted.labels(self._app, _WORDS[key.kind], "dropped").inc()
+            self._counts[key.kind, "dropped"].inc()
             return
-        self._counted.labels(self._app, _WORDS[key.kind], "machine" if key.machine else "person").inc()
+        self._counts[key.kind, "machine" if key.machine else "person"].inc()
 
     def start(self) -> None:
         """Store from now on."""
