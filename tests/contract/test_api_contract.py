@@ -29,6 +29,7 @@ PUBLIC = {
     "/metrics": "decides by network, else by key",
     "/api/v1/metrics": "decides by network, else by key",
     "/api/v1/queue/stats": "decides by network, else by key",
+    "/hangfire/stats": "decides by network, else by key",
     "/": "says what this is and where to go on",
     "/openapi.json": "says nothing about this installation",
     "/api/v1/auth/login": "is the sign-in",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from outrider.base.ids import NIL
 from outrider.data.db import UnitOfWork
+from outrider.plugins.jobs.audit_heads import JOB as AUDIT_HEADS
 from tests.kit.command import Command, Done, migrated_command
 from tests.kit.job_rows import KIND, add, at, state_of, worker
 
@@ -19,7 +22,7 @@ from tests.kit.job_rows import KIND, add, at, state_of, worker
 @pytest.fixture
 def outrider(new_database: Callable[..., str], tmp_path: Path) -> Command:
     """A command on a migrated database; nothing else runs."""
-    return migrated_command(new_database, tmp_path)
+    return migrated_command(new_database, tmp_path).with_(OUTRIDER_SCHEDULER_HEALTH_PORT="0")
 
 
 def _url(outrider: Command) -> str:
@@ -274,3 +277,44 @@ def test_status_shows_queues_workers_and_what_is_stranded(outrider: Command) -> 
     at(_url(outrider), worker)
     after = _ok(outrider.run("status", "--json"))
     assert (after["stranded"], [each["state"] for each in after["job_workers"]]) == ([], ["running"])
+
+
+def test_what_was_put_back_while_all_was_down_is_done_when_a_scheduler_starts(outrider: Command) -> None:
+    async def fail(uow: UnitOfWork) -> UUID:
+        return await add(uow, state="failed", kind=AUDIT_HEADS)
+
+    failed = at(_url(outrider), fail, tenant_id=NIL)
+    retried = outrider.run("jobs", "retry", str(failed), "--installation", "--yes")
+    assert "no scheduler is alive" in retried.out
+    with outrider.start("scheduler", stderr=subprocess.DEVNULL) as scheduler:
+        try:
+            assert scheduler.stdout is not None
+            assert scheduler.stdout.readline().startswith("ready: ")
+            followed, listed, status, doctor, drained = outrider.many(
+                [
+                    ("jobs", "show", str(failed), "--installation", "--follow", "--json"),
+                    ("jobs", "list", "--installation", "--state", "Succeeded", "--json"),
+                    ("status", "--json"),
+                    ("doctor", "--json"),
+                    ("queue", "drain", "--time-limit", "60", "--json"),
+                ]
+            )
+        finally:
+            scheduler.send_signal(signal.SIGTERM)
+            assert scheduler.wait(60) == 0
+    job = _ok(followed)
+    assert (job["state"], job["attempt"]) == ("succeeded", 1)
+    assert [change["state"] for change in job["history"]] == [
+        "enqueued", "failed", "enqueued", "processing", "succeeded",
+    ]  # fmt: skip
+    assert str(failed) in {each["id"] for each in _ok(listed)}
+    assert [each["state"] for each in _ok(status)["job_workers"]] == ["running"]
+    verdicts = {finding["subject"]: finding["verdict"] for finding in json.loads(doctor.out)["findings"]}
+    assert verdicts["schedulers"] == "ok"
+    assert _ok(drained)["is_drained"] is True
+
+
+def test_doctor_warns_when_nobody_runs_jobs(outrider: Command) -> None:
+    findings = {finding["subject"]: finding for finding in outrider.run("doctor", "--json").json()["findings"]}
+    assert findings["schedulers"]["verdict"] == "warn"
+    assert "outrider scheduler" in findings["schedulers"]["remedy"]

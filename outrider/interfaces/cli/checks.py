@@ -23,6 +23,7 @@ from outrider.data import revision
 from outrider.data.db import Database, Role
 from outrider.data.durability import refuse_unsafe
 from outrider.data.runtime import Runtime
+from outrider.domain.jobs import stats as job_stats
 from outrider.domain.limits import maintenance, switches
 from outrider.domain.messages import workers
 from outrider.domain.senders import connections
@@ -162,6 +163,8 @@ async def running(runtime: Runtime) -> AsyncIterator[Finding]:
         seen = await workers.listed(uow.raw)
         paused = [each for each in await switches.listed(uow) if each.scope == "installation"]
         upkeep = await maintenance.read(uow)
+        runners = [each for each in await job_stats.workers(uow) if each.is_alive]
+        stranded = await job_stats.stranded(uow)
     bound_s = _SILENT_BEATS * runtime.settings.heartbeat_s
     here = [each for each in seen if each.process.role == "worker" and each.state != "stopped"]
     alive = [each for each in here if each.silent_s <= bound_s]
@@ -173,6 +176,18 @@ async def running(runtime: Runtime) -> AsyncIterator[Finding]:
         if each.silent_s > bound_s:
             detail = f"{_named(each)} has been silent for {each.silent_s:.0f} s"
             yield Finding("workers", "warn", detail, "it died or hangs: its messages go back when their leases end")
+    if runners:
+        yield Finding(
+            "schedulers",
+            "ok",
+            f"{len(runners)} running: " + ", ".join(f"{each.host} process {each.pid}" for each in runners),
+        )
+    else:
+        detail = "no scheduler is running: jobs wait, schedules do not fire"
+        yield Finding("schedulers", "warn", detail, "outrider up, or outrider scheduler")
+    for waiting in stranded if runners else ():
+        detail = f"{waiting.count} {waiting.type} job(s) wait in queue {waiting.queue}: {waiting.cause}"
+        yield Finding("jobs", "warn", detail, "run a scheduler of the release that knows this type")
     for switch in paused:
         detail = f"sending is paused by {switch.actor}: {switch.reason}"
         yield Finding("kill switch", "warn", detail, "outrider resume installation")
