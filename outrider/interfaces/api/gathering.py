@@ -23,6 +23,7 @@ from outrider.data.db import Database, Role
 from outrider.data.runtime import Runtime
 from outrider.domain.messages import singles
 from outrider.domain.messages.admit import Replay, in_progress
+from outrider.domain.messages.rows import SQL
 from outrider.domain.messages.singles import Answer, Single
 
 _AT_ONCE_COUNT: Final = 4
@@ -87,6 +88,11 @@ class Gathering:
         self._waiting.setdefault(tenant_id, []).append(asked)
         self._begin()
         return await asked.answer
+
+    async def tell_ready(self) -> None:
+        """Wake the workers; on a connection of this role that costs a third of what a unit of work does."""
+        async with self._database.transaction() as raw:
+            await SQL.tell_ready.run(raw)
 
     def _begin(self) -> None:
         """Start a transaction for each tenant that waits and has none, in their turn."""

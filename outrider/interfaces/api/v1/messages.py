@@ -187,7 +187,7 @@ async def submit(
     else:
         wanted = _Wanted(drafts, is_batch=data.messages is not None, body=body, key=idempotency_key)
         is_replay, answer = await _accept(runtime, principal.tenant_id, wanted)
-    runtime.bell.ring("ready", lambda: tell_ready(runtime.db))
+    runtime.bell.ring("ready", gathering.tell_ready)
     headers = {"Idempotent-Replayed": "true"} if is_replay else {}
     return Response(answer.body.encode(), status_code=answer.status, media_type="application/json", headers=headers)
 
