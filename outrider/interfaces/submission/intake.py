@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 
+from outrider.base import failpoint
 from outrider.base.clock import utc_now
 from outrider.base.errors import Refused
 from outrider.data.db import Role, UnitOfWork
@@ -73,6 +74,10 @@ async def accept(runtime: Runtime, account: Account, letter: Letter, recipients:
                 if letter.message_id:
                     answer = Replay(_ACCEPTED, f'{{"id": "{message_id}"}}')
                     await keep(uow.raw, account.tenant_id, _key(letter, one.to), asked, answer)
+        if failpoint.ARMED:
+            failpoint.hit("submission.before_commit")
+    if failpoint.ARMED:
+        failpoint.hit("submission.committed")
     if new:
         runtime.bell.ring("ready", lambda: _tell_ready(runtime))
     return [found[recipient] for recipient in recipients]

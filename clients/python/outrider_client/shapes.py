@@ -1,0 +1,132 @@
+"""What goes to the API and comes back, as plain dataclasses. Fields that a later server adds are left in `raw`."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that goes with a message."""
+
+    name: str
+    content: bytes
+    content_type: str = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A message to send: a template, or subject with html and text. What is None is left to the server.
+
+    `sender` and `template` are names or ids; `send_at` and `expires_at` need their offset from UTC.
+    """
+
+    to: str
+    sender: str | None = None
+    channel: str | None = None
+    template: str | None = None
+    template_version: int | None = None
+    subject: str | None = None
+    html: str | None = None
+    text: str | None = None
+    preheader: str | None = None
+    variables: Mapping[str, Any] | None = None
+    attachments: tuple[Attachment, ...] = ()
+    message_class: Literal["transactional", "bulk"] | None = None
+    purpose: str | None = None
+    priority: int | None = None
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+
+    def body(self) -> dict[str, Any]:
+        """The JSON of the API."""
+        found: dict[str, Any] = {}
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if value is None or value == ():
+                continue
+            if isinstance(value, datetime):
+                value = value.isoformat()
+            found["class" if name == "message_class" else name] = value
+        if self.attachments:
+            found["attachments"] = [
+                {
+                    "name": file.name,
+                    "content_type": file.content_type,
+                    "content": base64.b64encode(file.content).decode("ascii"),
+                }
+                for file in self.attachments
+            ]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a message. `id` is the same whenever it is read; `data` holds its facts."""
+
+    id: str
+    at: datetime
+    kind: str
+    message_id: str
+    channel: str
+    campaign_id: str | None
+    data: dict[str, Any]
+    raw: dict[str, Any] = field(repr=False, compare=False, default_factory=dict)
+
+    @classmethod
+    def read(cls, raw: dict[str, Any]) -> Event:
+        """From the API's JSON."""
+        return cls(
+            raw["id"], instant(raw["at"]), raw["kind"], raw["message_id"], raw["channel"], raw["campaign_id"],
+            raw["data"], raw,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events in order, and the cursor to go on with; keep it also when `items` is empty."""
+
+    items: list[Event]
+    next_cursor: str
+    has_more: bool
+
+    @classmethod
+    def read(cls, raw: dict[str, Any]) -> EventPage:
+        """From the API's JSON."""
+        return cls([Event.read(one) for one in raw["items"]], raw["next_cursor"], raw["has_more"])
+
+
+@dataclass(frozen=True, slots=True)
+class MessageInfo:
+    """A message as it stands; `events` are there when one message was asked for."""
+
+    id: str
+    to: str
+    channel: str
+    state: str
+    attempts: int
+    accepted_at: datetime
+    finished_at: datetime | None
+    campaign_id: str | None
+    code: str | None
+    detail: str | None
+    events: tuple[dict[str, Any], ...] = ()
+    raw: dict[str, Any] = field(repr=False, compare=False, default_factory=dict)
+
+    @classmethod
+    def read(cls, raw: dict[str, Any], events: tuple[dict[str, Any], ...] = ()) -> MessageInfo:
+        """From the API's JSON."""
+        return cls(
+            raw["id"], raw["to"], raw["channel"], raw["state"], raw["attempts"], instant(raw["accepted_at"]),
+            instant(raw["finished_at"]) if raw["finished_at"] else None, raw["campaign_id"], raw["code"], raw["detail"],
+            events, raw,
+        )  # fmt: skip
+
+
+def instant(text: str) -> datetime:
+    """A time of the API."""
+    return datetime.fromisoformat(text)
