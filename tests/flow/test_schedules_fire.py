@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 import pytest
@@ -15,7 +15,6 @@ from outrider.domain.jobs.rows import SQL as JOBS
 from outrider.domain.schedules import draft, fire, read, standing, trigger, watch
 from outrider.domain.schedules.views import ScheduleChange
 from outrider.engine.jobs.port import JobPort
-from outrider.engine.scheduling.leaps import Leaps
 from tests.kit.timetable import ACTOR, KINDS, Timetable, open_timetable
 
 DAY = "2026-11-20"
@@ -262,16 +261,6 @@ async def test_a_leap_of_the_clock_backwards_repeats_nothing(table: Timetable) -
     assert (await table.jobs(made.id))[-1] == at("03:30")
 
 
-def test_a_clock_that_is_slewed_is_no_leap_and_one_that_leaps_is() -> None:
-    leaps = Leaps()
-    assert not leaps.look(at("02:00:00"), 1000.0)
-    assert not leaps.look(at("02:10:00"), 1600.3)
-    assert leaps.look(at("04:10:01"), 1601.3).total_seconds() == 7200
-    assert leaps.last is not None
-    assert not leaps.look(at("05:10:01"), 5201.3), "an hour that really passed"
-    assert leaps.look(at("03:10:01"), 5201.3).total_seconds() == -7200
-
-
 async def test_one_schedule_that_cannot_be_fired_holds_up_no_other_and_is_flagged(table: Timetable) -> None:
     table.at(f"{DAY}T01:59:00Z")
     good, bad, gone = await table.make("good"), await table.make("bad"), await table.make("gone")
@@ -349,7 +338,3 @@ async def test_ten_thousand_due_at_once_are_spread_by_their_jitter(table: Timeta
     await table.fire()
     for each in made:
         assert await table.jobs(each.id) == [at("02:00")], "the planned time is the same for all"
-
-
-def test_times_of_this_file_are_utc() -> None:
-    assert at("02:00").tzinfo == UTC

@@ -10,6 +10,7 @@ API
         .runs(schedule_id) -> list[RunView]          its history, oldest first
         .jobs(schedule_id) -> list                   planned_at of the jobs that were enqueued for it
         .end(state)                                  every open job ends like that
+    leap(url, moment)                                the same clock, for processes of a drill
     KINDS                                            the job types; NOTE is the one that tenants may schedule
 """
 
@@ -90,12 +91,7 @@ class Timetable:
 
     def at(self, moment: str) -> None:
         """Let the clock of schedules leap to `moment`; it goes on from there."""
-        ahead_s = (datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds()
-        run_sql(
-            self.url,
-            "SET ROLE outrider_owner; CREATE OR REPLACE FUNCTION outrider_now() RETURNS timestamptz "
-            f"LANGUAGE sql VOLATILE AS $$ SELECT clock_timestamp() + interval '{ahead_s:.6f} seconds' $$",
-        )
+        leap(self.url, datetime.fromisoformat(moment))
 
     async def fire(self) -> bool:
         return await self.firing.fire()
@@ -125,6 +121,16 @@ class Timetable:
                 "WHERE state IN ('scheduled', 'enqueued', 'processing')",
                 state,
             )
+
+
+def leap(url: str, moment: datetime) -> None:
+    """Let the clock by which a database decides about schedules leap to a moment; it goes on from there."""
+    ahead_s = (moment - datetime.now(UTC)).total_seconds()
+    run_sql(
+        url,
+        "SET ROLE outrider_owner; CREATE OR REPLACE FUNCTION outrider_now() RETURNS timestamptz "
+        f"LANGUAGE sql VOLATILE AS $$ SELECT clock_timestamp() + interval '{ahead_s:.6f} seconds' $$",
+    )
 
 
 @asynccontextmanager

@@ -118,7 +118,15 @@ def read(cron: str) -> Cron:
 def come(schedule: Schedule, now: datetime) -> list[Planned]:
     """The planned times that have come and were not decided about yet, ascending; the latest MOST_RECORDED at most."""
     cron, (zone, _) = read(schedule.cron), zone_of(schedule)
-    found = times.previous(cron, zone, _least(now, schedule.ends_at), MOST_RECORDED)
+    until = _least(now, schedule.ends_at)
+    found: list[Planned] = []
+    for planned in times.runs(cron, zone, schedule.handled_at, schedule.handled_wall):
+        if planned.at > until:
+            break
+        if len(found) == MOST_RECORDED:  # away for long: look back from now instead
+            found = times.previous(cron, zone, until, MOST_RECORDED)
+            break
+        found.append(planned)
     return [planned for planned in found if _is_open(schedule, planned)]
 
 

@@ -5,6 +5,7 @@ Owns the version of the rules this process works with; never opens a path that s
 
 from __future__ import annotations
 
+import time
 import zoneinfo
 from datetime import timedelta, timezone, tzinfo
 from functools import lru_cache
@@ -56,7 +57,15 @@ def names(version: str) -> frozenset[str]:
 
 
 def rules_version() -> str:
-    """The version of the installed rules, such as `2025b`; empty when nobody says it. Later ones sort after."""
+    """The version of the installed rules, such as `2025b`; empty when nobody says it. Later ones sort after.
+
+    Looked up at most once a second.
+    """
+    return _version(int(time.monotonic()))
+
+
+@lru_cache(maxsize=1)
+def _version(_second: int) -> str:
     for folder in zoneinfo.TZPATH:
         try:
             with (Path(folder) / "tzdata.zi").open("rb") as file:
@@ -76,3 +85,4 @@ def forget() -> None:
     """Let go of rules read before, after `rules_version` has changed."""
     zoneinfo.ZoneInfo.clear_cache()
     names.cache_clear()
+    _version.cache_clear()
