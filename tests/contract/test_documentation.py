@@ -15,7 +15,7 @@ from tools.reference.errors import every_error
 from tools.reference.tables import described
 
 REFERENCE = ROOT / "docs" / "reference"
-NAMES = ("cli.md", "settings.md", "errors.md", "plugins.md", "tables.md")
+NAMES = ("api.md", "cli.md", "settings.md", "errors.md", "plugins.md", "tables.md")
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 
 

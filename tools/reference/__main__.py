@@ -8,7 +8,7 @@ from pathlib import Path
 
 from outrider.data import migrate
 from outrider.data.embedded_postgres import ensure
-from tools.reference import cli, errors, plugins, settings, tables
+from tools.reference import api, cli, errors, plugins, settings, tables
 
 REFERENCE = Path(__file__).resolve().parent.parent.parent / "docs" / "reference"
 
@@ -16,6 +16,7 @@ REFERENCE = Path(__file__).resolve().parent.parent.parent / "docs" / "reference"
 async def pages(migrated_url: str) -> dict[str, str]:
     """File name -> text of every generated page."""
     return {
+        "api.md": api.render(),
         "cli.md": cli.render(),
         "settings.md": settings.render(),
         "errors.md": errors.render(),
