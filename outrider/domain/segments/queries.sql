@@ -40,14 +40,15 @@ UPDATE segments SET contact_count = $3, counted_at = now() WHERE tenant_id = $1 
 
 -- name: plan_for_values :run
 -- Plan the next statements for the values they are run with, in this transaction: a rule about nobody and one about
--- everybody need different plans. `$1` is the longest that a statement may take, in milliseconds.
+-- everybody need different plans. `$1` is the longest that a statement may take, in milliseconds. The memory lets what a
+-- million contacts are compared with be hashed at once instead of looked up a million times.
 -- tenant: none, because it names no table
-SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('statement_timeout', $1::text, true);
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('statement_timeout', $1::text, true), set_config('work_mem', '64MB', true);
 
 -- name: count_contacts :one
 -- How many contacts some rules hold for, and how many of them have an address in a channel that may be written to.
 SELECT count(*) AS contact_count,
-       count(*) FILTER (WHERE EXISTS (SELECT 1 FROM addresses a WHERE a.tenant_id = $1 AND a.contact_id = c.id AND a.channel = $2::text)) AS with_address_count
+       count(*) FILTER (WHERE c.id IN (SELECT a.contact_id FROM addresses a WHERE a.tenant_id = $1 AND a.channel = $2::text)) AS with_address_count
 FROM contacts c WHERE c.tenant_id = $1 AND /* rules */ true;
 
 -- name: contact_ids_of :many
