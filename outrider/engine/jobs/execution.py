@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,13 +20,13 @@ from outrider.base import failpoint
 from outrider.base.errors import Misconfigured, OutriderError, Refused, Unavailable
 from outrider.contracts.backoff import delay_s
 from outrider.contracts.jobs import JobType, Superseded
-from outrider.data.db import Role, UnitOfWork
 from outrider.data.log import REDACTED, clean
 from outrider.data.runtime import Runtime
 from outrider.domain.jobs import running
 from outrider.domain.jobs.running import Begun, Ending, RunId
 from outrider.engine.jobs import process
 from outrider.engine.jobs.context import Context
+from outrider.engine.jobs.together import Act, Together
 
 LARGEST_RESULT_BYTES = 64 * 1024
 _LET_GO_S = 5.0
@@ -64,6 +64,7 @@ class Executor:
         self._types = types
         self._keys = sorted(types)
         self._worker_id = worker_id
+        self._together = Together(runtime.db)
         self._is_stopping = False
         self.by_run: dict[str, Running] = {}
         self.finished = {"succeeded": 0, "failed": 0, "deleted": 0, "scheduled": 0, "enqueued": 0}
@@ -178,16 +179,15 @@ class Executor:
         level = _log.warning if state == "failed" else _log.info
         level("job_ended", run=str(held.run), type=begun.type, state=state, code=ending.error_code)
 
-    async def _insist(self, act: Callable[[UnitOfWork], Any]) -> Any:
-        """Do it in a unit of work, again and again while the database is away.
+    async def _insist(self, act: Act) -> Any:
+        """Do it, with what others do at the moment in one unit of work, again and again while the database is away.
 
         Raises:  Unavailable once the process is stopping.
         """
         pause_s = 0.1
         while True:
             try:
-                async with self._runtime.db.uow(Role.ENGINE) as uow:
-                    return await act(uow)
+                return await self._together.do(act)
             except Unavailable:
                 if self._is_stopping:
                     raise

@@ -9,6 +9,7 @@ import asyncio
 import random
 from concurrent.futures import ThreadPoolExecutor
 
+from outrider.base.clock import boottime_s
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.jobs import running
@@ -17,6 +18,8 @@ from outrider.engine.jobs.claims import Claims
 
 _MOST_AT_ONCE = 100
 _PROMOTED_AT_ONCE = 1000
+_PROMOTE_S = 0.5
+"""Not with every wish for more: time passes evenly."""
 _CONTENDED_S = 0.05
 
 
@@ -28,14 +31,18 @@ class Pump:
         self._claims = claims
         self._preset = runtime.settings.queue_concurrency
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="job-claims")
+        self._promoted_at = 0.0
         self.is_open = True
 
     async def round(self) -> bool:
         """Promote, then claim for each queue that has something and room; whether to come again at once."""
         if not self.is_open:
             return False
-        async with self._runtime.db.uow(Role.ENGINE) as uow:
-            promoted = await running.promote(uow, _PROMOTED_AT_ONCE)
+        promoted = 0
+        if boottime_s() - self._promoted_at >= _PROMOTE_S:
+            self._promoted_at = boottime_s()
+            async with self._runtime.db.uow(Role.ENGINE) as uow:
+                promoted = await running.promote(uow, _PROMOTED_AT_ONCE)
         async with self._runtime.db.uow(Role.ENGINE) as uow:
             ready = await running.ready_queues(uow)
         random.shuffle(ready)  # no queue goes first for ever
