@@ -137,8 +137,18 @@ WHERE tenant_id = $1 AND id = $2 AND state = 'sending' AND expanded_at IS NULL A
 -- name: fan_out_keep :run
 -- The checkpoint of a page, in its own transaction; `$4` is null when the list is through.
 UPDATE campaigns SET lane_id = $3, expanded_to = coalesce($4, expanded_to), expanded_count = expanded_count + $5,
-       no_address_count = no_address_count + $6, served_at = clock_timestamp(), expanded_at = CASE WHEN $4::uuid IS NULL THEN now() END
+       no_address_count = no_address_count + $6, served_at = clock_timestamp(), expanded_at = CASE WHEN $4::uuid IS NULL THEN now() END,
+       trouble = NULL, trouble_at = NULL
 WHERE tenant_id = $1 AND id = $2;
+
+-- name: fan_out_trouble :run
+-- What keeps a campaign from being queued, since the first time; the next page that is queued takes it away.
+UPDATE campaigns SET trouble = $3, trouble_at = coalesce(trouble_at, now())
+WHERE tenant_id = $1 AND id = $2 AND state = 'sending' AND expanded_at IS NULL;
+
+-- name: fan_out_look :one
+-- How the queueing of one campaign goes.
+SELECT served_at, trouble, trouble_at FROM campaigns WHERE tenant_id = $1 AND id = $2;
 
 -- name: campaigns_to_finish :many
 -- Campaigns whose list is through and of which nothing is open: one look into each of the two indexes of the queue per

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -10,7 +10,7 @@ import asyncpg
 from outrider.base.errors import Refused
 from outrider.data.db import UnitOfWork
 from outrider.domain.campaigns.rows import SQL
-from outrider.domain.campaigns.views import CampaignView, Progress, campaign_view
+from outrider.domain.campaigns.views import CampaignView, Expansion, Progress, campaign_view
 from outrider.domain.limits import switches
 from outrider.domain.messages import counts
 from outrider.domain.messages.states import END_STATES
@@ -55,6 +55,7 @@ async def progress(uow: UnitOfWork, campaign_id: UUID) -> Progress:
     elapsed_s = (until - campaign.launched_at).total_seconds() if campaign.launched_at else 0.0
     rate_per_s = ended / elapsed_s if elapsed_s > 0 else 0.0
     is_open = campaign.state == "sending" and ended < total
+    queueing = expansion(campaign, await SQL.fan_out_look.one(uow.raw, uow.tenant, campaign_id), total, row["read_at"])
     return Progress(
         id=campaign.id,
         state=campaign.state,
@@ -68,9 +69,49 @@ async def progress(uow: UnitOfWork, campaign_id: UUID) -> Progress:
         paused_by=await paused_by(uow, campaign),
         rate_per_s=round(rate_per_s, 3),
         estimated_at=row["read_at"] + timedelta(seconds=(total - ended) / rate_per_s) if is_open and ended else None,
+        expansion=queueing,
         launched_at=campaign.launched_at,
         finished_at=campaign.finished_at,
     )
+
+
+def expansion(campaign: CampaignView, row: asyncpg.Record, total: int, now: datetime) -> Expansion:
+    """How far the list is queued; pure.
+
+    Takes:   row   of `fan_out_look`
+             total recipients expected
+    """
+    looked_at = campaign.expanded_count + campaign.no_address_count
+    until = campaign.expanded_at or row["served_at"] or now
+    elapsed_s = (until - campaign.launched_at).total_seconds() if campaign.launched_at else 0.0
+    rate_per_s = looked_at / elapsed_s if elapsed_s > 0 else 0.0
+    state = _queueing(campaign, row)
+    left = max(0, total - looked_at)
+    return Expansion(
+        state=state,
+        queued_count=campaign.expanded_count,
+        no_address_count=campaign.no_address_count,
+        total_count=total,
+        rate_per_s=round(rate_per_s, 3),
+        estimated_at=now + timedelta(seconds=left / rate_per_s) if state == "running" and rate_per_s else None,
+        last_page_at=row["served_at"],
+        error=row["trouble"],
+        failed_at=row["trouble_at"],
+    )
+
+
+def _queueing(campaign: CampaignView, row: asyncpg.Record) -> str:
+    if campaign.state == "draft":
+        return "draft"
+    if campaign.expanded_at is not None:
+        return "complete"
+    if campaign.state in {"cancelled", "finished"}:
+        return "stopped"
+    if campaign.state == "paused":
+        return "paused"
+    if row["trouble"] is not None:
+        return "failing"
+    return "waiting" if row["served_at"] is None else "running"
 
 
 async def paused_by(uow: UnitOfWork, campaign: CampaignView) -> list[str]:

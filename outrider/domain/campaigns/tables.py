@@ -1,7 +1,7 @@
 """The tables of campaigns.
 
-Owns the typed models; the schema is made by the migrations. `expanded_*`, `served_at`, `no_address_count` and
-`finished_at` are written by the fan-out and the loops, never here.
+Owns the typed models; the schema is made by the migrations. `expanded_*`, `served_at`, `no_address_count`, `trouble*`
+and `finished_at` are written by the fan-out and the loops, never here.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ class Campaign(Base):
     expanded_at: Mapped[datetime | None]
     served_at: Mapped[datetime | None]
     no_address_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    trouble: Mapped[str | None]
+    trouble_at: Mapped[datetime | None]
     preflight: Mapped[dict[str, Any] | None]
     created_by: Mapped[str]
     created_at: Mapped[CreatedAt]

@@ -85,6 +85,27 @@ class CampaignView(msgspec.Struct, frozen=True):
     finished_at: datetime | None
 
 
+class Expansion(msgspec.Struct, frozen=True):
+    """How far the list of a campaign is queued: which of its messages exist.
+
+    state         `draft`, `waiting` for its first page, `running`, `failing` (tried again every half minute), `paused`,
+                  `complete`, or `stopped` with the campaign
+    rate_per_s    recipients a second since the launch; estimated_at is worked out from it
+    last_page_at  when the last page was queued
+    error         what keeps it from going on, since failed_at; details are in the worker's log
+    """
+
+    state: str
+    queued_count: int
+    no_address_count: int
+    total_count: int
+    rate_per_s: float
+    estimated_at: datetime | None
+    last_page_at: datetime | None
+    error: str | None
+    failed_at: datetime | None
+
+
 class Progress(msgspec.Struct, frozen=True):
     """How far a campaign is: `is_finished` only when every recipient is in an end state.
 
@@ -106,6 +127,7 @@ class Progress(msgspec.Struct, frozen=True):
     paused_by: list[str]
     rate_per_s: float
     estimated_at: datetime | None
+    expansion: Expansion
     launched_at: datetime | None
     finished_at: datetime | None
 

@@ -11,7 +11,7 @@ import structlog
 
 from outrider.base import failpoint
 from outrider.base.clock import boottime_s
-from outrider.base.errors import Unavailable
+from outrider.base.errors import OutriderError, Unavailable
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.campaigns import audience
@@ -24,6 +24,7 @@ from outrider.engine.loop import Loop
 
 _log = structlog.get_logger(__name__)
 _BROKEN_REST_S = 30.0
+_LONGEST_TROUBLE = 500
 
 
 def loops(runtime: Runtime) -> list[Loop]:
@@ -57,9 +58,9 @@ class _FanOut:
                 count = await audience.settle(self._runtime.db, tenant_id, campaign_id)
             except Unavailable:
                 raise
-            except Exception:  # noqa: BLE001 - one campaign whose audience cannot be found must not stop everybody's
+            except Exception as error:  # noqa: BLE001 - one campaign whose audience cannot be found must not stop everybody's
                 _log.exception("audience_failed", tenant=str(tenant_id), campaign=str(campaign_id))
-                self._rests[campaign_id] = boottime_s() + _BROKEN_REST_S
+                await self._rest(tenant_id, campaign_id, error)
             else:
                 if count is not None:
                     _log.info("audience_found", tenant=str(tenant_id), campaign=str(campaign_id), count=count)
@@ -77,10 +78,17 @@ class _FanOut:
                 more |= await self._page(tenant_id, campaign_id)
             except Unavailable:
                 raise
-            except Exception:  # noqa: BLE001 - one campaign that cannot be fanned out must not stop everybody's
+            except Exception as error:  # noqa: BLE001 - one campaign that cannot be fanned out must not stop everybody's
                 _log.exception("fan_out_failed", tenant=str(tenant_id), campaign=str(campaign_id))
-                self._rests[campaign_id] = boottime_s() + _BROKEN_REST_S
+                await self._rest(tenant_id, campaign_id, error)
         return more
+
+    async def _rest(self, tenant_id: UUID, campaign_id: UUID, error: Exception) -> None:
+        """Leave a campaign out for a while, and let people see why it does not go on."""
+        self._rests[campaign_id] = boottime_s() + _BROKEN_REST_S
+        why = str(error) if isinstance(error, OutriderError) else f"an internal error ({type(error).__name__})"
+        async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
+            await CAMPAIGNS.fan_out_trouble.run(uow.raw, tenant_id, campaign_id, why[:_LONGEST_TROUBLE])
 
     async def _page(self, tenant_id: UUID, campaign_id: UUID) -> bool:
         """One page and its checkpoint in one transaction; a kill between leaves neither."""

@@ -95,7 +95,7 @@ def told_preflight(found: Preflight) -> str:
 def told_progress(found: Progress) -> str:
     """How far it is, state by state."""
     held = f" (held by {', '.join(found.paused_by)})" if found.paused_by else ""
-    queueing = "" if found.is_expanded else " (still queueing)"
+    queueing = "" if found.is_expanded else f" (queueing: {found.expansion.state})"
     head = {
         "state": found.state + held,
         "recipients": f"{found.ended_count} of {found.total_count}{queueing}",
@@ -105,6 +105,8 @@ def told_progress(found: Progress) -> str:
         "launched at": found.launched_at,
         "finished at": found.finished_at,
     }
+    if found.expansion.error is not None:
+        head["queueing fails"] = f"{found.expansion.error} (since {found.expansion.failed_at})"
     rows = [{"state": state, "messages": count} for state, count in sorted(found.counts.items())]
     return facts(head) + "\n" + table(rows, ("state", "messages"), empty="no messages yet")
 
