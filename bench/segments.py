@@ -47,8 +47,8 @@ SELECT $1, id, 'vip' FROM contacts WHERE tenant_id = $1 AND (hashtext(id::text) 
 UNION ALL SELECT $1, id, 'old' FROM contacts WHERE tenant_id = $1 AND (hashtext(id::text) & 2147483647) % 3 = 0
 """
 _PEER = """
-CREATE TABLE peer_subscribers (id serial PRIMARY KEY, uuid uuid NOT NULL, email text NOT NULL UNIQUE, name text NOT NULL,
-                               attribs jsonb NOT NULL, status text NOT NULL DEFAULT 'enabled');
+CREATE TABLE peer_subscribers (id serial PRIMARY KEY, uuid uuid NOT NULL, email text NOT NULL UNIQUE,
+                               name text NOT NULL, attribs jsonb NOT NULL, status text NOT NULL DEFAULT 'enabled');
 CREATE TABLE peer_subscriber_lists (subscriber_id int, list_id int, PRIMARY KEY (subscriber_id, list_id));
 INSERT INTO peer_subscribers (uuid, email, name, attribs)
 SELECT c.id, a.address, c.name, c.attributes || jsonb_build_object(
@@ -61,7 +61,8 @@ INSERT INTO list_members (tenant_id, list_id, contact_id)
 SELECT $1, $2, s.uuid FROM peer_subscribers s WHERE s.id % 2 = 0
 """
 _LAUNCHED = """
-INSERT INTO campaigns (tenant_id, name, channel, sender_id, content_id, list_id, created_by, launched_at, state, audience)
+INSERT INTO campaigns
+  (tenant_id, name, channel, sender_id, content_id, list_id, created_by, launched_at, state, audience)
 VALUES ($1, $2, 'email', $3, $4, $5, 'bench', now(), 'sending', $6::text::jsonb) RETURNING id
 """
 _PEER_COUNT = """
@@ -126,6 +127,7 @@ def _questions(half: UUID) -> Sequence[tuple[str, dict[str, Any], str, list[int]
         ("on a list, attribute, number", all_three, f"{is_gold} AND {is_grown}", [1]),
         ("any of three, not a tag", not_vip, f"({is_gold} OR {is_grown} OR {has_joined}) AND NOT {is_vip}", []),
         ("consented and not suppressed", may_get, "", []),
+        ("with an address", {"kind": "address", "channel": "email"}, "email <> ''", []),
         ("a text anywhere", {"kind": "text", "contains": "recipient 99999"}, "", []),
     )
 

@@ -51,7 +51,7 @@ def test_an_audience_is_looked_after_by_the_command_line(outrider: Command, tmp_
             ("attributes", "values", "plan", "--json"),
             ("segments", "create", "gold", "--rules", str(rules), "--json"),
             ("segments", "create", "wrong", "--rules", str(wrong)),
-            ("segments", "count", "gold", "--json"),
+            ("segments", "count", "gold", "--channel", "email", "--json"),
             ("segments", "contacts", "gold", "--json"),
             ("contacts", "search", "ANN@", "--json"),
             ("campaign", "create", "first", "--sender", "news", "--template", "letter", "--segment", "gold", "--json"),

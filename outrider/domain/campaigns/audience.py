@@ -83,7 +83,7 @@ async def reach(uow: UnitOfWork, campaign: CampaignView) -> Reach:
         (row,) = await segments.settled(uow, SQL.audience_of_rules, whole, *own, now=world.now, within_ms=within)
     excluded = 0
     if campaign.exclusions != Exclusions():
-        base = await segments.count(uow, base_of(campaign.list_id, campaign.segment_id), channel=campaign.channel)
+        base = await segments.count(uow, base_of(campaign.list_id, campaign.segment_id))
         excluded = max(0, base.contact_count - row["member_count"])
     return Reach(
         member_count=row["member_count"],

@@ -19,14 +19,14 @@ from outrider.domain.segments.segments import Count, NewSegment, SegmentChange, 
 from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
 from outrider.interfaces.auth import Principal, needs
 
-Channel = Annotated[str, QueryParameter(max_length=40, description="In which channel an address is looked for.")]
+Channel = Annotated[str, QueryParameter(max_length=40, description="Also count who has an address in it; slower.")]
 
 
 class RulesIn(msgspec.Struct, forbid_unknown_fields=True):
     """Rules that have no name; without any: everybody."""
 
     rules: rules.Rule = rules.EVERYBODY
-    channel: Annotated[str, msgspec.Meta(max_length=40)] = "email"
+    channel: Annotated[str, msgspec.Meta(max_length=40)] | None = None
 
 
 class SearchIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -105,11 +105,11 @@ async def counted_anew(
     segment_id: FromPath[str],
     principal: NamedDependency[Principal],
     runtime: NamedDependency[Runtime],
-    channel: FromQuery[Channel] = "email",
+    channel: FromQuery[Channel] = "",
 ) -> Count:
     """Count a segment now and keep the number with it."""
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
-        return await segments.count_segment(uow, parse_id(segment_id, "segment_id"), channel=channel)
+        return await segments.count_segment(uow, parse_id(segment_id, "segment_id"), channel=channel or None)
 
 
 @get("/segments/{segment_id:str}/contacts", guards=[needs("viewer", "contacts:read")])

@@ -80,7 +80,7 @@ async def count(
     which: Annotated[str | None, Parameter(help="The segment's name or id.")] = None,
     *,
     rules_: Annotated[Path | None, Parameter(name="--rules")] = None,
-    channel: str = "email",
+    channel: str | None = None,
     options: Common = COMMON,
 ) -> Answer:
     """Count the contacts of a segment now, or of rules that have no name yet.
@@ -90,7 +90,7 @@ async def count(
     rules_
         File with rules, in place of a segment.
     channel
-        In which channel an address is looked for.
+        Also count who has an address in it; slower.
     """
     if (which is None) == (rules_ is None):
         raise Refused("one_of", "name a segment or give --rules", field="which")
