@@ -81,7 +81,7 @@ async def test_content_that_is_used_again_after_long_is_new_to_retention(office:
         ({"text": "{% include '/etc/passwd' %}"}, "text", "invalid_template"),
         ({"html": "<p>{{ x | nofilter }}</p>"}, "html", "invalid_template"),
         ({"subject": "  "}, "subject", "required"),
-        ({"subject": "hi\r\nBcc: v@x.co"}, "subject", "invalid_header"),
+        ({"subject": "hi\r\nBcc: v@x.co"}, "subject", "header_newline"),
         ({"subject": "=?utf-8?q?x=0D=0ABcc:_v=40e.co?="}, "subject", "invalid_header"),
         ({"text": "a\0b"}, "text", "invalid_character"),
         ({"text": "a\n\ufffeb"}, "text", "invalid_character"),

@@ -96,7 +96,7 @@ def _content_refusals(content: Content) -> list[Refused]:
     else:
         problem = headers.text_problem(content.subject)
         if problem:
-            found.append(Refused("invalid_header", problem, field="subject"))
+            found.append(Refused(headers.text_code(content.subject), problem, field="subject"))
     if len(content.preheader) > _LONGEST_PREHEADER:
         found.append(Refused("too_long", f"has more than {_LONGEST_PREHEADER} characters", field="preheader"))
     for part, source in (("html", content.html), ("text", content.text), ("preheader", content.preheader)):

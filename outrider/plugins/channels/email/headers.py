@@ -61,6 +61,11 @@ def text_problem(text: str) -> str | None:
     return None
 
 
+def text_code(text: str) -> str:
+    """The stable code of what `text_problem` says: a hidden line is told apart, because it is an attack [H68]."""
+    return "header_newline" if _LINE_BREAKS.search(text) and not _NEVER.search(text) else "invalid_header"
+
+
 def _has_encoded_word(text: str) -> bool:
     """Whether `=?` stands before `?=` somewhere, whatever is between them."""
     start = text.find("=?")

@@ -30,7 +30,7 @@ async def errors(**parts: object) -> list[tuple[str, str]]:
         ({"html": None, "text": None}, [("html", "required")]),
         ({"subject": ""}, [("subject", "required")]),
         ({"subject": "  \t"}, [("subject", "required")]),
-        ({"subject": "a\r\nBcc: b@c.de"}, [("subject", "invalid_header")]),
+        ({"subject": "a\r\nBcc: b@c.de"}, [("subject", "header_newline")]),
         ({"subject": "a\0"}, [("subject", "invalid_header")]),
         ({"subject": "=?utf-8?q?=0D=0ABcc:_v=40e.co?="}, [("subject", "invalid_header")]),
         ({"subject": "x" * 999}, [("subject", "too_long")]),
