@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,7 @@ import pytest
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.data.db import Role
 from outrider.domain.contacts import lists
-from outrider.domain.contacts.imports import control
+from outrider.domain.contacts.imports import control, merge
 from outrider.domain.contacts.imports import run as run_module
 from outrider.domain.contacts.imports.examine import examine
 from outrider.domain.contacts.imports.files import ImportFiles
@@ -252,6 +253,23 @@ async def test_an_import_ends_when_its_job_has_given_up(api: Api, importer: Call
     found = (await importer.get(f"/api/v1/imports/{answer['id']}")).json
     assert found["state"] == "failed"
     assert "on no machine" in found["error"]
+
+
+async def test_an_import_that_meets_a_bug_is_tried_again_and_given_up_at_the_third_time(
+    api: Api, importer: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_args: Any, **_more: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(merge, "store", broken)
+    answer = (await upload(importer, "email\na@b.co\n")).json
+    for attempt, job_state, import_state in ((0, "scheduled", "running"), (2, "failed", "failed")):
+        async with api.engine() as uow:
+            await uow.raw.execute("UPDATE jobs SET state = 'enqueued', run = run + 1, attempt = $1", attempt)
+        async with running_jobs(api.runtime):
+            await until(partial(job_is, api, answer["job_id"], job_state), what="the run to end")
+        assert (await importer.get(f"/api/v1/imports/{answer['id']}")).json["state"] == import_state
+    assert files_of(api) == []
 
 
 async def test_what_another_release_left_gets_a_job_and_what_has_no_file_is_given_up(

@@ -11,9 +11,10 @@ from pathlib import Path
 from uuid import UUID
 
 import msgspec
+import structlog
 
-from outrider.base.errors import Refused, Unavailable
-from outrider.contracts.jobs import JobContext, JobType
+from outrider.base.errors import OutriderError, Refused, Unavailable
+from outrider.contracts.jobs import JobContext, JobType, Superseded
 from outrider.data.db import Role, UnitOfWork
 from outrider.domain.contacts.imports import control, run
 from outrider.domain.contacts.imports.control import ImportView
@@ -23,6 +24,7 @@ _MOST_ATTEMPTS = 10
 """Of which each but the last is for a database that is away, or a file that another machine has."""
 
 _TRIES_OF_A_BUG = 3
+_log = structlog.get_logger(__name__)
 
 
 class Arguments(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -47,7 +49,7 @@ class _Run(run.Watch):
 
 
 async def _work(context: JobContext, arguments: Arguments) -> dict[str, object]:
-    """Take the import to its end.
+    """Take the import to its end; then its file is gone.
 
     Gives:   its state and counts.
     Raises:  Refused when the import failed; Unavailable when the file is not on this machine: another scheduler may
@@ -61,13 +63,13 @@ async def _work(context: JobContext, arguments: Arguments) -> dict[str, object]:
         if not await asyncio.to_thread(path.exists):
             await _without_file(context, arguments.import_id)
         try:
-            view = await run.run(
-                db, context.runtime.channels, tenant_id, view.id, path,
-                watch=_Run(context), is_last_try=context.attempt >= _TRIES_OF_A_BUG,
-            )  # fmt: skip
+            view = await _taken(context, view.id, path)
         except asyncio.CancelledError:
             if context.is_cancelled:
                 await asyncio.shield(_withdraw(context, view.id, path))
+            raise
+        except Refused:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
             raise
     if view.state == "running":
         raise Unavailable("import_taken", "another process is taking this import; looked at again later")
@@ -76,6 +78,27 @@ async def _work(context: JobContext, arguments: Arguments) -> dict[str, object]:
         raise Refused("import_failed", view.error or "the import failed", field="/import_id")
     counts = {name: value for name, value in msgspec.to_builtins(view).items() if name.endswith("_count")}
     return {"state": view.state, **counts}
+
+
+async def _taken(context: JobContext, import_id: UUID, path: Path) -> ImportView:
+    """The import after a run.
+
+    Raises:  as `run.run`; a bug is tried again twice, then it is final.
+    """
+    runtime = context.runtime
+    is_last_try = context.attempt >= _TRIES_OF_A_BUG
+    try:
+        return await run.run(
+            runtime.db, runtime.channels, context.tenant_id, import_id, path,
+            watch=_Run(context), is_last_try=is_last_try,
+        )  # fmt: skip
+    except (OutriderError, Superseded):
+        raise
+    except Exception as error:
+        if not is_last_try:
+            raise
+        _log.exception("import_broken", import_id=str(import_id))
+        raise Refused("import_failed", "an internal error; see the log", field="/import_id") from error
 
 
 async def _without_file(context: JobContext, import_id: UUID) -> None:
