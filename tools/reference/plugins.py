@@ -1,4 +1,4 @@
-"""docs/reference/plugins.md: gates, channels and providers with their settings, from the plugins themselves."""
+"""docs/reference/plugins.md: gates, channels, providers and job types, from the plugins themselves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tools.reference.markdown import page, table
 _INTRODUCTION = """
 A plugin is one file, found by its name; its settings are declared as data, and forms, API, command line and this page
 are drawn from them. Others can be added by an entry point in the group `outrider.plugins.gates`,
-`outrider.plugins.channels` or `outrider.plugins.providers`.
+`outrider.plugins.channels`, `outrider.plugins.providers` or `outrider.plugins.jobs`.
 """
 
 
@@ -31,7 +31,19 @@ def render() -> str:
     parts.extend(
         f"## Provider `{one.key}` (channel `{one.channel}`)\n\n{one.help}\n\n{_fields(one.fields)}" for one in providers
     )
+    parts.append(_jobs())
     return page("Plugins", _INTRODUCTION, *parts)
+
+
+def _jobs() -> str:
+    """Job types: what they do, where they run, which arguments they take, which schedule comes with them."""
+    rows = []
+    for job in discover("outrider.plugins.jobs", "JOB").values():
+        arguments = ", ".join(f"`{name}`" for name in job.arguments.__struct_fields__) or "none"
+        comes = f"`{job.standing.cron}` {job.standing.timezone}" if job.standing else ""
+        whose = "the installation" if job.is_installation else "a tenant"
+        rows.append((f"`{job.key}`", job.title, f"`{job.queue}`", arguments, whose, comes))
+    return "## Job types\n\n" + table(("job", "what it does", "queue", "arguments", "whose", "schedule"), rows)
 
 
 def _fields(fields: Sequence[Field]) -> str:

@@ -19,7 +19,7 @@ WhenBusy = Literal["refuse", "queue"]
 class NewSchedule(msgspec.Struct, forbid_unknown_fields=True):
     """A schedule to be made.
 
-    job_type   which job; `outrider plugins list jobs` and the reference list them
+    job_type   which job; `outrider plugins` lists them
     cron       five fields: minute, hour, day of month, month, day of week
     timezone   an IANA name; the expression is read in its local time
     misfire    planned times that passed while nothing fired: `once` runs the latest, `all` each, `skip` none

@@ -1,4 +1,4 @@
-"""List the channels, providers and gates of this installation with their settings."""
+"""List the channels, providers, gates and job types of this installation with their settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from outrider.interfaces.cli.output import Answer
 
 APP = App(name="plugins")
 
-_KINDS: Final = {"channels": "CHANNEL", "providers": "PROVIDER", "gates": "GATE"}
+_KINDS: Final = {"channels": "CHANNEL", "providers": "PROVIDER", "gates": "GATE", "jobs": "JOB"}
 
 
 @APP.default
@@ -35,8 +35,9 @@ def plugins(*, options: Json = JSON) -> Answer:
 
 
 def _described(plugin: Any) -> dict[str, Any]:
-    about = {"key": plugin.key, "help": getattr(plugin, "help", "")}
-    about |= {name: getattr(plugin, name) for name in ("channel", "order") if hasattr(plugin, name)}
+    about = {"key": plugin.key, "help": getattr(plugin, "help", None) or getattr(plugin, "title", "")}
+    facts = ("channel", "order", "queue", "is_installation")
+    about |= {name: getattr(plugin, name) for name in facts if hasattr(plugin, name)}
     return about | {"fields": [msgspec.to_builtins(field) for field in getattr(plugin, "fields", ())]}
 
 
