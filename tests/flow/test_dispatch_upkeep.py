@@ -18,8 +18,8 @@ from outrider.base.errors import Misconfigured
 from outrider.data.db import Database
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.batch import LEASE_OVER, Batch
-from outrider.engine.health import HealthServer
 from outrider.engine.dispatch.lease import Renewer
+from outrider.engine.health import HealthServer
 from tests.kit.dispatch import Desk, Post, posts, until
 
 

@@ -161,7 +161,12 @@ class Drill:
     # processes
 
     def start(
-        self, role: Literal["worker", "api", "scheduler", "submission"], *, at: str = "", own_data: bool = False, **settings: str
+        self,
+        role: Literal["worker", "api", "scheduler", "submission"],
+        *,
+        at: str = "",
+        own_data: bool = False,
+        **settings: str,
     ) -> Process:
         """Start a process of the product without waiting for it.
 

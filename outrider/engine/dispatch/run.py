@@ -27,12 +27,12 @@ from outrider.domain.messages import workers
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.batch import Batch
 from outrider.engine.dispatch.board import Board
-from outrider.engine.health import HealthServer
 from outrider.engine.dispatch.journal import Journal, boot_id
 from outrider.engine.dispatch.lease import Renewer
 from outrider.engine.dispatch.pipeline import Pipeline
 from outrider.engine.dispatch.record import Recorder
 from outrider.engine.dispatch.recovery import Recovery
+from outrider.engine.health import HealthServer
 from outrider.engine.loop import Loop, Pulses, repeat
 
 _log = structlog.get_logger(__name__)

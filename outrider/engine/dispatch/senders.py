@@ -114,8 +114,8 @@ class Senders:
     async def composers(self, raw: asyncpg.Connection, lane: Lane, use: Use, content_ids: Iterable[UUID]) -> Made:
         """A composer per content; contents that are gone are missing from the answer.
 
-        Where links lead is kept in this transaction: nothing composed may leave before its commit, after which `remember`
-        is called.
+        Where links lead is kept in this transaction: nothing composed may leave before its commit, after which
+        `remember` is called.
         """
         tracking = await self._tracking(raw, lane)
         prefix = (lane.tenant_id, lane.sender_id, use.sender.versions.sender, tracking)
