@@ -22,6 +22,9 @@ class CalmPool(AsyncAdaptedQueuePool):
     one is closed when it is returned, as SQLAlchemy's own pool does with those beyond its size.
     """
 
+    _sqla_logger_namespace = "sqlalchemy.pool.CalmPool"
+    """Where SQLAlchemy logs what it does with a pool: below its own name, which is quiet."""
+
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._most_out_count = self._most_out_before_count = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import asyncpg
 import pytest
@@ -65,3 +66,15 @@ async def test_connections_that_were_not_needed_lately_are_closed(
     finally:
         await watcher.close()
         await db.close()
+
+
+async def test_what_the_pool_does_is_logged_where_sqlalchemy_is_quiet(
+    migrated_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "sqlalchemy")
+    db = Database(migrated_url, pool_size=1)
+    await _use(db)
+    await db.close()
+    names = {record.name.partition(".")[0] for record in caplog.records if "Pool" in record.getMessage()}
+    assert names == {"sqlalchemy"}
