@@ -108,7 +108,7 @@ async def runtime(role: str, *, pool_size: int | None = None, is_warm: bool = Tr
     """Everything a process works with; closed in reverse at the end.
 
     Takes:   role     `api`, `worker`, `cli` …; names the database connections
-             is_warm  start the renderers at once; a single command starts one when it needs it
+             is_warm  start a renderer at once; commands, and the API when a template is saved, start one when needed
     Raises:  Misconfigured for schema, durability, key, plugins or rights; Unavailable when the database is away.
     """
     found = settings()

@@ -22,7 +22,7 @@ def api(
     """Run the API on OUTRIDER_API_HOST and OUTRIDER_API_PORT."""
 
     async def work(stop: Stop) -> None:
-        async with wiring.runtime("api") as runtime:
+        async with wiring.runtime("api", is_warm=False) as runtime:
             await serve(runtime, ready=ready, stop=stop.event)
 
     return run_process("api", work, grace_s=wiring.settings().grace_s, lifeline=lifeline)
