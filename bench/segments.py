@@ -127,7 +127,7 @@ def _questions(half: UUID) -> Sequence[tuple[str, dict[str, Any], str, list[int]
         ("on a list, attribute, number", all_three, f"{is_gold} AND {is_grown}", [1]),
         ("any of three, not a tag", not_vip, f"({is_gold} OR {is_grown} OR {has_joined}) AND NOT {is_vip}", []),
         ("consented and not suppressed", may_get, "", []),
-        ("with an address", {"kind": "address", "channel": "email"}, "email <> ''", []),
+        ("with an address", {"kind": "address", "channel": "email"}, "", []),
         ("a text anywhere", {"kind": "text", "contains": "recipient 99999"}, "", []),
     )
 

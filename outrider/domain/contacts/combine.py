@@ -32,7 +32,7 @@ async def combine(uow: UnitOfWork, actor: Actor, keep_id: UUID, other_id: UUID) 
             raise Refused("not_found", "no such contact", field=field, status=404)
     tenant = uow.tenant
     moved = await AUDIENCE.move_addresses.many(uow.raw, tenant, keep_id, other_id)
-    if len(await AUDIENCE.addresses_of.many(uow.raw, tenant, keep_id)) > write.MOST_ADDRESSES:
+    if moved and len(await AUDIENCE.addresses_of.many(uow.raw, tenant, keep_id)) > write.MOST_ADDRESSES:
         raise Refused("too_many", f"together they have more than {write.MOST_ADDRESSES} addresses", field="/contact_id")
     await AUDIENCE.move_memberships.run(uow.raw, tenant, keep_id, other_id)
     await AUDIENCE.move_tags.run(uow.raw, tenant, keep_id, other_id)
