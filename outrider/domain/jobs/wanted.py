@@ -25,32 +25,46 @@ def wanted(
     types: Sequence[str] = (),
     queues: Sequence[str] = (),
     text: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    since: datetime | str | None = None,
+    until: datetime | str | None = None,
     arguments: Sequence[str] = (),
     prefix: str = "",
 ) -> Filter:
     """The filter that somebody asked for; what is empty is off.
 
     Takes:   states in any of the three vocabularies (Failed, failed; waiting, Enqueued …); arguments as name=value
+             since and until as RFC 3339 with an offset
              prefix of a field's name in errors: `?`, `--`, `/filter/`
     Raises:  Refused naming the field.
     """
     for name, values in (("state", states), ("type", types), ("queue", queues), ("argument", arguments)):
         if len(values) > MOST_VALUES:
             raise Refused("too_many", f"at most {MOST_VALUES} values", field=f"{prefix}{name}")
-    for name, moment in (("since", since), ("until", until)):
-        if moment is not None and moment.tzinfo is None:
-            raise Refused("offset_required", "needs an offset, such as 2026-11-20T09:00:00Z", field=f"{prefix}{name}")
     return Filter(
         states=[state_named(each, f"{prefix}state") for each in states] or None,
         types=list(types) or None,
         queues=list(queues) or None,
         text=text or None,
-        since=since,
-        until=until,
+        since=moment_of(since, f"{prefix}since"),
+        until=moment_of(until, f"{prefix}until"),
         argument=argument_of(arguments, field=f"{prefix}argument"),
     )
+
+
+def moment_of(given: datetime | str | None, field: str) -> datetime | None:
+    """A moment as people and programs write it; nothing and empty text are none.
+
+    Raises:  Refused(invalid_moment).
+    """
+    if given is None or given == "":
+        return None
+    try:
+        found = given if isinstance(given, datetime) else datetime.fromisoformat(given)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise Refused("invalid_moment", "must be a moment with its offset, such as 2026-11-20T09:00:00Z", field=field)
+    return found
 
 
 def argument_of(pairs: Sequence[str], *, field: str) -> dict[str, Any] | None:

@@ -62,8 +62,8 @@ class Wanted:
             queues=self.queue or (),
             arguments=self.argument or (),
             text=self.text,
-            since=moment(self.since, "--since"),
-            until=moment(self.until, "--until"),
+            since=self.since,
+            until=self.until,
             prefix="--",
         )
 
@@ -74,22 +74,6 @@ class Wanted:
 
 
 WANTED: Final = Wanted()
-
-
-def moment(text: str | None, field: str) -> datetime | None:
-    """A moment as people write it.
-
-    Raises:  Refused(invalid_moment).
-    """
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise Refused("invalid_moment", "must be a moment such as 2027-01-31T00:00:00Z", field=field)
-    return found
 
 
 def ids_of(texts: Sequence[str]) -> list[UUID]:

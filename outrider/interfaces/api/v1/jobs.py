@@ -52,8 +52,8 @@ Text = Annotated[
     str | None,
     QueryParameter(max_length=search.LONGEST_TEXT, description="Somewhere in arguments, error, reason or person."),
 ]
-Since = Annotated[datetime | None, QueryParameter(description="Enqueued at this moment or later.")]
-Until = Annotated[datetime | None, QueryParameter(description="Enqueued before this moment.")]
+Since = Annotated[str, QueryParameter(max_length=40, description="Enqueued then or later; RFC 3339 with its offset.")]
+Until = Annotated[str, QueryParameter(max_length=40, description="Enqueued before this moment.")]
 Names = Annotated[list[str], msgspec.Meta(max_length=MOST_VALUES)]
 
 
@@ -151,8 +151,8 @@ async def listed(  # noqa: PLR0917 - the framework passes every argument by name
     queues: FromQuery[Queues] = None,
     arguments: FromQuery[Arguments] = None,
     text: FromQuery[Text] = None,
-    since: FromQuery[Since] = None,
-    until: FromQuery[Until] = None,
+    since: FromQuery[Since] = "",
+    until: FromQuery[Until] = "",
     is_installation: FromQuery[Ours] = False,  # noqa: FBT002 - a query parameter has a name
     limit: FromQuery[Limit] = 50,
     cursor: FromQuery[Cursor] = "",
@@ -174,8 +174,8 @@ async def counted(  # noqa: PLR0917 - the framework passes every argument by nam
     queues: FromQuery[Queues] = None,
     arguments: FromQuery[Arguments] = None,
     text: FromQuery[Text] = None,
-    since: FromQuery[Since] = None,
-    until: FromQuery[Until] = None,
+    since: FromQuery[Since] = "",
+    until: FromQuery[Until] = "",
     is_installation: FromQuery[Ours] = False,  # noqa: FBT002 - a query parameter has a name
 ) -> JobCount:
     """Count what a filter finds: what a change of many has to name."""
@@ -338,8 +338,8 @@ def _wanted(
     queues: list[str] | None,
     arguments: list[str] | None,
     text: str | None,
-    since: datetime | None,
-    until: datetime | None,
+    since: str,
+    until: str,
 ) -> Filter:
     return wanted(
         states=states or (),
