@@ -257,7 +257,8 @@ async def test_looking_changes_nothing_whoever_looks(matrix: Matrix) -> None:
         for method in ("HEAD", "OPTIONS"):
             other = Route(method, path, route.handler)
             status, sent, text = await matrix.ask(other, Case("", PUBLIC, nouns=_nouns(route)), _root(matrix), None)
-            assert status == 204 if method == "OPTIONS" else status in {200, 405}, sent
+            looks = {200, 405, CASES[str(route)][0].own}
+            assert status == 204 if method == "OPTIONS" else status in looks, (status, method, sent)
             assert not text
     assert await written(matrix.api) == before
 
