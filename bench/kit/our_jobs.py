@@ -9,9 +9,9 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -25,6 +25,7 @@ from outrider.data.runtime import Runtime
 from outrider.domain.jobs import enqueue, queues
 from tests.kit.third_party import path_with
 
+_T = TypeVar("_T")
 _BATCH = 1000
 _POLL_S = 0.02
 _BOUND_S = 600.0
@@ -119,7 +120,7 @@ class Outrider:
         finally:
             await raw.close()
 
-    def _clean(self, work: Any) -> Any:
+    def _clean(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Run it, and leave no job behind."""
         done = run(work)
         self._installed.database.execute(*_EMPTY)

@@ -391,6 +391,7 @@ async def test_a_list_a_campaign_names_is_not_deleted(office: Office) -> None:
     made = await office.campaign()
     with pytest.raises(Refused) as refused:
         async with office.app() as uow:
+            assert made.list_id is not None
             await lists.delete(uow, ACTOR, made.list_id)
     assert refused.value.code == "list_in_use"
 

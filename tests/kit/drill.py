@@ -195,7 +195,7 @@ class Drill:
 
     async def scheduler(self, *, at: str = "", **settings: str) -> Process:
         """Start a scheduler and wait until it runs jobs."""
-        return await self.start("scheduler", at=at, **settings).ready()
+        return await self.start("scheduler", at=at, own_data=False, **settings).ready()
 
     # the client's side
 

@@ -18,7 +18,8 @@ from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
 from outrider.domain.messages.admit import Replay, keep, replay_of
 from outrider.domain.messages.rows import SQL
-from outrider.domain.messages.submit import Draft, Submission
+from outrider.domain.messages.draft import Draft
+from outrider.domain.messages.submit import Submission
 from outrider.domain.senders import senders
 from outrider.domain.tenants import keys
 from outrider.domain.tenants.roles import includes

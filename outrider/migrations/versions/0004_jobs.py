@@ -140,7 +140,9 @@ END $$
 """
 DOORS = (MAY, ADD, REMOVE, READY, CLAIMED, OPEN, SWEEP)
 DOORS_OF_THE_APP = "outrider_run_id(uuid, uuid, int), outrider_run_add(uuid, uuid, int, text, int), outrider_run_remove(uuid, uuid, int)"
-DOORS_OF_THE_ENGINE = "outrider_runs_ready(text[]), outrider_runs_claimed(), outrider_runs_open(text[]), outrider_runs_sweep(int, int)"
+DOORS_OF_THE_ENGINE = (
+    "outrider_runs_ready(text[]), outrider_runs_claimed(), outrider_runs_open(text[]), outrider_runs_sweep(int, int)"
+)
 
 
 def dbos_schema() -> list[str]:
