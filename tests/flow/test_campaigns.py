@@ -389,9 +389,9 @@ async def test_campaigns_are_listed_newest_first_by_state(office: Office) -> Non
 
 async def test_a_list_a_campaign_names_is_not_deleted(office: Office) -> None:
     made = await office.campaign()
+    assert made.list_id is not None
     with pytest.raises(Refused) as refused:
         async with office.app() as uow:
-            assert made.list_id is not None
             await lists.delete(uow, ACTOR, made.list_id)
     assert refused.value.code == "list_in_use"
 
