@@ -332,7 +332,7 @@ async def test_paths_people_make_up_do_not_become_labels(api: Api) -> None:
     for number in range(5):
         await api.caller().get(f"/made/up/{number}")
         await api.caller().ask("PROPFIND", f"/made/up/{number}")
-    assert "made" not in (await api.caller().get("/metrics")).text
+    assert "/made" not in (await api.caller().get("/metrics")).text
 
 
 async def test_scraping_reads_the_database_once_a_second_however_many_scrape(
