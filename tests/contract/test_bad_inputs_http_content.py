@@ -114,7 +114,7 @@ async def test_h57_what_is_searched_for_is_text_and_no_pattern(caller: Caller, t
 
 
 ODD_MOMENTS = ["2026-02-30T00:00:00Z", "0000-00-00", "infinity", "-infinity", "300000-01-01T00:00:00Z", "now"]
-ODD_MOMENTS += ["2026-11-01T01:30", "2026-11-01T01:30:00", "99999999999999999999", "2026-01-01T24:00:00Z"]
+ODD_MOMENTS += ["2026-11-01T01:30", "2026-11-01T01:30:00", "1e3", "0", "99999999999999999999", "2026-01-01T24:00:00Z"]
 
 
 @pytest.mark.parametrize("moment", ODD_MOMENTS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, Final, Union, get_args, get_origin
 
 import msgspec
@@ -64,6 +65,8 @@ def without_none(kind: Any) -> Any:
 def parameter(field: FieldDefinition, schema: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """The schema of a parameter with the bounds and the description that the framework checks it by."""
     found = dict(schema)
+    if without_none(field.annotation) is datetime:
+        found["format"] = "date-time"
     rules = field.kwarg_definition
     if not isinstance(rules, KwargDefinition):
         return found, ""

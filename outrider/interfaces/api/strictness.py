@@ -5,8 +5,9 @@ The guard is a coroutine although it waits for nothing: the framework runs plain
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,6 +17,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.routes import HTTPRoute
 
 from outrider.base.errors import Refused
+from outrider.interfaces.api.schemas import without_none
 from outrider.interfaces.auth import PUBLIC, principal_of
 
 _SAFE = {"GET", "HEAD", "OPTIONS"}
@@ -54,17 +56,20 @@ def _known_parameters(connection: Connection) -> None:
     pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True)
     if len(pairs) > _MOST_PARAMETERS:
         raise Refused("too_many_parameters", f"at most {_MOST_PARAMETERS} query parameters")
-    known, lists, optional = _names(connection.app)[connection.route_handler]
+    names = _names(connection.app)[connection.route_handler]
     seen: set[str] = set()
     for name, value in pairs:
         shown = name[:100]
-        if name not in known:
+        if name not in names.known:
             raise Refused("unknown_parameter", f"there is no parameter {shown!r} here", field=f"?{shown}")
-        if name in seen and name not in lists:
+        if name in seen and name not in names.lists:
             raise Refused("repeated_parameter", f"{shown} is given more than once", field=f"?{shown}")
         if "\0" in value:
             raise Refused("nul_character", "text must not contain NUL", field=f"?{shown}")
-        if name in optional and value.lower() == "null":
+        if name in names.moments and ":" not in value:
+            # the framework would take a number for seconds since 1970
+            raise Refused("invalid_parameter", "must be a moment like 2026-11-20T09:00:00Z", field=f"?{shown}")
+        if name in names.optional and value.lower() == "null":
             # the framework reads it as absent: who looks for one thing must not be shown everything
             raise Refused("invalid_parameter", "must not be null; leave it out", field=f"?{shown}")
         seen.add(name)
@@ -94,14 +99,15 @@ def _takes_body(handler: BaseRouteHandler) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """Query parameters of a route: all of them, those that are lists, those that may be absent without a default."""
+    """Query parameters of a route.
+
+    known all of them; lists may be repeated; optional may be absent without a default; moments are points in time
+    """
 
     known: frozenset[str] = frozenset()
     lists: frozenset[str] = frozenset()
     optional: frozenset[str] = frozenset()
-
-    def __iter__(self) -> Iterator[frozenset[str]]:
-        return iter((self.known, self.lists, self.optional))
+    moments: frozenset[str] = frozenset()
 
 
 def _names(app: Litestar) -> dict[BaseRouteHandler, _Names]:
@@ -116,10 +122,13 @@ def _names(app: Litestar) -> dict[BaseRouteHandler, _Names]:
                     fields = handler.parsed_fn_signature.parameters
                     expected = model.expected_query_params
                     optional = {one.field_alias for one in expected if fields[one.field_name].is_optional}
+                    kinds = {one.field_alias: without_none(fields[one.field_name].annotation) for one in expected}
+                    moments = {name for name, kind in kinds.items() if kind is datetime}
                     found[handler] = _Names(
                         before.known | {one.field_alias for one in expected},
                         before.lists | set(model.sequence_query_parameter_names),
                         before.optional | optional,
+                        before.moments | moments,
                     )
         app.state["query_names"] = found
     return found
