@@ -66,9 +66,15 @@ class Buckets:
         return int(bucket.tokens if bucket else self._burst)
 
     def headers(self, caller: str) -> tuple[tuple[bytes, bytes], ...]:
-        """RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers)."""
+        """RateLimit (what is left, and when it is all there again) and RateLimit-Policy.
+
+        Source:  draft-ietf-httpapi-ratelimit-headers
+        """
         window_s = max(1, math.ceil(self._burst / self._rate_per_s))
+        bucket = self._by_caller.get(caller)
+        missing = self._burst - bucket.tokens if bucket else 0.0
+        full_in_s = max(1, math.ceil(missing / self._rate_per_s))
         return (
             (b"ratelimit-policy", f'"default";q={int(self._burst)};w={window_s}'.encode()),
-            (b"ratelimit", f'"default";r={self.left(caller)};t={window_s}'.encode()),
+            (b"ratelimit", f'"default";r={self.left(caller)};t={full_in_s}'.encode()),
         )

@@ -108,7 +108,7 @@ def test_the_memory_of_callers_is_bounded(clock: Clock, monkeypatch: pytest.Monk
 def test_the_headers_say_what_is_left(clock: Clock) -> None:
     rate = Buckets(2.0, 4.0)
     rate.take("a")
-    assert rate.headers("a") == ((b"ratelimit-policy", b'"default";q=4;w=2'), (b"ratelimit", b'"default";r=3;t=2'))
+    assert rate.headers("a") == ((b"ratelimit-policy", b'"default";q=4;w=2'), (b"ratelimit", b'"default";r=3;t=1'))
 
 
 @pytest.mark.parametrize(
