@@ -18,6 +18,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from outrider.base.errors import Misconfigured
+from outrider.base.web import is_local_host, name_server
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -128,6 +129,10 @@ class Settings(BaseSettings):
     )
     egress_allow: list[str] = Field(
         [], description="Private networks (CIDR) that senders may connect to; the operator's word, never a tenant's."
+    )
+    dns_servers: list[str] = Field(
+        [],
+        description="Name servers asked when a sender's domain is checked, as address or address:port; empty: the system's.",
     )
     max_body_bytes: int = Field(30_000_000, ge=1_000, le=200_000_000, description="Largest request body of the API.")
 
@@ -291,13 +296,8 @@ class Settings(BaseSettings):
     @classmethod
     def _public_url_is_a_base(cls, value: str) -> str:
         parts = urlsplit(value)
-        if (
-            parts.scheme not in {"http", "https"}
-            or not parts.hostname
-            or parts.username
-            or parts.query
-            or parts.fragment
-        ):
+        extras = parts.username or parts.query or parts.fragment
+        if parts.scheme not in {"http", "https"} or not parts.hostname or extras:
             message = "must be http(s)://host[:port][/path] without user, query or fragment"
             raise ValueError(message)
         return value.rstrip("/")
@@ -308,6 +308,11 @@ class Settings(BaseSettings):
         for network in value:
             ip_network(network)
         return value
+
+    @field_validator("dns_servers")
+    @classmethod
+    def _name_servers(cls, value: list[str]) -> list[str]:
+        return [text for text in value if name_server(text)]
 
     @cached_property
     def emergency_path(self) -> Path:
@@ -332,8 +337,7 @@ class Settings(BaseSettings):
     @cached_property
     def public_host_is_local(self) -> bool:
         """Whether links built from public_url lead only to this machine."""
-        host = (urlsplit(self.public_url).hostname or "").rstrip(".")
-        return host in {"localhost", "::1", "0.0.0.0"} or host.endswith(".localhost") or host.startswith("127.")  # noqa: S104 - compared, not bound
+        return is_local_host(urlsplit(self.public_url).hostname or "")
 
 
 def load(**overrides: Any) -> Settings:

@@ -80,7 +80,11 @@ class Dkim:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a message comes from, as frozen with the sender. `public_url` is the base of unsubscribe links."""
+    """Who a message comes from, as frozen with the sender.
+
+    public_url    the base of links to unsubscribe and to the web version; empty: the installation's
+    tracking_url  the base of tracked links; empty: `public_url`
+    """
 
     sender_id: UUID
     from_address: str
@@ -90,6 +94,8 @@ class Identity:
     postal_address: str = ""
     dkim: tuple[Dkim, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    public_url: str = ""
+    tracking_url: str = ""
 
 
 @dataclass(slots=True)

@@ -192,6 +192,8 @@ CASES: dict[str, list[Case]] = {
     ),
     "POST /api/v1/senders/{sender_id:str}/archive": write("admin", "senders:write"),
     "POST /api/v1/senders/{sender_id:str}/restore": write("admin", "senders:write"),
+    "GET /api/v1/senders/{sender_id:str}/dns": read("viewer", "senders:read"),
+    "POST /api/v1/senders/{sender_id:str}/dns/check": write("operator", "senders:read"),
     "GET /api/v1/templates": read("viewer", "templates:read"),
     "POST /api/v1/templates": write(
         "operator", "templates:write", lambda _, n: {"name": f"matrix {n}", "subject": "s", "text": "t"}, own=201

@@ -31,6 +31,7 @@ from outrider.interfaces.api.tokens import Claim, Tokens
 from outrider.interfaces.auth import Needs, needs_installation_admin
 from tests.contract.access_table import ANYBODY, CASES, PEOPLE, PUBLIC, Case
 from tests.kit.api import TESTER, Api, api_of, runtime_for
+from tests.kit.names import Table, serving
 from tests.kit.worlds import FRESH, World, imports_ended, session_of, world_of
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
@@ -205,9 +206,11 @@ async def _keys(api: Api) -> dict[str, dict[str, Person]]:
 @pytest.fixture(scope="module")
 async def matrix(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Matrix]:
     folder: Path = tmp_path_factory.mktemp("matrix")
-    async with api_of(
-        new_database("migrated"), api_rate_per_s=100_000, allow_localhost_links=True, data_dir=folder
-    ) as api:
+    settings = {"api_rate_per_s": 100_000, "allow_localhost_links": True, "data_dir": folder}
+    async with (
+        serving(Table()) as names,
+        api_of(new_database("migrated"), dns_servers=[names], **settings) as api,
+    ):
         async with api.engine(None) as uow:
             other = await tenants.create(uow, TESTER, "theirs")
         mine = await world_of(api, DEFAULT_TENANT, "mineword")

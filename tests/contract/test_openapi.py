@@ -18,6 +18,7 @@ from outrider.domain.tenants.roles import SCOPES
 from outrider.interfaces.api.application import create_app
 from outrider.interfaces.api.description import describe, operations
 from tests.kit.api import Api, api_of, runtime_for
+from tests.kit.names import Table, serving
 from tests.kit.worlds import world_of
 
 PROGRAM = Path(sys.executable).with_name("st")
@@ -37,7 +38,8 @@ WHO = re.compile(r"Needs (the role|no sign-in)|Only administrators|Open to the n
 @pytest.fixture(scope="module")
 async def api(new_database: Callable[..., str]) -> AsyncIterator[Api]:
     url = new_database("migrated")
-    async with api_of(url, api_rate_per_s=100_000, login_attempts=100, allow_localhost_links=True) as running:
+    settings = {"api_rate_per_s": 100_000, "login_attempts": 100, "allow_localhost_links": True}
+    async with serving(Table()) as names, api_of(url, dns_servers=[names], **settings) as running:
         await world_of(running, DEFAULT_TENANT, "described")
         await running.user("root@example.org", is_installation_admin=True)
         yield running

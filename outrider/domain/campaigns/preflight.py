@@ -6,12 +6,14 @@ Owns the findings; sends nothing and dials nobody (examining a connection is `se
 from __future__ import annotations
 
 from datetime import datetime
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
 
 from outrider.base.errors import Misconfigured, Refused
 from outrider.base.settings import Settings
+from outrider.base.web import is_local_host
 from outrider.data.db import UnitOfWork
 from outrider.domain.campaigns import audience, read
 from outrider.domain.campaigns.audience import Reach
@@ -56,7 +58,7 @@ async def look(
     will_go = reach.will_go_count
     rate_per_s = await _rate(uow, campaign)
     findings = [
-        *_links(settings),
+        *await _links(uow, settings, campaign),
         *_people(campaign, reach),
         *await audience.findings(uow, settings, campaign),
         *_expiry(campaign, row["read_at"], will_go, rate_per_s),
@@ -85,11 +87,17 @@ async def _rate(uow: UnitOfWork, campaign: CampaignView) -> float | None:
     return min((rate.rate_per_s for rate in await buckets.listed(uow) if rate.scope_id in concerned), default=None)
 
 
-def _links(settings: Settings) -> list[Finding]:
-    if not settings.public_host_is_local or settings.allow_localhost_links:
+async def _links(uow: UnitOfWork, settings: Settings, campaign: CampaignView) -> list[Finding]:
+    """Links that only this machine could follow: the sender's bases where it has them, else the installation's."""
+    if settings.allow_localhost_links:
         return []
-    message = f"unsubscribe links would point to {settings.public_url}, this machine alone; set OUTRIDER_PUBLIC_URL"
-    return [Finding("localhost_links", message, is_blocking=True)]
+    sender = await senders.get(uow, campaign.sender_id)
+    base = sender.public_url or settings.public_url
+    for what, url in (("unsubscribe links", base), ("tracked links", sender.tracking_url or base)):
+        if is_local_host(urlsplit(url).hostname or ""):
+            message = f"{what} would point to {url}, this machine alone; set OUTRIDER_PUBLIC_URL or the sender's own"
+            return [Finding("localhost_links", message, is_blocking=True)]
+    return []
 
 
 def _people(campaign: CampaignView, reach: Reach) -> list[Finding]:

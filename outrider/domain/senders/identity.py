@@ -77,6 +77,8 @@ async def load(raw: asyncpg.Connection, keyring: Keyring, tenant_id: UUID, sende
             return_path=row["return_path"],
             postal_address=row["postal_address"],
             dkim=signing,
+            public_url=row["public_url"],
+            tracking_url=row["tracking_url"],
         ),
         channel=row["channel"],
         provider=row["provider"],

@@ -1,6 +1,6 @@
 -- name: load_identity :one
 -- A sender with its connection, for sending; secrets still sealed.
-SELECT s.channel, s.from_address, s.from_name, s.reply_to, s.return_path, s.postal_address,
+SELECT s.channel, s.from_address, s.from_name, s.reply_to, s.return_path, s.postal_address, s.public_url, s.tracking_url,
        s.dkim::text AS dkim, s.sealed_dkim, s.transactional_guarantee, s.bulk_guarantee, s.version AS sender_version,
        s.archived_at IS NOT NULL AS is_archived,
        c.id AS connection_id, c.provider, c.settings::text AS settings, c.sealed_secrets, c.version AS connection_version
@@ -48,20 +48,20 @@ WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3;
 -- name: insert_sender :value
 -- Make a sender; nothing when the name is taken.
 INSERT INTO senders (tenant_id, id, name, channel, connection_id, from_address, from_name, reply_to, return_path, postal_address,
-                     dkim, sealed_dkim, transactional_guarantee, bulk_guarantee)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::jsonb, $12, $13, $14)
+                     public_url, tracking_url, dkim, sealed_dkim, transactional_guarantee, bulk_guarantee)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::text::jsonb, $14, $15, $16)
 ON CONFLICT (tenant_id, name) DO NOTHING RETURNING id;
 
 -- name: lock_sender :one
 -- A sender as it is, held for a change; signing keys sealed.
-SELECT id, name, channel, connection_id, from_address, from_name, reply_to, return_path, postal_address, dkim::text AS dkim, sealed_dkim,
+SELECT id, name, channel, connection_id, from_address, from_name, reply_to, return_path, postal_address, public_url, tracking_url, dkim::text AS dkim, sealed_dkim,
        transactional_guarantee, bulk_guarantee
 FROM senders WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: update_sender :value
 -- Change a sender; workers see the version and compose anew.
 UPDATE senders SET name = $3, connection_id = $4, from_address = $5, from_name = $6, reply_to = $7, return_path = $8, postal_address = $9,
-       dkim = $10::text::jsonb, sealed_dkim = $11, transactional_guarantee = $12, bulk_guarantee = $13, version = version + 1, updated_at = now()
+       public_url = $10, tracking_url = $11, dkim = $12::text::jsonb, sealed_dkim = $13, transactional_guarantee = $14, bulk_guarantee = $15, version = version + 1, updated_at = now()
 WHERE tenant_id = $1 AND id = $2 RETURNING version;
 
 -- name: archive_sender :value
@@ -71,12 +71,19 @@ WHERE tenant_id = $1 AND id = $2 RETURNING id;
 
 -- name: sender_get :one
 -- One sender, without its signing keys.
-SELECT id, name, channel, connection_id, from_address, from_name, reply_to, return_path, postal_address, dkim::text AS dkim,
+SELECT id, name, channel, connection_id, from_address, from_name, reply_to, return_path, postal_address, public_url, tracking_url, dkim::text AS dkim,
        transactional_guarantee, bulk_guarantee, version, created_at, updated_at, archived_at
 FROM senders WHERE tenant_id = $1 AND id = $2;
 
 -- name: senders_page :many
 -- Senders in the order they were made, after `$2`; archived ones only when `$4`.
-SELECT id, name, channel, connection_id, from_address, from_name, reply_to, return_path, postal_address, dkim::text AS dkim,
+SELECT id, name, channel, connection_id, from_address, from_name, reply_to, return_path, postal_address, public_url, tracking_url, dkim::text AS dkim,
        transactional_guarantee, bulk_guarantee, version, created_at, updated_at, archived_at
 FROM senders WHERE tenant_id = $1 AND id > $2 AND ($4::boolean OR archived_at IS NULL) ORDER BY id LIMIT $3;
+
+-- name: sender_domains :one
+-- What of a sender matters to the name system; signing keys sealed.
+SELECT s.name, s.channel, s.from_address, s.return_path, s.public_url, s.tracking_url, s.dkim::text AS dkim, s.sealed_dkim,
+       c.settings::text AS settings
+FROM senders s JOIN connections c ON c.tenant_id = s.tenant_id AND c.id = s.connection_id
+WHERE s.tenant_id = $1 AND s.id = $2;

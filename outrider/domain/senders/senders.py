@@ -19,6 +19,7 @@ from msgspec import UNSET, UnsetType
 
 from outrider.base.errors import Refused
 from outrider.base.ids import NIL
+from outrider.base.web import base_url
 from outrider.contracts.actor import Actor
 from outrider.contracts.channel import Channel, Dkim, Identity
 from outrider.data.db import UnitOfWork
@@ -33,7 +34,7 @@ from outrider.domain.senders.rows import SQL
 Guarantee = Literal["at_least_once", "at_most_once"]
 GUARANTEES: tuple[Guarantee, ...] = ("at_least_once", "at_most_once")
 MOST_KEYS = 4
-_IDENTITY = ("from_address", "from_name", "reply_to", "return_path", "postal_address")
+_IDENTITY = ("from_address", "from_name", "reply_to", "return_path", "postal_address", "public_url", "tracking_url")
 
 
 class DkimIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +54,10 @@ class DkimView(msgspec.Struct, frozen=True):
 
 
 class NewSender(msgspec.Struct, forbid_unknown_fields=True):
-    """A sender to be made. `from_address` may be `Name <a@b.example>`; return_path is empty for the from address."""
+    """A sender to be made. `from_address` may be `Name <a@b.example>`; return_path is empty for the from address.
+
+    `public_url` and `tracking_url` are bases of its links, such as https://mail.example.org; empty: the installation's.
+    """
 
     name: str
     connection_id: UUID
@@ -62,6 +66,8 @@ class NewSender(msgspec.Struct, forbid_unknown_fields=True):
     reply_to: str = ""
     return_path: str = ""
     postal_address: str = ""
+    public_url: str = ""
+    tracking_url: str = ""
     dkim: list[DkimIn] = []
     transactional_guarantee: Guarantee = "at_least_once"
     bulk_guarantee: Guarantee = "at_most_once"
@@ -77,6 +83,8 @@ class SenderChange(msgspec.Struct, forbid_unknown_fields=True):
     reply_to: str | UnsetType = UNSET
     return_path: str | UnsetType = UNSET
     postal_address: str | UnsetType = UNSET
+    public_url: str | UnsetType = UNSET
+    tracking_url: str | UnsetType = UNSET
     dkim: list[DkimIn] | UnsetType = UNSET
     transactional_guarantee: Guarantee | UnsetType = UNSET
     bulk_guarantee: Guarantee | UnsetType = UNSET
@@ -94,6 +102,8 @@ class SenderView(msgspec.Struct, frozen=True):
     reply_to: str
     return_path: str
     postal_address: str
+    public_url: str
+    tracking_url: str
     dkim: list[DkimView]
     transactional_guarantee: str
     bulk_guarantee: str
@@ -114,7 +124,7 @@ async def create(
     channel = await _channel(uow, channels, vault, new.connection_id)
     sender_id: UUID = await SQL.mint_id.value(uow.raw)
     identity = Identity(sender_id, **{name: getattr(new, name) for name in _IDENTITY}, dkim=_keys(new.dkim, ()))
-    identity, warnings = channel.check_identity(identity)
+    identity, warnings = channel.check_identity(_with_bases(identity))
     made = await SQL.insert_sender.value(
         uow.raw,
         uow.tenant,
@@ -154,7 +164,7 @@ async def update(
     channel = await _channel(uow, channels, vault, connection_id)
     if channel.key != row["channel"]:
         raise Refused("other_channel", f"the sender is of channel {row['channel']}", field="/connection_id")
-    identity, warnings = channel.check_identity(_changed(row, change, _unsealed(row, vault, uow.tenant)))
+    identity, warnings = channel.check_identity(_with_bases(_changed(row, change, _unsealed(row, vault, uow.tenant))))
     given = {name: getattr(change, name) for name in ("name", "transactional_guarantee", "bulk_guarantee")}
     kept = {name: row[name] if value is UNSET else value for name, value in given.items()}
     try:
@@ -227,6 +237,18 @@ def _changed(row: asyncpg.Record, change: SenderChange, keys: tuple[Dkim, ...]) 
     if change.dkim is not UNSET:
         given["dkim"] = _keys(change.dkim, keys)
     return replace(identity, **given)
+
+
+def _with_bases(identity: Identity) -> Identity:
+    """The identity with its bases of links in their stored form.
+
+    Raises:  Refused(invalid_url).
+    """
+    return replace(
+        identity,
+        public_url=base_url(identity.public_url, field="public_url"),
+        tracking_url=base_url(identity.tracking_url, field="tracking_url"),
+    )
 
 
 def _keys(given: list[DkimIn], known: tuple[Dkim, ...]) -> tuple[Dkim, ...]:

@@ -55,6 +55,8 @@ class Sender(Base):
     reply_to: Mapped[str] = mapped_column(server_default="")
     return_path: Mapped[str] = mapped_column(server_default="")
     postal_address: Mapped[str] = mapped_column(server_default="")
+    public_url: Mapped[str] = mapped_column(server_default="")
+    tracking_url: Mapped[str] = mapped_column(server_default="")
     dkim: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
     sealed_dkim: Mapped[str] = mapped_column(server_default="")
     transactional_guarantee: Mapped[str] = mapped_column(server_default="at_least_once")

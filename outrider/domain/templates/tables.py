@@ -65,7 +65,7 @@ class Template(Base):
 
 
 class TemplateVersion(Base):
-    """One version; what was sent with it never changes."""
+    """One version; what was sent with it never changes. `written`: what its author wrote, where that is not the content."""
 
     __tablename__ = "template_versions"
     __table_args__ = (
@@ -79,3 +79,4 @@ class TemplateVersion(Base):
     content_id: Mapped[UUID]
     created_by: Mapped[str]
     created_at: Mapped[CreatedAt]
+    written: Mapped[dict[str, Any] | None]

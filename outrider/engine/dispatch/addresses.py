@@ -6,7 +6,7 @@ Owns putting them together; what they do is the API's. Nothing of a recipient st
 from __future__ import annotations
 
 from outrider.base.signing import TrackingSigner
-from outrider.contracts.channel import Composer, Item
+from outrider.contracts.channel import Composer, Identity, Item
 from outrider.contracts.gate import Lane
 from outrider.data.runtime import Runtime
 from outrider.engine.dispatch.batch import Claimed
@@ -20,19 +20,20 @@ class Addresses:
         self._unsubscribe = runtime.unsubscribe_links
         self._signer = TrackingSigner(runtime.keyring.derive("tracking"))
 
-    def item(self, lane: Lane, composer: Composer, claimed: Claimed) -> Item:
-        """One recipient; what the composer does not ask for stays empty."""
-        base, tenant_id = self._base, lane.tenant_id
+    def item(self, lane: Lane, composer: Composer, claimed: Claimed, identity: Identity) -> Item:
+        """One recipient; what the composer does not ask for stays empty, what the sender has no base for is ours."""
+        base, tenant_id = identity.public_url or self._base, lane.tenant_id
+        tracked = identity.tracking_url or base
         item = Item(claimed.id, claimed.address, claimed.variables, claimed.dated_at)
         if lane.message_class == "bulk":
             item.unsubscribe_url = f"{base}/u/{self._unsubscribe.sign(tenant_id, claimed.id)}"
         if composer.links:
             keys = [link.key for link in composer.links]
             tokens = self._signer.signed(TrackingSigner.CLICK, tenant_id, claimed.id, keys)
-            item.click_urls = tuple([f"{base}/t/c/{token}" for token in tokens])
+            item.click_urls = tuple([f"{tracked}/t/c/{token}" for token in tokens])
         if composer.has_pixel:
             (token,) = self._signer.signed(TrackingSigner.OPEN, tenant_id, claimed.id)
-            item.open_url = f"{base}/t/o/{token}.gif"
+            item.open_url = f"{tracked}/t/o/{token}.gif"
         if composer.has_web_version:
             (token,) = self._signer.signed(TrackingSigner.VIEW, tenant_id, claimed.id)
             item.web_version_url = f"{base}/w/{token}"

@@ -245,11 +245,12 @@ class Pipeline:
             made = await self._senders.composers(raw, batch.lane, use, by_content)
         self._senders.remember(made)
         async with self._suspects if batch.is_suspect else nullcontext():
-            return await self._render(batch, made.by_content, by_content, watch)
+            return await self._render(batch, use, made.by_content, by_content, watch)
 
     async def _render(
         self,
         batch: Batch,
+        use: Use,
         composers: dict[UUID, Composer],
         by_content: dict[UUID, list[Claimed]],
         watch: BatchWatch,
@@ -264,7 +265,10 @@ class Pipeline:
             if composer is None:
                 made: Sequence[Outgoing | Unrenderable] = [Unrenderable(c.id, "its content is gone") for c in same]
             else:
-                made = await composer.compose([self._addresses.item(batch.lane, composer, each) for each in same])
+                identity = use.sender.identity
+                made = await composer.compose(
+                    [self._addresses.item(batch.lane, composer, each, identity) for each in same]
+                )
             for message in made:
                 if isinstance(message, Unrenderable):
                     claimed = batch.messages[message.id]

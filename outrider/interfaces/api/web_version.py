@@ -24,6 +24,7 @@ from outrider.contracts.channel import Composer, Identity, Item, Unrenderable
 from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
 from outrider.domain.senders import senders
+from outrider.domain.senders.senders import SenderView
 from outrider.domain.templates import contents
 from outrider.domain.tracking import web_versions
 from outrider.domain.tracking.web_versions import Letter
@@ -105,29 +106,29 @@ async def _answer(
     tenant_id, subject_id, number = place
     async with runtime.db.uow(Role.APP, tenant_id) as uow:
         letter = await find(uow, subject_id, number)
-        made = None if letter is None else await _composer(uow, runtime, letter)
-    if letter is None or made is None:
+        sender = None if letter is None else await senders.get(uow, letter.sender_id)
+        made = None if letter is None or sender is None else await _composer(uow, runtime, letter, sender)
+    if letter is None or sender is None or made is None:
         return _gone()
-    shown = await made.page(_item(runtime, tenant_id, letter, token))
+    base = sender.public_url or runtime.settings.public_url
+    shown = await made.page(_item(runtime, tenant_id, letter, base, token))
     if isinstance(shown, Unrenderable):
         return _gone()
     return Response(shown, media_type=MediaType.HTML, headers=_HEADERS)
 
 
-async def _composer(uow: UnitOfWork, runtime: Runtime, letter: Letter) -> Composer | None:
+async def _composer(uow: UnitOfWork, runtime: Runtime, letter: Letter, sender: SenderView) -> Composer | None:
     """The composer of a letter, untracked; None when its content or channel is gone."""
     channel = runtime.channels.get(letter.channel)
     found = await contents.load(uow, uow.tenant, [letter.content_id])
     content = found.get(letter.content_id)
     if channel is None or content is None:
         return None
-    sender = await senders.get(uow, letter.sender_id)
     identity = Identity(sender.id, sender.from_address, sender.from_name, postal_address=sender.postal_address)
     return channel.composer(replace(content, attachments=()), identity, runtime.renderer)
 
 
-def _item(runtime: Runtime, tenant_id: UUID, letter: Letter, token: str) -> Item:
-    base = runtime.settings.public_url
+def _item(runtime: Runtime, tenant_id: UUID, letter: Letter, base: str, token: str) -> Item:
     unsubscribe = f"{base}/u/{runtime.unsubscribe_links.sign(tenant_id, letter.id)}" if letter.is_bulk else ""
     return Item(
         letter.id,

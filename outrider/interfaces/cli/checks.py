@@ -22,12 +22,14 @@ from outrider.base.settings import Settings
 from outrider.data import revision
 from outrider.data.db import Database, Role
 from outrider.data.durability import refuse_unsafe
+from outrider.data.names import NameSystem
 from outrider.data.runtime import Runtime
 from outrider.domain.jobs import stats as job_stats
 from outrider.domain.limits import maintenance, switches
 from outrider.domain.messages import workers
-from outrider.domain.senders import connections
+from outrider.domain.senders import connections, dns_check, records, senders
 from outrider.domain.senders.connections import ConnectionView, StageView, Vault
+from outrider.domain.senders.dns_check import Check
 from outrider.domain.tenants import tenants
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -211,6 +213,30 @@ async def connection_stages(runtime: Runtime) -> AsyncIterator[tuple[str, Connec
             if len(page) < _PAGE:
                 break
             last = page[-1].id
+
+
+async def sender_domains(runtime: Runtime) -> AsyncIterator[Finding]:
+    """The DNS of every sender in use; asks name servers, sends nothing."""
+    names = NameSystem(runtime.settings.dns_servers)
+    vault = Vault(runtime.providers, runtime.keyring, runtime.egress)
+    async with runtime.db.uow(Role.ENGINE) as uow:
+        everybody = await tenants.listed(uow, limit=_PAGE)
+    for tenant in everybody:
+        async with runtime.db.uow(Role.APP, tenant.id) as uow:
+            page = [each for each in await senders.listed(uow, limit=_PAGE) if "@" in each.from_address]
+            domains = [await records.domains_of(uow, vault, runtime.settings, each.id) for each in page]
+        for each in domains:
+            yield judged_domains(tenant.name, each.name, await dns_check.checked(each, names))
+
+
+def judged_domains(tenant: str, sender: str, checks: list[Check]) -> Finding:
+    """One sender's DNS as a finding. A domain that is not proven is a warning: messages leave, receivers decide."""
+    subject = f"dns {tenant} / {sender}"
+    bad = [each for each in checks if each.verdict != "ok"]
+    if not bad:
+        return Finding(subject, "ok", "DKIM, SPF, DMARC, bounces and links are as they should be")
+    detail = "; ".join(f"{each.subject}: {each.detail}" for each in bad)
+    return Finding(subject, "warn", detail, f"outrider sender dns {sender!r} shows what to set")
 
 
 def judged(tenant: str, view: ConnectionView, stages: list[StageView]) -> Finding:

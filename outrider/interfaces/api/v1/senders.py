@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
+import msgspec
 from litestar import get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from outrider.base.ids import parse_id
 from outrider.data.db import Role
+from outrider.data.names import NameSystem
 from outrider.data.runtime import Runtime
-from outrider.domain.senders import senders
+from outrider.domain.senders import dns_check, records, senders
+from outrider.domain.senders.dns_check import Check
+from outrider.domain.senders.records import Record
 from outrider.domain.senders.senders import SenderView
 from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
 from outrider.interfaces.api.v1.connections import vault_of
@@ -85,4 +89,42 @@ async def restored(
         return await senders.archive(uow, principal.actor, parse_id(sender_id, "sender_id"), is_archived=False)
 
 
-ROUTES = [create, listed, shown, changed, archived, restored]
+class RecordsOut(msgspec.Struct):
+    """What to set in DNS."""
+
+    records: list[Record]
+
+
+class DnsOut(msgspec.Struct):
+    """What to set in DNS, and what is there. `is_ok`: nothing fails; what nobody could say is `unknown`."""
+
+    is_ok: bool
+    checks: list[Check]
+    records: list[Record]
+
+
+@get("/senders/{sender_id:str}/dns", guards=[needs("viewer", "senders:read")])
+async def dns(
+    sender_id: FromPath[str], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+) -> RecordsOut:
+    """Show the DNS records a sender's domains need; asks no name server."""
+    return RecordsOut(records.wanted(await _domains(sender_id, principal, runtime)))
+
+
+@post("/senders/{sender_id:str}/dns/check", status_code=200, guards=[needs("operator", "senders:read")])
+async def dns_checked(
+    sender_id: FromPath[str], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+) -> DnsOut:
+    """Ask DNS for DKIM, SPF, DMARC, bounces and links of a sender, as receivers do; within 20 s."""
+    domains = await _domains(sender_id, principal, runtime)
+    found = await dns_check.checked(domains, NameSystem(runtime.settings.dns_servers))
+    return DnsOut(dns_check.is_good(found), found, records.wanted(domains))
+
+
+async def _domains(sender_id: str, principal: Principal, runtime: Runtime) -> records.Domains:
+    identifier = parse_id(sender_id, "sender_id")
+    async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
+        return await records.domains_of(uow, vault_of(runtime), runtime.settings, identifier)
+
+
+ROUTES = [create, listed, shown, changed, archived, restored, dns, dns_checked]

@@ -25,13 +25,16 @@ _MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 async def doctor(
     *,
     connections: Annotated[bool, Parameter(help="Also try every connection of every tenant.")] = True,
+    dns: Annotated[
+        bool | None, Parameter(help="Also ask DNS for the domains of every sender; in production it is asked anyway.")
+    ] = None,
     options: Json = JSON,
 ) -> Answer:
     """Examine this installation: exit 0 when nothing fails, 1 when something does. Warnings alone are exit 0."""
     del options
     findings = []
     with progress("looking", None):
-        async for finding in _everything(with_connections=connections):
+        async for finding in _everything(with_connections=connections, with_dns=dns):
             findings.append(finding)  # noqa: PERF401 - each is kept even when a later one is interrupted
     is_good = all(each.verdict != "fail" for each in findings)
     text = "\n".join(_told(each) for each in findings)
@@ -42,7 +45,7 @@ async def doctor(
     )
 
 
-async def _everything(*, with_connections: bool) -> AsyncIterator[Finding]:
+async def _everything(*, with_connections: bool, with_dns: bool | None) -> AsyncIterator[Finding]:
     """Findings in the order in which one thing needs the other; what cannot be looked at is not guessed."""
     for finding in checks.interpreter():
         yield finding
@@ -55,13 +58,13 @@ async def _everything(*, with_connections: bool) -> AsyncIterator[Finding]:
     for finding in checks.machine(settings):
         yield finding
     try:
-        async for finding in _with_database(with_connections=with_connections):
+        async for finding in _with_database(with_connections=with_connections, with_dns=with_dns):
             yield finding
     except OutriderError as error:
         yield checks.unusable("database", error)
 
 
-async def _with_database(*, with_connections: bool) -> AsyncIterator[Finding]:
+async def _with_database(*, with_connections: bool, with_dns: bool | None) -> AsyncIterator[Finding]:
     async with doors().address() as url:
         found = await checks.reachable(url)
         yield found
@@ -72,11 +75,11 @@ async def _with_database(*, with_connections: bool) -> AsyncIterator[Finding]:
         yield found
         if found.verdict == "fail":
             return
-        async for finding in _with_runtime(with_connections=with_connections):
+        async for finding in _with_runtime(with_connections=with_connections, with_dns=with_dns):
             yield finding
 
 
-async def _with_runtime(*, with_connections: bool) -> AsyncIterator[Finding]:
+async def _with_runtime(*, with_connections: bool, with_dns: bool | None) -> AsyncIterator[Finding]:
     """What needs the secret key and the plugins."""
     try:
         async with doors().runtime() as runtime:
@@ -90,6 +93,9 @@ async def _with_runtime(*, with_connections: bool) -> AsyncIterator[Finding]:
             if with_connections:
                 async for tenant, view, stages in checks.connection_stages(runtime):
                     yield checks.judged(tenant, view, stages)
+            if runtime.settings.environment == "production" if with_dns is None else with_dns:
+                async for finding in checks.sender_domains(runtime):
+                    yield finding
     except OutriderError as error:
         subject = "secret key" if error.code.startswith("secret_key") else error.code.replace("_", " ")
         yield checks.unusable(subject, error)

@@ -9,9 +9,11 @@ import msgspec
 from cyclopts import App, Parameter
 
 from outrider.base.errors import Refused
-from outrider.domain.senders import senders
+from outrider.data.names import NameSystem
+from outrider.domain.senders import dns_check, records, senders
+from outrider.domain.senders.dns_check import Check
 from outrider.domain.senders.senders import DkimIn, NewSender, SenderChange, SenderView
-from outrider.interfaces.cli import campaigns
+from outrider.interfaces.cli import campaigns, exits
 from outrider.interfaces.cli.commands.connection import find, vault_of
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, readable_file
 from outrider.interfaces.cli.output import Answer, table
@@ -33,6 +35,8 @@ async def create(
     reply_to: str = "",
     return_path: str = "",
     postal_address: str = "",
+    public_url: str = "",
+    tracking_url: str = "",
     dkim: list[str] | None = None,
     transactional: Guarantee = "at_least_once",
     bulk: Guarantee = "at_most_once",
@@ -56,6 +60,10 @@ async def create(
         Where bounces go, if not to the From address.
     postal_address
         The postal address that bulk messages must show.
+    public_url
+        Base of its links, such as https://mail.example.org, where it is not the installation's.
+    tracking_url
+        Base of its tracked links, where it is another.
     dkim
         A signing key as domain:selector:file.pem, several times.
     transactional
@@ -80,6 +88,8 @@ async def create(
                 reply_to=reply_to,
                 return_path=return_path,
                 postal_address=postal_address,
+                public_url=public_url,
+                tracking_url=tracking_url,
                 dkim=keys,
                 transactional_guarantee=transactional,
                 bulk_guarantee=bulk,
@@ -99,6 +109,8 @@ async def update(
     reply_to: str | None = None,
     return_path: str | None = None,
     postal_address: str | None = None,
+    public_url: str | None = None,
+    tracking_url: str | None = None,
     dkim: list[str] | None = None,
     transactional: Guarantee | None = None,
     bulk: Guarantee | None = None,
@@ -124,6 +136,10 @@ async def update(
         Where bounces go; empty for the From address.
     postal_address
         The postal address that bulk messages must show.
+    public_url
+        Base of its links, such as https://mail.example.org, where it is not the installation's.
+    tracking_url
+        Base of its tracked links, where it is another.
     dkim
         A signing key as domain:selector:file.pem, or domain:selector for one it has; several times. Replaces all.
     transactional
@@ -138,6 +154,8 @@ async def update(
         "reply_to": reply_to,
         "return_path": return_path,
         "postal_address": postal_address,
+        "public_url": public_url,
+        "tracking_url": tracking_url,
         "dkim": None if dkim is None else [_dkim(each, may_be_known=True) for each in dkim],
         "transactional_guarantee": transactional,
         "bulk_guarantee": bulk,
@@ -154,6 +172,38 @@ async def update(
             work.uow, runtime.channels, vault, work.actor, sender_id, SenderChange(**given), reason=options.reason
         )
     return _told(made, f"sender {made.name} is changed", options)
+
+
+@APP.command
+async def dns(which: str, *, check: bool = True, options: Common = COMMON) -> Answer:
+    """Show the DNS records a sender needs, and whether they are there. Exit 1 when one fails; sends nothing.
+
+    Parameters
+    ----------
+    which
+        Its name or id.
+    check
+        Also ask the name servers.
+    """
+    async with wired(options) as (runtime, work):
+        sender_id = await campaigns.sender_id(work.uow, which, field="which")
+        domains = await records.domains_of(work.uow, vault_of(runtime), runtime.settings, sender_id)
+        servers = runtime.settings.dns_servers
+    rows = [msgspec.to_builtins(each) for each in records.wanted(domains)]
+    parts = ["to set:", *(f"  {row['type']} {row['name']}\n    {row['value']}\n    {row['purpose']}" for row in rows)]
+    if not check:
+        return Answer({"records": rows}, "\n".join(parts))
+    found = await dns_check.checked(domains, NameSystem(servers))
+    parts += ["found:", *(told_check(each) for each in found)]
+    is_good = dns_check.is_good(found)
+    data = {"is_ok": is_good, "checks": [msgspec.to_builtins(each) for each in found], "records": rows}
+    return Answer(data, "\n".join(parts), exits.OK if is_good else exits.CHECK_FAILED)
+
+
+def told_check(check: Check) -> str:
+    """One check as a line, its remedy below it."""
+    line = f"  {check.verdict:<7}  {check.subject} {check.name}: {check.detail}"
+    return f"{line}\n           -> {check.remedy}" if check.remedy else line
 
 
 @APP.command(name="list")
