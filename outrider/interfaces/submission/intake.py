@@ -17,8 +17,8 @@ from outrider.base.errors import Refused
 from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
 from outrider.domain.messages.admit import Replay, keep, replay_of
-from outrider.domain.messages.rows import SQL
 from outrider.domain.messages.draft import Draft
+from outrider.domain.messages.rows import SQL
 from outrider.domain.messages.submit import Submission
 from outrider.domain.senders import senders
 from outrider.domain.tenants import keys
