@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,7 +19,8 @@ from outrider.domain.contacts.attributes import NewDefinition
 from outrider.domain.contacts.consent import ConsentStatement
 from outrider.domain.contacts.views import AddressView
 from outrider.domain.contacts.write import NewContact
-from outrider.domain.segments import rules, segments
+from outrider.domain.segments import check, rules, segments
+from outrider.domain.segments.rows import SQL
 from outrider.domain.segments.segments import NewSegment, SegmentChange
 from tests.kit.audience import ACTOR, Audience, opened
 
@@ -296,3 +299,30 @@ async def test_attributes_that_are_defined_hold_what_they_were_defined_for(audie
         await write.update(uow, ACTOR, ann, write.ContactChange(attributes={"age": "forty"}))
         found = await attributes.used_values(uow, "age")
     assert [(each.value, each.type, each.contact_count) for each in found] == [("forty", "string", 1)]
+
+
+async def test_segments_that_grow_by_naming_one_another_are_refused_before_they_have_grown(
+    audience: Audience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is small when it is made; what the last one names a hundred times is changed afterwards."""
+    made: list[UUID] = []
+    async with audience.app() as uow:
+        for number in range(4):
+            new = NewSegment(f"s{number}", rule(kind="tag", tags=["x"]))
+            made.append((await segments.create(uow, ACTOR, new)).id)
+        for upper, lower in itertools.pairwise(made):
+            wanted = rules.AllOf([rules.AnyOf([rules.InSegment(lower)] * 40)] * 2)
+            await segments.update(uow, ACTOR, upper, SegmentChange(rules=wanted))
+    asked = 0
+    many = SQL.segments_by_id.many
+
+    async def counted(*told: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await many(*told)
+
+    monkeypatch.setattr(check, "SQL", SimpleNamespace(segments_by_id=SimpleNamespace(many=counted)))
+    async with audience.app() as uow:
+        with pytest.raises(Refused) as info:
+            await segments.count(uow, rules.InSegment(made[0]))
+    assert (info.value.code, asked <= 2 * check.MOST_RULES) == ("too_large", True)

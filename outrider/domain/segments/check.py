@@ -7,6 +7,7 @@ here, so that what is compiled or frozen stands by itself.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -60,14 +61,12 @@ async def checked(
     Raises:  Refused(too_deep, too_large, wrong_type, unknown_… ) naming the rule by its pointer;
              Refused(circular) for a segment that contains itself.
     """
-    whole = await _in_place(uow, rule, field, ())
+    whole = await _in_place(uow, rule, field, (), _Expansion(field))
     lists: dict[UUID, str] = {}
     campaigns: dict[UUID, str] = {}
-    for count, (depth, pointer, each) in enumerate(walk(whole, field), start=1):
+    for depth, pointer, each in walk(whole, field):
         if depth > DEEPEST * 2:  # a segment within a segment has its own depth
             raise Refused("too_deep", f"rules may be nested {DEEPEST} levels deep", field=pointer)
-        if count > MOST_RULES:
-            raise Refused("too_large", f"a segment has at most {MOST_RULES} rules", field=field)
         _check(each, definitions, pointer)
         if isinstance(each, rules.OnList):
             lists |= dict.fromkeys(each.list_ids, pointer)
@@ -115,16 +114,38 @@ def plain_moment(value: Any) -> datetime:
     return found
 
 
-async def _in_place(uow: UnitOfWork, rule: rules.Rule, field: str, above: tuple[UUID, ...]) -> rules.Rule:
+@dataclass(slots=True)
+class _Expansion:
+    """How many rules there are so far; counted while they grow, because segments name one another."""
+
+    field: str
+    count: int = 0
+
+    def grow(self) -> None:
+        """One rule more.
+
+        Raises:  Refused(too_large).
+        """
+        self.count += 1
+        if self.count > MOST_RULES:
+            raise Refused("too_large", f"a segment has at most {MOST_RULES} rules", field=self.field)
+
+
+async def _in_place(
+    uow: UnitOfWork, rule: rules.Rule, field: str, above: tuple[UUID, ...], grown: _Expansion
+) -> rules.Rule:
     """The same rules with those of other segments in place of their names."""
     check_depth(rule, field)
+    if not isinstance(rule, rules.InSegment):  # what stands in its place counts
+        grown.grow()
     if isinstance(rule, rules.AllOf | rules.AnyOf):
         parts = [
-            await _in_place(uow, each, f"{field}/rules/{position}", above) for position, each in enumerate(rule.rules)
+            await _in_place(uow, each, f"{field}/rules/{position}", above, grown)
+            for position, each in enumerate(rule.rules)
         ]
         return msgspec.structs.replace(rule, rules=parts)
     if isinstance(rule, rules.Not):
-        return rules.Not(await _in_place(uow, rule.rule, f"{field}/rule", above))
+        return rules.Not(await _in_place(uow, rule.rule, f"{field}/rule", above, grown))
     if not isinstance(rule, rules.InSegment):
         return rule
     if rule.segment_id in above:
@@ -134,7 +155,7 @@ async def _in_place(uow: UnitOfWork, rule: rules.Rule, field: str, above: tuple[
     found = await SQL.segments_by_id.many(uow.raw, uow.tenant, [rule.segment_id])
     if not found:
         raise Refused("unknown_segment", f"no segment has the id {rule.segment_id}", field=f"{field}/segment_id")
-    return await _in_place(uow, decode(found[0]["rules"]), field, (*above, rule.segment_id))
+    return await _in_place(uow, decode(found[0]["rules"]), field, (*above, rule.segment_id), grown)
 
 
 def _check(rule: rules.Rule, definitions: Mapping[str, Definition], pointer: str) -> None:

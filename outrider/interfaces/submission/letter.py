@@ -6,15 +6,17 @@ them anew, and those that are refused because leaving them out would change what
 
 from __future__ import annotations
 
-import email
+import codecs
 import email.errors
 import email.header
-import email.policy
 import email.utils
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.message import Message
-from typing import Final
+from email.parser import BytesParser
+from email.policy import Compat32
+from typing import Any, Final
 
 from outrider.base.errors import Refused
 from outrider.contracts.channel import Attachment
@@ -45,6 +47,13 @@ REFUSED: Final = {
 _REFUSED_PREFIXES: Final = ("resent-", "arc-")
 _ONCE: Final = {"from", "sender", "reply-to", "to", "cc", "subject", "message-id", "date", SENDER, CLASS, PURPOSE}
 _MOST_HEADERS, _LONGEST_HEADER, _MOST_PARTS = 200, 20_000, 100
+_MOST_LINES, _MOST_HEADERS_OF_PARTS, _DEEPEST = 1_000_000, 2_000, 10
+_LONGEST_CONTENT_HEADER: Final = 4_000
+"""Their parameters are taken apart in quadratic time."""
+
+_CODECS_THAT_ARE_NONE: Final = {"punycode", "idna", "utf-7", "unicode-escape", "raw-unicode-escape"}
+"""Python knows them, mail does not: some take quadratic time, some make half characters out of letters."""
+
 _NAME: Final = re.compile(r"[!-9;-~]{1,76}\Z")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
 
@@ -74,14 +83,19 @@ def read(body: bytes) -> Letter:
     head = body.partition(b"\r\n\r\n")[0]
     if b"\0" in body:
         raise Refused("nul_character", "a message must not contain NUL")
-    if b"\r" in body.replace(b"\r\n", b"") or b"\n" in body.replace(b"\r\n", b""):
+    ends = body.count(b"\r\n")
+    if body.count(b"\r") != ends or body.count(b"\n") != ends:
         raise Refused("bare_line_end", "lines must end with CRLF")
+    if ends > _MOST_LINES:
+        raise Refused("malformed_message", f"has more than {_MOST_LINES} lines")
     try:
-        message = email.message_from_bytes(body, policy=email.policy.compat32)  # the tolerant one: it never raises …
+        message = _message(body)
         headers = _headers(message, head)
         text, html, files = _parts(message)
-    except RecursionError:  # … but for this
+    except RecursionError:
         raise Refused("malformed_message", "is nested too deeply") from None
+    except (LookupError, ValueError):  # the library tolerates nearly everything, but not quite
+        raise Refused("malformed_message", "cannot be taken apart") from None
     if text is None and html is None:
         raise Refused("content_required", "has neither text nor HTML")
     return Letter(
@@ -96,6 +110,48 @@ def read(body: bytes) -> Letter:
         message_class=_line(headers.get(CLASS, ""), "X-Outrider-Class").strip().lower() or "transactional",
         purpose=_line(headers.get(PURPOSE, ""), "X-Outrider-Purpose").strip(),
     )
+
+
+class _Bounds(Compat32):
+    """The tolerant policy, which never raises, with an end: what is beyond it is refused before it is built."""
+
+    seen: Callable[[str, str], None]
+
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        """One header of the message or of a part."""
+        if sum(map(len, sourcelines)) > _LONGEST_HEADER:
+            name = sourcelines[0].partition(":")[0][:76]
+            raise Refused("malformed_message", f"the header {name} is too long", field=name)
+        name, value = super().header_source_parse(sourcelines)
+        self.seen(name, value)
+        return name, value
+
+
+def _message(body: bytes) -> Message:
+    """A message taken apart, without ever building more parts and headers than one may have."""
+    parts = headers = multiparts = 0
+
+    def made(**given: Any) -> Message:
+        nonlocal parts
+        parts += 1
+        if parts > _MOST_PARTS + 1:
+            raise Refused("malformed_message", f"has more than {_MOST_PARTS} parts")
+        return Message(**given)
+
+    def seen(name: str, value: str) -> None:
+        nonlocal headers, multiparts
+        headers += 1
+        if headers > (_MOST_HEADERS if parts == 1 else _MOST_HEADERS_OF_PARTS):
+            raise Refused("malformed_message", f"at most {_MOST_HEADERS} headers")
+        if name.lower().startswith("content-") and len(value) > _LONGEST_CONTENT_HEADER:
+            raise Refused("malformed_message", f"the header {name} is too long", field=name)
+        multiparts += name.lower() == "content-type" and "multipart" in value.lower()
+        if multiparts > _DEEPEST:
+            raise Refused("malformed_message", "is nested too deeply")
+
+    bounds = _Bounds()
+    object.__setattr__(bounds, "seen", seen)  # policies are frozen
+    return BytesParser(made, policy=bounds).parsebytes(body)
 
 
 def _headers(message: Message, head: bytes) -> dict[str, str]:
@@ -156,10 +212,15 @@ def _file(part: Message, field: str) -> Attachment:
 def _decoded(part: Message) -> str:
     data = part.get_payload(decode=True)
     charset = part.get_content_charset("utf-8")
+    wrong = Refused("malformed_message", f"a part is not {charset[:40]!r} as it says")
     try:
-        text = (data if isinstance(data, bytes) else b"").decode(charset)
+        name = codecs.lookup(charset).name
+        text = "" if name in _CODECS_THAT_ARE_NONE else (data if isinstance(data, bytes) else b"").decode(charset)
+        text.encode()  # no half characters, which no database takes
     except (LookupError, ValueError):
-        raise Refused("malformed_message", f"a part is not {charset[:40]!r} as it says") from None
+        raise wrong from None
+    if name in _CODECS_THAT_ARE_NONE:
+        raise wrong
     return text.replace("\r\n", "\n")
 
 
@@ -181,6 +242,8 @@ def _line(value: str, name: str) -> str:
 
 def _words(value: str) -> str:
     try:
-        return str(email.header.make_header(email.header.decode_header(value)))
+        text = str(email.header.make_header(email.header.decode_header(value)))
+        text.encode()  # no half characters, which no database takes
     except (LookupError, ValueError, email.errors.HeaderParseError):
         return value
+    return text
