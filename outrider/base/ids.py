@@ -14,6 +14,7 @@ DEFAULT_TENANT = UUID("00000000-0000-0000-0000-000000000001")
 """The tenant a fresh installation starts with [S1-01]."""
 
 _LONGEST_ID = 64
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_id(text: str, field: str, *, status: int = 404) -> UUID:
@@ -32,10 +33,10 @@ def parse_id(text: str, field: str, *, status: int = 404) -> UUID:
 
 def first_id_at(moment: datetime) -> UUID:
     """The smallest UUIDv7 of a millisecond: the lower bound of a partition or of a search by time (UTC)."""
-    milliseconds = int(moment.astimezone(UTC).timestamp() * 1000)
+    milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
     return UUID(int=(milliseconds << 80) | (0x7 << 76) | (0x2 << 62))
 
 
 def time_of(identifier: UUID) -> datetime:
     """When a UUIDv7 was minted (UTC, milliseconds)."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=identifier.int >> 80)
+    return _EPOCH + timedelta(milliseconds=identifier.int >> 80)
