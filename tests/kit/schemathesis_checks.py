@@ -11,6 +11,8 @@ from typing import Any
 
 import schemathesis
 
+OF_A_PLUGIN = ("/settings/", "/secrets/")
+"""What may stand there is said by the provider that is named beside it, which a description cannot tell."""
 FORM = {"unknown_field", "unknown_parameter", "malformed_json", "nested_too_deeply", "invalid_parameter"}
 
 
@@ -20,5 +22,7 @@ def only_the_meaning_is_refused(ctx: Any, response: Any, case: Any) -> None:
     del ctx
     if case.meta is None or case.meta.generation.mode.is_negative or response.status_code not in {400, 422}:
         return
-    code = response.json().get("code")
-    assert code not in FORM, f"{response.json()}"
+    problem = response.json()
+    if str(problem.get("pointer", "")).startswith(OF_A_PLUGIN):
+        return
+    assert problem.get("code") not in FORM, f"{problem}"
