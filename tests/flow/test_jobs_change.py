@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from outrider.base.errors import Refused
 from outrider.base.ids import NIL
+from outrider.data.db import UnitOfWork
 from outrider.domain.jobs import change, queues, search, stats
 from outrider.domain.jobs.search import Filter
 from tests.kit.jobs import TESTER, Workshop, workshop
@@ -195,3 +199,82 @@ async def test_figures_count_by_state_and_say_how_long_the_oldest_has_waited(sho
         assert await stats.held(uow) == {"default": {"enqueued": 1}}
     assert (depth.counts["enqueued"], depth.counts["failed"], depth.open_count) == (1, 1, 1)
     assert 90 <= depth.oldest_s < 120
+
+
+async def waits_for_a_lock(shop: Workshop) -> None:
+    async with asyncio.timeout(30), shop.engine() as uow:
+        while not await uow.raw.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110 - locks set no event
+            await asyncio.sleep(0.01)
+
+
+async def test_a_failed_job_that_was_deleted_meanwhile_is_not_retried(shop: Workshop) -> None:
+    job_id = await failed(shop)
+    async with shop.app() as uow:
+        await change.delete(uow, TESTER, job_id, "it must never run again")
+    async with shop.app() as uow:
+        with pytest.raises(Refused, match="only failed jobs can be requeued; it is deleted"):
+            await change.requeue(uow, TESTER, job_id, states=("failed",))
+    assert (await shop.job(job_id)).state == "deleted"
+
+
+async def test_of_failed_jobs_those_deleted_since_they_were_counted_are_not_retried(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, gone = await failed(shop), await failed(shop)
+    select = search.select
+
+    async def then_one_is_deleted(uow: UnitOfWork, wanted: Filter, **more: Any) -> search.Selection:
+        found = await select(uow, wanted, **more)
+        async with shop.app() as other:
+            await change.delete(other, TESTER, gone)
+        return found
+
+    monkeypatch.setattr(search, "select", then_one_is_deleted)
+    async with shop.app() as uow:
+        done = await change.requeue_many(uow, TESTER, Filter(states=["failed"]), expected=2)
+    assert done.ids == (kept,)
+    assert (await shop.job(gone)).state == "deleted"
+
+
+async def test_of_ended_jobs_with_one_dedup_key_one_goes_back(shop: Workshop) -> None:
+    older, younger = await failed(shop, dedup_key="same"), await failed(shop, dedup_key="same")
+    other = await failed(shop, dedup_key="another")
+    async with shop.app() as uow:
+        done = await change.requeue_many(uow, TESTER, Filter(states=["failed"]), expected=3)
+    assert set(done.ids) == {younger, other}
+    assert (await shop.job(older)).state == "failed"
+
+
+async def test_a_twin_enqueued_in_the_same_moment_refuses_the_retry(shop: Workshop) -> None:
+    job_id = await failed(shop, dedup_key="raced")
+
+    async def retry() -> None:
+        async with shop.app() as uow:
+            await change.requeue(uow, TESTER, job_id)
+
+    async with shop.app() as uow:
+        await shop.runtime.jobs.enqueue(uow, TESTER, "echo", dedup_key="raced")
+        retrying = asyncio.create_task(retry())
+        await waits_for_a_lock(shop)
+    with pytest.raises(Refused, match="same dedup key") as refused:
+        await retrying
+    assert refused.value.code == "queue_closed"
+    assert (await shop.job(job_id)).state == "failed"
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Filter(types=["a\x00b"]),
+        Filter(queues=["a\x00b"]),
+        Filter(text="a\x00b"),
+        Filter(text="\udcff"),
+        Filter(types=["\udcff"]),
+        Filter(argument={"n": "\udcff"}),
+        Filter(argument={"n": "\x00"}),
+    ],
+)
+async def test_a_filter_that_no_row_can_match_is_refused(shop: Workshop, wanted: Filter) -> None:
+    async with shop.app() as uow:
+        with pytest.raises(Refused):
+            await search.select(uow, replace(wanted, states=["failed"]))

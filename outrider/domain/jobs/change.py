@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from outrider.base.errors import Refused
@@ -42,15 +44,24 @@ class Changed:
         return len(self.ids) + len(self.asked)
 
 
-async def requeue(uow: UnitOfWork, actor: Actor, job_id: UUID, reason: str = MANUAL_RETRY) -> Changed:
+async def requeue(
+    uow: UnitOfWork,
+    actor: Actor,
+    job_id: UUID,
+    reason: str = MANUAL_RETRY,
+    *,
+    states: tuple[str, ...] = REQUEUEABLE,
+) -> Changed:
     """Put one failed or deleted job back into its queue, with a fresh budget of attempts [S0-31].
 
+    Takes:   states  in which the person expects it: whoever agreed to retry a failed job did not mean a deleted one
     Raises:  Refused(not_found, wrong_state, queue_closed), nothing changed.
     """
     row = await _locked(uow, job_id)
-    if row["state"] not in REQUEUEABLE:
-        raise Refused("wrong_state", f"only failed or deleted jobs can be requeued; it is {row['state']}", status=409)
-    changed = await _requeue(uow, actor, [job_id], reason)
+    if row["state"] not in states:
+        may = " or ".join(states)
+        raise Refused("wrong_state", f"only {may} jobs can be requeued; it is {row['state']}", status=409)
+    changed = await _requeue(uow, actor, [job_id], reason, states)
     if not changed.ids:
         raise Refused("queue_closed", "its queue takes no jobs, or one with the same dedup key is open", status=409)
     return changed
@@ -85,7 +96,8 @@ async def requeue_many(
 
     Raises:  Refused(count_changed) when there are others now; Refused(too_many) above 10,000.
     """
-    return await _many(uow, actor, wanted, REQUEUEABLE, expected, reason, _requeue)
+    states = tuple(search.restricted(wanted, REQUEUEABLE).states or ())
+    return await _many(uow, actor, wanted, states, expected, reason, partial(_requeue, states=states))
 
 
 async def cancel_many(
@@ -131,9 +143,16 @@ async def _many(
     return await verb(uow, actor, found.ids, reason) if found.ids else Changed(())
 
 
-async def _requeue(uow: UnitOfWork, actor: Actor, ids: Sequence[UUID], reason: str) -> Changed:
+async def _requeue(
+    uow: UnitOfWork, actor: Actor, ids: Sequence[UUID], reason: str, states: Sequence[str] = REQUEUEABLE
+) -> Changed:
+    """Put back what still is in one of these states; of jobs with one dedup key the youngest."""
     why = clean_reason(reason or MANUAL_RETRY)
-    rows = await SQL.job_put_back.many(uow.raw, uow.tenant, list(ids), why, actor.name, list(REQUEUEABLE))
+    try:
+        async with uow.session.begin_nested():
+            rows = await SQL.job_put_back.many(uow.raw, uow.tenant, list(ids), why, actor.name, list(states))
+    except asyncpg.UniqueViolationError:  # a twin was enqueued between the look for it and the write
+        raise Refused("queue_closed", "a job with the same dedup key was enqueued meanwhile", status=409) from None
     return await _told(uow, actor, "job.requeue", Changed(tuple(row["id"] for row in rows)), why)
 
 

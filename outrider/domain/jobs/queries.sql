@@ -35,7 +35,8 @@ SELECT name, closed_at IS NOT NULL AS is_closed, close_reason FROM job_queues WH
 SELECT id, type, queue, state, run, priority FROM jobs WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: job_put_back :many
--- Put ended jobs back into their queues as if they were new, with a fresh budget of attempts.
+-- Put ended jobs back into their queues as if they were new, with a fresh budget of attempts; of several with the same
+-- dedup key the youngest, because only one of them may be open.
 WITH changed AS (
   UPDATE jobs SET state = 'enqueued', reason = $3, run = run + 1, attempt = 0, crashes = 0, changes = changes + 1, changed_at = now(),
          waiting_since = now(), run_at = now(), started_at = NULL, deadline_at = NULL, finished_at = NULL, run_token = NULL, worker_id = NULL, result = NULL,
@@ -45,6 +46,8 @@ WITH changed AS (
     AND queue IN (SELECT name FROM job_queues WHERE closed_at IS NULL)
     AND NOT EXISTS (SELECT FROM jobs o WHERE o.tenant_id = $1 AND o.type = jobs.type AND o.dedup_key = jobs.dedup_key
                     AND o.state IN ('scheduled', 'enqueued', 'processing'))
+    AND NOT EXISTS (SELECT FROM jobs o WHERE o.tenant_id = $1 AND o.type = jobs.type AND o.dedup_key = jobs.dedup_key
+                    AND o.id = ANY ($2::uuid[]) AND o.state = ANY ($5::text[]) AND o.id > jobs.id)
   RETURNING tenant_id, id, run, queue, priority, changes
 ), told AS (
   INSERT INTO job_states (tenant_id, job_id, seq, state, reason, actor)

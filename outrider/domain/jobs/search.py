@@ -77,9 +77,15 @@ def restricted(wanted: Filter, states: Sequence[str]) -> Filter:
 
 def _bound(wanted: Filter) -> tuple[Any, ...]:
     text = wanted.text
-    if text is not None and not (0 < len(text) <= LONGEST_TEXT and "\x00" not in text):
+    for field, values in (("type", wanted.types), ("queue", wanted.queues)):
+        if not all(_is_storable(value) for value in values or ()):
+            raise Refused(f"invalid_{field}", "must be without NUL characters", field=field)
+    if text is not None and not (0 < len(text) <= LONGEST_TEXT and _is_storable(text)):
         raise Refused("invalid_text", f"must be 1 to {LONGEST_TEXT} characters", field="text")
-    argument = None if wanted.argument is None else msgspec.json.encode(wanted.argument).decode()
+    try:
+        argument = None if wanted.argument is None else msgspec.json.encode(wanted.argument).decode()
+    except (UnicodeEncodeError, RecursionError):
+        raise Refused("invalid_argument", "must be plain JSON values", field="argument") from None
     if argument is not None and "\\u0000" in argument:
         raise Refused("invalid_argument", "must be without NUL characters", field="argument")
 
@@ -90,3 +96,8 @@ def _bound(wanted: Filter) -> tuple[Any, ...]:
         listed(wanted.states), listed(wanted.types), listed(wanted.queues), wanted.since, wanted.until, argument,
         wanted.schedule_id, text,
     )  # fmt: skip
+
+
+def _is_storable(text: str) -> bool:
+    """Whether a text can be in the database at all: no NUL, no half of a surrogate pair (broken UTF-8 of a shell)."""
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

@@ -98,7 +98,7 @@ def progress_of(row: Any) -> Progress | None:
     if since is not None and at is not None and at > since:
         rate = max(0.0, (done - row["progress_from"]) / (at - since).total_seconds())
         if total is not None and rate > 0 and row["state"] == "processing":
-            finish_at = at + timedelta(seconds=min((total - done) / rate, 10 * 365 * 86_400))
+            finish_at = at + timedelta(seconds=min(max(0.0, (total - done) / rate), 10 * 365 * 86_400))
     return Progress(done, total, row["progress_note"], rate, finish_at, at)
 
 

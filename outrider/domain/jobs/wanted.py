@@ -6,7 +6,7 @@ Owns reading and refusing; the search itself is `search.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -60,7 +60,9 @@ def moment_of(given: datetime | str | None, field: str) -> datetime | None:
         return None
     try:
         found = given if isinstance(given, datetime) else datetime.fromisoformat(given)
-    except ValueError:
+        if found.tzinfo is not None:
+            found = found.astimezone(UTC)
+    except (ValueError, OverflowError):  # also a moment that is in no year of UTC
         found = None
     if found is None or found.tzinfo is None:
         raise Refused("invalid_moment", "must be a moment with its offset, such as 2026-11-20T09:00:00Z", field=field)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -143,7 +144,8 @@ async def retry(
         options = replace(options, reason=MANUAL_RETRY)
     states = ("failed", "deleted") if deleted else ("failed",)
     chosen = _Chosen(jobs.ids_of(job), _all(all_, wanted, job), states, is_installation=installation)
-    return await _change(_RETRY, chosen, options, yes=yes)
+    # the states again: between look and change a failed job may have been deleted by somebody else
+    return await _change(replace(_RETRY, one=partial(change.requeue, states=states)), chosen, options, yes=yes)
 
 
 @APP.command
@@ -243,7 +245,7 @@ class _Done:
         if self.asked:
             parts.append(f"{len(self.asked)} running one(s) asked to end")
         parts += [f"{job_id} {why}: left as it is" for job_id, why in self.left.items()]
-        if not is_anybody_there and (self.asked or (way is _RETRY and self.ids)):
+        if not is_anybody_there and (self.asked or (way.name == _RETRY.name and self.ids)):
             parts.append("no scheduler is alive: start one (`outrider up` or `outrider scheduler`)")
         return "; ".join(parts)
 

@@ -59,3 +59,10 @@ def test_a_moment_needs_its_offset() -> None:
 def test_values_are_bounded() -> None:
     with pytest.raises(Refused, match="at most"):
         wanted(types=["t"] * (MOST_VALUES + 1))
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:00-12:00"])
+def test_a_moment_that_is_in_no_year_of_utc_is_refused(text: str) -> None:
+    with pytest.raises(Refused) as refused:
+        moment_of(text, "?since")
+    assert (refused.value.code, refused.value.field) == ("invalid_moment", "?since")

@@ -51,3 +51,9 @@ def test_an_end_beyond_all_calendars_does_not_break_the_list() -> None:
     progress = progress_of(row(progress_total=10**18))
     assert progress is not None
     assert progress.finish_at is not None
+
+
+def test_more_done_than_there_was_does_not_break_the_list() -> None:
+    progress = progress_of(row(progress_done=2**62, progress_total=0, progress_from=2**62 - 1))
+    assert progress is not None
+    assert progress.finish_at == progress.at
