@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -14,7 +15,7 @@ from outrider.base.errors import Refused
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.data.db import Role
 from outrider.domain.jobs import enqueue, search
-from tests.kit.jobs import TESTER, Workshop, workshop
+from tests.kit.jobs import TESTER, Workshop, job_type, workshop
 
 OTHER = UUID("00000000-0000-7000-8000-0000000000aa")
 RUNS = "SELECT count(*) FROM outrider_dbos.workflow_status WHERE split_part(workflow_uuid, '/', 2) = $1"
@@ -134,3 +135,26 @@ async def test_the_app_role_cannot_touch_runs_of_another_tenant(shop: Workshop, 
     async with shop.runtime.db.uow(Role.APP, OTHER) as uow:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await uow.raw.fetchval(f"SELECT {door}", DEFAULT_TENANT, UUID(int=1))
+
+
+async def test_a_job_that_ends_while_it_stands_in_the_way_makes_room(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await shop.enqueue("echo", dedup_key="ends now")
+    add = enqueue._add
+
+    async def then_it_ends(*arguments: Any, **options: Any) -> list[Any]:
+        found = await add(*arguments, **options)
+        await shop.execute("UPDATE jobs SET state = 'succeeded', finished_at = now() WHERE id = $1", first)
+        return found
+
+    monkeypatch.setattr(enqueue, "_add", then_it_ends)
+    second = await shop.enqueue("echo", dedup_key="ends now")
+    assert second != first
+
+
+async def test_a_tenant_enqueues_nothing_that_concerns_every_tenant(shop: Workshop) -> None:
+    shop.types["sweep"] = job_type("sweep", shop.types["echo"].run, is_installation=True)
+    with pytest.raises(Refused) as refused:
+        await shop.enqueue("sweep")
+    assert refused.value.code == "unknown_job_type"

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from outrider.base.errors import Broken, Refused
+from outrider.base.ids import NIL
 from outrider.contracts.actor import Actor
 from outrider.contracts.jobs import FIRST_PRIORITY, LAST_PRIORITY, Enqueued, JobType
 from outrider.data.db import UnitOfWork
@@ -20,6 +21,8 @@ from outrider.domain.jobs.rows import SQL
 
 LARGEST_ARGUMENTS_BYTES = 64 * 1024
 LONGEST_DEDUP_KEY = 200
+_TRIES = 5
+"""For a job that stood in the way when this one was written, and had ended when it was looked for."""
 
 
 async def enqueue(
@@ -43,19 +46,22 @@ async def enqueue(
              dedup_key  at most one open job of this type has it; run_at: not before, with a time zone
              schedule_id with planned_at: at most one job ever
     Gives:   the job; or the one that was there, `is_new` False.
-    Raises:  Refused(invalid_arguments, invalid_priority, invalid_dedup_key, unknown_queue, queue_closed).
+    Raises:  Refused(invalid_arguments, invalid_priority, invalid_dedup_key, unknown_queue, queue_closed);
+             Refused(unknown_job_type) for a tenant's job of a type that is the installation's.
     """
-    found = await _add(
-        uow, actor, job, [encode(job, arguments)], [dedup_key], queue=queue, priority=priority, run_at=run_at,
-        schedule_id=schedule_id, planned_at=planned_at, reason=reason,
-    )  # fmt: skip
-    if found:
-        return Enqueued(found[0]["id"], is_new=True, state=found[0]["state"])
-    same = await SQL.job_same.one(uow.raw, uow.tenant, job.key, dedup_key, schedule_id, planned_at)
-    if same is None:
+    text = encode(job, arguments)
+    for _ in range(_TRIES):
+        found = await _add(
+            uow, actor, job, [text], [dedup_key], queue=queue, priority=priority, run_at=run_at,
+            schedule_id=schedule_id, planned_at=planned_at, reason=reason,
+        )  # fmt: skip
+        if found:
+            return Enqueued(found[0]["id"], is_new=True, state=found[0]["state"])
+        same = await SQL.job_same.one(uow.raw, uow.tenant, job.key, dedup_key, schedule_id, planned_at)
+        if same is not None:
+            return Enqueued(same["id"], is_new=False, state=same["state"])
         await _refuse_closed(uow, queue or job.queue)
-        raise Broken("job_not_added", f"a job of type {job.key} was not added, and nothing stands in its way")
-    return Enqueued(same["id"], is_new=False, state=same["state"])
+    raise Broken("job_not_added", f"a job of type {job.key} was not added, and nothing stands in its way")
 
 
 async def enqueue_many(
@@ -122,6 +128,8 @@ async def _add(
     planned_at: datetime | None = None,
     reason: str = "",
 ) -> list[Any]:
+    if job.is_installation and uow.tenant != NIL:
+        raise Refused("unknown_job_type", f"{job.key} concerns every tenant: the installation's own", field="/type")
     urgency = job.priority if priority is None else priority
     if not FIRST_PRIORITY <= urgency <= LAST_PRIORITY:
         raise Refused("invalid_priority", f"must be {FIRST_PRIORITY} (first) to {LAST_PRIORITY}", field="/priority")
