@@ -65,6 +65,8 @@ class JobContext(Protocol):
     async def hold(self, uow: Any) -> None:
         """Bind a unit of work to this run: until it ends nobody can give the job to another worker.
 
+        Keep it short: a transaction that stands still for 20 s without a statement is ended by the database.
+
         Raises:  Superseded when that has happened already: nothing of the unit of work may be committed.
         """
 

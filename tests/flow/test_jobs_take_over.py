@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,6 +16,7 @@ from outrider.base.ids import DEFAULT_TENANT
 from outrider.data.db import Role
 from outrider.domain.jobs import change, running
 from outrider.domain.jobs.running import Ending, RunId, Self
+from outrider.domain.jobs.stats import SILENT_S
 from outrider.engine.jobs import reap
 from tests.kit.jobs import TESTER, Workshop, job_type, silent, workshop
 
@@ -246,3 +248,96 @@ async def test_a_process_that_lost_touch_stops_what_it_runs(shop: Workshop) -> N
         await ended.wait()
         await inside.wait()  # and, the database being there after all, it goes on
         assert await shop.words(job_id) == ["enqueued", "processing", "enqueued", "processing"]
+
+
+async def test_a_cancellation_in_the_same_moment_ends_the_job_instead_of_putting_it_back(shop: Workshop) -> None:
+    job_id = await shop.enqueue("echo")
+    await Hand(shop).begin(job_id)
+    async with shop.app() as uow:
+        await change.cancel(uow, TESTER, job_id)
+        taking = asyncio.create_task(take_over(shop))
+        async with asyncio.timeout(30), shop.engine() as other:
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            while not taking.done() and not await other.raw.fetchval(waiting):  # noqa: ASYNC110 - locks set no event
+                await asyncio.sleep(0.01)
+    await taking
+    await take_over(shop)
+    assert (await shop.job(job_id)).state == "deleted"
+
+
+async def test_a_job_held_by_a_transaction_that_stands_still_keeps_no_other_from_being_taken_over(
+    shop: Workshop,
+) -> None:
+    held, other, hand = await shop.enqueue("echo"), await shop.enqueue("echo"), Hand(shop)
+    run = await hand.begin(held)
+    await Hand(shop).begin(other)
+    async with shop.engine() as uow:
+        await running.hold(uow, run, hand.token)
+        async with asyncio.timeout(10):
+            assert await take_over(shop) == {"enqueued": 1}
+        assert (await shop.job(other)).state == "enqueued"
+        assert (await shop.job(held)).state == "processing", "what holds it may still commit"
+    assert await take_over(shop) == {"enqueued": 1}
+
+
+async def test_a_transaction_that_holds_a_job_and_stands_still_ends_before_its_process_is_taken_for_dead(
+    shop: Workshop,
+) -> None:
+    hand = Hand(shop)
+    run = await hand.begin(await shop.enqueue("echo"))
+    async with shop.engine() as uow:
+        await running.hold(uow, run, hand.token)
+        most = await uow.raw.fetchval(
+            "SELECT setting::int FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'"
+        )
+    assert 0 < most < SILENT_S * 1000
+
+
+async def test_a_heartbeat_of_the_future_is_none(shop: Workshop) -> None:
+    job_id, hand = await shop.enqueue("echo"), Hand(shop)
+    await hand.beat()
+    await hand.beat(await hand.begin(job_id))
+    await shop.execute("UPDATE job_workers SET heartbeat_at = now() + interval '2 hours'")  # the clock was set back
+    assert await take_over(shop) == {"enqueued": 1}
+
+
+@pytest.mark.parametrize("hours", [2, -2])
+async def test_nobody_is_judged_right_after_the_clock_of_the_database_was_set(
+    hours: int, shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, hand = await shop.enqueue("echo"), Hand(shop)
+    await hand.beat()
+    run = await hand.begin(job_id)
+    await hand.beat(run)
+    reaper = reap.Reaper(shop.runtime)
+    now, clock = [1000.0], datetime(2026, 11, 20, tzinfo=UTC)
+
+    async def leaping(_uow: object) -> datetime:
+        return clock + timedelta(seconds=now[0], hours=hours if now[0] > 1012 else 0)
+
+    monkeypatch.setattr(reap, "boottime_s", lambda: now[0])
+    monkeypatch.setattr(running, "clock", leaping)
+    for now[0] in (1000.0, 1006.0, 1012.0):
+        await reaper.step()
+    now[0] = 1017.0  # the clock has leapt: every heartbeat is off until it is repeated
+    await shop.execute("UPDATE job_workers SET heartbeat_at = heartbeat_at - make_interval(hours => $1)", hours)
+    await reaper.step()
+    await hand.beat(run)
+    for now[0] in (1022.0, 1028.0):
+        await reaper.step()
+    job = await shop.job(job_id)
+    assert (job.state, job.crashes, reaper.taken_over) == ("processing", 0, {})
+
+
+async def test_the_longer_nobody_knows_a_type_the_rarer_it_is_looked_at(shop: Workshop) -> None:
+    waits_s = []
+    for waited_s in (0, 1200, 864_000):
+        job_id = await shop.enqueue("echo")
+        await shop.execute(
+            "UPDATE jobs SET waiting_since = now() - make_interval(secs => $2::int) WHERE id = $1", job_id, waited_s
+        )
+        async with shop.engine() as uow:
+            assert await running.set_straight(uow, RunId(DEFAULT_TENANT, job_id, 1), ("other",)) == "unknown type"
+        job = await shop.job(job_id)
+        waits_s.append(round((job.run_at - job.changed_at).total_seconds()))
+    assert waits_s == [running.SET_ASIDE_S, 120, running.SET_ASIDE_MOST_S]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -22,6 +23,10 @@ OVERDUE_S = 10.0
 UNSEEN_S = 15.0
 """How long a claim or a run may be missing from its living worker's list."""
 SET_ASIDE_S = 15.0
+SET_ASIDE_MOST_S = 300.0
+IDLE_MOST_MS = 20_000
+"""How long a transaction that holds a job may stand still: less than SILENT_S, or a process that stopped in it would
+keep its job from everybody."""
 _BITE = 200
 _TURN = 0x4F55_5452_4A4F_4253
 """The advisory lock of who takes over: "OUTRJOBS"."""
@@ -94,7 +99,7 @@ async def set_straight(uow: UnitOfWork, run: RunId, types: Sequence[str]) -> str
         return "paused"
     if row["type"] not in types:
         why = f"no worker that claimed it knows the type {row['type']}"
-        await RUNS.run_set_aside.run(uow.raw, run.tenant_id, run.job_id, run.number, why, SET_ASIDE_S)
+        await RUNS.run_set_aside.run(uow.raw, run.tenant_id, run.job_id, run.number, why, SET_ASIDE_S, SET_ASIDE_MOST_S)
         return "unknown type"
     await RUNS.run_again.one(uow.raw, run.tenant_id, run.job_id, run.number, False)  # noqa: FBT003 - SQL's
     return "resumed meanwhile"
@@ -105,7 +110,7 @@ async def hold(uow: UnitOfWork, run: RunId, token: UUID) -> None:
 
     Raises:  Superseded when that has happened.
     """
-    if await RUNS.run_hold.one(uow.raw, run.tenant_id, run.job_id, token) is None:
+    if await RUNS.run_hold.one(uow.raw, run.tenant_id, run.job_id, token, str(IDLE_MOST_MS)) is None:
         raise Superseded
 
 
@@ -162,6 +167,12 @@ async def beat(uow: UnitOfWork, me: Self, runs: Sequence[str], *, is_stopping: b
         uow.raw, me.id, me.host, me.place, me.pid, list(me.types), list(runs), is_stopping
     )
     return [row["id"] for row in rows]
+
+
+async def clock(uow: UnitOfWork) -> datetime:
+    """What time it is by the clock that heartbeats are written with: the database's."""
+    now: datetime = await RUNS.clock.value(uow.raw)
+    return now
 
 
 async def leave(uow: UnitOfWork, worker_id: UUID) -> None:

@@ -23,16 +23,20 @@ SELECT j.state, j.run, j.type, q.paused_at IS NOT NULL AS is_paused
 FROM jobs j JOIN job_queues q ON q.name = j.queue WHERE j.tenant_id = $1 AND j.id = $2 FOR UPDATE OF j;
 
 -- name: run_set_aside :run
--- Let a job wait that this worker could not begin: it is promoted again at its time, and still waits since it did.
+-- Let a job wait that this worker could not begin: it is promoted again at its time, and still waits since it did. The
+-- longer it has waited the rarer, so that days without its worker do not fill its history.
 WITH changed AS (
-  UPDATE jobs SET state = 'scheduled', reason = $4, run_at = now() + make_interval(secs => $5::float8), changes = changes + 1, changed_at = now()
+  UPDATE jobs SET state = 'scheduled', reason = $4, changes = changes + 1, changed_at = now(),
+         run_at = now() + greatest(make_interval(secs => $5::float8), least((now() - waiting_since) / 10, make_interval(secs => $6::float8)))
   WHERE tenant_id = $1 AND id = $2 AND run = $3 AND state = 'enqueued' RETURNING tenant_id, id, changes
 )
 INSERT INTO job_states (tenant_id, job_id, seq, state, reason, actor) SELECT tenant_id, id, changes, 'scheduled', $4, 'worker' FROM changed;
 
 -- name: run_hold :one
--- Lock the job of a run against being taken over; nothing comes back when that has happened.
-SELECT id FROM jobs WHERE tenant_id = $1 AND id = $2 AND run_token = $3 AND state = 'processing' FOR SHARE;
+-- Lock the job of a run against being taken over; nothing comes back when that has happened. A process that stands still
+-- or whose machine is gone must not keep the lock: its transaction ends before others take it for dead.
+SELECT id, set_config('idle_in_transaction_session_timeout', $4, true) AS lets_go_after
+FROM jobs WHERE tenant_id = $1 AND id = $2 AND run_token = $3 AND state = 'processing' FOR SHARE;
 
 -- name: run_progress :run
 -- How far a run is; the first word of a run is what its rate is counted from.
@@ -104,15 +108,18 @@ DELETE FROM job_workers w WHERE w.heartbeat_at < now() - make_interval(days => $
 
 -- name: lost_running :many
 -- Jobs whose run is over without an end: their worker is silent, or lives and does not run them, or their time is over.
+-- A heartbeat of the future is from before the clock was set back: the living have said something since. Locked, so
+-- that a cancellation comes before or after and never between: a job put back with its end asked for could not begin.
+-- One that a transaction still holds comes next time, so that it keeps none of the others waiting.
 -- tenant: none, because processes die for every tenant
 SELECT j.tenant_id, j.id, j.run, j.run_token, j.crashes, j.cancel_requested_at IS NOT NULL AS is_cancelled,
-       coalesce(w.heartbeat_at < now() - make_interval(secs => $1::float8), true) AS is_dead, j.deadline_at < now() - make_interval(secs => $2::float8) AS is_overdue
+       coalesce(w.heartbeat_at NOT BETWEEN now() - make_interval(secs => $1::float8) AND now() + make_interval(secs => $1::float8), true) AS is_dead, j.deadline_at < now() - make_interval(secs => $2::float8) AS is_overdue
 FROM jobs j LEFT JOIN job_workers w ON w.id = j.worker_id
 WHERE j.state = 'processing'
-  AND (w.id IS NULL OR w.heartbeat_at < now() - make_interval(secs => $1::float8) OR j.deadline_at < now() - make_interval(secs => $2::float8)
+  AND (w.id IS NULL OR w.heartbeat_at NOT BETWEEN now() - make_interval(secs => $1::float8) AND now() + make_interval(secs => $1::float8) OR j.deadline_at < now() - make_interval(secs => $2::float8)
        OR (w.heartbeat_at > j.started_at + make_interval(secs => $3::float8)
            AND NOT (j.tenant_id::text || '/' || j.id::text || '/' || j.run::text) = ANY (w.running)))
-LIMIT $4;
+LIMIT $4 FOR UPDATE OF j SKIP LOCKED;
 
 -- name: run_take_over :one
 -- End a run that nobody ends: back into its queue (the attempt not counted), failed or deleted. Fenced by the token
@@ -196,3 +203,8 @@ SELECT id, pid FROM job_workers WHERE place = $1 AND heartbeat_at > now() - make
 -- Take note that these processes are gone: what they ran is taken over without waiting for their silence.
 -- tenant: none, because workers serve every tenant
 UPDATE job_workers SET heartbeat_at = heartbeat_at - interval '1 day' WHERE id = ANY ($1::uuid[]);
+
+-- name: clock :value
+-- What time it is by the clock that heartbeats are written with.
+-- tenant: none, because it reads no table
+SELECT now();

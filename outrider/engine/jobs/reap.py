@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import structlog
@@ -27,7 +28,10 @@ _HOUR_S = 3600.0
 _BITE = 5000
 _GAP_S = 3 * _REAP_S
 _CONTACT_S = 10.0
-"""After the database was away everybody's heartbeat is old: nobody is judged before this much contact with it."""
+"""After the database was away everybody's heartbeat is old: nobody is judged before this much contact with it.
+The same goes when its clock was set."""
+_LEAP_S = stats.SILENT_S - 4.0
+"""Less cannot make a process that lives look dead."""
 
 
 def place() -> str:
@@ -64,6 +68,7 @@ class Reaper:
         self._place = place()
         self._contact_since: float | None = None
         self._contact_at = 0.0
+        self._clock: datetime | None = None
         self._stranded: set[tuple[str, str]] = set()
         self.taken_over: dict[str, int] = {}
 
@@ -73,10 +78,11 @@ class Reaper:
             here = await running.neighbours(uow, self._place)
             if dead := [identifier for identifier, pid in here.items() if not _lives(pid)]:
                 await running.declare_dead(uow, dead)
+            clock = await running.clock(uow)
         now = boottime_s()
-        if self._contact_since is None or now - self._contact_at > _GAP_S:
+        if self._contact_since is None or now - self._contact_at > _GAP_S or self._has_leapt(clock, now):
             self._contact_since = now
-        self._contact_at = now
+        self._contact_at, self._clock = now, clock
         if now - self._contact_since < _CONTACT_S:
             return False
         async with self._runtime.db.uow(Role.ENGINE) as uow:
@@ -88,6 +94,16 @@ class Reaper:
         for kind, count in done.items():
             self.taken_over[kind] = self.taken_over.get(kind, 0) + count
             _log.warning("jobs_taken_over", kind=kind, count=count)
+        return False
+
+    def _has_leapt(self, clock: datetime, now: float) -> bool:
+        """Whether the database's clock was set since the last look: every heartbeat is off until it is repeated."""
+        if self._clock is None:
+            return False
+        leapt_s = (clock - self._clock).total_seconds() - (now - self._contact_at)
+        if abs(leapt_s) > _LEAP_S:
+            _log.warning("database_clock_leapt", seconds=round(leapt_s, 1))
+            return True
         return False
 
     async def watch(self) -> bool:
