@@ -463,3 +463,46 @@ async def test_jobs_of_the_installation_belong_to_no_tenant(shop: Workshop) -> N
         await eventually(is_done)
     with pytest.raises(Refused, match="no such job"):
         await shop.job(job_id)
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "half \ud800 pair"])
+async def test_an_error_that_the_database_cannot_hold_ends_its_job(shop: Workshop, text: str) -> None:
+    shop.types["bad"] = job_type("bad", failing(Refused("bad_file", f"the file says {text}")))
+    async with shop.running():
+        job = await shop.until(await shop.enqueue("bad"), "failed")
+    assert (job.error_code, job.attempt) == ("bad_file", 1)
+    assert "the file says" in (job.error or "")
+
+
+class _Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+async def test_an_error_that_cannot_be_told_is_an_error(shop: Workshop) -> None:
+    shop.types["bad"] = job_type("bad", failing(_Unspeakable()), max_attempts=1)
+    async with shop.running():
+        job = await shop.until(await shop.enqueue("bad"), "failed")
+    assert job.error_code == "broken"
+
+
+async def test_an_end_that_the_database_does_not_take_is_a_failure_and_not_run_for_ever(shop: Workshop) -> None:
+    async def run(context: JobContext, _arguments: Any) -> None:
+        await context.progress(1)
+        await context.progress(2**70)
+
+    shop.types["bad"] = job_type("bad", run)
+    async with shop.running():
+        job = await shop.until(await shop.enqueue("bad"), "failed")
+    assert (job.error_code, job.attempt) == ("ending_not_kept", 1)
+
+
+async def test_a_note_is_kept_without_secrets_and_without_what_cannot_be_kept(shop: Workshop) -> None:
+    async def run(context: JobContext, _arguments: Any) -> None:
+        await context.progress(1, 2, "line a\x00b password=hunter2")
+
+    shop.types["noting"] = job_type("noting", run, max_attempts=1)
+    async with shop.running():
+        job = await shop.until(await shop.enqueue("noting"), "succeeded", "failed")
+    assert job.progress is not None
+    assert job.progress.note == "line a\ufffdb password=[redacted]"

@@ -11,6 +11,7 @@ from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
 from outrider.domain.jobs import running
 from outrider.domain.jobs.running import Begun, RunId
+from outrider.engine.jobs.words import redacted
 
 PROGRESS_EVERY_S = 1.0
 LONGEST_NOTE = 200
@@ -81,7 +82,9 @@ class Context:
         self._written_at = now
         try:
             async with self.runtime.db.uow(Role.ENGINE) as uow:
-                await running.progress(uow, self._held.run, self._held.token, done, total, note[:LONGEST_NOTE])
+                await running.progress(
+                    uow, self._held.run, self._held.token, done, total, redacted(note)[:LONGEST_NOTE]
+                )
         except Unavailable:
             return  # it is only a figure; the work itself meets the database soon enough
         self._unwritten = None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,24 +16,22 @@ import msgspec
 import structlog
 
 from outrider.base import failpoint
-from outrider.base.errors import Misconfigured, OutriderError, Refused, Unavailable
+from outrider.base.errors import Unavailable
 from outrider.contracts.backoff import delay_s
 from outrider.contracts.jobs import JobType, Superseded
-from outrider.data.log import REDACTED, clean
+from outrider.data.log import clean
 from outrider.data.runtime import Runtime
 from outrider.domain.jobs import running
 from outrider.domain.jobs.running import Begun, Ending, RunId
 from outrider.engine.jobs import process
 from outrider.engine.jobs.context import Context
 from outrider.engine.jobs.together import Act, Together
+from outrider.engine.jobs.words import redacted, told
 
 LARGEST_RESULT_BYTES = 64 * 1024
 _LET_GO_S = 5.0
 """How long work that was told to stop may take before its end is recorded without it."""
 _LONGEST_PAUSE_S = 2.0
-_SECRET = re.compile(
-    r"(?P<name>\b(?:pass(?:word|wd)?|secret|token|api_?key|authorization)\b[\"']?\s*[=:]\s*)[^\s,;)]+", re.IGNORECASE
-)
 _log = structlog.get_logger(__name__)
 
 
@@ -84,7 +81,7 @@ class Executor:
                 return
             if failpoint.ARMED:
                 failpoint.hit("job.begun")
-            ending = await self._work(held, begun)
+            ending = await self._ended(held, begun)
             if failpoint.ARMED:
                 failpoint.hit("job.worked")
             await self._finish(held, begun, ending)
@@ -114,6 +111,14 @@ class Executor:
         for held in self.by_run.values():
             held.end(Ending("enqueued", "its process was stopped"))
 
+    async def _ended(self, held: Running, begun: Begun) -> Ending:
+        """Do the work; an end that cannot be told is a failure, or the job would be taken over and run for ever."""
+        try:
+            return await self._work(held, begun)
+        except Exception:  # noqa: BLE001 - the last resort of the work: logged with its trace
+            _log.exception("run_broke", run=str(held.run))
+            return Ending("failed", "", None, "broken", "how it ended cannot be told; see the log")
+
     async def _work(self, held: Running, begun: Begun) -> Ending:
         """Do the work within its time; gives how the run ends."""
         if held.stop.done():
@@ -123,7 +128,9 @@ class Executor:
         try:
             arguments = msgspec.json.decode(begun.arguments, type=job.arguments)
         except msgspec.ValidationError as error:
-            return Ending("failed", "", None, "invalid_arguments", clean(f"the arguments do not fit the type: {error}"))
+            return Ending(
+                "failed", "", None, "invalid_arguments", redacted(f"the arguments do not fit the type: {error}")
+            )
         work = asyncio.ensure_future(
             process.work(job, context, begun.arguments) if job.is_cpu_bound else job.run(context, arguments)
         )
@@ -170,7 +177,15 @@ class Executor:
         return Ending("scheduled", reason, None, code, text, retry_in_s=pause_s, done=done, total=total)
 
     async def _finish(self, held: Running, begun: Begun, ending: Ending) -> None:
-        state = await self._insist(lambda uow: running.finish(uow, held.run, held.token, self._worker_id, ending))
+        try:
+            state = await self._insist(lambda uow: running.finish(uow, held.run, held.token, self._worker_id, ending))
+        except Unavailable:
+            raise
+        except Exception:  # noqa: BLE001 - the database does not take what it says: it must end all the same
+            _log.exception("ending_not_kept", run=str(held.run), ending=ending.state)
+            failed = Ending("failed", "", None, "ending_not_kept", "how it ended could not be written; see the log")
+            state = await self._insist(lambda uow: running.finish(uow, held.run, held.token, self._worker_id, failed))
+            ending = failed
         if state is None:
             self.fenced_count += 1
             _log.warning("run_fenced", run=str(held.run), ending=ending.state)
@@ -193,18 +208,6 @@ class Executor:
                     raise
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-
-
-def told(error: BaseException) -> tuple[str, str, bool]:
-    """Code and text of an error as they are kept, without secrets, and whether trying again is pointless."""
-    if isinstance(error, OutriderError):
-        return error.code, redacted(str(error)), isinstance(error, (Refused, Misconfigured))
-    return "broken", redacted(f"{type(error).__name__}: {error}"), False
-
-
-def redacted(text: str) -> str:
-    """A text of an error without what looks like a secret in it."""
-    return _SECRET.sub(rf"\g<name>{REDACTED}", str(clean(text)))
 
 
 def encoded(result: Any) -> tuple[str | None, str | None]:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from outrider.base.errors import Broken, Misconfigured, Refused, Unavailable
-from outrider.engine.jobs.execution import LARGEST_RESULT_BYTES, encoded, redacted, told
+from outrider.engine.jobs.execution import LARGEST_RESULT_BYTES, encoded
+from outrider.engine.jobs.words import redacted, told
 
 
 @pytest.mark.parametrize(
@@ -35,13 +36,20 @@ def test_only_what_somebody_must_mend_is_final(error: Exception, code: str, *, i
         "TOKEN = hunter2, and more",
         "postgresql://me:hunter2@host/name",
         "Bearer hunter2hunter2",
+        "smtp_password=hunter2",
+        "PGPASSWORD=hunter2 psql",
+        "client_secret: hunter2",
+        "{'password': 'with blanks hunter2'}",
+        '{"api-key": "hunter2"}',
     ],
 )
 def test_what_looks_like_a_secret_is_cut_out_of_errors(text: str) -> None:
     assert "hunter2" not in redacted(f"it failed: {text}")
 
 
-@pytest.mark.parametrize("text", ["the password is too short", "3 tokens left", "secretary"])
+@pytest.mark.parametrize(
+    "text", ["the password is too short", "3 tokens left", "secretary", "compass: north", "secretary: Ann"]
+)
 def test_prose_about_secrets_is_left_alone(text: str) -> None:
     assert redacted(text) == text
 
