@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
+from outrider.base.errors import Refused, Unavailable
 from outrider.base.ids import NIL
 from outrider.domain.jobs.rows import SQL as JOBS
 from outrider.domain.schedules import draft, fire, read, standing, trigger, watch
@@ -338,3 +341,58 @@ async def test_ten_thousand_due_at_once_are_spread_by_their_jitter(table: Timeta
     await table.fire()
     for each in made:
         assert await table.jobs(each.id) == [at("02:00")], "the planned time is the same for all"
+
+
+async def test_what_passes_by_itself_makes_no_planned_time_a_missed_one(
+    table: Timetable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table.at(f"{DAY}T01:59:00Z")
+    made = await table.make()
+    table.at(f"{DAY}T02:00:01Z")
+
+    async def deadlock(*_arguments: Any, **_more: Any) -> Any:
+        raise asyncpg.DeadlockDetectedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobPort, "enqueue", deadlock)
+        with pytest.raises(Unavailable):
+            await table.fire()
+    assert await states(table, made.id) == []
+    await table.fire()
+    assert await states(table, made.id) == [("02:00", "enqueued")]
+
+
+async def test_one_waiting_run_that_cannot_be_started_holds_up_no_other(
+    table: Timetable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table.at(f"{DAY}T01:59:00Z")
+    made = [await table.make(name) for name in ("one", "two")]
+    for each in made:
+        for _ in range(2):
+            async with table.app() as uow:
+                await trigger.trigger(uow, table.firing._jobs, ACTOR, each.id, when_busy="queue")
+    await table.end()
+    turns: list[UUID] = []
+    start = fire.start_waiting
+
+    async def first_breaks(uow: Any, jobs: Any, schedule_id: UUID) -> bool:
+        turns.append(schedule_id)
+        if len(turns) == 1:
+            raise LookupError
+        return await start(uow, jobs, schedule_id)
+
+    monkeypatch.setattr(fire, "start_waiting", first_breaks)
+    with capture_logs() as logs:
+        await table.settle()
+    assert "schedule_not_started" in {entry["event"] for entry in logs}
+    assert set(turns) == {each.id for each in made}
+    assert [run.state for run in await table.runs(turns[1])][-1] == "enqueued"
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:00+00:00", "0001-01-01T00:00:00+14:00"])
+@pytest.mark.parametrize("field", ["starts_at", "ends_at"])
+async def test_a_bound_at_the_end_of_all_time_is_refused(table: Timetable, field: str, moment: str) -> None:
+    bound: dict[str, Any] = {field: datetime.fromisoformat(moment)}
+    with pytest.raises(Refused) as refused:
+        await table.make(**bound)
+    assert (refused.value.code, refused.value.field) == ("out_of_range", f"/{field}")

@@ -28,6 +28,7 @@ from outrider.domain.schedules.views import NewSchedule, ScheduleChange, Schedul
 
 MOST = 1_000
 """Schedules of one tenant."""
+_FIRST_YEAR, _LAST_YEAR = 1970, 2199
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._:-]{0,98}[A-Za-z0-9])?")
 
 
@@ -188,6 +189,8 @@ def _check_bounds(starts_at: datetime | None, ends_at: datetime | None) -> None:
     for field, moment in (("/starts_at", starts_at), ("/ends_at", ends_at)):
         if moment is not None and moment.tzinfo is None:
             raise Refused("offset_required", "needs an offset, for example 2026-11-20T09:00:00Z", field=field)
+        if moment is not None and not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+            raise Refused("out_of_range", f"must be in the years {_FIRST_YEAR} to {_LAST_YEAR}", field=field)
     if starts_at is not None and ends_at is not None and ends_at <= starts_at:
         raise Refused("out_of_range", "must be later than starts_at", field="/ends_at")
 

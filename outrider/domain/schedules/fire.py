@@ -15,7 +15,7 @@ import structlog
 from outrider.base.errors import OutriderError, Unavailable
 from outrider.contracts.actor import Actor
 from outrider.contracts.jobs import Jobs
-from outrider.data.db import UnitOfWork
+from outrider.data.db import TRANSIENT, UnitOfWork
 from outrider.domain.schedules import misfire, plan, zones
 from outrider.domain.schedules.plan import Schedule
 from outrider.domain.schedules.rows import SQL
@@ -57,6 +57,8 @@ async def fire_due(uow: UnitOfWork, jobs: Jobs, *, limit: int, leap: Leap | None
             async with uow.session.begin_nested():
                 await fire(mine, jobs, schedule, now, leap)
         except Unavailable:
+            raise
+        except TRANSIENT:  # passes by itself: nothing is decided, the next round does it
             raise
         except Exception as error:  # noqa: BLE001 - one schedule that cannot be fired must not hold up the others
             code = error.code if isinstance(error, OutriderError) else type(error).__name__
@@ -200,6 +202,6 @@ async def _give_up(uow: UnitOfWork, schedule: Schedule, now: datetime, problem: 
     await SQL.runs_missed.many(uow.raw, schedule.tenant_id, schedule.id, missed, problem, ACTOR.name)
     try:
         following = plan.plan(schedule, after=now, problem=problem)
-    except OutriderError:  # not even its next time can be told: it is looked at again, and shown with its problem
+    except (OutriderError, ArithmeticError, ValueError):  # not even its next time can be told: looked at again, shown
         following = replace(plan.unplanned(schedule, now + _LOOK_AGAIN), problem=problem)
     await SQL.schedule_plan.run(uow.raw, schedule.tenant_id, schedule.id, *following.columns())

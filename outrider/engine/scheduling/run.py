@@ -8,6 +8,7 @@ from __future__ import annotations
 import structlog
 
 from outrider.base import failpoint
+from outrider.base.errors import Unavailable
 from outrider.base.ids import NIL
 from outrider.contracts.jobs import Jobs
 from outrider.data.db import Role
@@ -73,8 +74,13 @@ class Firing:
             await fire.settle(uow)
             turns = await fire.waiting(uow, limit=_BATCH)
         for tenant_id, schedule_id in turns:
-            async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
-                await fire.start_waiting(uow, self._jobs, schedule_id)
+            try:
+                async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
+                    await fire.start_waiting(uow, self._jobs, schedule_id)
+            except Unavailable:
+                raise
+            except Exception:  # noqa: BLE001 - one schedule that cannot be started must not hold up the others
+                _log.exception("schedule_not_started", schedule=str(schedule_id))
         return False
 
     async def rules(self) -> bool:
