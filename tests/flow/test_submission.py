@@ -20,10 +20,10 @@ from outrider.base.settings import load
 from outrider.domain.tenants import keys
 from outrider.interfaces.sandbox.tls import make_certificate
 from outrider.interfaces.submission import intake as accepting
-from outrider.interfaces.submission import session
+from outrider.interfaces.submission import room, session
 from outrider.interfaces.submission.server import _tls
 from tests.kit.api import TESTER
-from tests.kit.smtp_talk import Talk
+from tests.kit.smtp_talk import Talk, until
 from tests.kit.submission import Intake, intake_of, letter, plain
 
 
@@ -409,6 +409,49 @@ async def test_a_line_without_end_and_endless_nonsense_end_the_connection(intake
     async with intake.talk() as talk:
         await talk.say(b"BOGUS\r\n" * 30)
         assert (await talk.ended()).count(b"421 4.7.0") == 1
+
+
+@pytest.mark.parametrize("words", [b"", b"NOOP\r\n" * 20, b"AUTH LOGIN\r\n"], ids=["silent", "busy", "half signed in"])
+async def test_who_does_not_sign_in_gives_the_place_to_others_and_who_did_stays(
+    intake: Intake, key: str, words: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "SIGN_IN_WITHIN_S", 0.5)
+    async with intake.talk(key) as signed_in, intake.talk() as stranger:
+        await stranger.say(words)
+        assert b"\r\n421 4." in b"\r\n" + await stranger.ended()
+        await signed_in.say(b"NOOP\r\n", expect=250)
+
+
+async def test_messages_that_never_end_fill_only_so_much_memory(
+    new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "HELD_BYTES", 0)
+    rooms: list[room.Room] = []
+
+    class Watched(room.Room):
+        def __init__(self, message_bytes: int) -> None:
+            super().__init__(message_bytes)
+            rooms.append(self)
+
+    monkeypatch.setattr(room, "Room", Watched)
+    large = letter(body=b"x" * 70 + b"\r\n" + b"y" * 70 + b"\r\n") + (b"z" * 78 + b"\r\n") * 180
+    async with intake_of(new_database("migrated"), submission_max_bytes=20_000) as running:
+        key = await running.api.key("messages:write", role="operator")
+        async with running.talk(key) as one, running.talk(key) as two, running.talk(key) as three:
+            for number, talk in enumerate((one, two, three)):
+                await talk.say(b"MAIL FROM:<>\r\nRCPT TO:<r%d@example.org>\r\nDATA\r\n" % number)
+                await talk.hear(250, 250, 354)
+            for talk in (one, two):
+                await talk.say(large)
+            await until(lambda: rooms[0].held_bytes >= 2 * len(large))
+            await three.say(large + b".\r\n", expect=452)
+            for talk in (one, two):
+                await talk.say(b".\r\n", expect=250)
+            assert (rooms[0].held_bytes, rooms[0].by_tenant) == (0, {})
+            await three.say(b"MAIL FROM:<>\r\nRCPT TO:<r3@example.org>\r\nDATA\r\n")
+            await three.hear(250, 250, 354)
+            await three.say(large + b".\r\n", expect=250)
+        assert await running.addresses() == ["r0@example.org", "r1@example.org", "r3@example.org"]
 
 
 async def test_a_client_that_vanishes_in_the_middle_leaves_nothing(intake: Intake, key: str) -> None:

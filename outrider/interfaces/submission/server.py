@@ -16,7 +16,8 @@ import structlog
 
 from outrider.base.errors import Misconfigured
 from outrider.data.runtime import Runtime
-from outrider.interfaces.submission.session import Rules, Session
+from outrider.interfaces.submission.room import Rules
+from outrider.interfaces.submission.session import Session
 from outrider.interfaces.submission.wire import Gone, Wire
 
 _log = structlog.get_logger(__name__)

@@ -7,7 +7,7 @@ is committed. Never keeps, logs or repeats a key.
 from __future__ import annotations
 
 import asyncio
-import ssl
+import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from ipaddress import ip_address
@@ -18,12 +18,16 @@ import structlog
 from outrider.base.errors import OutriderError, Refused, RefusedMany, Unavailable
 from outrider.data.runtime import Runtime
 from outrider.interfaces.submission import commands, intake, letter
-from outrider.interfaces.submission.wire import Gone, Wire
+from outrider.interfaces.submission.room import Rules
+from outrider.interfaces.submission.wire import COMMAND_WITHIN_S, Gone, Wire
 
 _log = structlog.get_logger(__name__)
 MOST_RECIPIENTS: Final = 100
 _MOST_ERRORS: Final = 20
 _MOST_SIGN_INS: Final = 3
+SIGN_IN_WITHIN_S: Final = 60.0
+"""Whoever has not signed in by then gives the place to others."""
+
 _SLOW_S: Final = 1.0
 """After a wrong key the next answer waits this long."""
 
@@ -40,15 +44,7 @@ _SYNTAX = b"501 5.5.4 Syntax error in parameters\r\n"
 _UNKNOWN = b"500 5.5.2 Command not recognised\r\n"
 _LOCAL = b"451 4.3.0 Not now, try again later\r\n"
 _TOO_LARGE = b"552 5.3.4 Message too large\r\n"
-
-
-@dataclass(slots=True)
-class Rules:
-    """What a listener allows."""
-
-    name: str
-    most_bytes: int
-    tls: ssl.SSLContext | None
+_NO_ROOM = b"452 4.3.1 Too many large messages at once, try again later\r\n"
 
 
 @dataclass(slots=True)
@@ -71,6 +67,7 @@ class Session:
         self._is_greeted = False
         self._errors = 0
         self._sign_ins = 0
+        self._sign_in_by_s = time.monotonic() + SIGN_IN_WITHIN_S
 
     async def run(self) -> None:
         """Talk until one of both ends it."""
@@ -78,7 +75,7 @@ class Session:
         try:
             await self._wire.say(b"220 %b ESMTP submission\r\n" % name)
             while await self._hears_on():
-                line = await self._wire.line()
+                line = await self._wire.line(self._patience_s)
                 answer = (
                     b"500 5.5.2 Line too long, or not ended with CRLF\r\n" if line is None else await self._hear(line)
                 )
@@ -98,10 +95,18 @@ class Session:
         if self._stopping.is_set():
             await self._wire.say(b"421 4.3.2 Shutting down\r\n")
             return False
+        if self._patience_s <= 0:
+            await self._wire.say(b"421 4.7.0 Too long without signing in\r\n")
+            return False
         if self._errors > _MOST_ERRORS:
             await self._wire.say(b"421 4.7.0 Too many errors\r\n")
             return False
         return True
+
+    @property
+    def _patience_s(self) -> float:
+        """How long the next command may take."""
+        return COMMAND_WITHIN_S if self._account is not None else self._sign_in_by_s - time.monotonic()
 
     async def _farewell(self, words: bytes) -> None:
         try:
@@ -185,7 +190,7 @@ class Session:
         if initial:
             return commands.unbase64(initial)
         await self._wire.say(question)
-        line = await self._wire.line()
+        line = await self._wire.line(self._patience_s)
         return None if line is None or line == b"*" else commands.unbase64(line)
 
     async def _check(self, key: str) -> bytes:
@@ -247,16 +252,18 @@ class Session:
         if account is None or envelope is None or not envelope.recipients:
             return _ORDER if envelope is None else b"554 5.5.1 No valid recipients\r\n"
         await self._wire.say(b"354 Go ahead\r\n")
-        body = await self._wire.message(self._rules.most_bytes)
         self._envelope = None
-        if body is None:
-            return _TOO_LARGE
-        return await self._accept(account, body, envelope.recipients)
+        with self._rules.room.held(account.tenant_id) as held:
+            body = await self._wire.message(self._rules.most_bytes, held.take)
+            if body is None:
+                return _NO_ROOM if held.is_refused else _TOO_LARGE
+            return await self._accept(account, body, envelope.recipients)
 
     async def _accept(self, account: intake.Account, body: bytes, recipients: list[str]) -> bytes:
         """Accept a message; 250 is said after the commit, never before."""
         try:
-            found = await asyncio.to_thread(letter.read, body)
+            async with self._rules.reading:
+                found = await asyncio.to_thread(letter.read, body)
             ids = await intake.accept(self._runtime, account, found, recipients)
         except RefusedMany as many:
             return _line("550 5.6.0", many.errors[0])

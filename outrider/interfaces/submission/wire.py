@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from typing import Final, cast
 
 LONGEST_LINE_BYTES: Final = 2_048
@@ -17,7 +18,9 @@ COMMAND_WITHIN_S: Final = 300.0
 """RFC 5321 4.5.3.2.7."""
 
 DATA_WITHIN_S: Final = 600.0
-_HELD_BYTES: Final = 262_144
+HELD_BYTES: Final = 262_144
+"""What is read ahead at most."""
+
 _END: Final = b"\r\n.\r\n"
 
 
@@ -58,7 +61,7 @@ class Wire(asyncio.Protocol):
         """Keep what came; read on only when there is room."""
         self._buffer += data
         self._news.set()
-        if len(self._buffer) > _HELD_BYTES and not self._is_paused and self._transport is not None:
+        if len(self._buffer) > HELD_BYTES and not self._is_paused and self._transport is not None:
             self._is_paused = True
             self._transport.pause_reading()
 
@@ -89,12 +92,12 @@ class Wire(asyncio.Protocol):
         """Whether the client sent on without waiting."""
         return bool(self._buffer)
 
-    async def line(self) -> bytes | None:
+    async def line(self, within_s: float = COMMAND_WITHIN_S) -> bytes | None:
         """The next line without its end; None for one that is no line: too long, or with a line end of its own kind.
 
         Raises:  Gone.
         """
-        async with _patience(COMMAND_WITHIN_S):
+        async with _patience(within_s):
             while (end := self._buffer.find(b"\n")) < 0:
                 if len(self._buffer) > LONGEST_LINE_BYTES:
                     raise Gone(b"500 5.5.2 Line too long\r\n")
@@ -105,15 +108,18 @@ class Wire(asyncio.Protocol):
         is_line = found.endswith(b"\r\n") and len(found) <= LONGEST_LINE_BYTES and b"\r" not in found[:-2]
         return found[:-2] if is_line else None
 
-    async def message(self, most_bytes: int) -> bytes | None:
+    async def message(self, most_bytes: int, take: Callable[[int], bool]) -> bytes | None:
         """The message after DATA, its dots taken off; None when it is too large: read to its end and forgotten.
 
+        Takes:   take: told of bytes before they are kept; says whether there is room for them. What there is none for
+                 is forgotten as well.
         Raises:  Gone, also for one that is more than twice too large.
         """
         kept, is_too_large, count = bytearray(b"\r\n"), False, 0
         async with _patience(DATA_WITHIN_S):
             while True:
                 start = max(0, len(kept) - len(_END) + 1)
+                has_room = is_too_large or take(len(self._buffer))
                 kept += self._buffer
                 count += len(self._buffer)
                 self._buffer.clear()
@@ -121,14 +127,14 @@ class Wire(asyncio.Protocol):
                 end = kept.find(_END, start)
                 if end >= 0:
                     break
-                if count > most_bytes:
+                if count > most_bytes or not has_room:
                     is_too_large = True
                     del kept[: -len(_END) + 1]
-                if count > 2 * most_bytes + _HELD_BYTES:
+                if count > 2 * most_bytes + HELD_BYTES:
                     raise Gone(b"552 5.3.4 Message too large\r\n")
                 await self._more()
         self._buffer[:0] = kept[end + len(_END) :]
-        if is_too_large or end > most_bytes:
+        if is_too_large or end > most_bytes or not has_room:
             return None
         return bytes(kept[: end + 2]).replace(b"\r\n.", b"\r\n")[2:]
 
@@ -179,7 +185,7 @@ class Wire(asyncio.Protocol):
         await self._news.wait()
 
     def _go_on(self) -> None:
-        if self._is_paused and len(self._buffer) <= _HELD_BYTES and self._transport is not None:
+        if self._is_paused and len(self._buffer) <= HELD_BYTES and self._transport is not None:
             self._is_paused = False
             if not self._transport.is_closing():
                 self._transport.resume_reading()
