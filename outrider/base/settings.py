@@ -134,6 +134,7 @@ class Settings(BaseSettings):
         [],
         description="Name servers asked when a sender's domain is checked, as address or address:port; empty: the system's.",
     )
+    test_addresses: list[str] = Field([], description="Who gets test sends besides users: addresses or @domains.")
     max_body_bytes: int = Field(30_000_000, ge=1_000, le=200_000_000, description="Largest request body of the API.")
 
     # submission by smtp

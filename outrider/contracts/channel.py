@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from outrider.contracts.provider import Outgoing
@@ -67,6 +67,46 @@ class Content:
     attachments: tuple[Attachment, ...] = ()
     is_template: bool = True
     tracking: Tracking = UNTRACKED
+
+
+@dataclass(frozen=True, slots=True)
+class Manuscript:
+    """What an author wrote, before it is content: MJML or HTML, text or none.
+
+    inline_css  put style rules into the elements they are for, as mail programs need it
+    auto_text   make the text part from the HTML when there is none; one that was written is never touched
+    """
+
+    mjml: str | None = None
+    html: str | None = None
+    text: str | None = None
+    inline_css: bool = True
+    auto_text: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The parts made of a manuscript, and what its author should know about the making."""
+
+    html: str | None
+    text: str | None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LinkNote:
+    """One thing about one address in a content.
+
+    severity  error: it leads nowhere for recipients; warning: probably not meant; info: worth knowing
+    part      html or text; `url` as written; `line` from 1, 0 for the content as a whole
+    """
+
+    severity: Literal["error", "warning", "info"]
+    code: str
+    part: str
+    line: int
+    url: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +262,17 @@ class Channel(Protocol):
         Gives:   the identity to store, and warnings worth showing (weak keys).
         Raises:  Refused or RefusedMany naming from_address, from_name, reply_to, return_path, headers or dkim.
         """
+        ...
+
+    async def write(self, manuscript: Manuscript, renderer: Renderer) -> Written:
+        """Make the parts of a template from what its author wrote; once, when it is saved.
+
+        Raises:  Refused naming mjml, html or text, with the line where there is one.
+        """
+        ...
+
+    def review(self, content: Content, *, is_bulk: bool) -> list[LinkNote]:
+        """Look at the addresses in a content; dials nobody."""
         ...
 
     async def compile(self, content: Content, renderer: Renderer) -> Mapping[str, Any] | None:

@@ -206,6 +206,18 @@ CASES: dict[str, list[Case]] = {
     "GET /api/v1/templates/{template_id:str}/versions/{version:str}": read(
         "viewer", "templates:read", nouns={"version": "=1"}
     ),
+    "POST /api/v1/templates/{template_id:str}/versions/{version:str}/restore": write(
+        "operator", "templates:write", own=201, nouns={"version": "=1"}
+    ),
+    "GET /api/v1/templates/{template_id:str}/versions/{version:str}/difference": read(
+        "viewer", "templates:read", nouns={"version": "=1"}
+    ),
+    "POST /api/v1/templates/{template_id:str}/preview": write("operator", "templates:read", lambda _, __: {}),
+    "GET /api/v1/templates/{template_id:str}/preview": read("operator", "templates:read"),
+    "POST /api/v1/templates/{template_id:str}/links": write("viewer", "templates:read", lambda _, __: {}),
+    "POST /api/v1/templates/{template_id:str}/test": write(
+        "operator", "messages:write", lambda _, __: {"to": ["nobody@elsewhere.example"]}, own=422
+    ),
     "POST /api/v1/templates/{template_id:str}/archive": write("operator", "templates:write"),
     "POST /api/v1/templates/{template_id:str}/restore": write("operator", "templates:write"),
     "GET /api/v1/campaigns": read("viewer", "campaigns:read"),

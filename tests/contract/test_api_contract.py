@@ -116,6 +116,9 @@ ONLY_LOOK = {
     "POST /api/v1/contacts/search": "addresses and rules travel in bodies; it reads and stores nothing",
     "POST /api/v1/schedules/preview": "an expression travels in a body; it stores nothing",
     "POST /api/v1/segments/count": "rules travel in bodies; it counts and stores nothing",
+    "POST /api/v1/senders/{sender_id:str}/dns/check": "it asks name servers and stores nothing",
+    "POST /api/v1/templates/{template_id:str}/links": "it reads and stores nothing",
+    "POST /api/v1/templates/{template_id:str}/preview": "values travel in bodies; it renders and stores nothing",
 }
 
 

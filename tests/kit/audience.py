@@ -22,7 +22,21 @@ from uuid import UUID
 
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.contracts.actor import Actor
-from outrider.contracts.channel import AddressNotes, Channel, Composer, Content, Identity, Renderer
+from outrider.contracts.channel import (
+    AddressNotes,
+    Channel,
+    Composer,
+    Content,
+    Identity,
+    Item,
+    Link,
+    LinkNote,
+    Manuscript,
+    Renderer,
+    Unrenderable,
+    Written,
+)
+from outrider.contracts.provider import Outgoing
 from outrider.data.db import Database, Role, UnitOfWork
 from outrider.domain.contacts.imports import control
 from outrider.domain.contacts.imports.control import ImportView
@@ -53,13 +67,41 @@ class PlainEmail:
     def check_identity(self, identity: Identity) -> tuple[Identity, list[str]]:
         return identity, []
 
+    async def write(self, manuscript: Manuscript, renderer: Renderer) -> Written:
+        del renderer
+        return Written(manuscript.html, manuscript.text)
+
+    def review(self, content: Content, *, is_bulk: bool) -> list[LinkNote]:
+        del content, is_bulk
+        return []
+
     async def compile(self, content: Content, renderer: Renderer) -> Mapping[str, Any] | None:
         del renderer
         self.compiled.append(content)
         return {"subject": content.subject}
 
     def composer(self, content: Content, identity: Identity, renderer: Renderer) -> Composer:
-        raise NotImplementedError
+        del renderer
+        return PlainComposer(content, identity)
+
+
+@dataclass(frozen=True)
+class PlainComposer:
+    """A message that says what its content says, word for word."""
+
+    content: Content
+    identity: Identity
+    links: tuple[Link, ...] = ()
+    has_pixel: bool = False
+    has_web_version: bool = False
+
+    async def page(self, item: Item) -> str:
+        return f"<p>{item.address}: {self.content.text}</p>"
+
+    async def compose(self, items: Sequence[Item]) -> list[Outgoing | Unrenderable]:
+        head = f"Subject: {self.content.subject}\r\nFrom: {self.identity.from_address}\r\n\r\n"
+        body = f"{head}{self.content.text}".encode()
+        return [Outgoing(each.id, each.address, "", body, str(each.id)) for each in items]
 
 
 @dataclass
@@ -109,7 +151,8 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) 
 async def import_file(audience: Audience, path: Path, **options: Any) -> ImportView:
     """The whole way of a file."""
     chosen = Options(**options)
-    facts = examine(path, chosen, audience.channels[chosen.channel])
     async with audience.app() as uow:
+        definitions = await attributes.listed(uow)
+        facts = examine(path, chosen, audience.channels[chosen.channel], definitions)
         begun = await control.begin(uow, ACTOR, facts, chosen, path.name)
     return await run(audience.db, audience.channels, audience.tenant, begun.id, path)

@@ -18,7 +18,7 @@ from outrider.data.db import UnitOfWork
 from outrider.domain.templates.attachments import check_total
 from outrider.domain.templates.rows import SQL
 
-_LONGEST = {"subject": 2_000, "preheader": 1_000, "html": 2_000_000, "text": 2_000_000}
+_LONGEST = {"subject": 2_000, "preheader": 1_000, "html": 2_000_000, "text": 2_000_000, "mjml": 2_000_000}
 """Characters; the channel's own limits (a header line, a segment) are narrower and checked by its `compile`."""
 
 
@@ -41,7 +41,7 @@ async def save(
              read and no compilation.
     Raises:  Refused naming subject, html, text or attachments, with the line where there is one; nothing was stored.
     """
-    _check_text(subject=subject, preheader=preheader, html=html, text=text)
+    check_text(subject=subject, preheader=preheader, html=html, text=text)
     check_total(attachments)
     content = Content("", subject, html, text, preheader, None, tuple(attachments), is_template)
     fingerprint = hash_of(channel.key, content)
@@ -119,7 +119,7 @@ async def _find(uow: UnitOfWork, tenant_id: UUID, fingerprint: bytes) -> UUID | 
     return found
 
 
-def _check_text(**parts: str | None) -> None:
+def check_text(**parts: str | None) -> None:
     """Refuse what no channel can carry: too long, NUL, U+FFFE, U+FFFF, lone surrogates [T46]."""
     for name, value in parts.items():
         if value is None:

@@ -37,7 +37,7 @@ SELECT channel, archived_at FROM templates WHERE tenant_id = $1 AND id = $2 FOR 
 
 -- name: insert_version :run
 -- Add a version to a template.
-INSERT INTO template_versions (tenant_id, template_id, version, content_id, created_by) VALUES ($1, $2, $3, $4, $5);
+INSERT INTO template_versions (tenant_id, template_id, version, content_id, created_by, written) VALUES ($1, $2, $3, $4, $5, $6::text::jsonb);
 
 -- name: archive_template :value
 -- Take a template out of use, or back into it; versions stay.
@@ -62,7 +62,7 @@ WHERE tenant_id = $1 AND template_id = $2 AND version < $3 ORDER BY version DESC
 
 -- name: version_get :one
 -- One version of a template: `$3`, or the latest when that is null.
-SELECT version, content_id, created_by, created_at FROM template_versions
+SELECT version, content_id, created_by, created_at, written::text AS written FROM template_versions
 WHERE tenant_id = $1 AND template_id = $2 AND ($3::int IS NULL OR version = $3) ORDER BY version DESC LIMIT 1;
 
 -- name: contents_purge :run

@@ -65,7 +65,7 @@ class Template(Base):
 
 
 class TemplateVersion(Base):
-    """One version; what was sent with it never changes. `written`: what its author wrote, where that is not the content."""
+    """One version; what was sent with it never changes. `written`: what its author wrote, where that differs."""
 
     __tablename__ = "template_versions"
     __table_args__ = (

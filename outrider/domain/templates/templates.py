@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from outrider.base.errors import Refused
 from outrider.base.ids import NIL
 from outrider.contracts.actor import Actor
-from outrider.contracts.channel import Attachment, Channel, Renderer
+from outrider.contracts.channel import Attachment, Channel, Manuscript, Renderer
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
 from outrider.domain.contacts.channels import channel_of
@@ -26,17 +27,35 @@ NEWEST = 2**31 - 1
 
 
 class Source(msgspec.Struct, frozen=True):
-    """What a version says: template sources, and the files that go with it."""
+    """What a version says: template sources, and the files that go with it.
+
+    mjml        in place of html, which is made of it
+    inline_css  put the style rules of the HTML into its elements
+    auto_text   make the text of the HTML when there is none
+    """
 
     subject: str = ""
     html: str | None = None
     text: str | None = None
     preheader: str = ""
     attachments: Sequence[Attachment] = ()
+    mjml: str | None = None
+    inline_css: bool = True
+    auto_text: bool = True
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What the author wrote, where it is not what is sent."""
+
+    mjml: str | None = None
+    html: str | None = None
+    text: str | None = None
+    inline_css: bool = True
+    auto_text: bool = True
 
 
 class TemplateView(msgspec.Struct, frozen=True):
-    """A template and the number of its latest version."""
+    """A template and the number of its latest version. `warnings`: what its author should know, when just made."""
 
     id: UUID
     name: str
@@ -44,15 +63,17 @@ class TemplateView(msgspec.Struct, frozen=True):
     created_at: datetime
     archived_at: datetime | None
     latest_version: int
+    warnings: list[str] = []
 
 
 class VersionView(msgspec.Struct, frozen=True):
-    """One version, without what it says."""
+    """One version, without what it says. `warnings`: what its author should know, when it was just made."""
 
     version: int
     content_id: UUID
     created_by: str
     created_at: datetime
+    warnings: list[str] = []
 
 
 class AttachmentView(msgspec.Struct, frozen=True):
@@ -64,7 +85,7 @@ class AttachmentView(msgspec.Struct, frozen=True):
 
 
 class SourceView(msgspec.Struct, frozen=True):
-    """One version with what it says."""
+    """One version with what it says, and what its author wrote where html and text were made of that."""
 
     template_id: UUID
     version: int
@@ -76,6 +97,7 @@ class SourceView(msgspec.Struct, frozen=True):
     text: str | None
     preheader: str
     attachments: list[AttachmentView]
+    written: Written | None = None
 
 
 async def create(
@@ -97,10 +119,11 @@ async def create(
     row = await SQL.insert_template.one(uow.raw, uow.tenant, plain, channel)
     if row is None:
         raise Refused("name_taken", "another template has this name", field="/name", status=409)
-    await _add(uow, found, renderer, actor, row["id"], 1, source)
+    saved = await _save(uow, found, renderer, source)
+    await _insert(uow, actor, row["id"], 1, saved)
     details = {"name": plain, "channel": channel}
     await append(uow, actor, action="template.create", target=("template", str(row["id"])), details=details)
-    return await get(uow, row["id"])
+    return msgspec.structs.replace(await get(uow, row["id"]), warnings=saved.warnings)
 
 
 async def add_version(
@@ -116,19 +139,21 @@ async def add_version(
     Gives:   the new version, or the latest one when it says exactly the same.
     Raises:  Refused(not_found; archived, 409); Refused naming subject, html or text with the line.
     """
-    held = await SQL.lock_template.one(uow.raw, uow.tenant, template_id)
-    if held is None:
-        raise _not_found()
-    if held["archived_at"] is not None:
-        raise Refused("archived", "the template is archived", field="/id", status=409)
-    latest = await version_of(uow, template_id)
-    content_id = await _save(uow, channel_of(channels, held["channel"]), renderer, source)
-    if content_id != latest.content_id:
-        version = latest.version + 1
-        await SQL.insert_version.run(uow.raw, uow.tenant, template_id, version, content_id, actor.name)
-        target = ("template", str(template_id))
-        await append(uow, actor, action="template.add_version", target=target, details={"version": version})
-    return await version_of(uow, template_id)
+    channel = await _held(uow, template_id)
+    saved = await _save(uow, channel_of(channels, channel), renderer, source)
+    made = await _appended(uow, actor, template_id, saved, {})
+    return msgspec.structs.replace(made, warnings=saved.warnings)
+
+
+async def restore_version(uow: UnitOfWork, actor: Actor, template_id: UUID, version: int) -> VersionView:
+    """Make what an earlier version says the latest again, as a new version; nothing between is lost.
+
+    Gives:   the new version, or the latest one when it says exactly the same.
+    Raises:  Refused(not_found naming template or version; archived, 409).
+    """
+    await _held(uow, template_id)
+    row = await _version_row(uow, template_id, version)
+    return await _appended(uow, actor, template_id, Saved(row["content_id"], row["written"]), {"restored": version})
 
 
 async def archive(uow: UnitOfWork, actor: Actor, template_id: UUID, *, is_archived: bool) -> TemplateView:
@@ -177,11 +202,8 @@ async def version_of(uow: UnitOfWork, template_id: UUID, version: int | None = N
 
     Raises:  Refused(not_found) naming template or version.
     """
-    row = await SQL.version_get.one(uow.raw, uow.tenant, template_id, version)
-    if row is None:
-        await get(uow, template_id)
-        raise Refused("not_found", "the template has no such version", field="/version", status=404)
-    return VersionView(**dict(row))
+    row = await _version_row(uow, template_id, version)
+    return VersionView(row["version"], row["content_id"], row["created_by"], row["created_at"])
 
 
 async def source_of(uow: UnitOfWork, template_id: UUID, version: int | None = None) -> SourceView:
@@ -189,48 +211,92 @@ async def source_of(uow: UnitOfWork, template_id: UUID, version: int | None = No
 
     Raises:  Refused(not_found).
     """
-    found = await version_of(uow, template_id, version)
-    content = (await contents.load(uow, uow.tenant, [found.content_id]))[found.content_id]
+    row = await _version_row(uow, template_id, version)
+    content = (await contents.load(uow, uow.tenant, [row["content_id"]]))[row["content_id"]]
     files = [AttachmentView(file.name, file.content_type, len(file.content)) for file in content.attachments]
     return SourceView(
         template_id=template_id,
-        version=found.version,
-        content_id=found.content_id,
-        created_by=found.created_by,
-        created_at=found.created_at,
+        version=row["version"],
+        content_id=row["content_id"],
+        created_by=row["created_by"],
+        created_at=row["created_at"],
         subject=content.subject,
         html=content.html,
         text=content.text,
         preheader=content.preheader,
         attachments=files,
+        written=None if row["written"] is None else msgspec.json.decode(row["written"], type=Written),
     )
 
 
-async def _add(
-    uow: UnitOfWork,
-    channel: Channel,
-    renderer: Renderer,
-    actor: Actor,
-    template_id: UUID,
-    version: int,
-    source: Source,
-) -> None:
-    content_id = await _save(uow, channel, renderer, source)
-    await SQL.insert_version.run(uow.raw, uow.tenant, template_id, version, content_id, actor.name)
+class Saved(msgspec.Struct, frozen=True):
+    """A content as saved; `written` is JSON text, None where the author wrote exactly that."""
+
+    content_id: UUID
+    written: str | None
+    warnings: list[str] = []
 
 
-async def _save(uow: UnitOfWork, channel: Channel, renderer: Renderer, source: Source) -> UUID:
-    return await contents.save(
+async def _held(uow: UnitOfWork, template_id: UUID) -> str:
+    """Hold a template for a change; gives its channel."""
+    held = await SQL.lock_template.one(uow.raw, uow.tenant, template_id)
+    if held is None:
+        raise _not_found()
+    if held["archived_at"] is not None:
+        raise Refused("archived", "the template is archived", field="/id", status=409)
+    return held["channel"]  # type: ignore[no-any-return]  # a row of text
+
+
+async def _version_row(uow: UnitOfWork, template_id: UUID, version: int | None) -> asyncpg.Record:
+    row = await SQL.version_get.one(uow.raw, uow.tenant, template_id, version)
+    if row is None:
+        await get(uow, template_id)
+        raise Refused("not_found", "the template has no such version", field="/version", status=404)
+    return row
+
+
+async def _appended(
+    uow: UnitOfWork, actor: Actor, template_id: UUID, saved: Saved, details: Mapping[str, int]
+) -> VersionView:
+    """A version after the latest, unless that says exactly the same."""
+    latest = await _version_row(uow, template_id, None)
+    if saved.content_id != latest["content_id"] or _written(saved.written) != _written(latest["written"]):
+        version = latest["version"] + 1
+        await _insert(uow, actor, template_id, version, saved)
+        action = "template.restore_version" if details else "template.add_version"
+        target = ("template", str(template_id))
+        await append(uow, actor, action=action, target=target, details={"version": version, **details})
+    return await version_of(uow, template_id)
+
+
+def _written(text: str | None) -> Written | None:
+    return None if text is None else msgspec.json.decode(text, type=Written)
+
+
+async def _insert(uow: UnitOfWork, actor: Actor, template_id: UUID, version: int, saved: Saved) -> None:
+    await SQL.insert_version.run(uow.raw, uow.tenant, template_id, version, saved.content_id, actor.name, saved.written)
+
+
+async def _save(uow: UnitOfWork, channel: Channel, renderer: Renderer, source: Source) -> Saved:
+    wanted = Manuscript(source.mjml, source.html, source.text, source.inline_css, source.auto_text)
+    contents.check_text(subject=source.subject, preheader=source.preheader, html=source.html, text=source.text)
+    contents.check_text(mjml=source.mjml)
+    made = await channel.write(wanted, renderer)
+    content_id = await contents.save(
         uow,
         channel,
         renderer,
         subject=source.subject,
-        html=source.html,
-        text=source.text,
+        html=made.html,
+        text=made.text,
         preheader=source.preheader,
         attachments=source.attachments,
         is_template=True,
     )
+    if (source.mjml, source.html, source.text) == (None, made.html, made.text):
+        return Saved(content_id, None, list(made.warnings))
+    written = Written(source.mjml, source.html, source.text, source.inline_css, source.auto_text)
+    return Saved(content_id, msgspec.json.encode(written).decode(), list(made.warnings))
 
 
 def _not_found() -> Refused:

@@ -31,13 +31,20 @@ class FileIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SourceIn(msgspec.Struct, forbid_unknown_fields=True):
-    """What a version says: template sources (minijinja) and files."""
+    """What a version says: template sources (minijinja) and files.
+
+    `mjml` in place of `html`, which is made of it. `inline_css`: put style rules into elements. `auto_text`: make the
+    text of the HTML when there is none.
+    """
 
     subject: str = ""
     html: str | None = None
     text: str | None = None
     preheader: str = ""
     attachments: Annotated[list[FileIn], msgspec.Meta(max_length=attachments.MOST_FILES)] = []
+    mjml: str | None = None
+    inline_css: bool = True
+    auto_text: bool = True
 
 
 class TemplateIn(SourceIn, forbid_unknown_fields=True, kw_only=True):
@@ -126,11 +133,9 @@ async def version_shown(
     runtime: NamedDependency[Runtime],
 ) -> templates.SourceView:
     """Show one version of a template with what it says."""
-    identifier = parse_id(template_id, "template_id")
-    if not re.fullmatch(r"[1-9][0-9]{0,8}", version):
-        raise Refused("not_found", "the template has no such version", status=404)
+    identifier, number = parse_id(template_id, "template_id"), version_of(version)
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
-        return await templates.source_of(uow, identifier, int(version))
+        return await templates.source_of(uow, identifier, number)
 
 
 @post("/templates/{template_id:str}/archive", status_code=200, guards=[needs("operator", "templates:write")])
@@ -153,12 +158,24 @@ async def restored(
         return await templates.archive(uow, principal.actor, identifier, is_archived=False)
 
 
+def version_of(text: str) -> int:
+    """The number of a version as it stands in a path.
+
+    Raises:  Refused(not_found).
+    """
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
+        raise Refused("not_found", "the template has no such version", status=404)
+    return int(text)
+
+
 def _source(data: SourceIn) -> templates.Source:
     files = [
         attachments.decode(file.name, file.content_type, file.content, field=f"/attachments/{at}")
         for at, file in enumerate(data.attachments)
     ]
-    return templates.Source(data.subject, data.html, data.text, data.preheader, files)
+    return templates.Source(
+        data.subject, data.html, data.text, data.preheader, files, data.mjml, data.inline_css, data.auto_text
+    )
 
 
 ROUTES = [create, listed, shown, version_added, versions, version_shown, archived, restored]

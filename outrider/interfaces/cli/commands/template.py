@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import msgspec
 from cyclopts import App
 
 from outrider.data.db import UnitOfWork
-from outrider.domain.templates import templates
+from outrider.domain.contacts.channels import channel_of
+from outrider.domain.templates import contents, templates, versions
 from outrider.domain.templates.templates import Source, TemplateView
-from outrider.interfaces.cli import named
+from outrider.interfaces.cli import exits, named
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, text_of
 from outrider.interfaces.cli.output import Answer, facts, table
-from outrider.interfaces.cli.work import looking, note, wired
+from outrider.interfaces.cli.work import changing, looking, note, wired
 
 APP = App(name="template")
 
@@ -27,6 +29,7 @@ async def create(
     *,
     subject: str = "",
     html: Path | None = None,
+    mjml: Path | None = None,
     text: Path | None = None,
     preheader: str = "",
     channel: str = "email",
@@ -42,6 +45,8 @@ async def create(
         The subject; may hold {{ variables }}.
     html
         File with the HTML part.
+    mjml
+        File with MJML, of which the HTML part is made.
     text
         File with the text part.
     preheader
@@ -49,12 +54,13 @@ async def create(
     channel
         Which channel it is for.
     """
-    source = Source(subject, _read(html, "--html"), _read(text, "--text"), preheader)
+    source = Source(subject, _read(html, "--html"), _read(text, "--text"), preheader, mjml=_read(mjml, "--mjml"))
     async with wired(options) as (runtime, work):
         made = await templates.create(
             work.uow, runtime.channels, runtime.renderer, work.actor, name=name, channel=channel, source=source
         )
-    return Answer(msgspec.to_builtins(made), note(f"made template {made.name} ({made.id})", dry_run=options.dry_run))
+    done = note(f"made template {made.name} ({made.id})", dry_run=options.dry_run)
+    return Answer(msgspec.to_builtins(made), _with_warnings(done, made.warnings))
 
 
 @APP.command
@@ -63,6 +69,7 @@ async def update(
     *,
     subject: str = "",
     html: Path | None = None,
+    mjml: Path | None = None,
     text: Path | None = None,
     preheader: str = "",
     options: Changing = CHANGING,
@@ -77,17 +84,19 @@ async def update(
         The subject; may hold {{ variables }}.
     html
         File with the HTML part.
+    mjml
+        File with MJML, of which the HTML part is made.
     text
         File with the text part.
     preheader
         What mail programs show beside the subject.
     """
-    source = Source(subject, _read(html, "--html"), _read(text, "--text"), preheader)
+    source = Source(subject, _read(html, "--html"), _read(text, "--text"), preheader, mjml=_read(mjml, "--mjml"))
     async with wired(options) as (runtime, work):
         found = await find(work.uow, which)
         made = await templates.add_version(work.uow, runtime.channels, runtime.renderer, work.actor, found.id, source)
     text_ = f"template {found.name} is at version {made.version}"
-    return Answer(msgspec.to_builtins(made), note(text_, dry_run=options.dry_run))
+    return Answer(msgspec.to_builtins(made), _with_warnings(note(text_, dry_run=options.dry_run), made.warnings))
 
 
 @APP.command
@@ -111,6 +120,67 @@ async def show(which: str, *, version: int | None = None, options: Common = COMM
     return Answer(data, "\n".join(parts))
 
 
+@APP.command
+async def links(which: str, *, version: int | None = None, options: Common = COMMON) -> Answer:
+    """Look at the links of a version; dials nobody. Exit 1 when one leads nowhere.
+
+    Parameters
+    ----------
+    which
+        The template's name or id.
+    version
+        Which version.
+    """
+    async with wired(options) as (runtime, work):
+        found = await find(work.uow, which)
+        version_ = await templates.version_of(work.uow, found.id, version)
+        content = (await contents.load(work.uow, work.tenant_id, [version_.content_id]))[version_.content_id]
+        notes = channel_of(runtime.channels, found.channel).review(content, is_bulk=True)
+    rows = [asdict(each) for each in notes]
+    is_good = all(each.severity != "error" for each in notes)
+    shown = table(rows, ("severity", "code", "part", "line", "url", "detail"), empty="nothing to say")
+    return Answer({"is_ok": is_good, "notes": rows}, shown, exits.OK if is_good else exits.CHECK_FAILED)
+
+
+@APP.command
+async def diff(which: str, before: int, after: int | None = None, *, options: Common = COMMON) -> Answer:
+    """Compare two versions, part by part.
+
+    Parameters
+    ----------
+    which
+        The template's name or id.
+    before
+        The version to compare with.
+    after
+        The other one; the latest by default.
+    """
+    async with looking(options) as work:
+        found = await find(work.uow, which)
+        old, new = await versions.pair(work.uow, found.id, before, after)
+    made = await versions.compared(old, new)
+    shown = "\n".join(f"{part}:\n{text}" for part, text in made.parts.items()) or "no difference"
+    return Answer(msgspec.to_builtins(made), shown)
+
+
+@APP.command
+async def restore(which: str, version: int, *, options: Changing = CHANGING) -> Answer:
+    """Make what an earlier version says the latest again, as a new version.
+
+    Parameters
+    ----------
+    which
+        The template's name or id.
+    version
+        Which version.
+    """
+    async with changing(options) as work:
+        found = await find(work.uow, which)
+        made = await templates.restore_version(work.uow, work.actor, found.id, version)
+    text = f"template {found.name} is at version {made.version}"
+    return Answer(msgspec.to_builtins(made), note(text, dry_run=options.dry_run))
+
+
 @APP.command(name="list")
 async def list_(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
     """List templates."""
@@ -130,6 +200,10 @@ async def find(uow: UnitOfWork, which: str) -> TemplateView:
         return await templates.listed(uow, limit=limit, after=after)
 
     return await named.find(which, "template", page, field="template")
+
+
+def _with_warnings(done: str, warnings: list[str]) -> str:
+    return "\n".join([done, *(f"warning: {each}" for each in warnings)])
 
 
 def _read(path: Path | None, field: str) -> str | None:

@@ -8,11 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from outrider.contracts.channel import AddressNotes, Composer, Content, Identity, Renderer
+from outrider.contracts.channel import (
+    AddressNotes,
+    Composer,
+    Content,
+    Identity,
+    LinkNote,
+    Manuscript,
+    Renderer,
+    Written,
+)
 from outrider.plugins.channels.email import address as addresses
 from outrider.plugins.channels.email.compile import compile_content
 from outrider.plugins.channels.email.identity import check_identity
 from outrider.plugins.channels.email.message import EmailComposer
+from outrider.plugins.channels.email.review import reviewed
+from outrider.plugins.channels.email.writing import written
 
 
 class EmailChannel:
@@ -32,6 +43,14 @@ class EmailChannel:
     def check_identity(self, identity: Identity) -> tuple[Identity, list[str]]:
         """Check a sender; see `identity.check_identity`."""
         return check_identity(identity)
+
+    async def write(self, manuscript: Manuscript, renderer: Renderer) -> Written:
+        """MJML to HTML, styles into elements, text from HTML; see `writing.written`."""
+        return await written(manuscript, renderer)
+
+    def review(self, content: Content, *, is_bulk: bool) -> list[LinkNote]:
+        """Look at the links of a content; see `review.reviewed`."""
+        return reviewed(content, is_bulk=is_bulk)
 
     async def compile(self, content: Content, renderer: Renderer) -> Mapping[str, Any] | None:
         """Check and compile content; see `compile.compile_content`."""

@@ -49,8 +49,8 @@ async def compile_content(content: Content, renderer: Renderer) -> Mapping[str, 
     except TemplateSyntaxProblem as problem:
         raise Refused("invalid_template", f"line {problem.line}: {problem.detail}", field="preheader") from None
     if content.is_template:
-        await _check_syntax(sources, content.version_key, renderer)
-    places = _check_html(sources, is_template=content.is_template)
+        await check_syntax(sources, content.version_key, renderer)
+    places = check_html(sources, is_template=content.is_template)
     if not content.is_template:
         return _to_json(sources, {part: [source] for part, source in sources.items()})
     compiled: Compiled = {}
@@ -133,7 +133,8 @@ def _attachment_refusals(attachment: Attachment, field: str) -> list[Refused]:
     return found
 
 
-async def _check_syntax(sources: Mapping[str, str], version_key: str, renderer: Renderer) -> None:
+async def check_syntax(sources: Mapping[str, str], version_key: str, renderer: Renderer) -> None:
+    """Refuse templates that the engine cannot read, each with its line."""
     found = [(part, line, detail) for part, source in sources.items() for line, detail in problems(source)]
     if not found:
         found = [(problem.part, problem.line, problem.detail) for problem in await renderer.check(sources, version_key)]
@@ -146,7 +147,7 @@ async def _check_syntax(sources: Mapping[str, str], version_key: str, renderer: 
         )
 
 
-def _check_html(sources: Mapping[str, str], *, is_template: bool) -> Sequence[str]:
+def check_html(sources: Mapping[str, str], *, is_template: bool) -> Sequence[str]:
     """Refuse what the HTML of an email may not hold; gives the place of each expression."""
     if "html" not in sources:
         return ()

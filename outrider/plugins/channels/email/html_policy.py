@@ -351,4 +351,5 @@ def _same(start: tuple[str, str, str, str], here: tuple[str, str, str, str]) -> 
 
 
 Scanner = _Scanner
-"""For whoever looks for more than the policy does (`links`)."""
+"""For whoever looks for more than the policy does (`links`, `writing`, `review`)."""
+EXPRESSION = _EXPRESSION

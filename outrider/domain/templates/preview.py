@@ -1,0 +1,97 @@
+"""What a recipient would get of a version: made as the worker makes it, sent to nobody.
+
+Owns the sample recipient and the reading of the bytes; reads no contact itself and changes nothing.
+"""
+
+from __future__ import annotations
+
+import email
+import email.policy
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import orjson
+
+from outrider.base.errors import Refused
+from outrider.base.ids import NIL
+from outrider.contracts.channel import Channel, Content, Identity, Item, Renderer, Unrenderable
+from outrider.domain.contacts.views import ContactView
+
+_SAMPLE = Identity(NIL, "sender@example.org", "Sample sender")
+_DATED_AT = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """A rendered version. Of email, the parts as a mail program reads them; of other channels, the text."""
+
+    version: int
+    subject: str
+    sender: str
+    html: str | None
+    text: str | None
+    size_bytes: int
+
+
+def variables_of(contact: ContactView | None, address: str, given: Mapping[str, Any]) -> str:
+    """What a template is rendered with: a contact's values as a campaign freezes them, and those given on top."""
+    values: dict[str, Any] = {}
+    if contact is not None:
+        own = address or next((each.address for each in contact.addresses if each.channel == "email"), "")
+        values = {**contact.attributes, "name": contact.name, "email": own}
+        if contact.external_id is not None:
+            values["external_id"] = contact.external_id
+    return orjson.dumps({**values, **given}).decode()
+
+
+def item_for(address: str, variables: str | None, *, is_bulk: bool, public_url: str) -> Item:
+    """A sample recipient; its links lead to pages that say they were not found."""
+    link = f"{public_url}/u/preview" if is_bulk else ""
+    return Item(NIL, address, variables, _DATED_AT, link, web_version_url=f"{public_url}/w/preview")
+
+
+async def rendered(
+    channel: Channel, content: Content, renderer: Renderer, item: Item, version: int, identity: Identity | None = None
+) -> Preview:
+    """Make the message for one recipient, untracked, unsigned and without its files, and read it back.
+
+    Raises:  Refused(render_failed) with what is missing; Unavailable when the renderer has no child process.
+    """
+    composer = channel.composer(replace(content, attachments=()), identity or _SAMPLE, renderer)
+    (made,) = await composer.compose([item])
+    if isinstance(made, Unrenderable):
+        raise Refused("render_failed", made.detail, field="/variables")
+    if channel.key != "email":
+        return Preview(version, "", "", None, made.body.decode(errors="replace"), len(made.body))
+    message = email.message_from_bytes(made.body, _class=EmailMessage, policy=email.policy.default)
+    parts = {part.get_content_type(): part.get_content() for part in message.walk() if not part.is_multipart()}
+    return Preview(
+        version=version,
+        subject=str(message["Subject"] or ""),
+        sender=str(message["From"] or ""),
+        html=parts.get("text/html"),
+        text=parts.get("text/plain"),
+        size_bytes=len(made.body),
+    )
+
+
+async def page_of(
+    channel: Channel, content: Content, renderer: Renderer, item: Item, identity: Identity | None = None
+) -> str:
+    """The message as a page for a browser.
+
+    Raises:  Refused(render_failed) with what is missing.
+    """
+    made = await channel.composer(replace(content, attachments=()), identity or _SAMPLE, renderer).page(item)
+    if isinstance(made, Unrenderable):
+        raise Refused("render_failed", made.detail, field="/variables")
+    return made
+
+
+def identity_of(sender_id: UUID, from_address: str, from_name: str, postal_address: str) -> Identity:
+    """Who a preview comes from: a stored sender, without its keys."""
+    return Identity(sender_id, from_address, from_name, postal_address=postal_address)
