@@ -310,7 +310,7 @@ async def test_nobody_is_judged_right_after_the_clock_of_the_database_was_set(
     run = await hand.begin(job_id)
     await hand.beat(run)
     reaper = reap.Reaper(shop.runtime)
-    now, clock = [1000.0], datetime(2026, 11, 20, tzinfo=UTC)
+    now, clock = [1000.0], datetime.now(UTC) - timedelta(hours=hours, seconds=1017)
 
     async def leaping(_uow: object) -> datetime:
         return clock + timedelta(seconds=now[0], hours=hours if now[0] > 1012 else 0)
@@ -321,6 +321,11 @@ async def test_nobody_is_judged_right_after_the_clock_of_the_database_was_set(
         await reaper.step()
     now[0] = 1017.0  # the clock has leapt: every heartbeat is off until it is repeated
     await shop.execute("UPDATE job_workers SET heartbeat_at = heartbeat_at - make_interval(hours => $1)", hours)
+    await shop.execute(
+        "UPDATE jobs SET started_at = started_at - make_interval(hours => $1), "
+        "deadline_at = deadline_at - make_interval(hours => $1)",
+        hours,
+    )
     await reaper.step()
     await hand.beat(run)
     for now[0] in (1022.0, 1028.0):

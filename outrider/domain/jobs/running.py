@@ -175,6 +175,11 @@ async def clock(uow: UnitOfWork) -> datetime:
     return now
 
 
+async def put_off(uow: UnitOfWork, began_before: datetime, leapt_s: float) -> int:
+    """After the clock leapt forwards, give what was running the time that never passed; repeating it is harmless."""
+    return await RUNS.deadlines_put_off.run(uow.raw, began_before, leapt_s)
+
+
 async def leave(uow: UnitOfWork, worker_id: UUID) -> None:
     """A process ends in order and holds nothing any more."""
     await RUNS.worker_gone.run(uow.raw, worker_id)

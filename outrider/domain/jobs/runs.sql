@@ -208,3 +208,9 @@ UPDATE job_workers SET heartbeat_at = heartbeat_at - interval '1 day' WHERE id =
 -- What time it is by the clock that heartbeats are written with.
 -- tenant: none, because it reads no table
 SELECT now();
+
+-- name: deadlines_put_off :run
+-- After the clock leapt forwards: runs that began before get back the time that never passed; each run once.
+-- tenant: none, because the clock is the same for every tenant
+UPDATE jobs SET deadline_at = deadline_at + make_interval(secs => $2::float8)
+WHERE state = 'processing' AND started_at < $1 AND abs(extract(epoch FROM deadline_at - started_at) - timeout_s) < 1;

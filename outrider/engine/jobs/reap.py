@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -80,7 +80,11 @@ class Reaper:
                 await running.declare_dead(uow, dead)
             clock = await running.clock(uow)
         now = boottime_s()
-        if self._contact_since is None or now - self._contact_at > _GAP_S or self._has_leapt(clock, now):
+        leapt_s = self._leapt_s(clock, now)
+        if leapt_s > 0:
+            async with self._runtime.db.uow(Role.ENGINE) as uow:
+                await running.put_off(uow, clock - timedelta(seconds=leapt_s), leapt_s)
+        if self._contact_since is None or now - self._contact_at > _GAP_S or leapt_s:
             self._contact_since = now
         self._contact_at, self._clock = now, clock
         if now - self._contact_since < _CONTACT_S:
@@ -96,15 +100,15 @@ class Reaper:
             _log.warning("jobs_taken_over", kind=kind, count=count)
         return False
 
-    def _has_leapt(self, clock: datetime, now: float) -> bool:
-        """Whether the database's clock was set since the last look: every heartbeat is off until it is repeated."""
+    def _leapt_s(self, clock: datetime, now: float) -> float:
+        """By how much the database's clock was set since the last look: every heartbeat is off until it is repeated."""
         if self._clock is None:
-            return False
+            return 0.0
         leapt_s = (clock - self._clock).total_seconds() - (now - self._contact_at)
-        if abs(leapt_s) > _LEAP_S:
-            _log.warning("database_clock_leapt", seconds=round(leapt_s, 1))
-            return True
-        return False
+        if abs(leapt_s) <= _LEAP_S:
+            return 0.0
+        _log.warning("database_clock_leapt", seconds=round(leapt_s, 1))
+        return leapt_s
 
     async def watch(self) -> bool:
         """Write to the log, once each, which jobs no live worker can run."""
