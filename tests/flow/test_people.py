@@ -47,6 +47,24 @@ WITH lane AS (
 )
 SELECT id FROM made
 """
+_CHOSEN = """
+WITH account AS (
+  INSERT INTO connections (tenant_id, name, provider) VALUES ($1, md5($3), 'smtp') RETURNING id
+), sender AS (
+  INSERT INTO senders (tenant_id, name, channel, connection_id, from_address)
+  SELECT $1, md5($3), 'email', id, 'news@example.org' FROM account RETURNING id
+), list AS (
+  INSERT INTO lists (tenant_id, name) VALUES ($1, md5($3)) RETURNING id
+), content AS (
+  SELECT id FROM contents WHERE tenant_id = $1 LIMIT 1
+), campaign AS (
+  INSERT INTO campaigns (tenant_id, name, channel, sender_id, content_id, list_id, created_by, state)
+  SELECT $1, md5($3), 'email', sender.id, content.id, list.id, 'test', 'paused'
+  FROM sender, list, content RETURNING id
+)
+INSERT INTO campaign_recipients (tenant_id, campaign_id, contact_id, address, message_id)
+SELECT $1, id, $2, $3, $4 FROM campaign RETURNING 1
+"""
 
 
 @pytest.fixture
@@ -258,6 +276,21 @@ async def test_an_erasure_leaves_nothing_but_the_promise_not_to_write(audience: 
     )
     assert text == "The same for all"
     assert await audience.fetch("SELECT count(*) FROM contacts") == [(1,)]
+
+
+async def test_an_erasure_reaches_campaigns_whose_messages_retention_has_taken(
+    audience: Audience, tmp_path: Path
+) -> None:
+    zeb, bob = await person(audience, "zebulon"), await person(audience, "bob")
+    sent = {each.name: await message(audience, each) for each in (zeb, bob)}
+    for each in (zeb, bob):
+        await audience.fetch(_CHOSEN, audience.tenant, each.id, each.addresses[0].address, sent[each.name])
+    await audience.fetch("DELETE FROM messages WHERE id = $1 RETURNING 1", sent["zebulon"])
+    await audience.fetch("DELETE FROM message_events WHERE message_id = $1 RETURNING 1", sent["zebulon"])
+    await erased(audience, zeb, load(data_dir=tmp_path))
+    assert await residue(audience, "zebulon") == []
+    kept = await audience.fetch("SELECT contact_id, address FROM campaign_recipients ORDER BY message_id")
+    assert kept == [(zeb.id, f"erased:{sent['zebulon']}"), (bob.id, "bob@example.org")]
 
 
 async def test_an_erasure_waits_for_what_is_being_sent_and_keeps_a_stronger_reason(

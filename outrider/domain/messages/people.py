@@ -71,6 +71,11 @@ async def blank(uow: UnitOfWork, ids: list[UUID]) -> set[UUID]:
     return {row["content_id"] for row in await PEOPLE.blank_messages.many(uow.raw, uow.tenant, ids)}
 
 
+async def blank_chosen(uow: UnitOfWork, contact_ids: Sequence[UUID]) -> None:
+    """Take a person's addresses from what says that campaigns were for them, also where no message is left of it."""
+    await PEOPLE.blank_chosen.run(uow.raw, uow.tenant, list(contact_ids))
+
+
 async def only_theirs(uow: UnitOfWork, content_ids: set[UUID]) -> list[UUID]:
     """Those contents that nobody else got."""
     shared = await PEOPLE.contents_of_others.many(uow.raw, uow.tenant, list(content_ids)) if content_ids else []

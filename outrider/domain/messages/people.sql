@@ -41,6 +41,13 @@ FROM messages m
 WHERE m.tenant_id = $1 AND m.id = ANY ($2::uuid[]) AND m.campaign_id IS NOT NULL
   AND r.tenant_id = $1 AND r.campaign_id = m.campaign_id AND r.address = m.address;
 
+-- name: blank_chosen :run
+-- The same where the message itself is gone by retention and the campaign has not ended: by the contacts a person was.
+UPDATE campaign_recipients r SET address = 'erased:' || r.message_id
+FROM campaigns c
+WHERE c.tenant_id = $1 AND r.tenant_id = $1 AND r.campaign_id = c.id AND r.contact_id = ANY ($2::uuid[])
+  AND r.address <> 'erased:' || r.message_id;
+
 -- name: blank_messages :many
 -- Take everything personal from messages; what was sent when, through whom and with what result stays. Gives their contents.
 UPDATE messages SET address = 'erased', contact_id = NULL, variables = NULL, detail = NULL, provider_id = NULL

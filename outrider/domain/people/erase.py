@@ -110,6 +110,7 @@ async def finish(db: Database, settings: Settings, tenant_id: UUID, erasure_id: 
     for after in (begun_at, first_id_at(row["created_at"] - MEANWHILE)):
         await _walk(db, tenant_id, erasure_id, person, after, progress)
     async with db.uow(Role.ENGINE, tenant_id) as uow:
+        await people.blank_chosen(uow, person.contact_ids)
         exports = [each["id"] for each in await SQL.exports_erased.many(uow.raw, tenant_id)]
     removed = await asyncio.to_thread(ExportFiles(settings.data_dir).remove, tenant_id, exports)
     async with db.uow(Role.ENGINE, tenant_id) as uow:
