@@ -293,6 +293,17 @@ async def test_a_transaction_that_holds_a_job_and_stands_still_ends_before_its_p
     assert 0 < most < SILENT_S * 1000
 
 
+async def test_whoever_stands_still_while_taking_over_keeps_the_others_from_it_for_a_short_while(
+    shop: Workshop,
+) -> None:
+    async with shop.engine() as uow:
+        await running.take_over(uow)
+        most = await uow.raw.fetchval(
+            "SELECT setting::int FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'"
+        )
+    assert 0 < most < SILENT_S * 1000 / 2
+
+
 async def test_a_heartbeat_of_the_future_is_none(shop: Workshop) -> None:
     job_id, hand = await shop.enqueue("echo"), Hand(shop)
     await hand.beat()

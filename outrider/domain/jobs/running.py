@@ -30,6 +30,7 @@ keep its job from everybody."""
 _BITE = 200
 _TURN = 0x4F55_5452_4A4F_4253
 """The advisory lock of who takes over: "OUTRJOBS"."""
+_TURN_IDLE_MOST_MS = 5_000
 
 End = Literal["succeeded", "failed", "deleted", "scheduled", "enqueued"]
 
@@ -206,7 +207,7 @@ async def take_over(uow: UnitOfWork) -> dict[str, int]:
     Gives:   what was done, by kind; empty when there was nothing or it was another's turn.
     Source:  architecture.md section 1, jobs; S0-47, S3-24
     """
-    if not await RUNS.reap_turn.value(uow.raw, _TURN):
+    if not await RUNS.reap_turn.value(uow.raw, _TURN, str(_TURN_IDLE_MOST_MS)):
         return {}
     done: dict[str, int] = {}
 

@@ -190,9 +190,9 @@ SELECT outrider_run_remove($1, $2, $3);
 SELECT outrider_runs_sweep($1, $2);
 
 -- name: reap_turn :value
--- One watcher at a time; the others skip their round.
+-- One watcher at a time; the others skip their round. One that stands still in it loses its turn soon.
 -- tenant: none, because processes die for every tenant
-SELECT pg_try_advisory_xact_lock($1);
+SELECT pg_try_advisory_xact_lock($1) AND set_config('idle_in_transaction_session_timeout', $2, true) IS NOT NULL;
 
 -- name: workers_here :many
 -- Processes of this very machine and pid namespace that have said something lately.
