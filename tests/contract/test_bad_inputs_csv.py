@@ -17,7 +17,7 @@ from outrider.base.errors import Refused
 from outrider.domain.contacts import read
 from outrider.domain.contacts.imports.control import display_name
 from outrider.domain.contacts.imports.examine import FileFacts, examine
-from outrider.domain.contacts.imports.options import Options
+from outrider.domain.contacts.imports.options import Holds, Options
 from outrider.plugins.channels.email import CHANNEL
 from tests.kit.audience import Audience, import_file, opened
 
@@ -35,7 +35,6 @@ ELSEWHERE = {
 DOES_NOT_APPLY = {
     "C45": "there is no channel with phone numbers yet",
     "C47": "there is no channel with phone numbers yet",
-    "C48": "attributes of an import are text: no date is read, so none is read wrongly",
 }
 MOST_GROWTH_BYTES = 64 * 1024 * 1024
 
@@ -118,7 +117,7 @@ ACCEPTED: dict[str, list[tuple[str | bytes, int, dict[str, str]]]] = {
     ],
     "C55": [("email,tenant_id,Tenant ID\na@b.co,7,8\n", 1, {"tenant_id": ""})],
 }
-OWN_TESTS = {"C15", "C65"}
+OWN_TESTS = {"C15", "C48", "C65"}
 
 
 def test_every_id_of_the_table_is_decided_somewhere() -> None:
@@ -170,6 +169,24 @@ def test_c15_a_line_of_100_megabytes_is_refused_without_being_held(tmp_path: Pat
         examine(path, Options(), CHANNEL)
     assert found.value.code == "line_too_long"
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MOST_GROWTH_BYTES
+
+
+@pytest.mark.parametrize(
+    ("dates", "expected"),
+    [
+        (None, [(2, "ambiguous_date"), (4, "ambiguous_date")]),
+        ("day_first", [(4, "wrong_type")]),
+        ("month_first", []),
+    ],
+)
+def test_c48_a_day_is_read_in_the_order_that_was_chosen_and_never_guessed(
+    dates: str | None, expected: list[tuple[int, str]], tmp_path: Path
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("email,born\na@b.co,01/02/2026\nb@b.co,2026-02-01\nc@b.co,12/31/2026\n", encoding="utf-8")
+    options = Options(dates=dates)  # type: ignore[arg-type]  # each case names its own
+    facts = examine(path, options, CHANNEL, {"born": Holds("date")})
+    assert [(problem.line, problem.code) for problem in facts.problems] == expected
 
 
 @pytest.mark.parametrize("name", ["../../../etc/cron.d/x", "CON", "x" * 300, "📄.csv", "\u202egpj.csv", "a\nb", ""])

@@ -13,7 +13,7 @@ import pytest
 
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.data.db import Role
-from outrider.domain.contacts import lists
+from outrider.domain.contacts import attributes, lists, read
 from outrider.domain.contacts.imports import control, merge
 from outrider.domain.contacts.imports import run as run_module
 from outrider.domain.contacts.imports.examine import examine
@@ -93,12 +93,35 @@ async def test_a_file_can_be_examined_without_anything_being_stored(api: Api, im
     answer = await importer.post("/api/v1/imports/examine", data=b" E-Mail \tName\na@b.co\tAnn\nno\tBob\n", headers=CSV)
     assert answer.status == 200, answer.text
     assert answer.json["delimiter"] == "\t"
-    assert answer.json["columns"][0] == {"header": "E-Mail", "target": "address"}
+    assert answer.json["columns"][0] == {"header": "E-Mail", "target": "address", "holds": None}
+    assert answer.json["examples"] == [["a@b.co", "Ann"], ["no", "Bob"]]
     assert (answer.json["row_count"], answer.json["problems"][0]["line"]) == (2, 3)
     assert files_of(api) == []
     async with api.engine() as uow:
         assert await uow.raw.fetchval("SELECT (SELECT count(*) FROM imports) + (SELECT count(*) FROM audit_log)") == 1
     # the one entry is the key's
+
+
+async def test_columns_are_examined_and_read_by_what_the_tenant_defined(api: Api, importer: Caller, jobs: None) -> None:
+    async with api.app() as uow:
+        await attributes.define(uow, TESTER, "born", attributes.NewDefinition("date"))
+    body = 'Kontakt,Born,Tags\na@b.co,01/02/1990,"VIP, new"\nb@b.co,13/13/1990,\n'
+    proposed = await importer.post("/api/v1/imports/examine", data=body.encode(), headers=CSV)
+    assert (proposed.status, proposed.code) == (422, "no_address_column")
+    assert "Kontakt=address" in proposed.json["detail"]
+    query = "?map=Kontakt%3Daddress&dates=day_first"
+    shown = await importer.post(f"/api/v1/imports/examine{query}", data=body.encode(), headers=CSV)
+    assert shown.json["columns"][1:] == [
+        {"header": "Born", "target": "attribute:born", "holds": {"type": "date", "choices": []}},
+        {"header": "Tags", "target": "tags", "holds": None},
+    ]
+    assert [(one["line"], one["code"]) for one in shown.json["problems"]] == [(3, "wrong_type")]
+    view = await ended(importer, (await upload(importer, body, query)).json["id"])
+    assert (view["created_count"], view["rejected_count"]) == (1, 1)
+    async with api.app() as uow:
+        ann = await read.by_address(uow, api.runtime.channels, "email", "a@b.co")
+    assert ann is not None
+    assert (ann.attributes, ann.tags) == ({"born": "1990-02-01"}, ["new", "vip"])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from outrider.base.errors import Refused, Unavailable
 from outrider.contracts.jobs import Superseded
 from outrider.data.db import UnitOfWork
-from outrider.domain.contacts import consent, lists, read, suppressions, write
+from outrider.domain.contacts import attributes, consent, lists, read, suppressions, write
 from outrider.domain.contacts.imports import control, merge
 from outrider.domain.contacts.imports import run as run_module
 from outrider.domain.contacts.imports.control import ImportView
@@ -67,6 +67,39 @@ async def test_a_file_becomes_contacts_with_addresses_and_attributes(audience: A
     assert (ann.name, ann.timezone, ann.locale, ann.external_id) == ("Ann", "Europe/Berlin", "de", "7")
     assert ann.attributes == {"home_town": "Bonn"}
     assert (await contact(audience, "bob@example.org")).attributes == {}
+
+
+async def test_a_file_gives_typed_attributes_and_tags_and_takes_no_tag_away(
+    audience: Audience, tmp_path: Path, small_batches: int
+) -> None:
+    async with audience.app() as uow:
+        await attributes.define(uow, ACTOR, "age", attributes.NewDefinition("number"))
+    rows = [[f"p{n}@example.org", str(20 + n), "VIP, new" if n % 2 else ""] for n in range(25)]
+    first = await import_file(audience, write_csv(tmp_path / "a.csv", ["email", "age", "tags"], rows))
+    assert (first.created_count, first.rejected_count) == (25, 0)
+    odd, even = await contact(audience, "p1@example.org"), await contact(audience, "p2@example.org")
+    assert (odd.attributes, odd.tags) == ({"age": 21}, ["new", "vip"])
+    assert (even.attributes, even.tags) == ({"age": 22}, [])
+    again = [["p1@example.org", "21", "gold"], ["p3@example.org", "23", "vip"], ["p2@example.org", "old", "x"]]
+    second = await import_file(audience, write_csv(tmp_path / "b.csv", ["email", "age", "tags"], again))
+    assert (second.updated_count, second.unchanged_count, second.rejected_count) == (1, 1, 1)
+    assert (await contact(audience, "p1@example.org")).tags == ["gold", "new", "vip"]
+    assert (await contact(audience, "p2@example.org")).tags == []
+
+
+async def test_a_row_that_would_give_a_contact_too_many_tags_is_refused(audience: Audience, tmp_path: Path) -> None:
+    rows = [[f"{who}@example.org", ",".join(f"{kind}{n}" for n in range(50))] for who in "ab" for kind in "xy"]
+    header = ["email", "tags"]
+    for number, row in enumerate(rows):
+        view = await import_file(audience, write_csv(tmp_path / f"{number}.csv", header, [row]))
+        assert view.rejected_count == 0
+    more = write_csv(tmp_path / "more.csv", header, [["a@example.org", "one more"], ["b@example.org", "x0"]])
+    view = await import_file(audience, more)
+    async with audience.app() as uow:
+        (problem,) = await control.errors(uow, view.id, limit=10)
+    assert (problem.line, problem.field, problem.code) == (2, "tags", "too_many")
+    assert (view.rejected_count, view.unchanged_count) == (1, 1)
+    assert len((await contact(audience, "a@example.org")).tags) == 100
 
 
 async def test_importing_the_same_file_twice_makes_nobody_new(

@@ -38,6 +38,7 @@ from outrider.contracts.channel import (
 )
 from outrider.contracts.provider import Outgoing
 from outrider.data.db import Database, Role, UnitOfWork
+from outrider.domain.contacts import attributes
 from outrider.domain.contacts.imports import control
 from outrider.domain.contacts.imports.control import ImportView
 from outrider.domain.contacts.imports.examine import examine

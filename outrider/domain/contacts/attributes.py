@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 import orjson
@@ -33,6 +33,18 @@ _KEY = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+class Typed(Protocol):
+    """Whatever says what an attribute holds: a definition, or what an import remembers of one."""
+
+    @property
+    def type(self) -> Type:
+        """What it holds."""
+
+    @property
+    def choices(self) -> list[str]:
+        """Its choices, for type choice alone."""
 
 
 class NewDefinition(msgspec.Struct, forbid_unknown_fields=True):
@@ -121,7 +133,7 @@ def conform(
     }
 
 
-def stored(definition: Definition, value: Any, field: str) -> Any:
+def stored(definition: Typed, value: Any, field: str) -> Any:
     """A JSON value as an attribute of this type holds it: dates as YYYY-MM-DD, moments in UTC. Pure.
 
     Raises:  Refused(wrong_type, unknown_choice).
@@ -144,7 +156,7 @@ def stored(definition: Definition, value: Any, field: str) -> Any:
     raise Refused("wrong_type", f"must be {_EXPECTED[definition.type]}", field=field)
 
 
-def from_text(definition: Definition, text: str, field: str) -> Any:
+def from_text(definition: Typed, text: str, field: str) -> Any:
     """A value typed as text (a cell of a file, an option of a command) as an attribute of this type holds it. Pure.
 
     Raises:  Refused(wrong_type, unknown_choice).

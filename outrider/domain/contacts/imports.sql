@@ -99,6 +99,16 @@ WHERE c.tenant_id = $1 AND c.id = t.contact_id
        OR (t.timezone IS NOT NULL AND t.timezone IS DISTINCT FROM c.timezone) OR (t.locale IS NOT NULL AND t.locale IS DISTINCT FROM c.locale))
 RETURNING c.id;
 
+-- name: tags_held :many
+-- The tags that these contacts have already.
+SELECT contact_id, tag FROM contact_tags WHERE tenant_id = $1 AND contact_id = ANY ($2::uuid[]);
+
+-- name: merge_tags :many
+-- Give contacts the tags their rows tell; gives the pairs that are new.
+INSERT INTO contact_tags (tenant_id, contact_id, tag)
+SELECT $1, t.contact_id, t.tag FROM unnest($2::uuid[], $3::text[]) AS t(contact_id, tag) ORDER BY 2, 3
+ON CONFLICT DO NOTHING RETURNING contact_id;
+
 -- name: merge_members :run
 -- Put everybody of the batch on the list.
 INSERT INTO list_members (tenant_id, list_id, contact_id)

@@ -6,15 +6,17 @@ Runs in a thread: it reads the file from end to end. Never opens a connection.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import BufferedReader
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 
 from outrider.base.errors import Refused
 from outrider.contracts.channel import Channel
-from outrider.domain.contacts.imports.csv_rows import Problem, Row, check_counts, read_rows
+from outrider.domain.contacts.attributes import Typed
+from outrider.domain.contacts.imports.csv_rows import Problem, Row, check_counts, echo, read_rows
 from outrider.domain.contacts.imports.options import (
     DELIMITERS,
     MOST_COLUMNS,
@@ -29,6 +31,10 @@ from outrider.domain.contacts.imports.sniff import SAMPLE_BYTES, check_sample
 
 _TRIED_ROWS = 1_000
 _SHOWN_PROBLEMS = 20
+_EXAMPLES = 3
+_BOM = "\ufeff"
+_LOOKED_AT_ROWS = 100
+_LEAST_SHARE = 0.5
 
 
 class ProblemView(msgspec.Struct, frozen=True):
@@ -44,7 +50,8 @@ class ProblemView(msgspec.Struct, frozen=True):
 class FileFacts(msgspec.Struct, frozen=True):
     """What a file is: shown before an import, and kept with it.
 
-    `problems` are those of the first thousand rows, at most twenty; `row_count` is without the header and blank rows.
+    `problems` are those of the first thousand rows, at most twenty; `row_count` is without the header and blank rows;
+    `examples` are the cells of the first three whole rows, cut short, to choose a mapping by.
     """
 
     sha256: str
@@ -53,11 +60,15 @@ class FileFacts(msgspec.Struct, frozen=True):
     columns: list[Column]
     row_count: int
     problems: list[ProblemView]
+    examples: list[list[str]] = []
 
 
-def examine(path: Path, options: Options, channel: Channel) -> FileFacts:
+def examine(
+    path: Path, options: Options, channel: Channel, definitions: Mapping[str, Typed] | None = None
+) -> FileFacts:
     """Read a file from end to end and say what it is.
 
+    Takes:   definitions: what the tenant's attributes hold; cells of others stay text.
     Raises:  Refused naming the file or the option, with code and line, when no row of it may be imported.
     """
     check_options(options)
@@ -66,17 +77,20 @@ def examine(path: Path, options: Options, channel: Channel) -> FileFacts:
         size_bytes = stream.tell()
         stream.seek(0)
         check_sample(stream.read(SAMPLE_BYTES))
-        delimiter, columns = _header(stream, options)
+        delimiter, columns = _header(stream, options, channel, definitions or {})
         reader = RowReader(columns, options, channel)
         problems: list[Problem] = []
+        examples: list[list[str]] = []
         row_count = 0
         for row in body(stream, delimiter, len(columns)):
             row_count += 1
+            if len(examples) < _EXAMPLES and row.problem is None:
+                examples.append([echo(cell) for cell in row.cells])
             if row_count <= _TRIED_ROWS and len(problems) < _SHOWN_PROBLEMS:
                 found = reader.read(row)
                 problems.extend(found if isinstance(found, list) else ())
     shown = [ProblemView(p.line, p.field, p.code, p.message, p.value) for p in problems[:_SHOWN_PROBLEMS]]
-    return FileFacts(digest, size_bytes, delimiter, columns, row_count, shown)
+    return FileFacts(digest, size_bytes, delimiter, columns, row_count, shown, examples)
 
 
 def body(stream: BufferedReader, delimiter: str, column_count: int) -> Iterator[Row]:
@@ -102,7 +116,9 @@ def open_file(path: Path) -> BufferedReader:
         raise Refused("no_file", f"{str(path)[:200]!r} cannot be read: {reason}", field="file") from None
 
 
-def _header(stream: BufferedReader, options: Options) -> tuple[Delimiter, list[Column]]:
+def _header(
+    stream: BufferedReader, options: Options, channel: Channel, definitions: Mapping[str, Typed]
+) -> tuple[Delimiter, list[Column]]:
     """The delimiter, chosen or found, and the columns [C22].
 
     A delimiter is right when the header has an address column by it; of several, the one with most columns.
@@ -111,10 +127,12 @@ def _header(stream: BufferedReader, options: Options) -> tuple[Delimiter, list[C
     first_refusal: Refused | None = None
     for delimiter in (options.delimiter,) if options.delimiter else DELIMITERS:
         try:
-            tried[delimiter] = map_columns(_first_row(stream, delimiter), options)
+            tried[delimiter] = map_columns(_first_row(stream, delimiter), options, definitions)
         except Refused as refused:
             first_refusal = _telling(first_refusal, refused)
     if not tried:
+        if first_refusal is not None and first_refusal.code == "bad_header":
+            _propose(stream, options, channel)
         raise first_refusal or Refused("empty", "the file is empty", field="file")
     best = max(tried, key=lambda delimiter: len(tried[delimiter]))
     return best, tried[best]
@@ -136,3 +154,29 @@ def _first_row(stream: BufferedReader, delimiter: str) -> list[str]:
 def _telling(first: Refused | None, other: Refused) -> Refused:
     """Of two refusals of a header the one that says more: anything but that no column was recognised."""
     return other if first is None or (first.code == "bad_header" and other.code != "bad_header") else first
+
+
+def _propose(stream: BufferedReader, options: Options, channel: Channel) -> None:
+    """Name the column whose cells look like addresses, though its header does not; it is bound only when chosen.
+
+    Raises:  Refused(no_address_column) with the mapping to give.
+    """
+    for delimiter in (options.delimiter,) if options.delimiter else DELIMITERS:
+        stream.seek(0)
+        rows = [row.cells for row in islice(read_rows(stream, delimiter), _LOOKED_AT_ROWS + 1) if row.problem is None]
+        if len(rows) < 2:  # noqa: PLR2004 - a header and something below it
+            continue
+        header, *cells = rows
+        for position, name in enumerate(header[:MOST_COLUMNS]):
+            count = sum(_is_address(row[position], channel) for row in cells if position < len(row))
+            if count > len(cells) * _LEAST_SHARE and not _is_address(name, channel):
+                proposal = f"{name.strip().lstrip(_BOM)}=address"
+                message = f"no column is called an address, but one holds them; map it: {echo(proposal)}"
+                raise Refused("no_address_column", message, field="mapping", proposal=echo(proposal))
+
+
+def _is_address(cell: str, channel: Channel) -> bool:
+    try:
+        return bool(channel.normalise(cell.strip()))
+    except Refused:
+        return False

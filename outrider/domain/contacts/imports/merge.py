@@ -13,6 +13,7 @@ from uuid import UUID
 
 from outrider.base import failpoint
 from outrider.data.db import UnitOfWork
+from outrider.domain.contacts.imports import tagging
 from outrider.domain.contacts.imports.control import Plan
 from outrider.domain.contacts.imports.csv_rows import Problem
 from outrider.domain.contacts.imports.people import Person
@@ -23,7 +24,10 @@ MOST_ERRORS = 10_000
 """Refused rows kept with their reasons per import; the others are counted."""
 
 _PAUSE_ROWS = 250
-_COLUMNS = ("tenant_id", "import_id", *Person._fields, "contact_id", "state")
+_STAGED = len(Person._fields) - 1
+"""All but the tags, which are stored without staging."""
+
+_COLUMNS = ("tenant_id", "import_id", *Person._fields[:_STAGED], "contact_id", "state")
 
 
 @dataclass(slots=True)
@@ -90,6 +94,8 @@ async def _move(uow: UnitOfWork, key: tuple[UUID, UUID, int], plan: Plan, batch:
     raw, options = uow.raw, plan.options
     await SQL.plan_by_index.run(raw)
     resolved, contradictions = await resolve(uow, options.channel, batch.people)
+    resolved, overfull = await tagging.within_limit(uow, resolved)
+    contradictions += overfull
     batch.problems.extend(contradictions)
     batch.rejected_count += len(contradictions)
     if not resolved:
@@ -99,7 +105,8 @@ async def _move(uow: UnitOfWork, key: tuple[UUID, UUID, int], plan: Plan, batch:
         failpoint.hit("import.copied")
     await SQL.merge_contacts.run(raw, *key)
     await SQL.merge_addresses.run(raw, *key, options.channel)
-    counts = _count(resolved, await _change(uow, key, resolved))
+    changed = await _change(uow, key, resolved)
+    counts = _count(resolved, changed | await tagging.store(uow, resolved))
     if options.list_id is not None:
         await SQL.merge_members.run(raw, *key, options.list_id)
     if any(person.consent for person in batch.people):
@@ -116,7 +123,7 @@ async def _records(key: tuple[UUID, UUID, int], resolved: list[Resolved]) -> Asy
     for position, row in enumerate(resolved):
         if position % _PAUSE_ROWS == 0:
             await asyncio.sleep(0)
-        yield (key[0], key[1], *row.person, row.contact_id, row.state)
+        yield (key[0], key[1], *row.person[:_STAGED], row.contact_id, row.state)
 
 
 async def _change(uow: UnitOfWork, key: tuple[UUID, UUID, int], resolved: list[Resolved]) -> set[UUID]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from typing import Literal
 from uuid import UUID
 
@@ -11,9 +12,11 @@ import msgspec
 
 from outrider.base.errors import Refused
 from outrider.domain.contacts import values
+from outrider.domain.contacts.attributes import Type, Typed
 
 Delimiter = Literal[",", ";", "\t", "|"]
 DELIMITERS: tuple[Delimiter, ...] = (",", ";", "\t", "|")
+Dates = Literal["day_first", "month_first"]
 MOST_COLUMNS = 200
 LONGEST_HEADER = 100
 
@@ -25,6 +28,9 @@ _NAMES: dict[str, str] = {
     "locale": "locale",
     "language": "locale",
     "consent": "consent",
+    "tag": "tags",
+    "tags": "tags",
+    "labels": "tags",
 }
 _ADDRESS_NAMES: dict[str, frozenset[str]] = {"email": frozenset({"email", "mail", "emailaddress", "address"})}
 """Per channel; a channel that is not here takes its own key and `address`."""
@@ -32,15 +38,16 @@ _ADDRESS_NAMES: dict[str, frozenset[str]] = {"email": frozenset({"email", "mail"
 _IGNORED = frozenset({"", "tenantid", "id", "createdat", "updatedat"})
 """Never bound, whatever a file says [C55]; an empty header is a trailing delimiter [C30]."""
 
-_FIELDS = frozenset({"address", "name", "external_id", "timezone", "locale", "consent"})
+_FIELDS = frozenset({"address", "name", "external_id", "timezone", "locale", "consent", "tags"})
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a file is to be read and what holds for all of its rows.
 
     consent   what the importer asserts for rows that say nothing themselves; it never undoes a withdrawal
-    mapping   header -> address, name, external_id, timezone, locale, consent, ignore, or attribute:<key>; headers that
-              are not named are matched by their names, and others become attributes
+    mapping   header -> address, name, external_id, timezone, locale, consent, tags, ignore, or attribute:<key>; headers
+              that are not named are matched by their names, and others become attributes
+    dates     how 01/02/2026 is to be read where an attribute holds a day; without it such a row is refused
     """
 
     channel: str = "email"
@@ -50,13 +57,25 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     consent_source: str = ""
     delimiter: Delimiter | None = None
     mapping: dict[str, str] = {}
+    dates: Dates | None = None
+
+
+class Holds(msgspec.Struct, frozen=True):
+    """What an attribute was defined to hold when the file was examined; later definitions do not change an import."""
+
+    type: Type
+    choices: list[str] = []
 
 
 class Column(msgspec.Struct, frozen=True):
-    """One column of a file, and where its cells go: a field, `attribute:<key>` or `ignore`."""
+    """One column of a file, and where its cells go: a field, `tags`, `attribute:<key>` or `ignore`.
+
+    `holds` is there for an attribute that the tenant has defined; cells of others are text.
+    """
 
     header: str
     target: str
+    holds: Holds | None = None
 
 
 def check_options(options: Options) -> Options:
@@ -73,8 +92,8 @@ def check_options(options: Options) -> Options:
     return options
 
 
-def map_columns(header: list[str], options: Options) -> list[Column]:
-    """Which column is which field [C19].
+def map_columns(header: list[str], options: Options, definitions: Mapping[str, Typed] | None = None) -> list[Column]:
+    """Which column is which field [C19], and what it holds by the tenant's definitions.
 
     Raises:  Refused(bad_header) when no column holds addresses; Refused(duplicate_column) when two hold the same.
     """
@@ -82,7 +101,7 @@ def map_columns(header: list[str], options: Options) -> list[Column]:
     unknown = [name for name in options.mapping if name not in plain]
     if unknown:
         raise Refused("bad_mapping", f"the file has no column {unknown[0][:80]!r}", field="mapping")
-    columns = [Column(name, _target(name, options)) for name in plain]
+    columns = [_column(name, _target(name, options), definitions or {}) for name in plain]
     taken: set[str] = set()
     for column in columns:
         if column.target != "ignore" and column.target in taken:
@@ -103,6 +122,11 @@ def map_columns(header: list[str], options: Options) -> list[Column]:
 def address_names(channel: str) -> frozenset[str]:
     """Headers that mean the address of a channel, without case, spaces and punctuation."""
     return _ADDRESS_NAMES.get(channel, frozenset({channel, "address"}))
+
+
+def _column(name: str, target: str, definitions: Mapping[str, Typed]) -> Column:
+    defined = definitions.get(target.removeprefix("attribute:")) if target.startswith("attribute:") else None
+    return Column(name, target, Holds(defined.type, defined.choices) if defined is not None else None)
 
 
 def _target(name: str, options: Options) -> str:

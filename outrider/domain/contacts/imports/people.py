@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 from outrider.base.errors import Refused
 from outrider.contracts.channel import Channel
-from outrider.domain.contacts import values
+from outrider.domain.contacts import attributes, tags, values
 from outrider.domain.contacts.imports.csv_rows import Problem, Row, echo
-from outrider.domain.contacts.imports.options import Column, Options
+from outrider.domain.contacts.imports.dates import read_day
+from outrider.domain.contacts.imports.options import Column, Holds, Options
 
 CONSENT_WORDS = {
     "": None,
@@ -29,7 +30,7 @@ _CHECKS: dict[str, Callable[[str], str | None]] = {
 
 
 class Person(NamedTuple):
-    """One row that may be stored, in the order of the staging table's columns."""
+    """One row that may be stored: in the order of the staging table's columns, then what is stored beside them."""
 
     line: int
     address: str
@@ -39,6 +40,7 @@ class Person(NamedTuple):
     timezone: str | None
     locale: str | None
     consent: str | None
+    tags: tuple[str, ...] = ()
 
 
 class RowReader:
@@ -51,13 +53,15 @@ class RowReader:
         self._fields = [
             (position, column.target)
             for position, column in enumerate(columns)
-            if column.target != "ignore" and not column.target.startswith("attribute:")
+            if column.target not in {"ignore", "tags"} and not column.target.startswith("attribute:")
         ]
         self._attributes = [
-            (position, column.target.removeprefix("attribute:"))
+            (position, column.target.removeprefix("attribute:"), column.holds)
             for position, column in enumerate(columns)
             if column.target.startswith("attribute:")
         ]
+        self._tags = next((position for position, column in enumerate(columns) if column.target == "tags"), None)
+        self._dates = options.dates
         self._consent = options.consent
         self._normalise = channel.normalise
 
@@ -73,7 +77,8 @@ class RowReader:
                 told[target] = self._value(target, cell)
             except Refused as refused:
                 problems.append(Problem(row.line, target, refused.code, refused.message, echo(cell)))
-        attributes = self._read_attributes(row, problems)
+        found = self._read_attributes(row, problems)
+        words = self._read_tags(row, problems)
         if problems:
             return problems
         return Person(
@@ -81,10 +86,11 @@ class RowReader:
             told["address"] or "",
             told.get("external_id"),
             told.get("name") or "",
-            attributes,
+            found,
             told.get("timezone"),
             told.get("locale"),
             told.get("consent") or self._consent,
+            words,
         )
 
     def _value(self, target: str, cell: str) -> str | None:
@@ -101,13 +107,13 @@ class RowReader:
 
     def _read_attributes(self, row: Row, problems: list[Problem]) -> str:
         """The attributes as JSON text; an empty cell says nothing and takes nothing away."""
-        found: dict[str, str] = {}
-        for position, key in self._attributes:
+        found: dict[str, Any] = {}
+        for position, key, holds in self._attributes:
             cell = row.cells[position].strip()
             if not cell:
                 continue
             try:
-                found[key] = values.check_attribute_text(cell, field=key)
+                found[key] = self._typed(values.check_attribute_text(cell, field=key), key, holds)
             except Refused as refused:
                 problems.append(Problem(row.line, key, refused.code, refused.message, echo(cell)))
         text = orjson.dumps(found)
@@ -115,3 +121,26 @@ class RowReader:
             message = f"the attributes have more than {values.MOST_ATTRIBUTE_BYTES} bytes together"
             problems.append(Problem(row.line, "attributes", "too_large", message))
         return text.decode()
+
+    def _typed(self, cell: str, key: str, holds: Holds | None) -> Any:
+        if holds is None:
+            return cell
+        return attributes.from_text(holds, read_day(cell, self._dates) if holds.type == "date" else cell, key)
+
+    def _read_tags(self, row: Row, problems: list[Problem]) -> tuple[str, ...]:
+        """The tags of a row, separated by commas, each in its one form; they are added, none is taken away."""
+        if self._tags is None:
+            return ()
+        cell = row.cells[self._tags]
+        try:
+            return _tags_of(cell)
+        except Refused as refused:
+            problems.append(Problem(row.line, "tags", refused.code, refused.message, echo(cell)))
+            return ()
+
+
+def _tags_of(cell: str) -> tuple[str, ...]:
+    words = {tags.check_tag(word, field="tags") for word in cell.split(",") if word.strip()}
+    if len(words) > tags.MOST_TAGS:
+        raise Refused("too_many", f"at most {tags.MOST_TAGS} tags in a row", field="tags")
+    return tuple(sorted(words))

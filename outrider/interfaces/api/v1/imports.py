@@ -17,12 +17,13 @@ from outrider.base.errors import Refused
 from outrider.base.ids import parse_id
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
+from outrider.domain.contacts import attributes
 from outrider.domain.contacts.channels import channel_of
 from outrider.domain.contacts.imports import control, merge
 from outrider.domain.contacts.imports.control import ImportView
 from outrider.domain.contacts.imports.examine import FileFacts, ProblemView, examine
 from outrider.domain.contacts.imports.files import ImportFiles
-from outrider.domain.contacts.imports.options import Delimiter, Options
+from outrider.domain.contacts.imports.options import Dates, Delimiter, Options
 from outrider.domain.contacts.imports.report import as_csv
 from outrider.domain.jobs import change
 from outrider.engine.maintenance import imports
@@ -48,8 +49,14 @@ DelimiterName = Annotated[
 Mapping = Annotated[
     list[str] | None,
     QueryParameter(
-        name="map", max_items=200, description="`Header=target`: address, name, ignore, attribute:<key> … Repeatable."
+        name="map",
+        max_items=200,
+        description="`Header=target`: address, name, tags, ignore, attribute:<key> … Repeatable.",
     ),
+]
+DateOrder = Annotated[
+    Dates | None,
+    QueryParameter(description="How 01/02/2026 is read where an attribute holds a day; else such rows are refused."),
 ]
 FileName = Annotated[str, QueryParameter(max_length=255, description="Shown with the import, never used as a path.")]
 
@@ -68,6 +75,7 @@ def options_of(
     consent_source: str,
     delimiter: str,
     mapping: list[str] | None,
+    dates: Dates | None,
 ) -> Options:
     """The options of a request.
 
@@ -87,6 +95,7 @@ def options_of(
         consent_source=consent_source,
         delimiter=_DELIMITERS.get(delimiter),
         mapping=chosen,
+        dates=dates,
     )
 
 
@@ -102,6 +111,7 @@ async def begin(  # noqa: PLR0917 - the framework passes every argument by name
     consent_source: FromQuery[Source] = "",
     delimiter: FromQuery[DelimiterName] = "auto",
     mapping: FromQuery[Mapping] = None,
+    dates: FromQuery[DateOrder] = None,
     file_name: FromQuery[FileName] = "",
 ) -> Import:
     """Import a CSV file. It is examined as a whole first; then a job takes its rows, with progress.
@@ -109,11 +119,11 @@ async def begin(  # noqa: PLR0917 - the framework passes every argument by name
     The same file with the same options that is still running, or was when its process ended, is gone on with.
     """
     _refuse_json(request)
-    options = options_of(channel, list_id, consent, purpose, consent_source, delimiter, mapping)
+    options = options_of(channel, list_id, consent, purpose, consent_source, delimiter, mapping, dates)
     files = ImportFiles(runtime.settings.data_dir)
     upload = await files.receive(request.stream())
     try:
-        facts = await _examined(upload, options, runtime)
+        facts = await _examined(upload, options, runtime, principal.tenant_id)
         async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
             view = await control.begin(uow, principal.actor, facts, options, file_name or "import.csv")
             await files.keep(upload, uow.tenant, view.id)
@@ -126,8 +136,9 @@ async def begin(  # noqa: PLR0917 - the framework passes every argument by name
 
 
 @post("/imports/examine", status_code=200, guards=[needs("operator", "imports:write")], opt=CSV)
-async def examined(
+async def examined(  # noqa: PLR0917 - the framework passes every argument by name
     request: Request[Any, Any, Any],
+    principal: NamedDependency[Principal],
     runtime: NamedDependency[Runtime],
     channel: FromQuery[Channel] = "email",
     consent: FromQuery[Consent] = None,
@@ -135,13 +146,14 @@ async def examined(
     consent_source: FromQuery[Source] = "",
     delimiter: FromQuery[DelimiterName] = "auto",
     mapping: FromQuery[Mapping] = None,
+    dates: FromQuery[DateOrder] = None,
 ) -> FileFacts:
     """Say how a file would be read: columns and their targets, rows, first problems. Nothing is stored."""
     _refuse_json(request)
-    options = options_of(channel, "", consent, purpose, consent_source, delimiter, mapping)
+    options = options_of(channel, "", consent, purpose, consent_source, delimiter, mapping, dates)
     upload = await ImportFiles(runtime.settings.data_dir).receive(request.stream())
     try:
-        return await _examined(upload, options, runtime)
+        return await _examined(upload, options, runtime, principal.tenant_id)
     finally:
         upload.unlink(missing_ok=True)
 
@@ -228,10 +240,11 @@ def _refuse_json(request: Request[Any, Any, Any]) -> None:
         raise Refused("unsupported_media_type", "the body must be text/csv", status=415)
 
 
-async def _examined(upload: Path, options: Options, runtime: Runtime) -> FileFacts:
-    return await asyncio.to_thread(
-        examine, upload, options, channel_of(runtime.channels, options.channel, field="?channel")
-    )
+async def _examined(upload: Path, options: Options, runtime: Runtime, tenant_id: UUID) -> FileFacts:
+    channel = channel_of(runtime.channels, options.channel, field="?channel")
+    async with runtime.db.uow(Role.APP, tenant_id) as uow:
+        definitions = await attributes.listed(uow)
+    return await asyncio.to_thread(examine, upload, options, channel, definitions)
 
 
 ROUTES = [begin, examined, listed, shown, errors, errors_csv, cancelled]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import os
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -15,12 +14,13 @@ from cyclopts import App, Parameter
 from outrider.base.errors import Misconfigured, Refused
 from outrider.base.ids import parse_id
 from outrider.data.db import Database, Role
-from outrider.domain.contacts import lists, read
+from outrider.domain.contacts import attributes, lists, read
 from outrider.domain.contacts.channels import channel_of
 from outrider.domain.contacts.imports import control, run
 from outrider.domain.contacts.imports.control import ImportView
 from outrider.domain.contacts.imports.examine import FileFacts, ProblemView, examine
-from outrider.domain.contacts.imports.options import Options
+from outrider.domain.contacts.imports.options import Dates, Options
+from outrider.domain.contacts.imports.report import as_csv
 from outrider.domain.segments import rules, segments
 from outrider.interfaces.cli import campaigns, exits, named
 from outrider.interfaces.cli.doors import doors
@@ -50,6 +50,7 @@ async def import_(
     consent_source: str = "",
     purpose: str = "marketing",
     map_: Annotated[list[str] | None, Parameter(name="--map")] = None,
+    dates: Dates | None = None,
     errors: Path | None = None,
     options: Changing | None = None,
 ) -> Answer:
@@ -72,7 +73,10 @@ async def import_(
     purpose
         What the consent is for.
     map_
-        header=field, several times: address, name, external_id, timezone, locale, consent, ignore, attribute:key.
+        header=field, several times: address, name, external_id, timezone, locale, consent, tags, ignore,
+        attribute:key.
+    dates
+        How 01/02/2026 is read where an attribute holds a day; without it such rows are refused.
     errors
         Write every refused row to this CSV file (mode 0600).
     """
@@ -84,12 +88,16 @@ async def import_(
         consent_source=consent_source,
         purpose=purpose,
         mapping=dict(_pair(each) for each in map_ or ()),
+        dates=dates,
     )
-    found = await asyncio.to_thread(examine, file, asked, channel_of(channels(), channel, field="channel"))
-    if options.dry_run:
-        return _examined(found)
+    plugin = channel_of(channels(), channel, field="channel")
     async with doors().database() as db:
         tenant_id = await tenant_of(db, options.tenant)
+        async with db.uow(Role.APP, tenant_id) as uow:
+            definitions = await attributes.listed(uow)
+        found = await asyncio.to_thread(examine, file, asked, plugin, definitions)
+        if options.dry_run:
+            return _examined(found)
         async with within(db, tenant_id) as work:
             if list_ is not None:
                 asked = msgspec.structs.replace(asked, list_id=await _list(work, list_))
@@ -222,16 +230,9 @@ def _write(path: Path, refused: list[ProblemView]) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "w", encoding="utf-8", newline="") as file:
             os.fchmod(fd, 0o600)
-            writer = csv.writer(file)
-            writer.writerow(("line", "field", "code", "message", "value"))
-            for each in refused:
-                writer.writerow((each.line, each.field, each.code, each.message, _plain(each.value)))
+            file.write(as_csv(refused))
     except OSError as error:
         raise Misconfigured("file_unusable", f"{path} cannot be written: {error.strerror}", field="--errors") from error
-
-
-def _plain(value: str) -> str:
-    return f"'{value}" if value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
 
 
 def _imported(view: ImportView, refused: list[ProblemView], errors: Path | None) -> Answer:

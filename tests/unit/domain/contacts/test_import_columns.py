@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from outrider.base.errors import Refused
 from outrider.domain.contacts.imports.csv_rows import Row
 from outrider.domain.contacts.imports.examine import ProblemView
-from outrider.domain.contacts.imports.options import Column, Options, check_options, map_columns
+from outrider.domain.contacts.imports.options import Column, Holds, Options, check_options, map_columns
 from outrider.domain.contacts.imports.people import Person, RowReader
 from outrider.domain.contacts.imports.report import as_csv
 from outrider.domain.contacts.imports.sniff import check_sample
@@ -18,10 +20,12 @@ def targets(*header: str, **options: object) -> list[str]:
     return [column.target for column in map_columns(list(header), Options(**options))]  # type: ignore[arg-type]  # each case names its own
 
 
-def read(header: list[str], cells: list[str], **options: object) -> Person | list[tuple[str, str]]:
+def read(
+    header: list[str], cells: list[str], holds: dict[str, Holds] | None = None, **options: object
+) -> Person | list[tuple[str, str]]:
     """A person, or field and code of each problem."""
     chosen = Options(**options)  # type: ignore[arg-type]  # each case names its own
-    found = RowReader(map_columns(header, chosen), chosen, PlainEmail()).read(
+    found = RowReader(map_columns(header, chosen, holds), chosen, PlainEmail()).read(
         Row(7, 7, cells, None, ends_with_cr=False)
     )
     return found if isinstance(found, Person) else [(problem.field, problem.code) for problem in found]
@@ -169,3 +173,54 @@ def test_the_report_of_refused_rows_is_harmless_in_a_spreadsheet() -> None:
 
 def test_columns_are_shown_with_their_targets() -> None:
     assert map_columns(["E-Mail", "x"], Options()) == [Column("E-Mail", "address"), Column("x", "attribute:x")]
+
+
+HOLDS = {
+    "age": Holds("number"),
+    "vip": Holds("boolean"),
+    "plan": Holds("choice", ["free", "gold"]),
+    "born": Holds("date"),
+    "seen": Holds("moment"),
+}
+
+
+def test_cells_become_what_their_attributes_were_defined_to_hold() -> None:
+    found = read(
+        ["email", "Age", "VIP", "Plan", "Born", "Seen", "Other"],
+        ["a@example.org", "41", "Yes", "gold", "2.3.1990", "2026-01-01T01:00:00+01:00", "007"],
+        HOLDS,
+        dates="day_first",
+    )
+    assert isinstance(found, Person)
+    assert json.loads(found.attributes) == {
+        "age": 41, "vip": True, "plan": "gold", "born": "1990-03-02", "seen": "2026-01-01T00:00:00Z", "other": "007",
+    }  # fmt: skip
+
+
+def test_every_cell_that_does_not_fit_its_attribute_is_told_with_its_code() -> None:
+    header, cells = ["email", "age", "vip", "plan", "born"], ["a@example.org", "old", "ja", "silver", "1/2/2026"]
+    assert read(header, cells, HOLDS) == [
+        ("age", "wrong_type"),
+        ("vip", "wrong_type"),
+        ("plan", "unknown_choice"),
+        ("born", "ambiguous_date"),
+    ]
+
+
+def test_an_empty_cell_of_a_defined_attribute_says_nothing() -> None:
+    found = read(["email", "age"], ["a@example.org", " "], HOLDS)
+    assert isinstance(found, Person)
+    assert found.attributes == "{}"
+
+
+def test_tags_of_a_row_are_separated_by_commas_and_take_their_one_form() -> None:
+    found = read(["email", "Tags"], ["a@example.org", " VIP, new  customer,,vip "])
+    assert isinstance(found, Person)
+    assert found.tags == ("new customer", "vip")
+
+
+@pytest.mark.parametrize(
+    ("cell", "code"), [("x" * 81, "invalid_tag"), (",".join(f"t{n}" for n in range(51)), "too_many")]
+)
+def test_tags_that_cannot_be_refuse_their_row(cell: str, code: str) -> None:
+    assert read(["email", "tags"], ["a@example.org", cell]) == [("tags", code)]
