@@ -17,7 +17,9 @@ from outrider.contracts.channel import Link
 from outrider.domain.tenants import tenants
 from outrider.domain.tracking import choices, destinations, results
 from outrider.domain.tracking.choices import ChoiceChange
+from outrider.interfaces.api.tracking import Destinations
 from tests.kit.api import TESTER, Api, api_of
+from tests.kit.smtp_talk import until
 from tests.kit.tracking import PERSON, RULES, Mail
 
 GOOGLE = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
@@ -66,6 +68,27 @@ async def test_a_link_with_variables_leads_where_they_say_and_its_value_cannot_l
     answer = await mail.click(1, 4)
     assert answer.headers["Location"] == "https://shop.example/xSet-Cookie:%20a=b?a=%C3%A4%20b"
     assert "Set-Cookie" not in answer.headers
+
+
+async def test_a_link_with_variables_that_many_follow_at_once_is_looked_up_once(
+    mail: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[UUID] = []
+    waiting = asyncio.Event()
+    variables_of = destinations.variables_of
+
+    async def held(raw: Any, tenant_id: UUID, message_id: UUID) -> str | None:
+        asked.append(message_id)
+        await waiting.wait()
+        return await variables_of(raw, tenant_id, message_id)
+
+    monkeypatch.setattr(destinations, "variables_of", held)
+    found = Destinations(mail.api.runtime)
+    clicks = [asyncio.create_task(found.url(mail.tenant_id, mail.ids[0], mail.links[-1].key)) for _ in range(50)]
+    await until(lambda: bool(asked))
+    waiting.set()
+    urls = set(await asyncio.gather(*clicks))
+    assert (len(urls), None in urls, asked) == (1, False, [mail.ids[0]])
 
 
 async def test_looking_with_head_changes_nothing_and_other_methods_are_refused(mail: Mail) -> None:

@@ -54,12 +54,13 @@ _SORRY = {
 
 
 class Destinations:
-    """Where links lead, remembered: what they lead to never changes. One question at a time per link."""
+    """Where links lead, remembered: what they lead to never changes. One question at a time per link and message."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._db = runtime.db
         self._known: OrderedDict[tuple[UUID, int], Destination] = OrderedDict()
         self._asked: dict[tuple[UUID, int], asyncio.Task[Destination | None]] = {}
+        self._variables: dict[tuple[UUID, UUID], asyncio.Task[str | None]] = {}
 
     async def url(self, tenant_id: UUID, message_id: UUID, link: int) -> str | None:
         """Where a link of a message leads; None when it leads nowhere (any more).
@@ -74,9 +75,21 @@ class Destinations:
             return None
         if not found.has_variables:
             return found.constant
-        async with self._db.uow(Role.APP, tenant_id) as uow:
-            variables = await destinations.variables_of(uow.raw, tenant_id, message_id)
+        variables = await self._variables_of(tenant_id, message_id)
         return None if variables is None else found.url(variables)
+
+    async def _variables_of(self, tenant_id: UUID, message_id: UUID) -> str | None:
+        """Asked once for all who click at this moment: a link that is followed without end holds one connection."""
+        key = (tenant_id, message_id)
+        task = self._variables.get(key)
+        if task is None:
+            task = self._variables[key] = asyncio.create_task(self._read_variables(*key))
+            task.add_done_callback(lambda _done: self._variables.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def _read_variables(self, tenant_id: UUID, message_id: UUID) -> str | None:
+        async with self._db.uow(Role.APP, tenant_id) as uow:
+            return await destinations.variables_of(uow.raw, tenant_id, message_id)
 
     async def _ask(self, key: tuple[UUID, int]) -> Destination | None:
         task = self._asked.get(key)

@@ -15,7 +15,7 @@ from uuid import UUID
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from outrider.base.errors import Unavailable
+from outrider.base.errors import Misconfigured, Unavailable
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.tracking import inbox
@@ -101,7 +101,7 @@ class Buffer:
             try:
                 await self.flush()
                 pause_s = self._every_s
-            except Unavailable as error:
+            except (Misconfigured, Unavailable) as error:  # a password that was changed is put right, too
                 pause_s = min(max(pause_s * 2, 0.2), _LONGEST_PAUSE_S)
                 _log.warning("tracking_waits", waiting=len(self._entries), code=error.code)
                 await asyncio.sleep(pause_s)

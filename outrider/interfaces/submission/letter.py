@@ -188,6 +188,8 @@ def _parts(message: Message) -> tuple[str | None, str | None, list[Attachment]]:
             raise Refused("malformed_message", f"has more than {_MOST_PARTS} parts")
         if kind in {"multipart/signed", "multipart/encrypted"}:
             raise Refused("content_refused", f"{kind} would not survive: messages are written anew")
+        if kind.startswith("message/"):  # its text would pass for this one's
+            raise Refused("content_refused", "a message inside the message is not taken; attach it as another type")
         if part.is_multipart():
             continue
         is_attached = part.get_content_disposition() == "attachment"

@@ -70,6 +70,12 @@ def test_half_a_character_never_gets_out_of_a_subject() -> None:
     assert found.subject.encode() == b"=?utf-7?q?+2AA-?="
 
 
+def test_the_text_of_a_forwarded_message_never_passes_for_the_letters_own() -> None:
+    inner = b"Content-Type: message/rfc822\r\nContent-Disposition: attachment\r\n\r\nSubject: y\r\n\r\nsecret\r\n"
+    html = b"--a\r\nContent-Type: text/html\r\n\r\n<p>own</p>\r\n"
+    assert refused(MIXED + html + b"--a\r\n" + inner + b"--a--\r\n").code == "content_refused"
+
+
 def test_a_name_of_a_file_in_a_codec_that_breaks_is_refused_and_not_a_bug() -> None:
     part = b"--a\r\nContent-Disposition: attachment; filename*=idna''%FF%FE\r\n\r\nx\r\n--a--\r\n"
     try:

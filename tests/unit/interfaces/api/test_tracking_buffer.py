@@ -11,11 +11,12 @@ from uuid import UUID
 import pytest
 from prometheus_client import CollectorRegistry
 
-from outrider.base.errors import Unavailable
+from outrider.base.errors import Misconfigured, Unavailable
 from outrider.data.runtime import Runtime
 from outrider.domain.tracking import inbox
 from outrider.interfaces.api import tracking_buffer
 from outrider.interfaces.api.tracking_buffer import Buffer, Key
+from tests.kit.smtp_talk import until
 
 TENANT = UUID(int=1)
 
@@ -78,6 +79,25 @@ async def test_what_the_database_does_not_take_is_kept_and_stored_once_when_it_i
     await made.flush()
     await made.flush()
     assert [hit.n for hit in store.taken] == [2]
+
+
+async def test_a_password_that_was_changed_loses_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusals = 0
+
+    async def refused_once(uow: object, hits: Sequence[inbox.Taken]) -> None:
+        nonlocal refusals
+        refusals += 1
+        if refusals == 1:
+            raise Misconfigured("database_password", "the database refused the user or password")
+        await store.take_in(uow, hits)
+
+    monkeypatch.setattr(inbox, "take_in", refused_once)
+    made = buffer(store)
+    made.add(key())
+    made.start()
+    await until(lambda: bool(store.taken))
+    await made.close()
+    assert [hit.n for hit in store.taken] == [1]
 
 
 async def test_what_comes_while_a_batch_is_written_is_in_the_next_one(store: Store) -> None:
