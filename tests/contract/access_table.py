@@ -233,6 +233,16 @@ CASES: dict[str, list[Case]] = {
     "POST /api/v1/campaigns/{campaign_id:str}/launch": write(
         "operator", "campaigns:write", own=202, nouns={"campaign_id": "draft"}
     ),
+    "POST /api/v1/campaigns/{campaign_id:str}/schedule": write(
+        "operator",
+        "campaigns:write",
+        lambda _, __: {"launch_at": "2000-01-01T00:00:00Z"},
+        own=422,
+        nouns={"campaign_id": "draft"},
+    ),
+    "POST /api/v1/campaigns/{campaign_id:str}/unschedule": write(
+        "operator", "campaigns:write", _reason, own=409, nouns={"campaign_id": "draft"}
+    ),
     "POST /api/v1/campaigns/{campaign_id:str}/pause": write(
         "operator", "campaigns:write", _reason, nouns={"campaign_id": "running"}
     ),

@@ -40,6 +40,14 @@ async def launch(uow: UnitOfWork, settings: Settings, vault: Vault, actor: Actor
              RefusedMany(preflight codes, 409) naming everything that blocks it.
     """
     await held_draft(uow, campaign_id)
+    return await start(uow, settings, vault, actor, campaign_id)
+
+
+async def start(uow: UnitOfWork, settings: Settings, vault: Vault, actor: Actor, campaign_id: UUID) -> CampaignView:
+    """As `launch`, of a campaign that the caller holds and that is a draft or scheduled.
+
+    Raises:  RefusedMany(preflight codes, 409); nothing was written then.
+    """
     found = await look(uow, settings, vault, campaign_id)
     blocking = [finding for finding in found.findings if finding.is_blocking]
     if blocking:
@@ -96,10 +104,10 @@ async def cancel(uow: UnitOfWork, actor: Actor, campaign_id: UUID, *, reason: st
     Takes:   a unit of work of the engine role. After the commit call `cancel_rest`.
     Raises:  Refused(not_found; not_running, 409) for one that is finished or cancelled.
     """
-    state = await _held(uow, campaign_id, {"draft", "sending", "paused"})
+    state = await _held(uow, campaign_id, {"draft", "scheduled", "sending", "paused"})
     await SQL.set_state.run(uow.raw, uow.tenant, campaign_id, "cancelled")
     cancelled = 0
-    if state != "draft":
+    if state not in {"draft", "scheduled"}:
         cancelled = await cancel_campaign(uow, uow.tenant, campaign_id)
         # what workers hold at this moment comes back to the queue: the switch keeps it from being claimed again
         await switches.pause(uow, actor, "campaign", str(campaign_id), reason)

@@ -9,7 +9,7 @@ ON CONFLICT (tenant_id, name) DO NOTHING RETURNING id;
 -- name: update_draft :value
 -- Change a draft.
 UPDATE campaigns SET name = $3, channel = $4, purpose = $5, sender_id = $6, content_id = $7, template_id = $8, template_version = $9, list_id = $10,
-       segment_id = $11, exclusions = $12::text::jsonb, priority = $13, expires_at = $14, preflight = NULL
+       segment_id = $11, exclusions = $12::text::jsonb, priority = $13, expires_at = $14, preflight = NULL, launch_trouble = NULL
 WHERE tenant_id = $1 AND id = $2 AND state = 'draft' RETURNING id;
 
 -- name: lock_campaign :value
@@ -19,13 +19,13 @@ SELECT state FROM campaigns WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
 -- name: campaign_get :one
 -- One campaign as it stands, and the database's clock.
 SELECT id, name, channel, purpose, sender_id, content_id, template_id, template_version, list_id, segment_id, exclusions::text AS exclusions, audience_at, audience_count,
-       state, priority, expires_at, lane_id, expanded_count, expanded_at, no_address_count, preflight::text AS preflight, created_by, created_at, launched_at, finished_at, now() AS read_at
+       state, priority, expires_at, lane_id, expanded_count, expanded_at, no_address_count, preflight::text AS preflight, created_by, created_at, launch_at, launch_trouble, launched_at, finished_at, now() AS read_at
 FROM campaigns WHERE tenant_id = $1 AND id = $2;
 
 -- name: campaigns_page :many
 -- Campaigns, newest first, before `$2`; `$4` only those in this state.
 SELECT id, name, channel, purpose, sender_id, content_id, template_id, template_version, list_id, segment_id, exclusions::text AS exclusions, audience_at, audience_count,
-       state, priority, expires_at, lane_id, expanded_count, expanded_at, no_address_count, preflight::text AS preflight, created_by, created_at, launched_at, finished_at, now() AS read_at
+       state, priority, expires_at, lane_id, expanded_count, expanded_at, no_address_count, preflight::text AS preflight, created_by, created_at, launch_at, launch_trouble, launched_at, finished_at, now() AS read_at
 FROM campaigns WHERE tenant_id = $1 AND id < $2 AND ($4::text IS NULL OR state = $4) ORDER BY id DESC LIMIT $3;
 
 -- name: keep_preflight :run
@@ -35,8 +35,28 @@ UPDATE campaigns SET preflight = $3::text::jsonb WHERE tenant_id = $1 AND id = $
 -- name: launch_draft :run
 -- Freeze what is sent and let the fan-out take it.
 UPDATE campaigns SET state = 'sending', lane_id = $3, content_id = $4, template_version = $5, preflight = $6::text::jsonb,
-       audience = $7::text::jsonb, launched_at = now()
-WHERE tenant_id = $1 AND id = $2 AND state = 'draft';
+       audience = $7::text::jsonb, launched_at = now(), launch_trouble = NULL
+WHERE tenant_id = $1 AND id = $2 AND state IN ('draft', 'scheduled');
+
+-- name: schedule_draft :value
+-- Let a draft wait for its moment; nothing when that has passed by the database's clock or lies beyond a year.
+UPDATE campaigns SET state = 'scheduled', launch_at = $3, launch_trouble = NULL
+WHERE tenant_id = $1 AND id = $2 AND state = 'draft' AND $3 > clock_timestamp() AND $3 <= clock_timestamp() + interval '366 days'
+RETURNING id;
+
+-- name: unschedule :run
+-- Make a waiting campaign a draft again; `$3` says what kept it from being launched, if that is why.
+UPDATE campaigns SET state = 'draft', launch_at = NULL, launch_trouble = $3 WHERE tenant_id = $1 AND id = $2 AND state = 'scheduled';
+
+-- name: launches_due :many
+-- Campaigns whose moment has come, the longest due first.
+-- tenant: none, because it is the directory of the loop that launches them
+SELECT tenant_id, id FROM campaigns WHERE state = 'scheduled' AND launch_at <= now() ORDER BY launch_at LIMIT 50;
+
+-- name: launch_turn :value
+-- Take one campaign whose moment has come; another worker's is passed over.
+SELECT launch_at FROM campaigns
+WHERE tenant_id = $1 AND id = $2 AND state = 'scheduled' AND launch_at <= now() FOR UPDATE SKIP LOCKED;
 
 -- name: set_state :run
 -- Pause, resume or cancel; an end gets its time.

@@ -16,7 +16,7 @@ from outrider.domain.messages import counts
 from outrider.domain.messages.states import END_STATES
 
 NEWEST = UUID(int=2**128 - 1)
-STATES = ("draft", "sending", "paused", "finished", "cancelled")
+STATES = ("draft", "scheduled", "sending", "paused", "finished", "cancelled")
 
 
 async def get(uow: UnitOfWork, campaign_id: UUID) -> CampaignView:
@@ -101,7 +101,7 @@ def expansion(campaign: CampaignView, row: asyncpg.Record, total: int, now: date
 
 
 def _queueing(campaign: CampaignView, row: asyncpg.Record) -> str:
-    if campaign.state == "draft":
+    if campaign.state in {"draft", "scheduled"}:
         return "draft"
     if campaign.expanded_at is not None:
         return "complete"

@@ -32,9 +32,12 @@ class Campaign(Base):
         ForeignKeyConstraint(["tenant_id", "segment_id"], ["segments.tenant_id", "segments.id"]),
         CheckConstraint("num_nonnulls(list_id, segment_id) = 1", name="campaigns_audience_check"),
         CheckConstraint(
-            "state IN ('draft', 'sending', 'paused', 'finished', 'cancelled')", name="campaigns_state_check"
+            "state IN ('draft', 'scheduled', 'sending', 'paused', 'finished', 'cancelled')",
+            name="campaigns_state_check",
         ),
+        CheckConstraint("state <> 'scheduled' OR launch_at IS NOT NULL", name="campaigns_launch_at_check"),
         Index("campaigns_created", "tenant_id", "created_at"),
+        Index("campaigns_scheduled", "tenant_id", "launch_at", postgresql_where=text("state = 'scheduled'::text")),
         Index(
             "campaigns_open",
             "tenant_id",
@@ -72,6 +75,8 @@ class Campaign(Base):
     preflight: Mapped[dict[str, Any] | None]
     created_by: Mapped[str]
     created_at: Mapped[CreatedAt]
+    launch_at: Mapped[datetime | None]
+    launch_trouble: Mapped[str | None]
     launched_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 

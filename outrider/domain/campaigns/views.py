@@ -55,7 +55,8 @@ class CampaignView(msgspec.Struct, frozen=True):
     """A campaign. Without `template_version` a draft takes the latest one when it is launched.
 
     It goes to a list or to a segment. audience_at, audience_count: when it was found who belongs to it, and how many;
-    null for a plain list, which is walked as it is.
+    null for a plain list, which is walked as it is. launch_at: when a scheduled one is launched by itself;
+    launch_trouble: why the last scheduled launch did not happen.
     """
 
     id: UUID
@@ -81,6 +82,8 @@ class CampaignView(msgspec.Struct, frozen=True):
     preflight: Preflight | None
     created_by: str
     created_at: datetime
+    launch_at: datetime | None
+    launch_trouble: str | None
     launched_at: datetime | None
     finished_at: datetime | None
 

@@ -104,7 +104,7 @@ async def publish(uow: UnitOfWork, actor: Actor, campaign_id: UUID, variables: d
     Raises:  Refused(not_found; not_launched, 409; too_large naming variables).
     """
     campaign = await campaign_facts(uow, campaign_id)
-    if campaign["state"] == "draft":
+    if campaign["state"] in {"draft", "scheduled"}:
         raise Refused("not_launched", "only what was launched can be published", field="/id", status=409)
     text = orjson.dumps(variables).decode()
     if len(text) > _LONGEST_VARIABLES:

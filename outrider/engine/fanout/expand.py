@@ -14,12 +14,13 @@ from outrider.base.clock import boottime_s
 from outrider.base.errors import OutriderError, Unavailable
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
-from outrider.domain.campaigns import audience
+from outrider.domain.campaigns import audience, schedule
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
 from outrider.domain.messages.cancel import cancel_campaign
 from outrider.domain.messages.fan_out import Plan, fan_out
 from outrider.domain.messages.lanes import lane_for
 from outrider.domain.messages.rows import SQL
+from outrider.domain.senders.connections import Vault
 from outrider.engine.loop import Loop
 
 _log = structlog.get_logger(__name__)
@@ -31,6 +32,7 @@ def loops(runtime: Runtime) -> list[Loop]:
     """What a worker process runs beside its dispatch."""
     fan = _FanOut(runtime)
     return [
+        Loop("launch_scheduled", runtime.settings.poll_s, fan.launch_scheduled),
         Loop("settle_audiences", runtime.settings.poll_s, fan.settle),
         Loop("fan_out", runtime.settings.poll_s, fan.expand),
         Loop("finish_campaigns", 0.5, fan.finish),
@@ -43,6 +45,27 @@ class _FanOut:
         self._runtime = runtime
         self._rests: dict[UUID, float] = {}
         """Campaigns that failed, and until when they are left out."""
+
+    async def launch_scheduled(self) -> bool:
+        """Launch the campaigns whose moment has come."""
+        runtime = self._runtime
+        async with runtime.db.uow(Role.ENGINE) as uow:
+            due = [(row["tenant_id"], row["id"]) for row in await CAMPAIGNS.launches_due.many(uow.raw)]
+        vault = Vault(runtime.providers, runtime.keyring, runtime.egress)
+        for tenant_id, campaign_id in due:
+            if self._rests.get(campaign_id, 0.0) > boottime_s():
+                continue
+            try:
+                came = await schedule.launch_due(runtime.db, runtime.settings, vault, tenant_id, campaign_id)
+            except Unavailable:
+                raise
+            except Exception:  # noqa: BLE001 - one campaign that cannot be launched must not stop everybody's
+                _log.exception("scheduled_launch_failed", tenant=str(tenant_id), campaign=str(campaign_id))
+                self._rests[campaign_id] = boottime_s() + _BROKEN_REST_S
+            else:
+                if came is not None:
+                    _log.info("scheduled_launch", tenant=str(tenant_id), campaign=str(campaign_id), came=came)
+        return False
 
     async def settle(self) -> bool:
         """Find who belongs to launched campaigns that go to more than a plain list.

@@ -13,7 +13,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from outrider.base.ids import parse_id
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
-from outrider.domain.campaigns import draft, launch, preflight, read
+from outrider.domain.campaigns import draft, launch, preflight, read, schedule
 from outrider.domain.campaigns.views import CampaignView, Preflight, Progress
 from outrider.domain.limits import switches
 from outrider.domain.limits.reasons import NOT_GIVEN
@@ -116,6 +116,32 @@ async def launched(
         return await launch.launch(uow, runtime.settings, vault_of(runtime), principal.actor, identifier)
 
 
+@post("/campaigns/{campaign_id:str}/schedule", status_code=200, guards=[needs("operator", "campaigns:write")])
+async def scheduled(
+    campaign_id: FromPath[str],
+    data: JSONBody[schedule.Schedule],
+    principal: NamedDependency[Principal],
+    runtime: NamedDependency[Runtime],
+) -> CampaignView:
+    """Launch a draft by itself at a moment; refused with everything that would block it now."""
+    identifier = parse_id(campaign_id, "campaign_id")
+    async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
+        return await schedule.schedule(uow, runtime.settings, vault_of(runtime), principal.actor, identifier, data)
+
+
+@post("/campaigns/{campaign_id:str}/unschedule", status_code=200, guards=[needs("operator", "campaigns:write")])
+async def unscheduled(
+    campaign_id: FromPath[str],
+    data: JSONBody[ReasonIn],
+    principal: NamedDependency[Principal],
+    runtime: NamedDependency[Runtime],
+) -> CampaignView:
+    """Make a scheduled campaign a draft again; 409 when it was launched meanwhile."""
+    identifier = parse_id(campaign_id, "campaign_id")
+    async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
+        return await schedule.unschedule(uow, principal.actor, identifier, reason=data.reason)
+
+
 @post("/campaigns/{campaign_id:str}/pause", status_code=200, guards=[needs("operator", "campaigns:write")])
 async def paused(
     campaign_id: FromPath[str],
@@ -156,7 +182,7 @@ async def cancelled(
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
         was = (await read.get(uow, identifier)).state
         await launch.cancel(uow, principal.actor, identifier, reason=data.reason)
-    if was != "draft":
+    if was not in {"draft", "scheduled"}:
         await launch.cancel_rest(runtime.db, principal.tenant_id, principal.actor, identifier)
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
         return await read.progress(uow, identifier)
@@ -189,6 +215,8 @@ ROUTES = [
     deleted,
     preflighted,
     launched,
+    scheduled,
+    unscheduled,
     paused,
     resumed,
     cancelled,

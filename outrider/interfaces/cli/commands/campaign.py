@@ -14,6 +14,7 @@ from outrider.data.db import Role
 from outrider.domain.campaigns import draft, read
 from outrider.domain.campaigns import launch as running
 from outrider.domain.campaigns import preflight as checking
+from outrider.domain.campaigns import schedule as waiting
 from outrider.domain.campaigns.draft import NewCampaign
 from outrider.domain.limits import switches
 from outrider.domain.senders import connections, senders
@@ -93,7 +94,7 @@ async def create(
             template_version=version,
             purpose=purpose,
             priority=priority,
-            expires_at=_moment(expires),
+            expires_at=_moment(expires) if expires is not None else None,
         )
         made = await draft.create(work.uow, work.actor, new)
     return Answer(campaigns.told(made), note(f"made campaign {made.name} ({made.id})", dry_run=options.dry_run))
@@ -128,6 +129,36 @@ async def launch(which: Which, *, yes: Yes = False, options: Changing = CHANGING
         found = await campaigns.find(work.uow, which)
         view = await running.launch(work.uow, runtime.settings, vault_of(runtime), work.actor, found.id)
     return Answer(campaigns.told(view), note(f"campaign {view.name} is launched", dry_run=options.dry_run))
+
+
+@APP.command
+async def schedule(which: Which, at: str, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
+    """Launch a draft by itself at a moment.
+
+    Parameters
+    ----------
+    at
+        When: an RFC 3339 moment with its offset, at most 366 days ahead.
+    """
+    moment = _moment(at, field="AT")
+    if not options.dry_run:
+        confirm(f"campaign {which} will be sent to its list at {moment.isoformat()}", "schedule", yes=yes)
+    async with wired(options) as (runtime, work):
+        found = await campaigns.find(work.uow, which)
+        view = await waiting.schedule(
+            work.uow, runtime.settings, vault_of(runtime), work.actor, found.id, waiting.Schedule(moment)
+        )
+    text = f"campaign {view.name} will be launched at {moment.isoformat()}"
+    return Answer(campaigns.told(view), note(text, dry_run=options.dry_run))
+
+
+@APP.command
+async def unschedule(which: Which, *, options: Changing = CHANGING) -> Answer:
+    """Make a scheduled campaign a draft again."""
+    async with changing(options) as work:
+        found = await campaigns.find(work.uow, which)
+        view = await waiting.unschedule(work.uow, work.actor, found.id, reason=options.reason)
+    return Answer(campaigns.told(view), note(f"campaign {view.name} is a draft again", dry_run=options.dry_run))
 
 
 @APP.command
@@ -205,13 +236,11 @@ async def list_(*, state: str | None = None, limit: Limit = 100, options: Common
     return Answer(rows, table(rows, _COLUMNS, empty="no campaigns"))
 
 
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
+def _moment(text: str, *, field: str = "--expires") -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise Refused("invalid_moment", "must be a moment such as 2027-01-31T00:00:00Z", field="--expires")
+        raise Refused("invalid_moment", "must be a moment such as 2027-01-31T00:00:00Z", field=field)
     return moment
