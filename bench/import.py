@@ -1,0 +1,135 @@
+"""How fast a CSV file becomes contacts, and in how much memory.
+
+Ours is the command line, as a process of its own: file examined, rows checked one by one, contacts, addresses, consent
+with its proof and list written in batches with a checkpoint. The peer is the least that any importer must do on the
+same server in the same minute: the same file copied into a table by COPY and moved by two INSERT … SELECT (contacts and
+addresses), without a check, proof, checkpoint or policy. It is the ceiling, not a competitor.
+
+    .venv/bin/python bench/import.py [--rows 1000000]
+
+Wanted: at least 5,000 rows/s, at most 256 MB resident in the importing process, at first and when everybody is known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import asyncpg
+
+from bench.kit import ours
+from bench.kit.figures import machine, table, verdict
+from bench.kit.servers import Postgres, postgres, run
+
+LEAST_ROWS_PER_S = 5_000
+MOST_MEGABYTES = 256
+HEADER = ("email", "name", "external id", "consent", "town")
+
+_PEER_TABLES = """
+CREATE TABLE peer_staging (email text, name text, external_id text, consent text, town text);
+CREATE TABLE peer_contacts (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), external_id text UNIQUE, name text,
+                            attributes jsonb);
+CREATE TABLE peer_addresses (address text PRIMARY KEY, contact_id uuid NOT NULL);
+"""
+_PEER_CONTACTS = """
+INSERT INTO peer_contacts (external_id, name, attributes)
+SELECT external_id, name, jsonb_build_object('town', town) FROM peer_staging
+ON CONFLICT (external_id) DO UPDATE SET name = excluded.name
+"""
+_PEER_ADDRESSES = """
+INSERT INTO peer_addresses (address, contact_id)
+SELECT s.email, c.id FROM peer_staging s JOIN peer_contacts c USING (external_id) ON CONFLICT DO NOTHING
+"""
+
+
+def main() -> int:
+    """Measure, print, and say whether the aims are met."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    count: int = parser.parse_args().rows
+    print(f"machine: {machine()}")
+    with postgres() as database, ours.installation(database) as made:
+        path = _file(made.data_dir / "people.csv", count)
+        first = _ours(made, path, count, "created_count")
+        again = _ours(made, path, count, "unchanged_count")
+        peer_s = run(_theirs(database, path, count))
+    rows = [["what", "rows/s", "most memory, MB"]]
+    rows += [
+        [name, f"{count / took_s:,.0f}", f"{megabytes:.0f}"]
+        for name, (took_s, megabytes) in (("new to us", first), ("all known", again))
+    ]
+    table([*rows, ["COPY and INSERT … SELECT alone", f"{count / peer_s:,.0f}", "the server's"]])
+    print(f"ratio to the ceiling: {peer_s / first[0]:.2f} x")
+    met = [
+        verdict(f"{name}: rows", count / took_s, LEAST_ROWS_PER_S, unit="/s")
+        for name, (took_s, _) in _both(first, again)
+    ]
+    met += [
+        verdict(f"{name}: memory", megabytes, MOST_MEGABYTES, at_most=True, unit="MB")
+        for name, (_, megabytes) in _both(first, again)
+    ]
+    return 0 if all(met) else 1
+
+
+def _both(first: tuple[float, float], again: tuple[float, float]) -> list[tuple[str, tuple[float, float]]]:
+    return [("new to us", first), ("all known", again)]
+
+
+def _file(path: Path, count: int) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(HEADER)
+        writer.writerows((f"p{n}@example.org", f"Person {n}", f"x{n}", "yes", f"town {n % 7}") for n in range(count))
+    return path
+
+
+def _ours(made: ours.Installation, path: Path, count: int, expected: str) -> tuple[float, float]:
+    """Seconds from start to end of the command, and the most memory that its process had."""
+    command = [
+        str(ours.PROGRAM),
+        "contacts",
+        "import",
+        str(path),
+        "--list",
+        "all",
+        "--consent-source",
+        "form",
+        "--json",
+    ]
+    begun = time.perf_counter()
+    with subprocess.Popen(command, env=made.environment, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        answer = json.loads(child.stdout.read())
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    took_s = time.perf_counter() - begun
+    if child.returncode or answer[expected] != count:
+        raise RuntimeError(f"the import ended with {child.returncode}: {answer[expected]} of {count} {expected}")
+    return took_s, used.ru_maxrss * 1024 / 1_000_000
+
+
+async def _theirs(database: Postgres, path: Path, count: int) -> float:
+    raw = await asyncpg.connect(database.superuser_url)
+    try:
+        await raw.execute(_PEER_TABLES)
+        begun = time.perf_counter()
+        async with raw.transaction():
+            await raw.copy_to_table("peer_staging", source=path, format="csv", header=True, timeout=3600)
+            await raw.execute(_PEER_CONTACTS, timeout=3600)
+            await raw.execute(_PEER_ADDRESSES, timeout=3600)
+        took_s = time.perf_counter() - begun
+        if await raw.fetchval("SELECT count(*) FROM peer_addresses") != count:
+            raise RuntimeError("the peer did not store every row")
+        return took_s
+    finally:
+        await raw.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
