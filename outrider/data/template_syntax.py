@@ -273,9 +273,14 @@ def _is_literal_key(tokens: tuple[Token, ...], at: int) -> bool:
 
 
 def walks_maps(source: str) -> bool:
-    """Whether a source may go through the entries of a map by a filter, test or function that does so."""
+    """Whether a source may go through the entries of a map by a filter, test or function that does so.
+
+    A variable called `items` is none of these: it would take from `c.items` what it is for the compiled form.
+    """
     return any(
-        token.text in ("items", "dictsort", "mapping", "dict") and before.text != "."
+        token.text in ("items", "dictsort", "mapping", "dict")
+        and before.text != "."
+        and not (token.text == "items" and token.kind == "name" and before.text != "|")
         for segment in split(source)
         for before, token in zip((_NOTHING, *segment.tokens), segment.tokens, strict=False)
     )
