@@ -7,7 +7,7 @@ same run and into the same `smtp-sink`:
 (a) BullMQ + nodemailer + pg: one job, one rendered mail, one status row per message; settings swept, the best used;
 (b) `smtp-source -d`: Postfix's own generator, which renders nothing and records nothing; its best number of sessions.
 
-    .venv/bin/python bench/send_email.py [--messages 100000] [--runs 3] [--workers 2] [--dkim]
+    .venv/bin/python bench/send_email.py [--messages 100000] [--runs 3] [--workers 2] [--dkim] [--tracking]
 
 Wanted: at least 8 x (a), aim 10 x; at least 0.5 x (b). Runs of the sides are interleaved; medians are compared.
 """
@@ -51,6 +51,11 @@ def main() -> int:
         for kind in ("rsa", "ed25519") if options.dkim else ():
             signed = _ours(installed, audience, sink, workers=options.workers, connections=connections, dkim=kind)
             found[f"ours, DKIM {kind}"] = [signed]
+        if options.tracking:
+            tracked = _ours(
+                installed, audience, sink, workers=options.workers, connections=connections, is_tracked=True
+            )
+            found["ours, openings and clicks followed"] = [tracked]
     return _report(options, found, tuning, connections=connections, sessions=sessions)
 
 
@@ -60,6 +65,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--sweep-messages", type=int, default=10_000)
+    parser.add_argument("--tracking", action="store_true", help="one more run with openings and clicks followed")
     parser.add_argument("--dkim", action="store_true", help="one more run each, signed with RSA 2048 and Ed25519")
     return parser.parse_args()
 
@@ -72,9 +78,10 @@ def _ours(
     workers: int,
     connections: int,
     dkim: str = "",
+    is_tracked: bool = False,
 ) -> float:
     """One campaign to everybody; messages a second from the end of the pause to the last record."""
-    mailing = asyncio.run(_queue(installed.database, audience, sink, connections, dkim))
+    mailing = asyncio.run(_queue(installed.database, audience, sink, connections, dkim, is_tracked=is_tracked))
     installed.database.settle()
     with installed.workers(workers):
         rate = mailing.count / asyncio.run(_drain(installed.database, mailing))
@@ -84,10 +91,12 @@ def _ours(
     return rate
 
 
-async def _queue(database: Postgres, audience: ours.Audience, sink: int, connections: int, dkim: str) -> ours.Mailing:
+async def _queue(
+    database: Postgres, audience: ours.Audience, sink: int, connections: int, dkim: str, *, is_tracked: bool
+) -> ours.Mailing:
     async with ours.runtime() as made:
         await ours.pause(made)
-        sender = await ours.make_sender(made, database, sink, connections=connections, dkim=dkim)
+        sender = await ours.make_sender(made, database, sink, connections=connections, dkim=dkim, is_tracked=is_tracked)
         return await ours.fan_campaign_out(made, database, sender, audience)
 
 

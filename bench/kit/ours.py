@@ -39,6 +39,7 @@ from outrider.domain.messages.fan_out import Plan, fan_out
 from outrider.domain.messages.lanes import lane_for
 from outrider.domain.senders.identity import dkim_purpose
 from outrider.domain.templates import contents
+from outrider.domain.tracking import choices
 
 BENCH = Actor("cli", "cli:bench")
 PROGRAM = Path(sys.executable).parent / "outrider"
@@ -204,8 +205,12 @@ async def make_sender(
     tenant_id: UUID = DEFAULT_TENANT,
     connections: int = 8,
     dkim: str = "",
+    is_tracked: bool = False,
 ) -> Sender:
-    """A connection to the sink, a sender, and the letter as a template's content; `dkim` is "", "rsa" or "ed25519"."""
+    """A connection to the sink, a sender, and the letter as a template's content; `dkim` is "", "rsa" or "ed25519".
+
+    Openings and clicks are switched off unless `is_tracked`: the peers know nothing of them.
+    """
     raw = await asyncpg.connect(database.superuser_url)
     settings = {
         "host": "127.0.0.1", "port": smtp_port, "tls": "off", "connections": connections,
@@ -238,6 +243,8 @@ async def make_sender(
             uow, made.channels["email"], made.renderer,
             subject=letter.SUBJECT, html=letter.HTML, text=letter.TEXT, is_template=True,
         )  # fmt: skip
+        wanted = choices.ChoiceChange(opens=is_tracked, clicks=is_tracked)
+        await choices.choose(uow, BENCH, "sender", sender_id, wanted)
     return Sender(tenant_id, sender_id, content_id)
 
 

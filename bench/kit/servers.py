@@ -331,7 +331,9 @@ def install_peer() -> None:
     marker = PEER / "node_modules" / ".package-lock.json"
     if not marker.exists() or marker.stat().st_mtime < (PEER / "package-lock.json").stat().st_mtime:
         say("installing the peer's packages")
-        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"], cwd=PEER, check=True)
+        # not `npm ci`, which insists on packages of other platforms that a mirror may not have; versions are the lock's
+        quietly = ["--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+        subprocess.run(["npm", "install", "--no-save", *quietly], cwd=PEER, check=True)
 
 
 @contextmanager
