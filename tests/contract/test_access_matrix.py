@@ -266,6 +266,11 @@ async def test_looking_changes_nothing_whoever_looks(matrix: Matrix) -> None:
     assert await written(matrix.api) == before
 
 
+def at_rest(rows: dict[str, str]) -> dict[str, str]:
+    """Tables that only callers change: jobs go on by themselves meanwhile, whoever asks."""
+    return {table: digest for table, digest in rows.items() if table not in {"jobs", "job_states"}}
+
+
 def _nouns(route: Route) -> dict[str, str]:
     return CASES[str(route)][0].nouns
 
@@ -275,7 +280,7 @@ def _root(matrix: Matrix) -> Person:
 
 
 async def test_everybody_gets_what_the_table_says_and_nobody_anything_of_another_tenant(matrix: Matrix) -> None:
-    untouched = await rows_of(matrix.api, matrix.theirs.tenant_id)
+    untouched = at_rest(await rows_of(matrix.api, matrix.theirs.tenant_id))
     wrong: list[str] = []
     reaching: list[tuple[Route, Case, str]] = []
     for route in ROUTES:
@@ -288,7 +293,7 @@ async def test_everybody_gets_what_the_table_says_and_nobody_anything_of_another
                     wrong += await _compare(matrix, route, case, person, noun)
     assert not wrong, "\n".join([f"{len(wrong)} of {matrix.count} cells", *wrong])
     await imports_ended(matrix.api)
-    assert await rows_of(matrix.api, matrix.theirs.tenant_id) == untouched
+    assert at_rest(await rows_of(matrix.api, matrix.theirs.tenant_id)) == untouched
     for route, case, noun in reaching:
         wrong += await _compare(matrix, route, case, _root(matrix), noun)
     assert not wrong, "\n".join(wrong)
