@@ -5,7 +5,8 @@
 
 Everything runs even when something before it failed; the exit status is 0 only when all passed. With CI set in the
 environment a skipped test is a failure: what cannot run there proves nothing. Two lanes run side by side, because most
-tests wait more than they compute; each line of output begins with its step. Owns the order; knows no test.
+tests wait more than they compute; each line of output begins with its step. The last lines name every test that failed
+and the beginning of what it said, so that the end of any log is enough. Owns the order; knows no test.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ LANES: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Which folders of tests run one after another, and which beside each other."""
 _LAST_WORDS_S = 10.0
+_LINES_OF_A_FAILURE = 15
 
 
 @dataclass(slots=True)
@@ -47,6 +49,7 @@ class Result:
     took_s: float
     counts: dict[str, int] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
 
 def main(extent: str) -> int:
@@ -59,7 +62,7 @@ def main(extent: str) -> int:
     with ThreadPoolExecutor(len(LANES[extent])) as lanes:
         for done in lanes.map(lambda lane: [_test(name, environment) for name in lane], LANES[extent]):
             results += done
-    return _report(results, time.monotonic() - began_s)
+    return report(results, time.monotonic() - began_s)
 
 
 def _lint(name: str, command: list[str], environment: dict[str, str]) -> Result:
@@ -72,9 +75,9 @@ def _lint(name: str, command: list[str], environment: dict[str, str]) -> Result:
 def _test(name: str, environment: dict[str, str]) -> Result:
     print(f"== {name}: pytest tests/{name}", flush=True)
     began_s = time.monotonic()
-    report = RESULTS / f"{name}.xml"
-    report.unlink(missing_ok=True)
-    command = [str(BIN / "python"), "-m", "pytest", f"tests/{name}", f"--junit-xml={report}"]
+    written = RESULTS / f"{name}.xml"
+    written.unlink(missing_ok=True)
+    command = [str(BIN / "python"), "-m", "pytest", f"tests/{name}", f"--junit-xml={written}"]
     running = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     )
@@ -83,8 +86,10 @@ def _test(name: str, environment: dict[str, str]) -> Result:
     running.wait()
     telling.join(_LAST_WORDS_S)  # a process left behind may hold the pipe; it must not hold up what follows
     result = Result(name, running.returncode == 0, time.monotonic() - began_s)
-    if report.is_file():
-        _count(result, report)
+    if written.is_file():
+        read(result, written)
+    else:
+        result.failures.append(f"{name}: pytest ended with {running.returncode} and left no report")
     if result.skipped and os.environ.get("CI"):
         result.is_ok = False
     return result
@@ -95,20 +100,30 @@ def _tell(name: str, lines: IO[str] | None) -> None:
         print(f"{name:<8} | {line}", end="", flush=True)
 
 
-def _count(result: Result, report: Path) -> None:
-    """Read how many tests passed, failed and were skipped."""
-    suites = list(ET.parse(report).getroot().iter("testsuite"))  # noqa: S314 - written by our own pytest a moment ago
+def read(result: Result, written: Path) -> None:
+    """Read from pytest's report how many tests passed, and which failed or were skipped, and why."""
+    suites = list(ET.parse(written).getroot().iter("testsuite"))  # noqa: S314 - written by our own pytest a moment ago
     tests, failed, errors, skipped = (
         sum(int(suite.get(kind, "0")) for suite in suites) for kind in ("tests", "failures", "errors", "skipped")
     )
     result.counts = {"passed": tests - failed - errors - skipped, "failed": failed + errors, "skipped": skipped}
     for suite in suites:
         for case in suite.iter("testcase"):
-            for why in case.iter("skipped"):
-                result.skipped.append(f"{case.get('classname')}::{case.get('name')}: {why.get('message')}")
+            name = _node_id(case)
+            result.skipped += [f"{name}: {why.get('message')}" for why in case.iter("skipped")]
+            for why in (*case.iter("failure"), *case.iter("error")):
+                said = (why.get("message") or why.text or "").splitlines()[:_LINES_OF_A_FAILURE]
+                result.failures.append("\n    ".join([f"{result.name}: {name}", *said]))
 
 
-def _report(results: list[Result], took_s: float) -> int:
+def _node_id(case: ET.Element) -> str:
+    """The name by which pytest runs this test alone."""
+    module, _, group = case.get("classname", "").partition(".Test")
+    return "::".join([f"{module.replace('.', '/')}.py", *([f"Test{group}"] if group else []), case.get("name", "")])
+
+
+def report(results: list[Result], took_s: float) -> int:
+    """Print what became of every step and, last of all, what failed; gives the exit status."""
     skipped = [line for result in results for line in result.skipped]
     for line in skipped:
         print(f"skipped: {line}")
@@ -122,6 +137,8 @@ def _report(results: list[Result], took_s: float) -> int:
         print("all passed")
         return 0
     print(f"failed: {', '.join(failed)}" + ("; nothing may be skipped where CI is set" if skipped else ""))
+    for failure in (each for result in results for each in result.failures):
+        print(failure)
     return 1
 
 

@@ -1,4 +1,4 @@
-"""The repository's own tools: nothing a command starts outlives it, and what was left is a failure."""
+"""The repository's own tools: nothing a command starts outlives it, and the end of a run says what failed in it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from tests.kit.postgres import run_apart
 from tests.kit.processes import until
 from tests.kit.statements import ROOT
+from tools.checks import Result, read, report
 
 CONTAINED = [sys.executable, str(ROOT / "tools" / "contained.py")]
 
@@ -51,3 +52,45 @@ def test_a_stop_reaches_the_command_and_its_orphans(tmp_path: Path) -> None:
         assert child.wait(60) == 128 + signal.SIGTERM
     assert f"process {orphan}" in told
     assert not Path(f"/proc/{orphan}").exists()
+
+
+FAILING = """
+import pytest
+
+@pytest.fixture
+def broken() -> None:
+    raise OSError("no such thing")
+
+def test_fine() -> None: pass
+
+def test_needs(broken: None) -> None: pass
+
+@pytest.mark.skip(reason="never here")
+def test_skipped() -> None: pass
+
+class TestMany:
+    @pytest.mark.parametrize("n", [3])
+    def test_wrong(self, n: int) -> None:
+        assert n == 4, "\\n".join(f"line {at}" for at in range(100))
+"""
+
+
+def test_the_last_lines_of_a_run_name_each_failed_test_and_what_it_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "test_made_up.py").write_text(FAILING)
+    (tmp_path / "pytest.ini").touch()
+    written = tmp_path / "unit.xml"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={written}"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    result = Result("unit", is_ok=False, took_s=1.0)
+    read(result, written)
+    assert result.counts == {"passed": 1, "failed": 2, "skipped": 1}
+    assert report([Result("flow", is_ok=True, took_s=1.0), result], 2.0) == 1
+    lines = capsys.readouterr().out.splitlines()
+    last = lines[lines.index("unit: test_made_up.py::test_needs") :]
+    assert "OSError: no such thing" in last[1]
+    assert last[2] == "unit: test_made_up.py::TestMany::test_wrong[3]"
+    assert last[3].strip() == "AssertionError: line 0"
+    assert last[-1].strip() == "line 14"
+    assert any(line.startswith("failed: unit") for line in lines[: -len(last)])
