@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import aiohttp
 import msgspec
 from cyclopts import App, Parameter
 
@@ -18,12 +19,12 @@ from outrider.domain.tenants import keys
 from outrider.domain.tenants.roles import SCOPES
 from outrider.interfaces.cli import exits, output
 from outrider.interfaces.cli.demonstration import people as cast
-from outrider.interfaces.cli.demonstration import proof, servers
+from outrider.interfaces.cli.demonstration import proof, readers, servers
 from outrider.interfaces.cli.demonstration.client import Api
 from outrider.interfaces.cli.demonstration.ledger import Ledger
 from outrider.interfaces.cli.demonstration.people import People
 from outrider.interfaces.cli.demonstration.proof import Line
-from outrider.interfaces.cli.demonstration.story import Stage, play
+from outrider.interfaces.cli.demonstration.story import Played, Stage, play
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import JSON, Json, between, whole_number
 from outrider.interfaces.cli.output import Answer
@@ -94,13 +95,30 @@ async def _run(home: Path, environment: dict[str, str], people: People, kept: _K
         key = await _key(db)
         async with Api(base_url, key) as api:
             stage = Stage(api, int(smtp_url.rpartition(":")[2]), Ledger(ledger_path), db, home, output.say)
-            imported, messages, course = await play(stage, people)
-        lines = proof.prove(people, imported, messages, stage.ledger.records, course)
+            first = await play(stage, people)
+            lines = proof.prove(people, first.counts, first.messages, stage.ledger.records, first.course)
+            lines += await _second_act(stage, people, first, base_url, environment)
         if kept.keep:
             output.emit(_answer(lines), as_json=kept.is_json)
             output.say(_where(base_url, inbox, key, home))
             await asyncio.Event().wait()
     return lines
+
+
+async def _second_act(
+    stage: Stage, people: People, first: Played, base_url: str, environment: dict[str, str]
+) -> list[Line]:
+    """Readers, with a mail server of their own that keeps its letters: a small one, beside the fast one."""
+    path = stage.folder / "letters.jsonl"
+    path.unlink(missing_ok=True)
+    arguments = ["sandbox", "--ledger", str(path), "--smtp-port", "0", "--http-port", "0", "--keep-bodies"]
+    async with (
+        servers.started("sandbox", arguments, environment, stage.folder / "letters.log") as mail,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http,
+    ):
+        smtp_url, _, inbox = mail.partition(" ")
+        room = readers.Room(stage, int(smtp_url.rpartition(":")[2]), inbox, base_url, Ledger(path), http)
+        return readers.prove(people, await readers.play(room, people, first))
 
 
 async def _key(db: Database) -> str:

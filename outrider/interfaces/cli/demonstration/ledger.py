@@ -16,6 +16,7 @@ TAKEN: Final = frozenset({"accepted", "dropped_after_dot"})
 class Record(msgspec.Struct, frozen=True):
     """One attempt to hand over a message to one recipient, as the server saw it; `boot_ns` is CLOCK_BOOTTIME."""
 
+    seq: int
     outcome: str
     boot_ns: int
     rcpt_to: str | None

@@ -13,7 +13,7 @@ from typing import Final
 LEAST: Final = 500
 _BAD: Final = ("no-at-sign.example.net", "two@@example.net", "spaces in@example.net", "@example.net", "trailing@")
 _SHARE: Final = 1000
-_CITIES: Final = ("Lisboa", "Kraków", "Zürich", "東京", "Reykjavík", "São Paulo")
+CITIES: Final = ("Lisboa", "Kraków", "Zürich", "東京", "Reykjavík", "São Paulo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,16 @@ class People:
         """People whose message must have been accepted in the end."""
         return self.contacts - self.unwilling - len(self.suppressed) - self.gone
 
+    @property
+    def ordinary(self) -> int:
+        """People of whom nothing is special; only they have a city."""
+        return self.contacts - self.unwilling - len(self.suppressed) - self.later - self.gone
+
+    def of_city(self, city: str) -> int:
+        """How many live there: the cities take turns."""
+        whole, rest = divmod(self.ordinary, len(CITIES))
+        return whole + (CITIES.index(city) < rest)
+
 
 def plan(rows: int) -> People:
     """Who is in a file of so many rows: some thousandths of each kind."""
@@ -61,7 +71,7 @@ def plan(rows: int) -> People:
 
 def write(path: Path, people: People) -> None:
     """Write the file: kinds are spread evenly among the ordinary people."""
-    ordinary = people.contacts - people.unwilling - len(people.suppressed) - people.later - people.gone
+    ordinary = people.ordinary
     special: list[tuple[str, str]] = [
         *((_BAD[number % len(_BAD)], "") for number in range(people.bad)),
         *((f"unwilling{number}@example.net", "withdrawn") for number in range(people.unwilling)),
@@ -75,7 +85,7 @@ def write(path: Path, people: People) -> None:
         writer.writerow(("email", "name", "city", "consent"))
         doubled = people.doubled
         for number in range(ordinary):
-            row = (f"person{number}@example.net", f"Person {number}", _CITIES[number % len(_CITIES)], "")
+            row = (f"person{number}@example.net", f"Person {number}", CITIES[number % len(CITIES)], "")
             writer.writerow(row)
             if number % every == 0 and doubled:
                 doubled -= 1

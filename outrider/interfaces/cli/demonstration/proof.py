@@ -64,8 +64,8 @@ def prove(
     doubled = sum(count - 1 for count in taken.values() if count > 1)
     return [
         *_imported(people, imported),
-        _equal("accepted", len(messages), people.contacts, "one message for each person on the list"),
-        _equal("sent", states["sent"], people.reachable - states["uncertain"], "everybody who may and can be reached"),
+        equal("accepted", len(messages), people.contacts, "one message for each person on the list"),
+        equal("sent", states["sent"], people.reachable - states["uncertain"], "everybody who may and can be reached"),
         Line(
             "delivered once",
             sum(count == 1 for count in taken.values()),
@@ -73,34 +73,34 @@ def prove(
             must="by the mail server's own ledger",
         ),
         *_skipped(people, messages),
-        _equal("failed", states["failed"], people.gone, "those whose mailbox is gone"),
-        _equal("waiting for a retry", sum(states[state] for state in _WAITING), 0, "nobody any more"),
+        equal("failed", states["failed"], people.gone, "those whose mailbox is gone"),
+        equal("waiting for a retry", sum(states[state] for state in _WAITING), 0, "nobody any more"),
         Line(
             "uncertain",
             states["uncertain"],
             is_right=states["uncertain"] <= course.in_flight_most,
             must=f"at most the {course.in_flight_most} in flight at the kill; never sent again by itself",
         ),
-        _equal("lost", _lost(messages, taken), 0),
-        _equal("doubled", doubled, 0),
+        equal("lost", _lost(messages, taken), 0),
+        equal("doubled", doubled, 0),
         *_moments(records, ids, course),
     ]
 
 
 def _imported(people: People, imported: Mapping[str, int]) -> list[Line]:
     return [
-        _equal("rows in the file", imported["row_count"], people.rows),
-        _equal("rows refused", imported["rejected_count"], people.bad, "each with line and reason"),
-        _equal("rows doubled", imported["duplicate_count"], people.doubled),
-        _equal("people imported", imported["created_count"], people.contacts),
+        equal("rows in the file", imported["row_count"], people.rows),
+        equal("rows refused", imported["rejected_count"], people.bad, "each with line and reason"),
+        equal("rows doubled", imported["duplicate_count"], people.doubled),
+        equal("people imported", imported["created_count"], people.contacts),
     ]
 
 
 def _skipped(people: People, messages: Sequence[Sent]) -> list[Line]:
     blocked = Counter(message.code for message in messages if message.state == "blocked")
     return [
-        _equal("skipped: do not contact", blocked["do_not_contact"], len(people.suppressed)),
-        _equal("skipped: no consent", blocked["consent"], people.unwilling),
+        equal("skipped: do not contact", blocked["do_not_contact"], len(people.suppressed)),
+        equal("skipped: no consent", blocked["consent"], people.unwilling),
     ]
 
 
@@ -144,6 +144,7 @@ def _moments(records: Sequence[Record], ids: set[str], course: Course) -> list[L
     ]
 
 
-def _equal(name: str, value: int, wanted: int, must: str = "") -> Line:
+def equal(name: str, value: int, wanted: int, must: str = "") -> Line:
+    """A figure that must be another one."""
     is_right = value == wanted
     return Line(name, value, is_right, must if is_right else f"must be {wanted}. {must}".strip())

@@ -56,6 +56,8 @@ def settings(home: Path) -> dict[str, str]:
         "OUTRIDER_EGRESS_ALLOW": json.dumps(["127.0.0.0/8"]),
         "OUTRIDER_RETRY_FIRST_S": "0.5",
         "OUTRIDER_RETRY_MOST_S": "5",
+        "OUTRIDER_TRACKING_SOON_S": "0",  # nobody waits for readers: they open a letter as soon as it is there
+        "OUTRIDER_TRACKING_WAIT_S": "0.5",
         "OUTRIDER_LOG_FORMAT": "json",
     }
 

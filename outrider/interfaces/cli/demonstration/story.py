@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +34,11 @@ _PAGE: Final = 1000
 _HTML: Final = "<p>Dear {{ name }},</p><p>spring has come to {{ city or 'your town' }}.</p>"
 _TEXT: Final = "Dear {{ name }},\n\nspring has come to {{ city or 'your town' }}.\n"
 
+SENDER: Final = {
+    "from_address": "Gardens <news@gardens.example.com>",
+    "postal_address": "1 Garden Lane, Springfield",
+}
+
 Tell = Callable[[str], None]
 
 
@@ -49,19 +54,31 @@ class Stage:
     tell: Tell
 
 
-async def play(stage: Stage, people: People) -> tuple[dict[str, int], list[Sent], Course]:
-    """Everything, from the first call to the last answer.
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What the first act left behind: the counts of the import, every message of the campaign, its course."""
 
-    Gives:   the counts of the import, the messages of the campaign, and what happened on the way.
-    """
+    list_id: str
+    campaign_id: str
+    counts: Mapping[str, int]
+    messages: list[Sent]
+    course: Course
+
+
+async def play(stage: Stage, people: People) -> Played:
+    """Everything, from the first call to the last answer."""
     sender_id, template_id = await _prepare(stage, people)
-    imported, list_id = await _import(stage, people)
+    path = stage.folder / "people.csv"
+    cast.write(path, people)
+    made = await stage.api.post("/lists", {"name": "customers"})
+    list_id = str(made["id"])
+    counts = await imported(stage, path.name, path.read_bytes(), list_id)
     campaign_id = await _launch(stage, people, sender_id, template_id, list_id)
     async with asyncio.timeout(_BOUND_S):
         course = await _on_the_way(stage, people, campaign_id)
-        await _finished(stage, campaign_id)
+        await until_finished(stage, campaign_id)
     stage.ledger.read()
-    return imported, await _messages(stage.db, campaign_id), course
+    return Played(list_id, campaign_id, counts, await _messages(stage.db, campaign_id), course)
 
 
 async def _prepare(stage: Stage, people: People) -> tuple[str, str]:
@@ -71,15 +88,7 @@ async def _prepare(stage: Stage, people: People) -> tuple[str, str]:
     connection = await api.post("/connections", {"name": "capture server", "provider": "smtp", "settings": settings})
     examined = await api.post(f"/connections/{connection['id']}/examine")
     stage.tell("connection: " + ", ".join(f"{each['name']} ok" for each in examined["stages"] if each["is_ok"]))
-    sender = await api.post(
-        "/senders",
-        {
-            "name": "Gardens",
-            "connection_id": connection["id"],
-            "from_address": "Gardens <news@gardens.example.com>",
-            "postal_address": "1 Garden Lane, Springfield",
-        },
-    )
+    sender = await api.post("/senders", {**SENDER, "name": "Gardens", "connection_id": connection["id"]})
     template = await api.post(
         "/templates", {"name": "spring", "subject": "Spring, {{ name }}", "html": _HTML, "text": _TEXT}
     )
@@ -89,29 +98,20 @@ async def _prepare(stage: Stage, people: People) -> tuple[str, str]:
     return sender["id"], template["id"]
 
 
-async def _import(stage: Stage, people: People) -> tuple[dict[str, int], str]:
-    """The CSV file through the API, to its end."""
-    path = stage.folder / "people.csv"
-    cast.write(path, people)
-    made = await stage.api.post("/lists", {"name": "customers"})
+async def imported(stage: Stage, name: str, content: bytes, list_id: str) -> dict[str, int]:
+    """A CSV file through the API, to its end; gives what it counted."""
     view = await stage.api.upload(
-        "/imports",
-        path.read_bytes(),
-        list_id=made["id"],
-        consent="granted",
-        consent_source="demonstration",
-        file_name=path.name,
+        "/imports", content, list_id=list_id, consent="granted", consent_source="demonstration", file_name=name
     )
     began_s = time.monotonic()
     while view["state"] == "running":
         await asyncio.sleep(0.1)
         view = await stage.api.get(f"/imports/{view['id']}")
-    counts = {name: value for name, value in view.items() if name.endswith("_count")}
     stage.tell(
         f"imported {view['row_count']:,} rows in {time.monotonic() - began_s:.1f} s: {view['created_count']:,} people, "
         f"{view['duplicate_count']} doubled rows, {view['rejected_count']} refused"
     )
-    return counts, made["id"]
+    return {each: value for each, value in view.items() if each.endswith("_count")}
 
 
 async def _launch(stage: Stage, people: People, sender_id: str, template_id: str, list_id: str) -> str:
@@ -210,7 +210,7 @@ async def _workers(db: Database) -> list[int]:
     return [each.process.pid for each in seen if each.process.role == "worker" and each.state == "running"]
 
 
-async def _finished(stage: Stage, campaign_id: str) -> None:
+async def until_finished(stage: Stage, campaign_id: str) -> None:
     """Wait until every recipient is in an end state."""
     while True:
         progress: dict[str, Any] = await stage.api.get(f"/campaigns/{campaign_id}/progress")

@@ -20,7 +20,7 @@ COURSE = Course(
 
 
 def _taken(message: str, boot_ns: int = 1_000_000_000) -> Record:
-    return Record("accepted", boot_ns, f"{message}@example.net", {"message": message})
+    return Record(1, "accepted", boot_ns, f"{message}@example.net", {"message": message})
 
 
 def _world() -> tuple[list[Sent], list[Record]]:
@@ -29,7 +29,7 @@ def _world() -> tuple[list[Sent], list[Record]]:
     messages += [Sent("14", "uncertain", "answer_lost"), Sent("15", "failed", "mailbox_unavailable")]
     messages += [Sent("16", "blocked", "do_not_contact"), Sent("17", "blocked", "consent")]
     records = [_taken(str(number), 1_000_000_000 + number * 100_000_000) for number in range(15)]
-    records.append(Record("refused", 1_500_000_000, "15@example.net", {"message": "15"}))
+    records.append(Record(2, "refused", 1_500_000_000, "15@example.net", {"message": "15"}))
     return messages, records
 
 

@@ -1,0 +1,248 @@
+"""The second act: a campaign for some people only, and what its readers do with it.
+
+Newcomers are imported; a segment says which city, an exclusion that nobody gets it who had the first campaign. Then
+readers open and click, and a mail scanner follows every link: the product's results are compared with what was done.
+Owns the order of events and the verdicts; everything is asked of the public API and of the mail server's inbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import email
+import io
+import re
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email import policy
+from html import unescape
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from outrider.base.errors import Unavailable
+from outrider.interfaces.cli.demonstration.ledger import Ledger
+from outrider.interfaces.cli.demonstration.people import CITIES, People
+from outrider.interfaces.cli.demonstration.proof import Line, equal
+from outrider.interfaces.cli.demonstration.story import SENDER, Played, Stage, imported, until_finished
+
+CITY: Final = CITIES[0]
+SHOP: Final = "https://shop.example.com"
+_SHARE: Final = 20
+_LEAST: Final = 120
+_AT_ONCE: Final = 16
+_BOUND_S: Final = 60.0
+_BROWSER: Final = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+_SUBJECT: Final = "{{ name }}, the market opens on Saturday"
+_HTML: Final = f"""<p>Dear {{{{ name }}}},</p>
+<p><a href="{SHOP}/market">The market</a>, <a href="{SHOP}/map">the way there</a>,
+<a href="{SHOP}/for/{{{{ code }}}}">your voucher</a>.</p>
+<p><a href="{{{{ unsubscribe_url }}}}">No more of these</a></p>"""
+_LINK: Final = re.compile(r'<a href="([^"]*/t/c/[^"]*)"')
+_PIXEL: Final = re.compile(r'<img src="([^"]*/t/o/[^"]*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Where the act plays: beside the stage a mail server that keeps its letters, and the API's address."""
+
+    stage: Stage
+    smtp_port: int
+    inbox_url: str
+    base_url: str
+    ledger: Ledger
+    http: aiohttp.ClientSession
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What one recipient got: where its links and its pixel lead, paths of the API."""
+
+    code: str
+    links: tuple[str, ...]
+    pixel: str
+
+    @property
+    def opens(self) -> bool:
+        """Every second reader looks at the letter."""
+        return int(self.code) % 2 == 0
+
+    @property
+    def clicks(self) -> bool:
+        """Every fourth follows the voucher."""
+        return int(self.code) % 4 == 0
+
+    @property
+    def is_scanned(self) -> bool:
+        """Every tenth has a mail server that follows every link at once, and says that it is a browser."""
+        return int(self.code) % 10 == 9  # noqa: PLR2004 - an odd one, so that nobody does two things
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was done and what the product says about it."""
+
+    newcomers: int
+    wanted: frozenset[str]
+    segment_count: int
+    preflight: Mapping[str, Any]
+    letters: Sequence[Letter]
+    wrong_ways: int
+    results: Mapping[str, Any]
+
+
+def newcomers(people: People) -> list[tuple[str, str, str, str]]:
+    """Rows of the second file: address, name, city and the voucher's code, which is the row's number."""
+    count = max(_LEAST, people.rows // _SHARE)
+    return [
+        (f"newcomer{at}@example.net", f"Newcomer {at}", CITIES[at // 20 % len(CITIES)], str(at)) for at in range(count)
+    ]
+
+
+async def play(room: Room, people: People, first: Played) -> Reading:
+    """The act, to what the results say at its end."""
+    stage, rows = room.stage, newcomers(people)
+    await imported(stage, "newcomers.csv", _csv(rows), first.list_id)
+    rule = {"kind": "attribute", "key": "city", "value": CITY}
+    segment = await stage.api.post("/segments", {"name": f"in {CITY}", "rules": rule})
+    counted = await stage.api.post(f"/segments/{segment['id']}/count")
+    campaign_id, checked = await _launch(room, segment["id"], first.campaign_id)
+    stage.tell(
+        f"segment: {counted['contact_count']} people in {CITY}; without those who had the first campaign "
+        f"{checked['will_go_count']} are left"
+    )
+    async with asyncio.timeout(_BOUND_S):
+        await until_finished(stage, campaign_id)
+        letters = await _letters(room)
+        wrong_ways = await _read(room, letters)
+        results = await _judged(stage, campaign_id, letters)
+    stage.tell(
+        f"read: {results['opens']['people']} opened, {results['clicks']['people']} clicked, "
+        f"{results['clicks']['machines']} followed by machines only"
+    )
+    wanted = frozenset(code for _, _, city, code in rows if city == CITY)
+    return Reading(len(rows), wanted, counted["contact_count"], checked, letters, wrong_ways, results)
+
+
+def prove(people: People, reading: Reading) -> list[Line]:
+    """The lines of the report about this act."""
+    got = Counter(letter.code for letter in reading.letters)
+    opened = sum(letter.opens for letter in reading.letters)
+    clicked = sum(letter.clicks for letter in reading.letters)
+    scanned = sum(letter.is_scanned for letter in reading.letters)
+    results, wanted = reading.results, len(reading.wanted)
+    in_city = wanted + people.of_city(CITY)
+    return [
+        equal("segment counted", reading.segment_count, in_city, "by the file's own rows"),
+        equal("excluded: had the first", reading.preflight["excluded_count"], people.of_city(CITY)),
+        Line(
+            "segment reached once",
+            len(got),
+            is_right=set(got) == reading.wanted and len(reading.letters) == wanted,
+            must=f"the {wanted} newcomers in {CITY} and nobody else",
+        ),
+        equal("links that led astray", reading.wrong_ways, 0, "each to where its author said"),
+        equal("readers who opened", results["opens"]["people"], opened),
+        equal("readers who clicked", results["clicks"]["people"], clicked),
+        equal("clicks of machines", results["clicks"]["machines"], scanned, "told apart from people"),
+    ]
+
+
+def letter_of(raw: bytes) -> Letter:
+    """What a letter of this act holds.
+
+    Raises:  Unavailable when it is not one of ours: then nothing can be proved.
+    """
+    parsed = email.message_from_bytes(raw, policy=policy.default)
+    part = parsed.get_body(("html",))
+    html = "" if part is None else str(part.get_content())
+    links = tuple(_path(found) for found in _LINK.findall(html))
+    pixel = _PIXEL.search(html)
+    number = re.search(r"Newcomer (\d+)", str(parsed["Subject"]))
+    if number is None or pixel is None or len(links) != len(set(links)) or not links:
+        raise Unavailable("demo_letter", "a letter has no tracked links or no pixel")
+    return Letter(number[1], links, _path(pixel[1]))
+
+
+def _path(url: str) -> str:
+    return urlsplit(unescape(url)).path
+
+
+def _csv(rows: Sequence[tuple[str, ...]]) -> bytes:
+    file = io.StringIO(newline="")
+    csv.writer(file).writerows([("email", "name", "city", "code"), *rows])
+    return file.getvalue().encode()
+
+
+async def _launch(room: Room, segment_id: str, first_id: str) -> tuple[str, Mapping[str, Any]]:
+    api = room.stage.api
+    settings = {"host": "127.0.0.1", "port": room.smtp_port, "tls": "off"}
+    connection = await api.post("/connections", {"name": "letters", "provider": "smtp", "settings": settings})
+    made = await api.post("/senders", {**SENDER, "name": "Market", "connection_id": connection["id"]})
+    template = await api.post("/templates", {"name": "market", "subject": _SUBJECT, "html": _HTML})
+    campaign = await api.post(
+        "/campaigns",
+        {
+            "name": "market",
+            "sender_id": made["id"],
+            "template_id": template["id"],
+            "segment_id": segment_id,
+            "exclusions": {"campaign_ids": [first_id]},
+        },
+    )
+    checked = await api.post(f"/campaigns/{campaign['id']}/preflight")
+    await api.post(f"/campaigns/{campaign['id']}/launch")
+    return str(campaign["id"]), checked
+
+
+async def _letters(room: Room) -> list[Letter]:
+    """Every letter that the mail server took, from its inbox."""
+    room.ledger.read()
+    numbers = [record.seq for record in room.ledger.records if record.is_taken]
+    limit = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(number: int) -> Letter:
+        async with limit, room.http.get(f"{room.inbox_url}/messages/{number}/raw") as response:
+            return letter_of(await response.read())
+
+    return await asyncio.gather(*(one(number) for number in numbers))
+
+
+async def _read(room: Room, letters: Sequence[Letter]) -> int:
+    """Do what readers and a scanner do; gives how many answers led elsewhere than their author said."""
+    limit = asyncio.Semaphore(_AT_ONCE)
+
+    async def visit(path: str, destination: str) -> bool:
+        async with (
+            limit,
+            room.http.get(room.base_url + path, headers={"User-Agent": _BROWSER}, allow_redirects=False) as response,
+        ):
+            return response.headers.get("Location", "") == destination
+
+    async def one(letter: Letter) -> int:
+        ways = [f"{SHOP}/market", f"{SHOP}/map", f"{SHOP}/for/{letter.code}"]
+        visits: list[tuple[str, str]] = []
+        if letter.opens:
+            visits.append((letter.pixel, ""))
+        if letter.is_scanned:
+            visits += zip(letter.links, ways, strict=True)
+        elif letter.clicks:
+            visits.append((letter.links[-1], ways[-1]))
+        return sum([not await visit(*each) for each in visits])
+
+    return sum(await asyncio.gather(*(one(letter) for letter in letters)))
+
+
+async def _judged(stage: Stage, campaign_id: str, letters: Sequence[Letter]) -> Mapping[str, Any]:
+    """The results, when everything that was done has been judged; at the latest after some seconds, as they are."""
+    give_up_s = time.monotonic() + _BOUND_S / 4
+    wanted = sum(letter.opens + letter.clicks + letter.is_scanned for letter in letters)
+    while True:
+        found = await stage.api.get(f"/campaigns/{campaign_id}/results")
+        told = [found["opens"]["people"], found["clicks"]["people"], found["clicks"]["machines"]]
+        if sum(told) >= wanted or time.monotonic() > give_up_s:
+            return found
+        await asyncio.sleep(0.1)
