@@ -137,10 +137,11 @@ class Database:
         if role is not None:
             self._settings["role"] = role.value  # asyncpg takes plain text only
         self._role = role
+        self._is_closed = False
         self.pool_size = pool_size
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=self.connect,
+            async_creator=self._connect_for_pool,
             poolclass=CalmPool,
             pool_use_lifo=True,
             pool_size=pool_size,
@@ -156,8 +157,14 @@ class Database:
         """A connection of one's own with the pool's settings (LISTEN, lease thread); the caller closes it."""
         return await asyncpg.connect(self.url, server_settings=self._settings, timeout=10, statement_cache_size=512)
 
+    async def _connect_for_pool(self) -> asyncpg.Connection:
+        if self._is_closed:  # nobody would close it
+            raise asyncpg.InterfaceError("the pool is closed")
+        return await self.connect()
+
     async def close(self) -> None:
-        """Close every connection; idempotent."""
+        """Close every connection, those in use when they come back; idempotent. Nothing can begin afterwards."""
+        self._is_closed = True
         await self.engine.dispose()
 
     def available(self) -> int:

@@ -1,7 +1,7 @@
 """The pool of connections of one process: it grows when they are needed and gives back what was not needed lately.
 
-Owns when an idle connection is closed; every one costs the server 2 to 3 MB, and an external server a place. How many
-there may be and how they are made is the engine's.
+Owns when a connection that is not in use is closed, also after the pool itself was; every one costs the server 2 to
+3 MB, and an external server a place. How many there may be and how they are made is the engine's.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ class CalmPool(AsyncAdaptedQueuePool):
         super().__init__(*args, **more)
         self._most_out_count = self._most_out_before_count = 0
         self._began_s = time.monotonic()
+        self._is_disposed = False
+
+    def dispose(self) -> None:
+        """Close what is not in use now; what is, when it comes back: nobody would look into this pool again."""
+        self._is_disposed = True
+        super().dispose()
 
     def _do_get(self) -> ConnectionPoolEntry:
         entry = super()._do_get()
@@ -45,6 +51,8 @@ class CalmPool(AsyncAdaptedQueuePool):
             self._dec_overflow()
 
     def _has_surplus(self) -> bool:
+        if self._is_disposed:
+            return True
         now_s = time.monotonic()
         if now_s - self._began_s > WINDOW_S:
             self._most_out_before_count, self._most_out_count = self._most_out_count, self.checkedout()

@@ -68,6 +68,31 @@ async def test_connections_that_were_not_needed_lately_are_closed(
         await db.close()
 
 
+async def test_what_is_in_use_while_the_pool_is_closed_is_closed_at_its_end_and_nothing_begins_afterwards(
+    migrated_url: str,
+) -> None:
+    db = Database(migrated_url, pool_size=SIZE, name="calm pool")
+    watcher = await asyncpg.connect(migrated_url)
+    try:
+        met = asyncio.Barrier(3)
+        busy = asyncio.create_task(_held(db, 2, met))
+        async with db.uow(Role.ENGINE) as uow:
+            while db.available() > SIZE - 3:  # noqa: ASYNC110 - the pool has no event for it
+                await asyncio.sleep(0.01)
+            await db.close()
+            assert await uow.raw.fetchval("SELECT 1") == 1, "what is under way goes on"
+        await met.wait()
+        await busy
+        async with asyncio.timeout(30):  # the server notices in its own time
+            while await _open_count(watcher):  # noqa: ASYNC110 - nor has the server
+                await asyncio.sleep(0.01)
+        with pytest.raises(Unavailable, match="not reachable"):
+            await _use(db)
+        await db.close()
+    finally:
+        await watcher.close()
+
+
 async def test_what_the_pool_does_is_logged_where_sqlalchemy_is_quiet(
     migrated_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
