@@ -22,7 +22,7 @@ from outrider.domain.tenants import tenants
 from outrider.interfaces.api.tokens import Claim, Tokens
 from outrider.plugins.channels.email import CHANNEL
 from outrider.plugins.providers.smtp import PROVIDER
-from tests.kit.api import PASSWORD, TESTER, Api, Caller, api_of
+from tests.kit.api import PASSWORD, TESTER, Api, Caller, api_of, refill_nothing
 from tests.kit.worlds import World, session_of, world_of
 
 WRONG = "not the password at all"
@@ -133,8 +133,9 @@ async def test_tokens_of_another_make_are_refused(api: Api) -> None:
 
 @pytest.mark.parametrize("path", ["/health", "/api/v1/health"])
 async def test_keys_cannot_be_tried_without_limit_where_everything_else_is(
-    new_database: Callable[..., str], path: str
+    new_database: Callable[..., str], path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    refill_nothing(monkeypatch)
     async with api_of(new_database("migrated"), api_rate_per_s=5) as slow:
         key = await slow.key("queue:read")
         guesses = [slow.caller(f"or_live_{number:043d}").get(path) for number in range(60)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,7 +19,7 @@ from outrider.domain.tenants import tenants
 from outrider.domain.tracking import choices, destinations, results
 from outrider.domain.tracking.choices import ChoiceChange
 from outrider.interfaces.api.tracking import Destinations
-from tests.kit.api import TESTER, Api, api_of
+from tests.kit.api import TESTER, Api, api_of, refill_nothing
 from tests.kit.smtp_talk import until
 from tests.kit.tracking import PERSON, RULES, Mail
 
@@ -135,9 +136,10 @@ async def test_a_link_nobody_kept_and_one_of_another_tenant_lead_nowhere(api: Ap
         assert "text/html" in answer.headers["Content-Type"]
 
 
-async def test_guessing_gets_slow_and_genuine_links_never_do(mail: Mail) -> None:
+async def test_guessing_gets_slow_and_genuine_links_never_do(mail: Mail, monkeypatch: pytest.MonkeyPatch) -> None:
+    refill_nothing(monkeypatch)
     statuses = [(await mail.api.caller().get(f"/t/c/{number:076d}")).status for number in range(40)]
-    assert set(statuses) == {404, 429}
+    assert statuses == [404] * 20 + [429] * 20
     answers = [await mail.click(0, 0) for _ in range(50)]
     assert {answer.status for answer in answers} == {302}
     assert (await mail.hits(50)) == [(2, 1, "", 50)]
@@ -197,6 +199,9 @@ async def test_results_break_down_by_hour_link_domain_and_content(api: Api) -> N
     await mail.click(0, 1)
     await mail.opened(3)
     await mail.hits(5)
+    async with api.engine() as uow:
+        await uow.raw.execute("UPDATE tracking_hits SET at = '2026-03-01T09:59:59Z'")
+        await uow.raw.execute("UPDATE messages SET finished_at = '2026-03-01T08:59:59Z'")
     await mail.judge()
     caller = api.caller(await api.key("campaigns:read", "messages:read"))
     base = f"/api/v1/campaigns/{mail.campaign_id}/results"
@@ -213,8 +218,10 @@ async def test_results_break_down_by_hour_link_domain_and_content(api: Api) -> N
         ("a.example", 2, 0, 2),
         ("b.example", 2, 1, 1),
     ]
-    (hour,) = (await caller.get(f"{base}/hours")).json["items"]
-    assert (hour["opened"], hour["clicked"], hour["machine_clicked"]) == (1, 3, 0)
+    hours = (await caller.get(f"{base}/hours")).json["items"]
+    assert [(each["hour"], each["opened"], each["clicked"], each["machine_clicked"]) for each in hours] == [
+        ("2026-03-01T09:00:00Z", 1, 3, 0)
+    ]
     (content,) = (await caller.get(f"{base}/contents")).json
     assert (content["content_id"], content["opened"], content["clicked"]) == (str(mail.content_id), 1, 3)
     whole = (await caller.get(base)).json
@@ -231,21 +238,25 @@ async def test_results_break_down_by_hour_link_domain_and_content(api: Api) -> N
 
 
 async def test_three_links_at_once_and_anything_too_soon_are_machines(api: Api) -> None:
-    mail = await Mail.open(api, 3)
-    for link in range(3):
-        await mail.click(0, link)
-    for link in range(2):
-        await mail.click(1, link)
-    async with api.engine() as uow:
-        await uow.raw.execute("UPDATE messages SET finished_at = now() WHERE id = $1", mail.ids[2])
-    await mail.click(2, 0)
-    await mail.hits(6)
-    await mail.judge()
+    after_s = [(0.0, 0.5, 1.9), (0.0, 0.5), (0.0, 0.5, 2.1), (1.9,), (2.1,)]
+    mail = await Mail.open(api, len(after_s))
+    for number, moments in enumerate(after_s):
+        for link in range(len(moments)):
+            await mail.click(number, link)
+    await mail.hits(10)
+    async with api.engine() as uow:  # how fast this machine stored them is not what is judged
+        begin = await uow.raw.fetchval("SELECT min(at) - interval '1 minute' FROM tracking_hits")
+        for number, moments in enumerate(after_s):
+            for link, moment_s in enumerate(moments, 1):
+                await uow.raw.execute(
+                    "UPDATE tracking_hits SET at = $3 WHERE message_id = $1 AND link = $2",
+                    mail.ids[number], link, begin + timedelta(seconds=moment_s),
+                )  # fmt: skip
+        await uow.raw.execute("UPDATE messages SET finished_at = $2 WHERE id = ANY($1)", mail.ids[3:], begin)
+    assert await mail.judge() == 10
     async with api.app() as uow:
-        why = {}
-        for number in range(3):
-            why[number] = {each.machine for each in await results.of_message(uow, mail.ids[number])}
-    assert why == {0: {"burst"}, 1: {""}, 2: {"too_soon"}}
+        why = [{each.machine for each in await results.of_message(uow, each)} for each in mail.ids]
+    assert why == [{"burst"}, {""}, {""}, {"too_soon"}, {""}]
 
 
 @pytest.mark.parametrize("scope", ["tenant", "sender", "campaign"])

@@ -11,6 +11,7 @@ API
     runtime_for(url, **settings) -> Runtime                      without a server; close its `db`
     Caller.get/post/put/patch/delete(path, …) -> Answer          `.status`, `.headers`, `.json`, `.text`
     raw(url, *parts) -> bytes                                    bytes on the wire, for what no client library sends
+    refill_nothing(monkeypatch)                                  rates of callers as if no time passed
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import aiohttp
+import pytest
 
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.base.registry import discover
@@ -196,6 +199,12 @@ async def api_of(url: str, **settings: Any) -> AsyncIterator[Api]:
         stop.set()
         await asyncio.wait({serving}, timeout=_BOUND_S)
         await runtime.db.close()
+
+
+def refill_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Let no bucket of a caller fill up again, however slow this machine is; what is in it can be counted then."""
+    now_s = monotonic()
+    patch.setattr("outrider.interfaces.api.middleware.buckets.monotonic", lambda: now_s)
 
 
 async def raw(url: str, *parts: bytes, pause_s: float = 0.0, bound_s: float = _BOUND_S) -> bytes:

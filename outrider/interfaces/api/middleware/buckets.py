@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
+from time import monotonic
 
 _SITE_BITS = 64
 _MOST_CALLERS = 50_000
@@ -45,7 +45,7 @@ class Buckets:
 
         Gives:   0.0 when there was one, else the seconds until there will be.
         """
-        now_s = time.monotonic()
+        now_s = monotonic()
         bucket = self._by_caller.get(caller)
         if bucket is None:
             bucket = self._by_caller[caller] = _Bucket(self._burst, now_s)
