@@ -127,7 +127,7 @@ def _all_in_one(idle_s: float) -> tuple[int, dict[str, int]]:
 def _kind(command: str) -> str:
     if "postgres" in command.partition(" ")[0]:
         return "PostgreSQL without shared buffers"
-    for name in ("render", "scheduler", "worker", "api", "up"):
+    for name in ("render", "nursery", "scheduler", "worker", "api", "up"):
         if name in command:
             return "renderers" if name == "render" else name
     return "other"

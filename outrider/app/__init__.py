@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments == ["--version"]:
             return _print_version()
-        _load_log_without_rich()
+        load_log_without_rich()
         # imported here: start-up of the command line, and a missing or broken dependency must be told in one line
         from outrider.app.start import start  # noqa: PLC0415
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 71
 
 
-def _load_log_without_rich() -> None:
+def load_log_without_rich() -> None:
     """Have structlog imported as where rich is not installed: its pretty traces are never used, and 3 MB a process."""
     if "structlog" in sys.modules or "rich" in sys.modules:
         return

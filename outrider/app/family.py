@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
 
+from outrider.app.nursery import Forked, Nursery
 from outrider.base.clock import boottime_s
 from outrider.base.errors import Misconfigured, Unavailable
 from outrider.interfaces.cli import exits
@@ -31,27 +30,22 @@ _MOST_FALSE_STARTS: Final = 3
 _log = structlog.get_logger(__name__)
 
 
-def this_python() -> list[str]:
-    """The interpreter of this process, as isolated as it is, for a process of our own."""
-    return [sys.executable, *(["-I"] if sys.flags.isolated else [])]
-
-
 @dataclass(slots=True)
 class Child:
     """One process of the family, restarted for as long as the family lives.
 
-    arguments  what follows `python -m outrider`
+    arguments  what follows `outrider`
     grace_s    how long it may take to stop in order
     """
 
     name: str
     arguments: Sequence[str]
     grace_s: float
-    environment: Mapping[str, str]
+    nursery: Nursery
     where: str = ""
     """What its last `ready: …` line said."""
     restarts: int = 0
-    process: Process | None = None
+    process: Forked | None = None
     is_ready: asyncio.Event = field(default_factory=asyncio.Event)
     exit_code: int | None = None
     _task: asyncio.Task[None] | None = None
@@ -71,15 +65,13 @@ class Child:
         self._is_stopping = True
         process = self.process
         if process is not None and process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
             try:
                 async with asyncio.timeout(self.grace_s + _KILL_AFTER_S):
                     await process.wait()
             except TimeoutError:
                 _log.error("child_killed", child=self.name, pid=process.pid)
-                with suppress(ProcessLookupError):
-                    process.kill()
+                process.send_signal(signal.SIGKILL)
                 await process.wait()
         if self._task is not None:
             self._task.cancel()
@@ -119,28 +111,12 @@ class Child:
 
     async def _run(self) -> int:
         """One life of the process."""
-        process = await asyncio.create_subprocess_exec(
-            *this_python(),
-            "-m",
-            "outrider",
-            *self.arguments,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=None,
-            env=dict(self.environment),
-            start_new_session=True,  # Ctrl-C is for the parent, which stops the others in order
-        )
-        self.process = process
-        try:
-            assert process.stdout is not None  # noqa: S101 - it is a pipe
-            async for line in process.stdout:
-                if line.startswith(_READY):
-                    self.where = line.removeprefix(_READY).decode(errors="replace").strip()
-                    self.is_ready.set()
-            return await process.wait()
-        finally:
-            if process.stdin is not None:
-                process.stdin.close()
+        self.process = process = await self.nursery.start(self.arguments)
+        async for line in process.stdout:
+            if line.startswith(_READY):
+                self.where = line.removeprefix(_READY).decode(errors="replace").strip()
+                self.is_ready.set()
+        return await process.wait()
 
 
 class Family:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
-from outrider.app.family import this_python
+from outrider.app.nursery import this_python
 from outrider.base.errors import Unavailable
 
 CHILD = "outrider.app.set_up_child"

@@ -193,7 +193,58 @@ def test_a_set_up_that_was_killed_is_told_and_starting_again_goes_on(outrider: C
     family.end()
 
 
-def test_the_parent_of_a_family_loads_nothing_that_only_its_children_need(outrider: Command) -> None:
+def test_the_family_goes_on_when_its_nursery_was_killed(up: Up) -> None:
+    before = {role: set(_pids(up, role)) for role in ("api", "worker", "scheduler")}
+    (nursery,) = _pids(up, "nursery")
+    os.kill(nursery, signal.SIGKILL)
+    _until(lambda: not _pids(up, "nursery"))
+    assert {role: set(_pids(up, role)) for role in before} == before, "nobody noticed"
+    killed = min(before["worker"])
+    os.kill(killed, signal.SIGKILL)
+    _until(partial(_is_replaced, up, "worker", killed, 2))
+    assert len(_pids(up, "nursery")) == 1
+    up.process.send_signal(signal.SIGTERM)
+    assert up.process.wait(60) == 0
+    assert up.members() == {}
+
+
+def test_the_roles_of_a_family_share_the_pages_of_what_they_load_alike(up: Up) -> None:
+    (worker,) = _pids(up, "worker")[:1]
+    lines = Path(f"/proc/{worker}/smaps_rollup").read_text().splitlines()
+    kb = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
+    assert kb["Shared_Dirty"] > kb["Private_Dirty"] / 2, "each has its own copy of everything"
+
+
+def test_what_a_family_shares_is_loaded_without_a_thread_a_setting_or_a_connection(outrider: Command) -> None:
+    program = (
+        "import os, sys; from outrider.app import nursery; nursery.load(); from outrider.app import wiring;"
+        "print(len(os.listdir('/proc/self/task')), wiring.settings.cache_info().currsize,"
+        "*[os.readlink(f'/proc/self/fd/{fd}') for fd in os.listdir('/proc/self/fd') if int(fd) > 2 and"
+        " os.path.exists(f'/proc/self/fd/{fd}')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=outrider.environment, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["1", "0"]
+
+
+def test_a_role_holds_no_pipe_of_another_process_of_its_family(up: Up) -> None:
+    (nursery,) = _pids(up, "nursery")
+    theirs = _pipes(nursery) | _pipes(up.process.pid)
+    for role in ("api", "worker", "scheduler"):
+        for pid in _pids(up, role):
+            assert not _pipes(pid) & theirs, role
+
+
+def _pipes(pid: int) -> set[str]:
+    """Pipes and sockets of a process beyond its standard streams."""
+    held = [
+        entry.readlink().name for entry in Path(f"/proc/{pid}/fd").iterdir() if int(entry.name) > sys.stderr.fileno()
+    ]
+    return {name for name in held if name.startswith(("pipe:", "socket:"))}
+
+
+def test_only_a_family_loads_what_its_roles_share(outrider: Command) -> None:
     program = "import sys, outrider.app.start, outrider.app.commands.up; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], env=outrider.environment, cwd=ROOT, capture_output=True, text=True, check=True

@@ -7,7 +7,7 @@ import fcntl
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -15,6 +15,7 @@ import structlog
 from cyclopts import App, Parameter
 
 from outrider.app.family import Child, Family
+from outrider.app.nursery import Nursery, lives
 from outrider.app.set_up import Done, Known, SetUp
 from outrider.app.signals import ready, stopping
 from outrider.base.errors import OutriderError, Refused
@@ -48,14 +49,14 @@ def up(
         known = set_up.known()
         if isinstance(known, int):
             return known
-        log.configure(known, "up")
-        with _only_one(Path(known.data_dir)):
-            return asyncio.run(_live(known, set_up, workers, lifeline=lifeline))
+        with closing(Nursery()) as nursery, _only_one(Path(known.data_dir)):  # while the child sets up
+            log.configure(known, "up")  # begins a thread: what is forked comes before
+            return asyncio.run(_live(known, set_up, nursery, workers, lifeline=lifeline))
     finally:
         set_up.close()
 
 
-async def _live(known: Known, set_up: SetUp, workers: int, *, lifeline: bool) -> int:
+async def _live(known: Known, set_up: SetUp, nursery: Nursery, workers: int, *, lifeline: bool) -> int:
     # a stop may take as long as the workers' grace, the API's and the database's together
     with stopping(3 * known.grace_s + 120, lifeline=lifeline) as stop:
         async with _database(known) as server:
@@ -64,7 +65,7 @@ async def _live(known: Known, set_up: SetUp, workers: int, *, lifeline: bool) ->
                 return done
             family = Family()
             try:
-                await _start(family, known, workers, stop.event)
+                await _start(family, known, nursery, workers, stop.event)
                 if not stop.event.is_set():
                     _tell(known, family, done)
                     ready(family.children[0].where)
@@ -75,11 +76,11 @@ async def _live(known: Known, set_up: SetUp, workers: int, *, lifeline: bool) ->
     return exits.OK
 
 
-async def _start(family: Family, known: Known, workers: int, stop: asyncio.Event) -> None:
+async def _start(family: Family, known: Known, nursery: Nursery, workers: int, stop: asyncio.Event) -> None:
     """Start the API, then the workers and the scheduler; a wish to stop meanwhile is heard."""
 
     def child(name: str, role: str) -> Child:
-        return Child(name, [role, "--lifeline"], known.grace_s, dict(os.environ))
+        return Child(name, [role, "--lifeline"], known.grace_s, nursery)
 
     async def start() -> None:
         await family.add(child("api", "api"))
@@ -108,7 +109,7 @@ async def _watch(known: Known, family: Family, server: embedded_postgres.Server 
         while not stop.is_set() and not family.failed.done():
             either: set[asyncio.Future[Any]] = {stopped, family.failed}
             await asyncio.wait(either, timeout=_HEALTH_POLL_S, return_when=asyncio.FIRST_COMPLETED)
-            if server is not None and not stop.is_set() and not _lives(server.pid):
+            if server is not None and not stop.is_set() and not lives(server.pid):
                 await _revive(known, server)
     finally:
         stopped.cancel()
@@ -125,16 +126,6 @@ async def _revive(known: Known, server: embedded_postgres.Server) -> None:
         _log.error("database_not_restarted", code=error.code, reason=error.message)
     else:
         _log.info("database_restarted", pid=server.pid)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 @asynccontextmanager
