@@ -30,8 +30,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from outrider.contracts.channel import Content, Dkim, Identity, Item
 from outrider.contracts.provider import Outgoing
 from outrider.data.render_pool import RenderPool
+from outrider.data.slots import escape
 from outrider.plugins.channels.email import CHANNEL
-from outrider.plugins.channels.email.slots import escape
 
 BATCH = 500
 DATED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

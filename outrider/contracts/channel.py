@@ -124,6 +124,8 @@ class Identity:
 
     public_url    the base of links to unsubscribe and to the web version; empty: the installation's
     tracking_url  the base of tracked links; empty: `public_url`
+    opt_out_line  what a bulk text says at its end about the way out, on channels where people answer; empty: nothing;
+                  None: not chosen, so the channel's own words
     """
 
     sender_id: UUID
@@ -136,6 +138,7 @@ class Identity:
     headers: Mapping[str, str] = field(default_factory=dict)
     public_url: str = ""
     tracking_url: str = ""
+    opt_out_line: str | None = None
 
 
 @dataclass(slots=True)
@@ -153,6 +156,8 @@ class Item:
     open_url: str = ""
     click_urls: tuple[str, ...] = ()
     """One per link of `Composer.links`, in their order; both only for tracked content."""
+    from_address: str = ""
+    """What this recipient's messages come from, where the sender has several; empty: the identity's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +184,31 @@ class AddressNotes:
     is_role         a function and not a person (abuse, postmaster, noreply …): campaigns skip it by policy
     typo_hint       what was probably meant ("a@gmail.com"); never applied by itself
     is_mixed_script letters of several alphabets side by side, as look-alikes are made
+    is_landline     a number of the fixed network, which takes an SMS rarely
     """
 
     is_role: bool = False
     typo_hint: str = ""
     is_mixed_script: bool = False
+    is_landline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What a finished message comes to on a channel that is billed by parts.
+
+    encoding    GSM-7 or UCS-2
+    segments    parts that are sent and billed
+    units       septets, or UTF-16 code units; `units_left`: how many more fit before another part is needed
+    odd         the characters that force UCS-2, each once, at most ten
+    """
+
+    encoding: str
+    segments: int
+    characters: int
+    units: int
+    units_left: int
+    odd: str = ""
 
 
 class Renderer(Protocol):
@@ -246,9 +271,16 @@ class Channel(Protocol):
 
     key: str
     help: str
+    is_regional: bool
+    """Whether an address may be typed as people of one country do, so that `normalise` needs to know which."""
+    is_repeatable: bool
+    """Whether a transactional message may go twice when its answer was lost, unless its sender says otherwise."""
 
-    def normalise(self, address: str, *, field: str = "address") -> str:
-        """The one stored form of an address. Raises Refused(invalid_address …) naming `field`."""
+    def normalise(self, address: str, *, field: str = "address", region: str = "") -> str:
+        """The one stored form of an address. Raises Refused(invalid_address …) naming `field`.
+
+        Takes:   region: ISO 3166 country in which it was typed, for regional channels; empty: the international form.
+        """
         ...
 
     def notes(self, address: str) -> AddressNotes:
@@ -273,6 +305,10 @@ class Channel(Protocol):
 
     def review(self, content: Content, *, is_bulk: bool) -> list[LinkNote]:
         """Look at the addresses in a content; dials nobody."""
+        ...
+
+    def measure(self, body: bytes) -> Measure | None:
+        """How many parts a finished message is sent and billed as; None where messages are not counted in parts."""
         ...
 
     async def compile(self, content: Content, renderer: Renderer) -> Mapping[str, Any] | None:

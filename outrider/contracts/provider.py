@@ -30,6 +30,8 @@ class Outgoing:
     idempotency_key: str
     is_8bit: bool = False
     needs_smtputf8: bool = False
+    until_s: float | None = None
+    """CLOCK_BOOTTIME second after which it must not reach anybody, for providers that can be told; None: no limit."""
 
 
 class Watch(Protocol):

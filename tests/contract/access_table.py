@@ -184,6 +184,15 @@ CASES: dict[str, list[Case]] = {
         "admin", "senders:write", own=204, nouns={"connection_id": "unused_connection"}
     ),
     "POST /api/v1/connections/{connection_id:str}/examine": write("admin", "senders:write"),
+    "GET /api/v1/numbers": read("viewer", "senders:read"),
+    "POST /api/v1/numbers": write(  # the world's senders are of email: refused, but only for whoever may
+        "admin", "senders:write", lambda pick, _: {"number": "+14155550100", "sender_id": pick("sender")}, own=422
+    ),
+    "PATCH /api/v1/numbers/{number_id:str}": write("admin", "senders:write", lambda _, __: {"is_active": True}),
+    "DELETE /api/v1/numbers/{number_id:str}": write("admin", "senders:write", own=204),
+    "POST /api/v1/messages/measure": write(
+        "viewer", "messages:read", lambda _, __: {"text": "x", "channel": "email"}, own=422
+    ),
     "GET /api/v1/senders": read("viewer", "senders:read"),
     "POST /api/v1/senders": write("admin", "senders:write", _sender, own=201),
     "GET /api/v1/senders/{sender_id:str}": read("viewer", "senders:read"),

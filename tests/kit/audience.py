@@ -32,6 +32,7 @@ from outrider.contracts.channel import (
     Link,
     LinkNote,
     Manuscript,
+    Measure,
     Renderer,
     Unrenderable,
     Written,
@@ -54,11 +55,14 @@ class PlainEmail:
 
     key = "email"
     help = "email without bytes"
+    is_regional = False
+    is_repeatable = True
 
     def __init__(self) -> None:
         self.compiled: list[Content] = []
 
-    def normalise(self, address: str, *, field: str = "address") -> str:
+    def normalise(self, address: str, *, field: str = "address", region: str = "") -> str:
+        del region
         return normalise(address, field=field)
 
     def notes(self, address: str) -> AddressNotes:
@@ -75,6 +79,10 @@ class PlainEmail:
     def review(self, content: Content, *, is_bulk: bool) -> list[LinkNote]:
         del content, is_bulk
         return []
+
+    def measure(self, body: bytes) -> Measure | None:
+        del body
+        return None
 
     async def compile(self, content: Content, renderer: Renderer) -> Mapping[str, Any] | None:
         del renderer

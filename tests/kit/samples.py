@@ -9,9 +9,10 @@ import email
 from collections.abc import Callable
 from dataclasses import dataclass
 from email import policy
+from uuid import UUID
 
 from outrider.contracts.channel import Content, Identity
-from tests.kit import letters
+from tests.kit import letters, texts
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Samples:
     """Renders for most variables, but not for `{"name": 5}`."""
     meaning: Callable[[bytes], object]
     """What a recipient's program makes of the bytes, however they are encoded."""
+    way_out: Callable[[str], bytes] = str.encode
+    """What a bulk message shows of the way out, given its link."""
 
 
 def _meaning_of_email(body: bytes) -> object:
@@ -66,5 +69,30 @@ SAMPLES = {
         ),
         unrenderable=letters.content(text="{{ name.first.second }} {{ name }}", html=None),
         meaning=_meaning_of_email,
-    )
+    ),
+    "sms": Samples(
+        addresses={
+            "+14155552671": "+14155552671",
+            "+1 (415) 555-2671": "+14155552671",
+            "+610412345678": "+61412345678",
+            "+39 06 1234567": "+39061234567",
+        },
+        bad_addresses=("", "x", "+", "4155552671", "whatsapp:+14155552671", "+14155552671\r\nX: 1", "+1" + "4" * 400),
+        identity=texts.identity(),
+        bad_identities=(
+            texts.identity("x" * 12),
+            texts.identity(from_name="x\ny"),
+            Identity(UUID(int=7), "+14155550100", reply_to="a@example.org"),
+        ),
+        contents=(
+            texts.content(),
+            texts.content("{% if name %}Hello {{ name }}{% else %}Hello{% endif %}"),
+            texts.content("{{ name|default('x') }}: 5 < 6 & {{ name|upper }}"),
+            texts.content("Hello {{ name }}", is_template=False),
+        ),
+        bad_contents=(texts.content("{{ name"), texts.content("{{ name|no_such_filter }}"), texts.content("   ")),
+        unrenderable=texts.content("{{ name.first.second }} {{ name }}"),
+        meaning=bytes.decode,
+        way_out=lambda _url: b"Reply STOP to opt out",
+    ),
 }

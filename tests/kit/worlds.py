@@ -133,6 +133,11 @@ async def _segment(world: World) -> str:
     return await world.insert(statement, f"{world.word} {uuid4()}", '{"kind": "all", "rules": []}')
 
 
+async def _number(world: World) -> str:
+    statement = "INSERT INTO pool_numbers (tenant_id, number, sender_id) VALUES ($1, $2, $3) RETURNING id"
+    return await world.insert(statement, f"+1{uuid4().int % 10**10:010}", UUID(world.ids["sender"]))
+
+
 FRESH: dict[str, Callable[[World], Awaitable[str]]] = {
     "draft": _draft,
     "empty_list": _list,
@@ -146,6 +151,7 @@ FRESH: dict[str, Callable[[World], Awaitable[str]]] = {
     "spare_schedule": _schedule,
     "job": _job,
     "failed_job": _failed_job,
+    "number": _number,
 }
 
 

@@ -9,7 +9,7 @@ from outrider.base.errors import Refused
 from outrider.base.ids import NIL
 from outrider.contracts.channel import Channel
 from outrider.data.db import UnitOfWork
-from outrider.domain.contacts.channels import channel_of
+from outrider.domain.contacts.channels import channel_of, stored_form
 from outrider.domain.contacts.rows import SQL
 from outrider.domain.contacts.views import ConsentEventView, ContactView, contact_view
 
@@ -43,7 +43,7 @@ async def by_address(
 
     Raises:  Refused naming channel or address when it cannot be one.
     """
-    plain = channel_of(channels, channel).normalise(address, field="/address")
+    plain = await stored_form(uow.raw, uow.tenant, channel_of(channels, channel), address, field="/address")
     owner = await SQL.address_owner.value(uow.raw, uow.tenant, channel, plain)
     return None if owner is None else await get(uow, owner)
 

@@ -20,7 +20,7 @@ from outrider.contracts.channel import Channel
 from outrider.data.db import Role, UnitOfWork
 from outrider.domain.audit.append import append
 from outrider.domain.contacts import values
-from outrider.domain.contacts.channels import channel_of
+from outrider.domain.contacts.channels import channel_of, stored_form
 from outrider.domain.contacts.rows import SQL
 from outrider.domain.contacts.views import SuppressionView
 
@@ -54,7 +54,7 @@ async def suppress(
     Gives:   whether the entry is new or became stronger; an entry never becomes weaker. Workers are told at commit.
     Raises:  Refused naming channel, address, scope or reason.
     """
-    plain = channel_of(channels, channel).normalise(address, field="/address")
+    plain = await _plain(uow, channels, channel, address)
     changed = await record(uow, actor, channel, plain, scope=scope, reason=reason, source=source, note=note)
     await append(
         uow,
@@ -110,7 +110,7 @@ async def unsuppress(
     Takes:   reason: why; force: also when the recipient asked not to be contacted, and then the reason is required.
     Raises:  Refused(not_found); Refused(recipient_asked, 409) without force and reason.
     """
-    plain = channel_of(channels, channel).normalise(address, field="/address")
+    plain = await _plain(uow, channels, channel, address)
     owner = _owner(uow)
     row = await SQL.lock_suppression.one(uow.raw, owner, channel, plain)
     if row is None:
@@ -136,7 +136,7 @@ async def unsuppress(
 
 async def lookup(uow: UnitOfWork, channels: Mapping[str, Channel], channel: str, address: str) -> list[SuppressionView]:
     """What stands against an address, typed in any form: the tenant's entry and the installation's [S1-38]."""
-    plain = channel_of(channels, channel).normalise(address, field="/address")
+    plain = await _plain(uow, channels, channel, address)
     return [_view(row) for row in await SQL.suppressions_of.many(uow.raw, _owner(uow), channel, plain)]
 
 
@@ -157,6 +157,10 @@ async def listed(
         uow.raw, _owner(uow), last_channel, bytes.fromhex(last_hash), limit, channel, reason
     )
     return [_view(row) for row in rows]
+
+
+async def _plain(uow: UnitOfWork, channels: Mapping[str, Channel], channel: str, address: str) -> str:
+    return await stored_form(uow.raw, uow.tenant_id, channel_of(channels, channel), address, field="/address")
 
 
 def _owner(uow: UnitOfWork) -> UUID:

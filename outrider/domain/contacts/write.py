@@ -21,7 +21,7 @@ from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
 from outrider.domain.contacts import attributes as typed
 from outrider.domain.contacts import read, tags, values
-from outrider.domain.contacts.channels import channel_of
+from outrider.domain.contacts.channels import channel_of, stored_form
 from outrider.domain.contacts.rows import SQL
 from outrider.domain.contacts.views import AddressView, ContactView
 
@@ -143,7 +143,7 @@ async def remove_address(
     Raises:  Refused(not_found).
     """
     await _held(uow, contact_id)
-    plain = channel_of(channels, given.channel).normalise(given.address, field="/address")
+    plain = await stored_form(uow.raw, uow.tenant, channel_of(channels, given.channel), given.address, field="/address")
     if await SQL.delete_address.value(uow.raw, uow.tenant, given.channel, plain, contact_id) is None:
         raise Refused("not_found", "the contact does not have this address", field="/address", status=404)
     await append(
@@ -167,7 +167,7 @@ async def _attach(
 ) -> bool:
     """Whether the address is new to the contact."""
     channel = channel_of(channels, given.channel, field=f"{field}/channel")
-    plain = channel.normalise(given.address, field=f"{field}/address")
+    plain = await stored_form(uow.raw, uow.tenant, channel, given.address, field=f"{field}/address")
     if await SQL.insert_address.value(uow.raw, uow.tenant, given.channel, plain, contact_id) is not None:
         return True
     owner = await SQL.address_owner.value(uow.raw, uow.tenant, given.channel, plain)

@@ -261,7 +261,7 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 
 -- id. Variables are frozen here. Gives the last contact looked at, how many members were looked at, queued, without address.
 WITH page AS MATERIALIZED (
   SELECT lm.contact_id, a.address, outrider_id() AS message_id,
-         c.attributes || jsonb_build_object('name', c.name, 'email', a.address)
+         c.attributes || jsonb_build_object('name', c.name, CASE $5 WHEN 'email' THEN 'email' WHEN 'sms' THEN 'phone' ELSE 'address' END, a.address)
            || CASE WHEN c.external_id IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('external_id', c.external_id) END AS variables
   FROM ((SELECT contact_id FROM list_members WHERE tenant_id = $1 AND list_id = $3 AND contact_id > $6 ORDER BY contact_id LIMIT $7)
         UNION ALL -- without a list: the audience that was found at the launch

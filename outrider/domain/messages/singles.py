@@ -17,6 +17,7 @@ import asyncpg
 
 from outrider.base.errors import Refused
 from outrider.contracts.channel import Channel
+from outrider.domain.contacts.channels import needs_region
 from outrider.domain.messages.admit import LaneKey, NewMessage, Replay, admit_to, in_progress, mismatch
 from outrider.domain.messages.draft import (
     Draft,
@@ -28,6 +29,7 @@ from outrider.domain.messages.draft import (
     unknown_template,
 )
 from outrider.domain.messages.rows import SQL
+from outrider.domain.tenants.regions import region_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,11 @@ async def accept(
     """
     answers = await _earlier(raw, tenant_id, calls)
     addresses: dict[int, str] = {}
+    region = await _region(raw, tenant_id, channels, calls)
     for at, call in enumerate(calls):
         if at not in answers:
             try:
-                addresses[at] = _address(call.draft, channels)
+                addresses[at] = _address(call.draft, channels, region)
             except Refused as error:
                 answers[at] = error
     if addresses:
@@ -109,11 +112,20 @@ async def _earlier(raw: asyncpg.Connection, tenant_id: UUID, calls: Sequence[Sin
     return answers
 
 
-def _address(draft: Draft, channels: Mapping[str, Channel]) -> str:
+async def _region(
+    raw: asyncpg.Connection, tenant_id: UUID, channels: Mapping[str, Channel], calls: Sequence[Single]
+) -> str:
+    """The tenant's country, when one of the addresses can only be read with it."""
+    drafts = [call.draft for call in calls if call.draft.channel in channels]
+    is_needed = any(needs_region(channels[draft.channel], draft.to) for draft in drafts)
+    return await region_of(raw, tenant_id) if is_needed else ""
+
+
+def _address(draft: Draft, channels: Mapping[str, Channel], region: str) -> str:
     channel = channels.get(draft.channel)
     if channel is None:
         raise Refused("unknown_channel", f"must be one of {', '.join(channels)}", field=f"{draft.field}/channel")
-    return channel.normalise(draft.to, field=f"{draft.field}/to")
+    return channel.normalise(draft.to, field=f"{draft.field}/to", region=region)
 
 
 async def _look_up(

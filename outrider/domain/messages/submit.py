@@ -14,6 +14,7 @@ from uuid import UUID
 from outrider.base.errors import Refused, RefusedMany
 from outrider.contracts.channel import Channel, Renderer
 from outrider.data.db import UnitOfWork
+from outrider.domain.contacts.channels import needs_region
 from outrider.domain.messages.admit import LaneKey, NewMessage, admit
 from outrider.domain.messages.draft import (
     Draft,
@@ -26,6 +27,7 @@ from outrider.domain.messages.draft import (
 )
 from outrider.domain.messages.rows import SQL
 from outrider.domain.templates import contents
+from outrider.domain.tenants.regions import region_of
 
 MOST_MESSAGES = 5_000
 _MOST_ERRORS = 100
@@ -41,6 +43,7 @@ class Submission:
         self._now = now
         self._senders: list[Any] = []
         self._contents: dict[Any, UUID] = {}
+        self._home: str | None = None
 
     async def accept(self, drafts: Sequence[Draft]) -> list[UUID]:
         """Check everything, then admit everything.
@@ -79,12 +82,19 @@ class Submission:
         channel = self._channels.get(draft.channel)
         if channel is None:
             raise Refused("unknown_channel", f"must be one of {', '.join(self._channels)}", field=f"{at}/channel")
-        address = channel.normalise(draft.to, field=f"{at}/to")
+        region = await self._region() if needs_region(channel, draft.to) else ""
+        address = channel.normalise(draft.to, field=f"{at}/to", region=region)
         sender_id = sender_of(draft, self._senders)
         check_variables(draft)
         due_at, expires_at = times_of(draft, self._now)
         content_id = await self._content(draft, channel)
         return lane_key_of(draft, sender_id), NewMessage(address, content_id, draft.variables, None, due_at, expires_at)
+
+    async def _region(self) -> str:
+        """The tenant's country, asked once."""
+        if self._home is None:
+            self._home = await region_of(self._uow.raw, self._uow.tenant)
+        return self._home
 
     async def _content(self, draft: Draft, channel: Channel) -> UUID:
         """The content: a template's version, or what stands in the request, stored once."""

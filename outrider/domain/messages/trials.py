@@ -15,7 +15,7 @@ from outrider.contracts.actor import Actor
 from outrider.contracts.channel import Channel, Renderer
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
-from outrider.domain.contacts.channels import channel_of
+from outrider.domain.contacts.channels import channel_of, stored_form
 from outrider.domain.messages.admit import LaneKey, NewMessage, admit
 from outrider.domain.messages.draft import Draft, check_variables, sender_of
 from outrider.domain.messages.rows import SQL
@@ -82,7 +82,7 @@ async def _checked(uow: UnitOfWork, channel: Channel, to: Sequence[str], allowed
     errors: list[Refused] = []
     for at, text in enumerate(to):
         try:
-            address = channel.normalise(text, field=f"/to/{at}")
+            address = await stored_form(uow.raw, uow.tenant, channel, text, field=f"/to/{at}")
         except Refused as error:
             errors.append(error)
             continue

@@ -30,6 +30,7 @@ from outrider.domain.people.export import NEWEST
 from outrider.domain.people.files import ExportFiles
 from outrider.domain.people.rows import SQL
 from outrider.domain.segments.rows import SQL as SEGMENTS
+from outrider.domain.senders.rows import SQL as SENDERS
 from outrider.domain.templates.rows import SQL as TEMPLATES
 
 MEANWHILE = timedelta(minutes=15)
@@ -64,6 +65,7 @@ async def begin(uow: UnitOfWork, actor: Actor, contact_id: UUID, *, reason: str)
     """
     gone = await forget(uow, actor, contact_id, source="erasure")
     withdrawn = await people.withdraw(uow, [address for _, address in gone.addresses])
+    await SENDERS.forget_numbers.run(uow.raw, uow.tenant, [address for _, address in gone.addresses])
     await SQL.erase_exports.many(uow.raw, uow.tenant, gone.contact_ids)
     ids = orjson.dumps([str(each) for each in gone.contact_ids]).decode()
     hashes = orjson.dumps([{"channel": channel, "sha256": digest.hex()} for channel, digest in gone.hashes]).decode()

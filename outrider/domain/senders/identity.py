@@ -41,6 +41,8 @@ class SenderInUse:
     versions: Versions
     guarantees: dict[MessageClass, str]
     is_archived: bool
+    numbers: tuple[str, ...] = ()
+    """The pool in use, in a fixed order; empty: everything comes from the identity's address."""
 
 
 def connection_purpose(connection_id: UUID) -> str:
@@ -79,6 +81,7 @@ async def load(raw: asyncpg.Connection, keyring: Keyring, tenant_id: UUID, sende
             dkim=signing,
             public_url=row["public_url"],
             tracking_url=row["tracking_url"],
+            opt_out_line=row["opt_out_line"],
         ),
         channel=row["channel"],
         provider=row["provider"],
@@ -88,6 +91,7 @@ async def load(raw: asyncpg.Connection, keyring: Keyring, tenant_id: UUID, sende
         versions=Versions(row["sender_version"], connection_id, row["connection_version"]),
         guarantees={"transactional": row["transactional_guarantee"], "bulk": row["bulk_guarantee"]},
         is_archived=row["is_archived"],
+        numbers=tuple(row["numbers"]),
     )
 
 

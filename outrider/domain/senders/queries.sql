@@ -1,8 +1,9 @@
 -- name: load_identity :one
 -- A sender with its connection, for sending; secrets still sealed.
-SELECT s.channel, s.from_address, s.from_name, s.reply_to, s.return_path, s.postal_address, s.public_url, s.tracking_url,
+SELECT s.channel, s.from_address, s.from_name, s.reply_to, s.return_path, s.postal_address, s.public_url, s.tracking_url, s.opt_out_line,
        s.dkim::text AS dkim, s.sealed_dkim, s.transactional_guarantee, s.bulk_guarantee, s.version AS sender_version,
        s.archived_at IS NOT NULL AS is_archived,
+       ARRAY(SELECT p.number FROM pool_numbers p WHERE p.tenant_id = s.tenant_id AND p.sender_id = s.id AND p.is_active ORDER BY p.id) AS numbers,
        c.id AS connection_id, c.provider, c.settings::text AS settings, c.sealed_secrets, c.version AS connection_version
 FROM senders s JOIN connections c ON c.tenant_id = s.tenant_id AND c.id = s.connection_id
 WHERE s.tenant_id = $1 AND s.id = $2;
@@ -48,20 +49,21 @@ WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3;
 -- name: insert_sender :value
 -- Make a sender; nothing when the name is taken.
 INSERT INTO senders (tenant_id, id, name, channel, connection_id, from_address, from_name, reply_to, return_path, postal_address,
-                     public_url, tracking_url, dkim, sealed_dkim, transactional_guarantee, bulk_guarantee)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::text::jsonb, $14, $15, $16)
+                     public_url, tracking_url, opt_out_line, dkim, sealed_dkim, transactional_guarantee, bulk_guarantee)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::text::jsonb, $15, $16, $17)
 ON CONFLICT (tenant_id, name) DO NOTHING RETURNING id;
 
 -- name: lock_sender :one
 -- A sender as it is, held for a change; signing keys sealed.
-SELECT id, name, channel, connection_id, from_address, from_name, reply_to, return_path, postal_address, public_url, tracking_url, dkim::text AS dkim, sealed_dkim,
+SELECT id, name, channel, connection_id, from_address, from_name, reply_to, return_path, postal_address, public_url, tracking_url, opt_out_line, dkim::text AS dkim, sealed_dkim,
        transactional_guarantee, bulk_guarantee
 FROM senders WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: update_sender :value
 -- Change a sender; workers see the version and compose anew.
 UPDATE senders SET name = $3, connection_id = $4, from_address = $5, from_name = $6, reply_to = $7, return_path = $8, postal_address = $9,
-       public_url = $10, tracking_url = $11, dkim = $12::text::jsonb, sealed_dkim = $13, transactional_guarantee = $14, bulk_guarantee = $15, version = version + 1, updated_at = now()
+       public_url = $10, tracking_url = $11, opt_out_line = $12, dkim = $13::text::jsonb, sealed_dkim = $14, transactional_guarantee = $15,
+       bulk_guarantee = $16, version = version + 1, updated_at = now()
 WHERE tenant_id = $1 AND id = $2 RETURNING version;
 
 -- name: archive_sender :value
@@ -71,13 +73,13 @@ WHERE tenant_id = $1 AND id = $2 RETURNING id;
 
 -- name: sender_get :one
 -- One sender, without its signing keys.
-SELECT id, name, channel, connection_id, from_address, from_name, reply_to, return_path, postal_address, public_url, tracking_url, dkim::text AS dkim,
+SELECT id, name, channel, connection_id, from_address, from_name, reply_to, return_path, postal_address, public_url, tracking_url, opt_out_line, dkim::text AS dkim,
        transactional_guarantee, bulk_guarantee, version, created_at, updated_at, archived_at
 FROM senders WHERE tenant_id = $1 AND id = $2;
 
 -- name: senders_page :many
 -- Senders in the order they were made, after `$2`; archived ones only when `$4`.
-SELECT id, name, channel, connection_id, from_address, from_name, reply_to, return_path, postal_address, public_url, tracking_url, dkim::text AS dkim,
+SELECT id, name, channel, connection_id, from_address, from_name, reply_to, return_path, postal_address, public_url, tracking_url, opt_out_line, dkim::text AS dkim,
        transactional_guarantee, bulk_guarantee, version, created_at, updated_at, archived_at
 FROM senders WHERE tenant_id = $1 AND id > $2 AND ($4::boolean OR archived_at IS NULL) ORDER BY id LIMIT $3;
 
@@ -87,3 +89,55 @@ SELECT s.name, s.channel, s.from_address, s.return_path, s.public_url, s.trackin
        c.settings::text AS settings
 FROM senders s JOIN connections c ON c.tenant_id = s.tenant_id AND c.id = s.connection_id
 WHERE s.tenant_id = $1 AND s.id = $2;
+
+-- name: insert_number :value
+-- Put a number into a sender's pool; nothing when it is in one.
+INSERT INTO pool_numbers (tenant_id, number, sender_id) VALUES ($1, $2, $3) ON CONFLICT (tenant_id, number) DO NOTHING RETURNING id;
+
+-- name: change_number :value
+-- Use a number for what is new, or let it rest.
+UPDATE pool_numbers SET is_active = $3 WHERE tenant_id = $1 AND id = $2 RETURNING id;
+
+-- name: delete_number :value
+-- Take a number out of its pool; who heard from it goes with it.
+WITH gone AS (
+  DELETE FROM pool_numbers WHERE tenant_id = $1 AND id = $2 RETURNING number, sender_id
+), heard AS (
+  DELETE FROM sticky_numbers s USING gone g WHERE s.tenant_id = $1 AND s.sender_id = g.sender_id AND s.number = g.number
+)
+SELECT number FROM gone;
+
+-- name: numbers_of_sender :value
+-- How many numbers a sender's pool has.
+SELECT count(*) FROM pool_numbers WHERE tenant_id = $1 AND sender_id = $2;
+
+-- name: number_get :one
+-- One number with how many hear from it.
+SELECT p.id, p.number, p.sender_id, s.name AS sender, p.is_active, p.created_at,
+       (SELECT count(*) FROM sticky_numbers t WHERE t.tenant_id = $1 AND t.sender_id = p.sender_id AND t.number = p.number) AS recipient_count
+FROM pool_numbers p JOIN senders s ON s.tenant_id = p.tenant_id AND s.id = p.sender_id
+WHERE p.tenant_id = $1 AND p.id = $2;
+
+-- name: numbers_page :many
+-- Numbers in the order they were added, after `$2`; of one sender when `$4` is given.
+SELECT p.id, p.number, p.sender_id, s.name AS sender, p.is_active, p.created_at,
+       (SELECT count(*) FROM sticky_numbers t WHERE t.tenant_id = $1 AND t.sender_id = p.sender_id AND t.number = p.number) AS recipient_count
+FROM pool_numbers p JOIN senders s ON s.tenant_id = p.tenant_id AND s.id = p.sender_id
+WHERE p.tenant_id = $1 AND p.id > $2 AND ($4::uuid IS NULL OR p.sender_id = $4) ORDER BY p.id LIMIT $3;
+
+-- name: stick :many
+-- The number each recipient hears from: the one before while it is in use, else one chosen by the address and kept.
+WITH wanted AS (
+  SELECT w.address, k.number AS kept, ($4::text[])[1 + (hashtextextended(w.address, 0) & 2147483647) % cardinality($4::text[])] AS chosen
+  FROM unnest($3::text[]) w(address)
+  LEFT JOIN sticky_numbers k ON k.tenant_id = $1 AND k.sender_id = $2 AND k.address = w.address AND k.number = ANY ($4::text[])
+), kept AS (
+  INSERT INTO sticky_numbers (tenant_id, sender_id, address, number)
+  SELECT $1, $2, address, chosen FROM wanted WHERE kept IS NULL ORDER BY address
+  ON CONFLICT (tenant_id, sender_id, address) DO UPDATE SET number = excluded.number, since = now()
+)
+SELECT address, coalesce(kept, chosen) AS number FROM wanted;
+
+-- name: forget_numbers :run
+-- Forget from which numbers addresses heard.
+DELETE FROM sticky_numbers WHERE tenant_id = $1 AND address = ANY ($2::text[]);

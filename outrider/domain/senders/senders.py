@@ -34,7 +34,10 @@ from outrider.domain.senders.rows import SQL
 Guarantee = Literal["at_least_once", "at_most_once"]
 GUARANTEES: tuple[Guarantee, ...] = ("at_least_once", "at_most_once")
 MOST_KEYS = 4
-_IDENTITY = ("from_address", "from_name", "reply_to", "return_path", "postal_address", "public_url", "tracking_url")
+_IDENTITY = (
+    "from_address", "from_name", "reply_to", "return_path", "postal_address", "public_url", "tracking_url",
+    "opt_out_line",
+)  # fmt: skip
 
 
 class DkimIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,6 +60,8 @@ class NewSender(msgspec.Struct, forbid_unknown_fields=True):
     """A sender to be made. `from_address` may be `Name <a@b.example>`; return_path is empty for the from address.
 
     `public_url` and `tracking_url` are bases of its links, such as https://mail.example.org; empty: the installation's.
+    `opt_out_line` ends bulk texts of channels where people answer; null: the channel's words; empty: nothing. Without
+    `transactional_guarantee` the channel's holds: an email may come twice, a text may not.
     """
 
     name: str
@@ -68,8 +73,9 @@ class NewSender(msgspec.Struct, forbid_unknown_fields=True):
     postal_address: str = ""
     public_url: str = ""
     tracking_url: str = ""
+    opt_out_line: str | None = None
     dkim: list[DkimIn] = []
-    transactional_guarantee: Guarantee = "at_least_once"
+    transactional_guarantee: Guarantee | None = None
     bulk_guarantee: Guarantee = "at_most_once"
 
 
@@ -85,6 +91,7 @@ class SenderChange(msgspec.Struct, forbid_unknown_fields=True):
     postal_address: str | UnsetType = UNSET
     public_url: str | UnsetType = UNSET
     tracking_url: str | UnsetType = UNSET
+    opt_out_line: str | UnsetType = UNSET
     dkim: list[DkimIn] | UnsetType = UNSET
     transactional_guarantee: Guarantee | UnsetType = UNSET
     bulk_guarantee: Guarantee | UnsetType = UNSET
@@ -104,6 +111,7 @@ class SenderView(msgspec.Struct, frozen=True):
     postal_address: str
     public_url: str
     tracking_url: str
+    opt_out_line: str
     dkim: list[DkimView]
     transactional_guarantee: str
     bulk_guarantee: str
@@ -133,7 +141,7 @@ async def create(
         channel.key,
         new.connection_id,
         *_stored(identity, vault, uow.tenant),
-        new.transactional_guarantee,
+        new.transactional_guarantee or ("at_least_once" if channel.is_repeatable else "at_most_once"),
         new.bulk_guarantee,
     )
     if made is None:
@@ -277,7 +285,7 @@ def _stored(identity: Identity, vault: Vault, tenant_id: UUID) -> tuple[str, ...
     text = orjson.dumps([key.private_key_pem for key in identity.dkim]).decode()
     purpose = dkim_purpose(identity.sender_id)
     sealed = vault.keyring.seal(text, tenant_id=tenant_id, purpose=purpose) if names else ""
-    return (*(getattr(identity, name) for name in _IDENTITY), orjson.dumps(names).decode(), sealed)
+    return (*(getattr(identity, name) or "" for name in _IDENTITY), orjson.dumps(names).decode(), sealed)
 
 
 def _algorithm(pem: str) -> str:

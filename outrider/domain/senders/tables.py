@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from outrider.data.orm import Base, CreatedAt, Id, TenantId
@@ -57,6 +57,7 @@ class Sender(Base):
     postal_address: Mapped[str] = mapped_column(server_default="")
     public_url: Mapped[str] = mapped_column(server_default="")
     tracking_url: Mapped[str] = mapped_column(server_default="")
+    opt_out_line: Mapped[str] = mapped_column(server_default="")
     dkim: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
     sealed_dkim: Mapped[str] = mapped_column(server_default="")
     transactional_guarantee: Mapped[str] = mapped_column(server_default="at_least_once")
@@ -65,3 +66,34 @@ class Sender(Base):
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
     archived_at: Mapped[datetime | None]
+
+
+class PoolNumber(Base):
+    """A number of a sender's pool; a number is in one pool of its tenant."""
+
+    __tablename__ = "pool_numbers"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "number"),
+        ForeignKeyConstraint(["tenant_id", "sender_id"], ["senders.tenant_id", "senders.id"]),
+        Index("pool_numbers_sender", "tenant_id", "sender_id"),
+    )
+
+    tenant_id: Mapped[TenantId]
+    id: Mapped[Id]
+    number: Mapped[str]
+    sender_id: Mapped[UUID]
+    is_active: Mapped[bool] = mapped_column(server_default=text("true"))
+    created_at: Mapped[CreatedAt]
+
+
+class StickyNumber(Base):
+    """From which number of a pool somebody hears."""
+
+    __tablename__ = "sticky_numbers"
+    __table_args__ = (Index("sticky_numbers_number", "tenant_id", "sender_id", "number"),)
+
+    tenant_id: Mapped[TenantId]
+    sender_id: Mapped[UUID] = mapped_column(primary_key=True)
+    address: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[str]
+    since: Mapped[CreatedAt]

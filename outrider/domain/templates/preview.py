@@ -8,7 +8,7 @@ from __future__ import annotations
 import email
 import email.policy
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from typing import Any
@@ -22,8 +22,24 @@ from outrider.base.ids import NIL
 from outrider.contracts.channel import Channel, Content, Identity, Item, Renderer, Unrenderable
 from outrider.domain.contacts.views import ContactView
 
-_SAMPLE = Identity(NIL, "sender@example.org", "Sample sender")
+_SAMPLES = {
+    "email": Identity(NIL, "sender@example.org", "Sample sender"),
+    "sms": Identity(NIL, "+14155550100", opt_out_line="Reply STOP to opt out"),
+}
+ADDRESS_VARIABLES = {"email": "email", "sms": "phone"}
+"""By what name a template of a channel knows the recipient's address; `address` elsewhere."""
 _DATED_AT = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class MeasureView(msgspec.Struct, frozen=True):
+    """How many parts a text is sent and billed as; `units_left` more fit, `odd` are the characters that force UCS-2."""
+
+    encoding: str
+    segments: int
+    characters: int
+    units: int
+    units_left: int
+    odd: str
 
 
 class Preview(msgspec.Struct, frozen=True):
@@ -35,14 +51,15 @@ class Preview(msgspec.Struct, frozen=True):
     html: str | None
     text: str | None
     size_bytes: int
+    measure: MeasureView | None = None
 
 
-def variables_of(contact: ContactView | None, address: str, given: Mapping[str, Any]) -> str:
+def variables_of(contact: ContactView | None, address: str, given: Mapping[str, Any], channel: str = "email") -> str:
     """What a template is rendered with: a contact's values as a campaign freezes them, and those given on top."""
     values: dict[str, Any] = {}
     if contact is not None:
-        own = address or next((each.address for each in contact.addresses if each.channel == "email"), "")
-        values = {**contact.attributes, "name": contact.name, "email": own}
+        own = address or next((each.address for each in contact.addresses if each.channel == channel), "")
+        values = {**contact.attributes, "name": contact.name, ADDRESS_VARIABLES.get(channel, "address"): own}
         if contact.external_id is not None:
             values["external_id"] = contact.external_id
     return orjson.dumps({**values, **given}).decode()
@@ -61,12 +78,13 @@ async def rendered(
 
     Raises:  Refused(render_failed) with what is missing; Unavailable when the renderer has no child process.
     """
-    composer = channel.composer(replace(content, attachments=()), identity or _SAMPLE, renderer)
+    composer = channel.composer(replace(content, attachments=()), identity or _sample_of(channel), renderer)
     (made,) = await composer.compose([item])
     if isinstance(made, Unrenderable):
         raise Refused("render_failed", made.detail, field="/variables")
     if channel.key != "email":
-        return Preview(version, "", "", None, made.body.decode(errors="replace"), len(made.body))
+        text = made.body.decode(errors="replace")
+        return Preview(version, "", made.envelope_from, None, text, len(made.body), measured(channel, made.body))
     message = email.message_from_bytes(made.body, _class=EmailMessage, policy=email.policy.default)
     parts = {part.get_content_type(): part.get_content() for part in message.walk() if not part.is_multipart()}
     return Preview(
@@ -79,6 +97,16 @@ async def rendered(
     )
 
 
+def _sample_of(channel: Channel) -> Identity:
+    return _SAMPLES.get(channel.key, _SAMPLES["email"])
+
+
+def measured(channel: Channel, body: bytes) -> MeasureView | None:
+    """What a finished message comes to, where the channel counts in parts."""
+    found = channel.measure(body)
+    return None if found is None else MeasureView(**asdict(found))
+
+
 async def page_of(
     channel: Channel, content: Content, renderer: Renderer, item: Item, identity: Identity | None = None
 ) -> str:
@@ -86,12 +114,16 @@ async def page_of(
 
     Raises:  Refused(render_failed) with what is missing.
     """
-    made = await channel.composer(replace(content, attachments=()), identity or _SAMPLE, renderer).page(item)
+    made = await channel.composer(replace(content, attachments=()), identity or _sample_of(channel), renderer).page(
+        item
+    )
     if isinstance(made, Unrenderable):
         raise Refused("render_failed", made.detail, field="/variables")
     return made
 
 
-def identity_of(sender_id: UUID, from_address: str, from_name: str, postal_address: str) -> Identity:
+def identity_of(
+    sender_id: UUID, from_address: str, from_name: str, postal_address: str, opt_out_line: str = ""
+) -> Identity:
     """Who a preview comes from: a stored sender, without its keys."""
-    return Identity(sender_id, from_address, from_name, postal_address=postal_address)
+    return Identity(sender_id, from_address, from_name, postal_address=postal_address, opt_out_line=opt_out_line)

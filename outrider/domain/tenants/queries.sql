@@ -9,6 +9,11 @@ RETURNING id, name, timezone, settings, created_at;
 -- tenant: none, because the row is the tenant itself
 SELECT id, name, timezone, settings, created_at FROM tenants WHERE id = $1;
 
+-- name: tenant_region :value
+-- The country in which a tenant's people write telephone numbers; null when none is set.
+-- tenant: none, because the row is the tenant itself
+SELECT settings ->> 'default_region' FROM tenants WHERE id = $1;
+
 -- name: tenant_lock :one
 -- One tenant, about to be changed.
 -- tenant: none, because the row is the tenant itself

@@ -20,6 +20,7 @@ from outrider.contracts.actor import Actor
 from outrider.contracts.gate import Gate
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
+from outrider.domain.tenants.regions import check_region
 from outrider.domain.tenants.rows import SQL
 
 _NAME = re.compile(r"[\w][\w .&'()-]{0,79}")
@@ -27,6 +28,12 @@ _LONGEST_ZONE = 64
 
 FIELDS: tuple[Field, ...] = (
     Field("consent_required", "Bulk messages need recorded consent (tenant setting).", "boolean", default=True),
+    Field(
+        "default_region",
+        "Country (ISO 3166, such as US) in which telephone numbers without + are read; empty: they are refused.",
+        default="",
+        longest=2,
+    ),
 )
 """The settings every tenant has whatever gates are installed."""
 
@@ -100,6 +107,8 @@ async def change(
     given = dict(settings or {})
     check(fields, {key: value for key, value in given.items() if value is not None}, where="settings")
     _refuse_unknown(fields, given)
+    if given.get("default_region") is not None:
+        given["default_region"] = check_region(given["default_region"], field="settings.default_region")
     kept = {key: value for key, value in {**json.loads(row["settings"]), **given}.items() if value is not None}
     new_name = before.name if name is None else check_name(name)
     if new_name != before.name and await SQL.tenant_name_taken.value(uow.raw, tenant_id, new_name):

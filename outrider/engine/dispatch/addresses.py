@@ -20,11 +20,11 @@ class Addresses:
         self._unsubscribe = runtime.unsubscribe_links
         self._signer = TrackingSigner(runtime.keyring.derive("tracking"))
 
-    def item(self, lane: Lane, composer: Composer, claimed: Claimed, identity: Identity) -> Item:
+    def item(self, lane: Lane, composer: Composer, claimed: Claimed, identity: Identity, number: str = "") -> Item:
         """One recipient; what the composer does not ask for stays empty, what the sender has no base for is ours."""
         base, tenant_id = identity.public_url or self._base, lane.tenant_id
         tracked = identity.tracking_url or base
-        item = Item(claimed.id, claimed.address, claimed.variables, claimed.dated_at)
+        item = Item(claimed.id, claimed.address, claimed.variables, claimed.dated_at, from_address=number)
         if lane.message_class == "bulk":
             item.unsubscribe_url = f"{base}/u/{self._unsubscribe.sign(tenant_id, claimed.id)}"
         if composer.links:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from uuid import UUID
@@ -26,6 +26,7 @@ from outrider.data.db import Database
 from outrider.data.runtime import Runtime
 from outrider.domain.messages import lanes
 from outrider.domain.messages.rows import SQL
+from outrider.domain.senders.numbers import assign
 from outrider.engine.dispatch.addresses import Addresses
 from outrider.engine.dispatch.batch import ASK_AGAIN_S, Batch, BatchWatch, Claimed
 from outrider.engine.dispatch.board import Board
@@ -243,9 +244,11 @@ class Pipeline:
             by_content.setdefault(claimed.content_id, []).append(claimed)
         async with self._database.transaction() as raw:
             made = await self._senders.composers(raw, batch.lane, use, by_content)
+            heard = [claimed.address for claimed in part] if use.sender.numbers else []
+            numbers = await assign(raw, batch.lane.tenant_id, batch.lane.sender_id, use.sender.numbers, heard)
         self._senders.remember(made)
         async with self._suspects if batch.is_suspect else nullcontext():
-            return await self._render(batch, use, made.by_content, by_content, watch)
+            return await self._render(batch, use, made.by_content, by_content, watch, numbers)
 
     async def _render(
         self,
@@ -254,6 +257,7 @@ class Pipeline:
         composers: dict[UUID, Composer],
         by_content: dict[UUID, list[Claimed]],
         watch: BatchWatch,
+        numbers: Mapping[str, str],
     ) -> list[Outgoing]:
         """Turn messages into bytes, with a note in the journal: should the worker die now, it counts against them."""
         self._journal.rendering(batch.token, batch.lane.tenant_id, is_over=False)
@@ -267,7 +271,10 @@ class Pipeline:
             else:
                 identity = use.sender.identity
                 made = await composer.compose(
-                    [self._addresses.item(batch.lane, composer, each, identity) for each in same]
+                    [
+                        self._addresses.item(batch.lane, composer, each, identity, numbers.get(each.address, ""))
+                        for each in same
+                    ]
                 )
             for message in made:
                 if isinstance(message, Unrenderable):
@@ -275,6 +282,7 @@ class Pipeline:
                     stand_in = Outgoing(claimed.id, claimed.address, "", b"", str(claimed.id))
                     watch.settle(stand_in, Rejected("render_failed", message.detail))
                 else:
+                    message.until_s = batch.messages[message.id].until_s
                     outgoing.append(message)
         self._journal.rendering(batch.token, batch.lane.tenant_id, is_over=True)
         return outgoing

@@ -168,15 +168,15 @@ def _propose(stream: BufferedReader, options: Options, channel: Channel) -> None
             continue
         header, *cells = rows
         for position, name in enumerate(header[:MOST_COLUMNS]):
-            count = sum(_is_address(row[position], channel) for row in cells if position < len(row))
-            if count > len(cells) * _LEAST_SHARE and not _is_address(name, channel):
+            count = sum(_is_address(row[position], channel, options.region) for row in cells if position < len(row))
+            if count > len(cells) * _LEAST_SHARE and not _is_address(name, channel, options.region):
                 proposal = f"{name.strip().lstrip(_BOM)}=address"
                 message = f"no column is called an address, but one holds them; map it: {echo(proposal)}"
                 raise Refused("no_address_column", message, field="mapping", proposal=echo(proposal))
 
 
-def _is_address(cell: str, channel: Channel) -> bool:
+def _is_address(cell: str, channel: Channel, region: str) -> bool:
     try:
-        return bool(channel.normalise(cell.strip()))
+        return bool(channel.normalise(cell.strip(), region=region))
     except Refused:
         return False

@@ -32,7 +32,10 @@ _NAMES: dict[str, str] = {
     "tags": "tags",
     "labels": "tags",
 }
-_ADDRESS_NAMES: dict[str, frozenset[str]] = {"email": frozenset({"email", "mail", "emailaddress", "address"})}
+_ADDRESS_NAMES: dict[str, frozenset[str]] = {
+    "email": frozenset({"email", "mail", "emailaddress", "address"}),
+    "sms": frozenset({"phone", "phonenumber", "mobile", "mobilenumber", "cell", "number", "sms", "address"}),
+}
 """Per channel; a channel that is not here takes its own key and `address`."""
 
 _IGNORED = frozenset({"", "tenantid", "id", "createdat", "updatedat"})
@@ -47,6 +50,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     consent   what the importer asserts for rows that say nothing themselves; it never undoes a withdrawal
     mapping   header -> address, name, external_id, timezone, locale, consent, tags, ignore, or attribute:<key>; headers
               that are not named are matched by their names, and others become attributes
+    region    country (ISO 3166) in which telephone numbers without + are read; empty: the tenant's default_region
     dates     how 01/02/2026 is to be read where an attribute holds a day; without it such a row is refused
     """
 
@@ -58,6 +62,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     delimiter: Delimiter | None = None
     mapping: dict[str, str] = {}
     dates: Dates | None = None
+    region: str = ""
 
 
 class Holds(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -63,7 +64,7 @@ class RowReader:
         self._tags = next((position for position, column in enumerate(columns) if column.target == "tags"), None)
         self._dates = options.dates
         self._consent = options.consent
-        self._normalise = channel.normalise
+        self._normalise = partial(channel.normalise, region=options.region)
 
     def read(self, row: Row) -> Person | list[Problem]:
         """The contact a row describes, or everything that is wrong with it."""

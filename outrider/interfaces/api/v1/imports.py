@@ -26,6 +26,7 @@ from outrider.domain.contacts.imports.files import ImportFiles
 from outrider.domain.contacts.imports.options import Dates, Delimiter, Options
 from outrider.domain.contacts.imports.report import as_csv
 from outrider.domain.jobs import change
+from outrider.domain.tenants.regions import check_region, region_of
 from outrider.engine.maintenance import imports
 from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
 from outrider.interfaces.auth import Principal, needs
@@ -57,6 +58,13 @@ Mapping = Annotated[
 DateOrder = Annotated[
     Dates | None,
     QueryParameter(description="How 01/02/2026 is read where an attribute holds a day; else such rows are refused."),
+]
+Region = Annotated[
+    str,
+    QueryParameter(
+        max_length=2,
+        description="Country in which telephone numbers without + are read; else the tenant's default_region.",
+    ),
 ]
 FileName = Annotated[str, QueryParameter(max_length=255, description="Shown with the import, never used as a path.")]
 
@@ -112,6 +120,7 @@ async def begin(  # noqa: PLR0917 - the framework passes every argument by name
     delimiter: FromQuery[DelimiterName] = "auto",
     mapping: FromQuery[Mapping] = None,
     dates: FromQuery[DateOrder] = None,
+    region: FromQuery[Region] = "",
     file_name: FromQuery[FileName] = "",
 ) -> Import:
     """Import a CSV file. It is examined as a whole first; then a job takes its rows, with progress.
@@ -120,6 +129,7 @@ async def begin(  # noqa: PLR0917 - the framework passes every argument by name
     """
     _refuse_json(request)
     options = options_of(channel, list_id, consent, purpose, consent_source, delimiter, mapping, dates)
+    options = await _at_home(options, region, runtime, principal.tenant_id)
     files = ImportFiles(runtime.settings.data_dir)
     upload = await files.receive(request.stream())
     try:
@@ -147,10 +157,12 @@ async def examined(  # noqa: PLR0917 - the framework passes every argument by na
     delimiter: FromQuery[DelimiterName] = "auto",
     mapping: FromQuery[Mapping] = None,
     dates: FromQuery[DateOrder] = None,
+    region: FromQuery[Region] = "",
 ) -> FileFacts:
     """Say how a file would be read: columns and their targets, rows, first problems. Nothing is stored."""
     _refuse_json(request)
     options = options_of(channel, "", consent, purpose, consent_source, delimiter, mapping, dates)
+    options = await _at_home(options, region, runtime, principal.tenant_id)
     upload = await ImportFiles(runtime.settings.data_dir).receive(request.stream())
     try:
         return await _examined(upload, options, runtime, principal.tenant_id)
@@ -238,6 +250,20 @@ def _with_job(view: ImportView, job_id: UUID | None) -> Import:
 def _refuse_json(request: Request[Any, Any, Any]) -> None:
     if not request.headers.get("content-type", "").lower().startswith("text/csv"):
         raise Refused("unsupported_media_type", "the body must be text/csv", status=415)
+
+
+async def _at_home(options: Options, region: str, runtime: Runtime, tenant_id: UUID) -> Options:
+    """The options with the country in which numbers are read, where the channel has any.
+
+    Raises:  Refused(unknown_region).
+    """
+    if not channel_of(runtime.channels, options.channel, field="?channel").is_regional:
+        return options
+    chosen = check_region(region, field="?region")
+    if not chosen:
+        async with runtime.db.uow(Role.APP, tenant_id) as uow:
+            chosen = await region_of(uow.raw, tenant_id)
+    return msgspec.structs.replace(options, region=chosen)
 
 
 async def _examined(upload: Path, options: Options, runtime: Runtime, tenant_id: UUID) -> FileFacts:

@@ -171,7 +171,8 @@ async def tried(
     identifier = parse_id(template_id, "template_id")
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
         contact = await _contact(uow, principal, data.contact_id)
-        variables = preview.variables_of(contact, "", data.variables)
+        template = await templates.get(uow, identifier)
+        variables = preview.variables_of(contact, "", data.variables, template.channel)
         trial = trials.Trial(identifier, data.version, data.to, data.sender, variables)
         ids = await trials.send(
             uow,
@@ -193,10 +194,12 @@ async def _asked(
         contact = await _contact(uow, principal, wanted.contact_id)
         sender = await senders.get(uow, wanted.sender_id, field="/sender_id") if wanted.sender_id else None
     address = _address(contact, channel.key)
-    variables = preview.variables_of(contact, address, wanted.variables)
+    variables = preview.variables_of(contact, address, wanted.variables, channel.key)
     identity = None
     if sender is not None:
-        identity = preview.identity_of(sender.id, sender.from_address, sender.from_name, sender.postal_address)
+        identity = preview.identity_of(
+            sender.id, sender.from_address, sender.from_name, sender.postal_address, sender.opt_out_line
+        )
     public_url = (sender.public_url if sender else "") or runtime.settings.public_url
     item = preview.item_for(address, variables, is_bulk=wanted.is_bulk, public_url=public_url)
     return channel, content, item, version, identity
@@ -225,7 +228,9 @@ async def _content(
 
 def _address(contact: ContactView | None, channel: str) -> str:
     known = [each.address for each in contact.addresses if each.channel == channel] if contact else []
-    return known[0] if known else "recipient@example.org"
+    return known[0] if known else _SAMPLE_ADDRESSES.get(channel, "recipient@example.org")
 
+
+_SAMPLE_ADDRESSES = {"sms": "+14155550123"}
 
 ROUTES = [previewed, preview_page, links, difference, version_restored, tried]

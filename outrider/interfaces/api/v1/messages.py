@@ -18,6 +18,7 @@ from outrider.base.errors import Refused
 from outrider.base.ids import parse_id, time_of
 from outrider.data.db import Database, Role
 from outrider.data.runtime import Runtime
+from outrider.domain.contacts.channels import stored_form
 from outrider.domain.messages import search, uncertain
 from outrider.domain.messages.admit import Replay, check_key, keep, replay_of, request_hash
 from outrider.domain.messages.draft import Draft
@@ -285,7 +286,9 @@ async def listed(
     before = read_cursor(cursor, tuple[UUID])
     if to is not None:
         known = runtime.channels.get(channel or "email")
-        to = known.normalise(to, field="?to") if known else to
+        if known is not None:
+            async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
+                to = await stored_form(uow.raw, principal.tenant_id, known, to, field="?to")
     wanted = search.Filter(in_state, campaign_id, to, channel)
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
         rows = await search.find(

@@ -22,6 +22,7 @@ from outrider.domain.contacts.imports.examine import FileFacts, ProblemView, exa
 from outrider.domain.contacts.imports.options import Dates, Options
 from outrider.domain.contacts.imports.report import as_csv
 from outrider.domain.segments import rules, segments
+from outrider.domain.tenants.regions import check_region, region_of
 from outrider.interfaces.cli import campaigns, exits, named
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import COMMON, Changing, Common, Limit, readable_file
@@ -51,6 +52,7 @@ async def import_(
     purpose: str = "marketing",
     map_: Annotated[list[str] | None, Parameter(name="--map")] = None,
     dates: Dates | None = None,
+    region: str = "",
     errors: Path | None = None,
     options: Changing | None = None,
 ) -> Answer:
@@ -77,6 +79,8 @@ async def import_(
         attribute:key.
     dates
         How 01/02/2026 is read where an attribute holds a day; without it such rows are refused.
+    region
+        Country in which telephone numbers without + are read; else the tenant's default_region.
     errors
         Write every refused row to this CSV file (mode 0600).
     """
@@ -95,6 +99,9 @@ async def import_(
         tenant_id = await tenant_of(db, options.tenant)
         async with db.uow(Role.APP, tenant_id) as uow:
             definitions = await attributes.listed(uow)
+            if plugin.is_regional:
+                home = check_region(region, field="--region") or await region_of(uow.raw, tenant_id)
+                asked = msgspec.structs.replace(asked, region=home)
         found = await asyncio.to_thread(examine, file, asked, plugin, definitions)
         if options.dry_run:
             return _examined(found)

@@ -14,6 +14,7 @@ from outrider.base.clock import utc_now
 from outrider.base.errors import Refused
 from outrider.base.ids import parse_id
 from outrider.data.db import Role
+from outrider.domain.contacts.channels import stored_form
 from outrider.domain.messages import search
 from outrider.domain.messages.admit import Replay, check_key, keep, replay_of
 from outrider.domain.messages.draft import Draft
@@ -138,12 +139,13 @@ async def list_(
     before
         Only older ones than this message id.
     """
-    if to is not None:
-        known = channels().get(channel or "email")
-        to = known.normalise(to, field="--to") if known else to
-    wanted = search.Filter(state, parse_id(campaign, "--campaign") if campaign else None, to, channel)
+    campaign_id = parse_id(campaign, "--campaign") if campaign else None
+    known = channels().get(channel or "email")
     last = parse_id(before, "--before") if before else None
     async with looking(options, role=Role.ENGINE) as work:
+        if to is not None and known is not None:
+            to = await stored_form(work.uow.raw, work.tenant_id, known, to, field="--to")
+        wanted = search.Filter(state, campaign_id, to, channel)
         found = await search.find(work.uow.raw, work.tenant_id, wanted, limit=limit, before=last)
     rows = [dict(row) for row in found]
     return Answer(rows, table(rows, _COLUMNS, empty="no messages"))

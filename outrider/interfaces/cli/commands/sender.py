@@ -38,7 +38,8 @@ async def create(
     public_url: str = "",
     tracking_url: str = "",
     dkim: list[str] | None = None,
-    transactional: Guarantee = "at_least_once",
+    opt_out_line: str | None = None,
+    transactional: Guarantee | None = None,
     bulk: Guarantee = "at_most_once",
     options: Changing = CHANGING,
 ) -> Answer:
@@ -64,10 +65,13 @@ async def create(
         Base of its links, such as https://mail.example.org, where it is not the installation's.
     tracking_url
         Base of its tracked links, where it is another.
+    opt_out_line
+        What ends bulk texts of an SMS sender; "" for nothing, else it says to reply STOP.
     dkim
         A signing key as domain:selector:file.pem, several times.
     transactional
-        What happens to a transactional message whose answer was lost: sent again with the same Message-ID, or kept.
+        What happens to a transactional message whose answer was lost: sent again with the same Message-ID, or kept;
+        an email is sent again unless you say otherwise, a text is not.
     bulk
         The same for bulk messages.
     """
@@ -90,6 +94,7 @@ async def create(
                 postal_address=postal_address,
                 public_url=public_url,
                 tracking_url=tracking_url,
+                opt_out_line=opt_out_line,
                 dkim=keys,
                 transactional_guarantee=transactional,
                 bulk_guarantee=bulk,
@@ -111,6 +116,7 @@ async def update(
     postal_address: str | None = None,
     public_url: str | None = None,
     tracking_url: str | None = None,
+    opt_out_line: str | None = None,
     dkim: list[str] | None = None,
     transactional: Guarantee | None = None,
     bulk: Guarantee | None = None,
@@ -140,6 +146,8 @@ async def update(
         Base of its links, such as https://mail.example.org, where it is not the installation's.
     tracking_url
         Base of its tracked links, where it is another.
+    opt_out_line
+        What ends bulk texts of an SMS sender; "" for nothing.
     dkim
         A signing key as domain:selector:file.pem, or domain:selector for one it has; several times. Replaces all.
     transactional
@@ -156,6 +164,7 @@ async def update(
         "postal_address": postal_address,
         "public_url": public_url,
         "tracking_url": tracking_url,
+        "opt_out_line": opt_out_line,
         "dkim": None if dkim is None else [_dkim(each, may_be_known=True) for each in dkim],
         "transactional_guarantee": transactional,
         "bulk_guarantee": bulk,

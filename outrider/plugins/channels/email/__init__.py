@@ -15,6 +15,7 @@ from outrider.contracts.channel import (
     Identity,
     LinkNote,
     Manuscript,
+    Measure,
     Renderer,
     Written,
 )
@@ -31,9 +32,12 @@ class EmailChannel:
 
     key = "email"
     help = "Email over SMTP or a provider's API: HTML and text, attachments, one-click unsubscribe, DKIM."
+    is_regional = False
+    is_repeatable = True
 
-    def normalise(self, address: str, *, field: str = "address") -> str:
-        """The one stored form of an address; see `address.normalise`."""
+    def normalise(self, address: str, *, field: str = "address", region: str = "") -> str:
+        """The one stored form of an address, the same in every country; see `address.normalise`."""
+        del region
         return addresses.normalise(address, field=field)
 
     def notes(self, address: str) -> AddressNotes:
@@ -51,6 +55,11 @@ class EmailChannel:
     def review(self, content: Content, *, is_bulk: bool) -> list[LinkNote]:
         """Look at the links of a content; see `review.reviewed`."""
         return reviewed(content, is_bulk=is_bulk)
+
+    def measure(self, body: bytes) -> Measure | None:
+        """None: an email is one, however long."""
+        del body
+        return None
 
     async def compile(self, content: Content, renderer: Renderer) -> Mapping[str, Any] | None:
         """Check and compile content; see `compile.compile_content`."""

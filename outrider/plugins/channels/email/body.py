@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from html import escape
 
 from outrider.contracts.channel import Content
+from outrider.data.slots import Piece, Slot, slots_of
 from outrider.data.template_syntax import split
-from outrider.plugins.channels.email.slots import Piece, Slot, slots_of
 
 UNSUBSCRIBE = "unsubscribe_url"
 """The variable that every template has; empty in transactional messages unless the caller gave one."""

@@ -14,11 +14,7 @@ from typing import Any
 
 from outrider.base.errors import Refused, RefusedMany
 from outrider.contracts.channel import Attachment, Content, Renderer
-from outrider.data.template_syntax import TemplateSyntaxProblem, problems
-from outrider.plugins.channels.email import headers, html_policy
-from outrider.plugins.channels.email.body import sources_of
-from outrider.plugins.channels.email.encoding import UNSENDABLE
-from outrider.plugins.channels.email.slots import (
+from outrider.data.slots import (
     Piece,
     Slot,
     fill,
@@ -27,6 +23,10 @@ from outrider.plugins.channels.email.slots import (
     slots_of,
     to_json,
 )
+from outrider.data.template_syntax import TemplateSyntaxProblem, problems
+from outrider.plugins.channels.email import headers, html_policy
+from outrider.plugins.channels.email.body import sources_of
+from outrider.plugins.channels.email.encoding import UNSENDABLE
 
 _VERSION = 1
 _LONGEST_SOURCE_BYTES = 1024 * 1024

@@ -43,6 +43,8 @@ def check_identity(identity: Identity) -> tuple[Identity, list[str]]:
     )
     tried(lambda: _check_postal_address(identity.postal_address), None)
     tried(lambda: headers.check_custom(identity.headers), None)
+    if identity.opt_out_line:
+        errors.append(Refused("not_for_channel", "an email carries a link to unsubscribe", field="opt_out_line"))
     for index, key in enumerate(identity.dkim):
         field = f"dkim.{index}"
         warnings += tried(lambda key=key, field=field: dkim.check(key, field=field), [])  # type: ignore[misc]  # bound now
@@ -52,7 +54,9 @@ def check_identity(identity: Identity) -> tuple[Identity, list[str]]:
             )
     if errors:
         raise RefusedMany(errors)
-    checked = replace(identity, from_address=address, from_name=name, reply_to=reply_to, return_path=return_path)
+    checked = replace(
+        identity, from_address=address, from_name=name, reply_to=reply_to, return_path=return_path, opt_out_line=""
+    )
     return checked, warnings
 
 

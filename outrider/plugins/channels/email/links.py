@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from html import unescape
 
 from outrider.contracts.channel import Link, Tracking
+from outrider.data.slots import pieces
 from outrider.data.template_syntax import Segment, split
 from outrider.plugins.channels.email.body import end_of_body
 from outrider.plugins.channels.email.html_policy import Scanner
-from outrider.plugins.channels.email.slots import pieces
 
 MOST_LINKS = 500
 LONGEST_URL = 250

@@ -16,6 +16,7 @@ import orjson
 
 from outrider.contracts.channel import Content, Identity, Item, Renderer, Unrenderable
 from outrider.contracts.provider import Outgoing
+from outrider.data.slots import Failed, Missing, NotPlain, Slot, escape, fill, text_of
 from outrider.data.template_syntax import split
 from outrider.plugins.channels.email import headers, html_policy
 from outrider.plugins.channels.email.body import (
@@ -32,7 +33,6 @@ from outrider.plugins.channels.email.dkim import Signer
 from outrider.plugins.channels.email.encoding import choose, encode, is_sendable, with_crlf
 from outrider.plugins.channels.email.frame import Envelope, Frame
 from outrider.plugins.channels.email.links import filled, in_attribute
-from outrider.plugins.channels.email.slots import Failed, Missing, NotPlain, Slot, escape, fill, text_of
 from outrider.plugins.channels.email.substitution import Substitution, Unfit
 from outrider.plugins.channels.email.tracked import prepared
 

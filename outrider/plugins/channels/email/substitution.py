@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from outrider.data.slots import Failed, Piece, Slot, escape, slots_of, text_of
 from outrider.plugins.channels.email import headers
 from outrider.plugins.channels.email.body import UNSUBSCRIBE, html_footer, shows_link, text_footer, with_html_footer
 from outrider.plugins.channels.email.encoding import (
@@ -23,7 +24,6 @@ from outrider.plugins.channels.email.encoding import (
 from outrider.plugins.channels.email.frame import FIRST_FREE, Envelope, Frame, Hole, Shape, Skeleton, Text
 from outrider.plugins.channels.email.html_policy import url_problem
 from outrider.plugins.channels.email.links import LONGEST_URL, MARK
-from outrider.plugins.channels.email.slots import Failed, Piece, Slot, escape, slots_of, text_of
 
 _SEPARATOR = "\x1f"
 _NEEDS_ESCAPING = re.compile("[<>&\"'/]")

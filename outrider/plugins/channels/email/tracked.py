@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from outrider.contracts.channel import Content, Link
+from outrider.data.slots import Piece, pieces
 from outrider.plugins.channels.email import html_policy
 from outrider.plugins.channels.email.compile import Compiled
 from outrider.plugins.channels.email.links import marked
-from outrider.plugins.channels.email.slots import Piece, pieces
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from outrider.contracts.channel import Attachment, Composer, Item
 from outrider.contracts.provider import Outgoing
-from outrider.plugins.channels.email.slots import escape
+from outrider.data.slots import escape
 from tests.kit import letters
 from tests.kit.letters import LINK, composer, content, identity, item, part, read, refused, sent
 from tests.kit.rendering import InProcessRenderer

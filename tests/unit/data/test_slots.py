@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from outrider.plugins.channels.email.slots import Missing, NotPlain, Piece, Slot, fill, from_json, pieces, to_json
+from outrider.data.slots import Missing, NotPlain, Piece, Slot, fill, from_json, pieces, to_json
 from tests.kit.rendering import InProcessRenderer
 
 
