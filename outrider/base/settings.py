@@ -265,6 +265,9 @@ class Settings(BaseSettings):
     keep_idempotency_hours: int = Field(48, ge=24, le=720, description="Idempotency keys.")
     keep_audit_days: int = Field(1095, ge=30, le=3650, description="Audit log; the head of the chain is kept for ever.")
     keep_imports_days: int = Field(90, ge=1, le=1080, description="Import records and their row errors.")
+    keep_import_changes_days: int = Field(
+        30, ge=1, le=1080, description="What each import changed; so long an import can be undone."
+    )
     keep_jobs_days: int = Field(
         30, ge=1, le=1080, description="Jobs that succeeded or were deleted, with their history of states."
     )

@@ -18,7 +18,6 @@ OF_NOBODY = {
     "job_workers": "processes serve every tenant",
     "installation": "one row about all of it; the app role may read some columns",
     "workers": "processes serve every tenant",
-    "contacts_staging": "COPY is refused under any policy; engine only, emptied in the same transaction",
     "alembic_version": "the revision of the schema",
     "event_clocks": "how positions of events are counted in each cluster; tells nothing of any tenant",
     "login_attempts": "guesses are counted before anybody knows a tenant; engine only",

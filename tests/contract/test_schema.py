@@ -19,7 +19,7 @@ MADE_BY_HAND = {
     # the data plane: partitioned, written by named statements, never through models
     "lanes", "messages", "queue", "message_events", "campaign_recipients", "uncertain_messages", "idempotency_keys",
     "jobs", "job_states", "job_queues", "job_workers",
-    "rollup_deltas", "rollups", "contacts_staging", "workers", "installation", "login_attempts",
+    "rollup_deltas", "rollups", "workers", "installation", "login_attempts",
     "event_clocks",
     "tracked_links", "tracking_hits", "message_responses", "response_counts",
     "alembic_version",

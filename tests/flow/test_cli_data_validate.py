@@ -117,14 +117,14 @@ async def test_counts_of_an_import_that_do_not_add_up(engine: asyncpg.Connection
     assert await _found(migrated_url) == [("i8_import_counts", str(broken))]
 
 
-async def test_rows_left_in_staging(engine: asyncpg.Connection, migrated_url: str) -> None:
-    import_id = uuid4()
-    await engine.execute(
-        "INSERT INTO contacts_staging (tenant_id, import_id, line, address, name, attributes, contact_id, state)"
-        " VALUES ($1, $2, 1, 'a@example.org', '', '{}', $2, 3)",
-        T, import_id,
-    )  # fmt: skip
-    assert await _found(migrated_url) == [("i8_staging_is_empty", str(import_id))]
+async def test_what_a_dry_run_left_behind(engine: asyncpg.Connection, migrated_url: str) -> None:
+    import_id = await engine.fetchval(
+        "INSERT INTO imports (tenant_id, file_name, sha256, size_bytes, created_by, state, is_dry_run)"
+        " VALUES ($1, 'f', '\\x00', 1, 'x', 'completed', true) RETURNING id",
+        T,
+    )
+    await engine.execute("INSERT INTO import_keys VALUES ($1, $2, 'a:a@example.org', $2)", T, import_id)
+    assert await _found(migrated_url) == [("i8_dry_run_left_keys", str(import_id))]
 
 
 async def test_a_switch_that_pauses_nothing(engine: asyncpg.Connection, migrated_url: str) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 from outrider.base.errors import Refused
 from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
-from outrider.domain.contacts.rows import AUDIENCE, SQL
+from outrider.domain.contacts.rows import AUDIENCE, IMPORTS, SQL
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ async def forget(uow: UnitOfWork, actor: Actor, contact_id: UUID, *, source: str
         await SQL.tell_suppression.run(uow.raw, str(uow.tenant))
     await AUDIENCE.drop_consents.run(uow.raw, uow.tenant, contact_id)
     await AUDIENCE.drop_proof.run(uow.raw, uow.tenant, gone.contact_ids)
-    await AUDIENCE.blank_import_errors.run(uow.raw, uow.tenant, [address for _, address in gone.addresses])
+    addresses = [address for _, address in gone.addresses]
+    await AUDIENCE.blank_import_errors.run(uow.raw, uow.tenant, addresses)
+    await IMPORTS.changes_forget.run(uow.raw, uow.tenant, gone.contact_ids, addresses)
     await AUDIENCE.delete_contact.value(uow.raw, uow.tenant, contact_id)
     return gone

@@ -7,4 +7,5 @@ from outrider.data.sql import load
 SQL = load(__package__)
 VALIDATE = load(__package__, "validate.sql")
 IMPORTS = load(__package__, "imports.sql")
+MERGE = load(__package__, "merge.sql")
 AUDIENCE = load(__package__, "audience.sql")

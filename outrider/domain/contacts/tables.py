@@ -184,6 +184,10 @@ class Import(Base):
     __tablename__ = "imports"
     __table_args__ = (
         CheckConstraint("state IN ('running', 'completed', 'failed', 'cancelled')", name="imports_state_check"),
+        CheckConstraint("kind IN ('contacts', 'suppressions', 'consents')", name="imports_kind_check"),
+        CheckConstraint(
+            "undo_state IN ('running', 'completed', 'cancelled', 'failed')", name="imports_undo_state_check"
+        ),
     )
 
     tenant_id: Mapped[TenantId]
@@ -209,6 +213,14 @@ class Import(Base):
     created_at: Mapped[CreatedAt]
     progress_at: Mapped[CreatedAt]
     finished_at: Mapped[datetime | None]
+    kind: Mapped[str] = mapped_column(server_default="contacts")
+    is_dry_run: Mapped[bool] = mapped_column(server_default=text("false"))
+    rejected_by: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    undo_state: Mapped[str | None]
+    undo_job_id: Mapped[UUID | None]
+    restored_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    deleted_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    left_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
 
 
 class ImportRowError(Base):
@@ -226,3 +238,36 @@ class ImportRowError(Base):
     code: Mapped[str]
     message: Mapped[str]
     value: Mapped[str]
+
+
+class ImportChange(Base):
+    """What an import did to one contact, or a dry run would do: what was before, what is after, what undoing it did."""
+
+    __tablename__ = "import_changes"
+    __table_args__ = (
+        CheckConstraint("outcome IN ('restored', 'deleted', 'partly', 'left')", name="import_changes_outcome_check"),
+        Index("import_changes_contact", "tenant_id", "contact_id"),
+    )
+
+    tenant_id: Mapped[TenantId]
+    import_id: Mapped[UUID] = mapped_column(primary_key=True)
+    contact_id: Mapped[UUID] = mapped_column(primary_key=True)
+    line: Mapped[int] = mapped_column(BigInteger)
+    address: Mapped[str]
+    is_new: Mapped[bool]
+    before: Mapped[dict[str, Any]]
+    after: Mapped[dict[str, Any]]
+    at: Mapped[CreatedAt]
+    outcome: Mapped[str | None]
+    reasons: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
+
+
+class ImportKey(Base):
+    """An address or external id that a dry run under way has met."""
+
+    __tablename__ = "import_keys"
+
+    tenant_id: Mapped[TenantId]
+    import_id: Mapped[UUID] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    contact_id: Mapped[UUID]

@@ -13,7 +13,7 @@ _CHECKS = (
     VALIDATE.i5_consent_without_proof,
     VALIDATE.i6_list_of_another_tenant,
     VALIDATE.i8_import_counts,
-    VALIDATE.i8_staging_is_empty,
+    VALIDATE.i8_dry_run_left_keys,
 )
 
 

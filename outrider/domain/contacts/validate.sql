@@ -28,7 +28,8 @@ FROM imports
 WHERE row_count <> created_count + updated_count + unchanged_count + duplicate_count + rejected_count
 LIMIT $1;
 
--- name: i8_staging_is_empty :many
--- What is staged for an import is gone when its transaction has ended.
+-- name: i8_dry_run_left_keys :many
+-- What a dry run had met is gone when it has completed.
 -- tenant: none, because an operator validates the whole installation
-SELECT s.tenant_id, s.import_id AS id, format('line %s is still staged', s.line) AS detail FROM contacts_staging s LIMIT $1;
+SELECT k.tenant_id, k.import_id AS id, format('%s is still kept', k.key) AS detail
+FROM imports i JOIN import_keys k ON k.tenant_id = i.tenant_id AND k.import_id = i.id WHERE i.state = 'completed' LIMIT $1;

@@ -20,7 +20,9 @@ class Export(Base):
 
     __tablename__ = "exports"
     __table_args__ = (
-        CheckConstraint("kind IN ('person', 'contacts')", name="exports_kind_check"),
+        CheckConstraint(
+            "kind IN ('person', 'contacts', 'lists', 'suppressions', 'consents')", name="exports_kind_check"
+        ),
         CheckConstraint(
             "state IN ('waiting', 'running', 'completed', 'failed', 'expired', 'erased')", name="exports_state_check"
         ),

@@ -23,6 +23,7 @@ from outrider.data.sql import load
 from outrider.domain.audit import verify
 from outrider.domain.audit.prune import prune
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
+from outrider.domain.contacts.rows import IMPORTS
 from outrider.domain.contacts.rows import SQL as CONTACTS
 from outrider.domain.messages.rows import SQL
 from outrider.domain.people.expire import expire
@@ -38,6 +39,7 @@ _UPKEEP = load(__package__)
 _HOUR_S = 3600.0
 _BITE = 10_000
 _AUDIENCE_HOURS = 24
+_DRY_RUN_DAYS = 1
 _ACTOR = Actor("system", "upkeep")
 _BOUNDS = re.compile(r"FROM \('(?P<low>[0-9a-f-]{36})'\) TO \('(?P<high>[0-9a-f-]{36})'\)")
 
@@ -115,6 +117,8 @@ class Upkeep:
             ("response_counts", TRACKING.counts_purge.run, keep.keep_messages_days),
             ("campaign_recipients", SQL.recipients_purge.run, keep.keep_messages_days),
             ("campaign_audience", CAMPAIGNS.audience_purge.run, _AUDIENCE_HOURS),
+            ("import_changes", IMPORTS.changes_purge.run, min(keep.keep_import_changes_days, keep.keep_imports_days)),
+            ("import_keys", IMPORTS.keys_purge.run, _DRY_RUN_DAYS),
             ("imports", CONTACTS.imports_purge.run, keep.keep_imports_days),
             ("exports", PEOPLE.exports_purge.run, keep.keep_exports_days),
             ("contents", TEMPLATES.contents_purge.run, keep.keep_contents_days),

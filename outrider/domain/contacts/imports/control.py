@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import asyncpg
@@ -16,7 +16,7 @@ from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
 from outrider.domain.contacts import lists
 from outrider.domain.contacts.imports.examine import FileFacts, ProblemView
-from outrider.domain.contacts.imports.options import Column, Delimiter, Options
+from outrider.domain.contacts.imports.options import Column, Delimiter, Kind, Options
 from outrider.domain.contacts.rows import IMPORTS as SQL
 
 NEWEST = UUID(int=2**128 - 1)
@@ -36,11 +36,15 @@ class ImportView(msgspec.Struct, frozen=True):
     """An import with its progress.
 
     row_count = created + updated + unchanged + duplicate + rejected. `duplicate_count` are rows whose address comes
-    again later in the same batch; `suppressed_count` rows were stored and stay on the do-not-contact list;
-    `kept_withdrawn_count` rows said granted where the recipient has withdrawn, which stays.
+    again later in the same batch; `rejected_by` says how many rows were refused for which reason; `suppressed_count`
+    rows were stored and stay on the do-not-contact list; `kept_withdrawn_count` rows said granted where the recipient
+    has withdrawn, which stays: nobody is ever subscribed again. A dry run counts the same and changes nothing.
+    `restored_count`, `deleted_count` and `left_count` are contacts of an undo: put back, deleted, left alone.
     """
 
     id: UUID
+    kind: Kind
+    is_dry_run: bool
     file_name: str
     sha256: str
     size_bytes: int
@@ -54,10 +58,16 @@ class ImportView(msgspec.Struct, frozen=True):
     unchanged_count: int
     duplicate_count: int
     rejected_count: int
+    rejected_by: dict[str, int]
     suppressed_count: int
     kept_withdrawn_count: int
     checkpoint_line: int
     error: str | None
+    undo_state: Literal["running", "completed", "cancelled", "failed"] | None
+    undo_job_id: UUID | None
+    restored_count: int
+    deleted_count: int
+    left_count: int
     created_by: str
     created_at: datetime
     progress_at: datetime
@@ -80,9 +90,11 @@ async def begin(uow: UnitOfWork, actor: Actor, facts: FileFacts, options: Option
         return await get(uow, known)
     shown = display_name(file_name)
     import_id = await SQL.insert_import.value(
-        uow.raw, uow.tenant, shown, sha256, facts.size_bytes, options.list_id, plan, facts.row_count, actor.name
-    )
+        uow.raw, uow.tenant, shown, sha256, facts.size_bytes, options.list_id, plan, facts.row_count, actor.name,
+        options.kind, options.dry_run,
+    )  # fmt: skip
     details = {"file": shown, "rows": facts.row_count, "sha256": facts.sha256, "consent": options.consent}
+    details |= {"kind": options.kind, "dry_run": options.dry_run}
     await append(uow, actor, action="import.begin", target=("import", str(import_id)), details=details)
     return await get(uow, import_id)
 
@@ -164,4 +176,5 @@ def display_name(file_name: str) -> str:
 
 def _view(row: asyncpg.Record) -> ImportView:
     facts: dict[str, Any] = dict(row)
-    return ImportView(plan=msgspec.json.decode(facts.pop("options"), type=Plan), **facts)
+    rejected_by = msgspec.json.decode(facts.pop("rejected_by"), type=dict[str, int])
+    return ImportView(plan=msgspec.json.decode(facts.pop("options"), type=Plan), rejected_by=rejected_by, **facts)

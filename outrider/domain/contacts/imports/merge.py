@@ -1,33 +1,34 @@
-"""Storing one batch of an import: copied into staging, moved set by set, counted, in one transaction.
+"""Storing one batch of an import of contacts in one transaction: what is known is read, what differs written and kept.
 
-Owns the order of the statements; a batch is stored once whatever is killed, because the checkpoint moves with it.
+Owns the order of the statements; a batch is stored once whatever is killed, because the checkpoint moves with it. Rows
+that say nothing new write nothing. A dry run does the same up to the writing.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from outrider.base import failpoint
+from outrider.base.errors import Refused
 from outrider.data.db import UnitOfWork
-from outrider.domain.contacts.imports import tagging
 from outrider.domain.contacts.imports.control import Plan
-from outrider.domain.contacts.imports.csv_rows import Problem
-from outrider.domain.contacts.imports.people import Person
-from outrider.domain.contacts.imports.resolve import BY_ADDRESS, NEW, Resolved, resolve
-from outrider.domain.contacts.rows import IMPORTS as SQL
+from outrider.domain.contacts.imports.csv_rows import Problem, echo
+from outrider.domain.contacts.imports.drafts import FIELDS, Asked, Draft, joined
+from outrider.domain.contacts.imports.resolve import Place, Resolved, resolve
+from outrider.domain.contacts.rows import IMPORTS
+from outrider.domain.contacts.rows import MERGE as SQL
 
 MOST_ERRORS = 10_000
 """Refused rows kept with their reasons per import; the others are counted."""
 
-_PAUSE_ROWS = 250
-_STAGED = len(Person._fields) - 1
-"""All but the tags, which are stored without staging."""
 
-_COLUMNS = ("tenant_id", "import_id", *Person._fields[:_STAGED], "contact_id", "state")
+class Overtaken(Exception):
+    """Somebody changed a contact between our look and our write: the batch is repeated."""
 
 
 @dataclass(slots=True)
@@ -50,7 +51,7 @@ class Batch:
     row_count: int = 0
     rejected_count: int = 0
     duplicate_count: int = 0
-    people: list[Person] = field(default_factory=list)
+    people: list[Any] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -59,90 +60,146 @@ async def store(uow: UnitOfWork, import_id: UUID, plan: Plan, batch: Batch, *, e
 
     Takes:   a unit of work of the engine role; errors_before: how many refused rows the import has had so far.
     Gives:   False when the import is no longer to be done from here: it was ended, or another process is running it.
+    Raises:  Overtaken: nothing may be committed; repeat it.
     """
-    held = await SQL.lock_import.one(uow.raw, uow.tenant, import_id)
+    held = await IMPORTS.lock_import.one(uow.raw, uow.tenant, import_id)
     if held is None or held["state"] != "running":
         return False
     if held["checkpoint_line"] == batch.last_line:
         return True  # committed before; only the answer was lost
     if held["checkpoint_line"] != batch.after_line:
         return False
-    key = (uow.tenant, import_id, batch.after_line)
-    counts = await _move(uow, key, plan, batch)
+    await SQL.plan_by_index.run(uow.raw)
+    counts = await _move(uow, import_id, plan, batch)
     await _keep_errors(uow, import_id, batch.problems[: max(0, MOST_ERRORS - errors_before)])
-    await SQL.advance.run(
-        uow.raw,
-        uow.tenant,
-        import_id,
-        batch.last_line,
-        batch.row_count,
-        counts.created,
-        counts.updated,
-        counts.unchanged,
-        batch.duplicate_count,
-        batch.rejected_count,
-        counts.suppressed,
-        counts.kept_withdrawn,
-    )
+    await IMPORTS.advance.run(
+        uow.raw, uow.tenant, import_id, batch.last_line, batch.row_count, counts.created, counts.updated,
+        counts.unchanged, batch.duplicate_count, batch.rejected_count, counts.suppressed, counts.kept_withdrawn,
+        _reasons(held["rejected_by"], batch.problems),
+    )  # fmt: skip
     if failpoint.ARMED:
         failpoint.hit("import.batch")
     return True
 
 
-async def _move(uow: UnitOfWork, key: tuple[UUID, UUID, int], plan: Plan, batch: Batch) -> Counts:
-    """Staging, contacts, addresses, list and consent."""
-    raw, options = uow.raw, plan.options
-    await SQL.plan_by_index.run(raw)
-    resolved, contradictions = await resolve(uow, options.channel, batch.people)
-    resolved, overfull = await tagging.within_limit(uow, resolved)
-    contradictions += overfull
-    batch.problems.extend(contradictions)
-    batch.rejected_count += len(contradictions)
-    if not resolved:
-        return Counts()
-    await raw.copy_records_to_table("contacts_staging", records=_records(key, resolved), columns=_COLUMNS)
-    if failpoint.ARMED:
-        failpoint.hit("import.copied")
-    await SQL.merge_contacts.run(raw, *key)
-    await SQL.merge_addresses.run(raw, *key, options.channel)
-    changed = await _change(uow, key, resolved)
-    counts = _count(resolved, changed | await tagging.store(uow, resolved))
-    if options.list_id is not None:
-        await SQL.merge_members.run(raw, *key, options.list_id)
-    if any(person.consent for person in batch.people):
-        source = options.consent_source or "import"
-        counts.kept_withdrawn = await SQL.count_kept.value(raw, *key, options.channel, options.purpose)
-        await SQL.merge_consents.run(raw, *key, options.channel, options.purpose, source)
-    counts.suppressed = await SQL.count_suppressed.value(raw, *key, options.channel)
-    await SQL.clear_staging.run(raw, *key)
+async def _move(uow: UnitOfWork, import_id: UUID, plan: Plan, batch: Batch) -> Counts:
+    """Fold the rows into what is known, then write what differs."""
+    options = plan.options
+    source = options.consent_source or "import"
+    place = Place(import_id, Asked(options.channel, options.purpose, source, options.list_id), options.dry_run)
+    resolved, refused = await resolve(uow, place, batch.people)
+    counts, drafts = _fold(resolved, place.asked, refused)
+    batch.problems.extend(refused)
+    batch.rejected_count += len(refused)
+    if place.is_dry_run:
+        await _remember(uow, place, resolved)
+    else:
+        await _write(uow, place, drafts)
+    await _keep_changes(uow, place, drafts)
+    addresses = [row.person.address for row in resolved]
+    if addresses:
+        counts.suppressed = await SQL.count_suppressed.value(uow.raw, uow.tenant, addresses, options.channel)
     return counts
 
 
-async def _records(key: tuple[UUID, UUID, int], resolved: list[Resolved]) -> AsyncIterator[tuple[Any, ...]]:
-    """Rows for COPY, with a pause for the other work of the process now and then."""
-    for position, row in enumerate(resolved):
-        if position % _PAUSE_ROWS == 0:
-            await asyncio.sleep(0)
-        yield (key[0], key[1], *row.person[:_STAGED], row.contact_id, row.state)
+def _fold(resolved: list[Resolved], asked: Asked, refused: list[Problem]) -> tuple[Counts, list[Draft]]:
+    """Let every row say what it says. Gives the contacts that are different now."""
+    counts = Counts()
+    changed: dict[UUID, Draft] = {}
+    for person, draft, has_address in resolved:
+        try:
+            is_changed = draft.take(person, asked, has_address=has_address)
+        except Refused as error:
+            refused.append(Problem(person.line, "tags", error.code, error.message, echo(", ".join(person.tags))))
+            continue
+        counts.kept_withdrawn += draft.stays_withdrawn(person)
+        if not is_changed:
+            counts.unchanged += 1
+        elif draft.is_made and draft.id not in changed:
+            counts.created += 1
+        else:
+            counts.updated += 1
+        if is_changed:
+            changed[draft.id] = draft
+            draft.line, draft.address = draft.line or person.line, draft.address or person.address
+    return counts, list(changed.values())
 
 
-async def _change(uow: UnitOfWork, key: tuple[UUID, UUID, int], resolved: list[Resolved]) -> set[UUID]:
-    """Which known contacts were changed. Its join is planned for the sizes of now, not for those of the first batch."""
-    if all(row.state == NEW for row in resolved):
-        return set()
-    await SQL.plan_each_time.run(uow.raw, "force_custom_plan")
-    changed = {row["id"] for row in await SQL.merge_changes.many(uow.raw, *key)}
-    await SQL.plan_each_time.run(uow.raw, "force_generic_plan")
-    return changed
+async def _remember(uow: UnitOfWork, place: Place, resolved: list[Resolved]) -> None:
+    """What a dry run must know in later batches, since it stores nothing."""
+    keys: dict[str, UUID] = {}
+    for person, draft, has_address in resolved:
+        if not has_address:
+            keys[f"a:{person.address}"] = draft.id
+        if draft.fields["external_id"] and (draft.is_new or "external_id" in draft.after):
+            keys[f"e:{draft.fields['external_id']}"] = draft.id
+    if keys:
+        await SQL.keys_add.run(uow.raw, uow.tenant, place.import_id, list(keys), list(keys.values()))
 
 
-def _count(resolved: list[Resolved], changed: set[UUID]) -> Counts:
-    created = {row.contact_id for row in resolved if row.state == NEW}
-    unchanged = sum(row.state == BY_ADDRESS and row.contact_id not in changed for row in resolved)
-    return Counts(len(created), len(resolved) - len(created) - unchanged, unchanged)
+async def _write(uow: UnitOfWork, place: Place, drafts: list[Draft]) -> None:
+    """Contacts, addresses, tags, list and consent, each from arrays and in one order for every transaction."""
+    raw, tenant, asked = uow.raw, uow.tenant, place.asked
+    drafts.sort(key=lambda draft: draft.id)
+    known = [draft for draft in drafts if not draft.is_made]
+    await _hold(uow, known)
+    if failpoint.ARMED:
+        failpoint.hit("import.looked")
+    if made := [draft for draft in drafts if draft.is_made]:
+        await SQL.make_contacts.run(raw, tenant, *_columns(made))
+    if changed := [draft for draft in known if draft.has_new_fields]:
+        await SQL.change_contacts.run(raw, tenant, *_columns(changed))
+    if given := sorted((a.partition(":")[2], d.id) for d in drafts for a in d.after.get("addresses", ())):
+        await SQL.give_addresses.run(raw, tenant, asked.channel, *map(list, zip(*given, strict=True)))
+    if tagged := sorted((d.id, tag) for d in drafts for tag in d.after.get("tags", ())):
+        await SQL.give_tags.run(raw, tenant, *map(list, zip(*tagged, strict=True)))
+    if joining := [draft.id for draft in drafts if "lists" in draft.after]:
+        await SQL.give_membership.run(raw, tenant, asked.list_id, joining)
+    if saying := [draft for draft in drafts if "consent" in draft.after]:
+        statuses = [draft.after["consent"]["status"] for draft in saying]
+        told = (asked.channel, asked.purpose, asked.source, [draft.id for draft in saying], statuses)
+        if len(await SQL.say_consent.many(raw, tenant, *told)) != len(saying):
+            raise Overtaken  # somebody withdrew at this moment: looked at again, it stays withdrawn
+
+
+async def _hold(uow: UnitOfWork, known: list[Draft]) -> None:
+    """Hold those who are to be changed, as they were when we looked."""
+    rows = await SQL.lock_contacts.many(uow.raw, uow.tenant, [draft.id for draft in known]) if known else []
+    if {row["id"]: row["updated_at"] for row in rows} != {draft.id: draft.updated_at for draft in known}:
+        raise Overtaken
+
+
+def _columns(drafts: list[Draft]) -> tuple[list[Any], ...]:
+    external_ids, names, zones, locales = ([draft.fields[name] for draft in drafts] for name in FIELDS)
+    attributes = [orjson.dumps(draft.attributes).decode() for draft in drafts]
+    return [draft.id for draft in drafts], external_ids, names, attributes, zones, locales
+
+
+async def _keep_changes(uow: UnitOfWork, place: Place, drafts: list[Draft]) -> None:
+    """Keep what was done to each contact, joined with what earlier batches of this import did."""
+    if not drafts:
+        return
+    known = [draft.id for draft in drafts if not draft.is_made]
+    found = await SQL.changes_of.many(uow.raw, uow.tenant, place.import_id, known) if known else []
+    earlier = {row["contact_id"]: row for row in found}
+    rows = []
+    for draft in drafts:
+        before, after = draft.before, draft.after
+        if (row := earlier.get(draft.id)) is not None:
+            before, after = joined(orjson.loads(row["before"]), orjson.loads(row["after"]), draft)
+        is_new = row["is_new"] if row is not None else draft.is_new
+        texts = (orjson.dumps({} if is_new else before).decode(), orjson.dumps(after).decode())
+        rows.append((draft.id, draft.line, draft.address, is_new, *texts))
+    await SQL.keep_changes.run(uow.raw, uow.tenant, place.import_id, *map(list, zip(*rows, strict=True)))
+
+
+def _reasons(so_far: str, problems: list[Problem]) -> str:
+    """How many rows were refused for which reason in all; a row counts for its first."""
+    first = {problem.line: problem.code for problem in reversed(problems)}
+    return orjson.dumps(dict(Counter(orjson.loads(so_far)) + Counter(first.values()))).decode()
 
 
 async def _keep_errors(uow: UnitOfWork, import_id: UUID, problems: list[Problem]) -> None:
     if problems:
         columns = [[getattr(p, name) for p in problems] for name in ("line", "field", "code", "message", "value")]
-        await SQL.add_errors.run(uow.raw, uow.tenant, import_id, *columns)
+        await IMPORTS.add_errors.run(uow.raw, uow.tenant, import_id, *columns)

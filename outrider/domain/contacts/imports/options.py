@@ -17,6 +17,7 @@ from outrider.domain.contacts.attributes import Type, Typed
 Delimiter = Literal[",", ";", "\t", "|"]
 DELIMITERS: tuple[Delimiter, ...] = (",", ";", "\t", "|")
 Dates = Literal["day_first", "month_first"]
+Kind = Literal["contacts", "suppressions", "consents"]
 MOST_COLUMNS = 200
 LONGEST_HEADER = 100
 
@@ -31,6 +32,8 @@ _NAMES: dict[str, str] = {
     "tag": "tags",
     "tags": "tags",
     "labels": "tags",
+    "attributes": "attributes",
+    "attribs": "attributes",
 }
 _ADDRESS_NAMES: dict[str, frozenset[str]] = {
     "email": frozenset({"email", "mail", "emailaddress", "address"}),
@@ -41,19 +44,23 @@ _ADDRESS_NAMES: dict[str, frozenset[str]] = {
 _IGNORED = frozenset({"", "tenantid", "id", "createdat", "updatedat"})
 """Never bound, whatever a file says [C55]; an empty header is a trailing delimiter [C30]."""
 
-_FIELDS = frozenset({"address", "name", "external_id", "timezone", "locale", "consent", "tags"})
+_FIELDS = frozenset({"address", "name", "external_id", "timezone", "locale", "consent", "tags", "attributes"})
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a file is to be read and what holds for all of its rows.
 
+    kind      what its rows are: contacts, or what another system knows of whom not to contact, or of consent
     consent   what the importer asserts for rows that say nothing themselves; it never undoes a withdrawal
-    mapping   header -> address, name, external_id, timezone, locale, consent, tags, ignore, or attribute:<key>; headers
-              that are not named are matched by their names, and others become attributes
+    mapping   header -> address, name, external_id, timezone, locale, consent, tags, attributes (a JSON object),
+              ignore, or attribute:<key>; headers that are not named are matched by their names, and others become
+              attributes
     region    country (ISO 3166) in which telephone numbers without + are read; empty: the tenant's default_region
     dates     how 01/02/2026 is to be read where an attribute holds a day; without it such a row is refused
+    dry_run   walk the whole file, say what would happen, change nothing
     """
 
+    kind: Kind = "contacts"
     channel: str = "email"
     list_id: UUID | None = None
     consent: Literal["granted", "withdrawn"] | None = None
@@ -63,6 +70,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mapping: dict[str, str] = {}
     dates: Dates | None = None
     region: str = ""
+    dry_run: bool = False
 
 
 class Holds(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from outrider.contracts.channel import Channel
 from outrider.domain.contacts import attributes, tags, values
 from outrider.domain.contacts.imports.csv_rows import Problem, Row, echo
 from outrider.domain.contacts.imports.dates import read_day
-from outrider.domain.contacts.imports.options import Column, Holds, Options
+from outrider.domain.contacts.imports.options import Column, Holds, Options, attribute_key
 
 CONSENT_WORDS = {
     "": None,
@@ -31,13 +31,13 @@ _CHECKS: dict[str, Callable[[str], str | None]] = {
 
 
 class Person(NamedTuple):
-    """One row that may be stored: in the order of the staging table's columns, then what is stored beside them."""
+    """One row that may be stored."""
 
     line: int
     address: str
     external_id: str | None
     name: str
-    attributes: str
+    attributes: dict[str, Any]
     timezone: str | None
     locale: str | None
     consent: str | None
@@ -54,13 +54,14 @@ class RowReader:
         self._fields = [
             (position, column.target)
             for position, column in enumerate(columns)
-            if column.target not in {"ignore", "tags"} and not column.target.startswith("attribute:")
+            if column.target not in {"ignore", "tags", "attributes"} and not column.target.startswith("attribute:")
         ]
         self._attributes = [
             (position, column.target.removeprefix("attribute:"), column.holds)
             for position, column in enumerate(columns)
             if column.target.startswith("attribute:")
         ]
+        self._json = next((n for n, column in enumerate(columns) if column.target == "attributes"), None)
         self._tags = next((position for position, column in enumerate(columns) if column.target == "tags"), None)
         self._dates = options.dates
         self._consent = options.consent
@@ -106,9 +107,14 @@ class RowReader:
             return CONSENT_WORDS[word]
         return _CHECKS[target](cell)
 
-    def _read_attributes(self, row: Row, problems: list[Problem]) -> str:
-        """The attributes as JSON text; an empty cell says nothing and takes nothing away."""
+    def _read_attributes(self, row: Row, problems: list[Problem]) -> dict[str, Any]:
+        """The attributes; an empty cell says nothing and takes nothing away."""
         found: dict[str, Any] = {}
+        if self._json is not None and (cell := row.cells[self._json].strip()):
+            try:
+                found = _object(cell)
+            except Refused as refused:
+                problems.append(Problem(row.line, "attributes", refused.code, refused.message, echo(cell)))
         for position, key, holds in self._attributes:
             cell = row.cells[position].strip()
             if not cell:
@@ -117,11 +123,10 @@ class RowReader:
                 found[key] = self._typed(values.check_attribute_text(cell, field=key), key, holds)
             except Refused as refused:
                 problems.append(Problem(row.line, key, refused.code, refused.message, echo(cell)))
-        text = orjson.dumps(found)
-        if len(text) > values.MOST_ATTRIBUTE_BYTES:
+        if len(orjson.dumps(found)) > values.MOST_ATTRIBUTE_BYTES:
             message = f"the attributes have more than {values.MOST_ATTRIBUTE_BYTES} bytes together"
             problems.append(Problem(row.line, "attributes", "too_large", message))
-        return text.decode()
+        return found
 
     def _typed(self, cell: str, key: str, holds: Holds | None) -> Any:
         if holds is None:
@@ -138,6 +143,20 @@ class RowReader:
         except Refused as refused:
             problems.append(Problem(row.line, "tags", refused.code, refused.message, echo(cell)))
             return ()
+
+
+def _object(cell: str) -> dict[str, Any]:
+    """A JSON object as other systems export what they know of a person; its keys become ours.
+
+    Raises:  Refused(invalid_json) and what `check_attributes` says.
+    """
+    try:
+        found = orjson.loads(cell)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise Refused("invalid_json", "must be a JSON object")
+    return values.check_attributes({attribute_key(key): value for key, value in found.items()})
 
 
 def _tags_of(cell: str) -> tuple[str, ...]:

@@ -26,14 +26,18 @@ from outrider.domain.contacts.imports import control, merge
 from outrider.domain.contacts.imports.control import ImportView, Plan
 from outrider.domain.contacts.imports.csv_rows import Row
 from outrider.domain.contacts.imports.examine import body, open_file
-from outrider.domain.contacts.imports.merge import Batch
+from outrider.domain.contacts.imports.merge import Batch, Overtaken
 from outrider.domain.contacts.imports.people import RowReader
 from outrider.domain.contacts.rows import IMPORTS as SQL
 
 BATCH_ROWS = 5_000
+MOST_SHOWN = 10_000
+"""So many contacts that a dry run would change are kept to be shown; all are counted."""
+
+_BITE = 10_000
 _YIELD_ROWS = 25
-_REPEATED = (asyncpg.UniqueViolationError, asyncpg.ForeignKeyViolationError)
-"""Somebody else wrote the same address, or deleted a contact, between our look and our write: the batch is repeated."""
+_REPEATED = (asyncpg.UniqueViolationError, asyncpg.ForeignKeyViolationError, Overtaken)
+"""Somebody else wrote the same address, changed or deleted a contact between our look and our write: done once more."""
 
 _MOST_REPEATS = 5
 
@@ -114,8 +118,22 @@ async def _take(
         finally:
             await asyncio.wait([reading])  # the thread must not outlive the file
             reading.cancelled() or reading.exception()  # looked at, whichever error is on its way up
+    if view.is_dry_run:
+        await _tidy(db, tenant_id, view.id)
     async with db.uow(Role.ENGINE, tenant_id) as uow:
         await SQL.end_import.value(uow.raw, tenant_id, view.id, "completed", None)
+
+
+async def _tidy(db: Database, tenant_id: UUID, import_id: UUID) -> None:
+    """Of what a dry run met and would have changed, leave what is shown."""
+    async with db.uow(Role.ENGINE, tenant_id) as uow:
+        last = await SQL.last_shown_change.value(uow.raw, tenant_id, import_id, MOST_SHOWN)
+    gone = _BITE
+    while gone == _BITE:
+        async with db.uow(Role.ENGINE, tenant_id) as uow:
+            gone = await SQL.keys_drop.run(uow.raw, tenant_id, import_id, _BITE)
+            if last is not None:
+                gone = max(gone, await SQL.changes_trim.run(uow.raw, tenant_id, import_id, last, _BITE))
 
 
 async def _store(
@@ -194,7 +212,7 @@ def _check_same(stream: BufferedReader, sha256: str) -> None:
         raise Refused("file_changed", "the file is not the one this import began with", field="file")
 
 
-def _conflict(error: asyncpg.PostgresError) -> Refused:
+def _conflict(error: Exception) -> Refused:
     if getattr(error, "table_name", "") == "list_members":
         return Refused("list_gone", "the list was deleted while the import was running", field="list", status=409)
     return Refused("busy", "others keep changing the same contacts; import the file again", field="file", status=409)
