@@ -32,6 +32,11 @@ class Bell:
         self._tasks[name] = task
         task.add_done_callback(lambda _done: self._tasks.pop(name, None))
 
+    async def quiet(self) -> None:
+        """Wait until everything that was rung for has been done: what it uses must not be closed under it."""
+        while self._tasks:
+            await asyncio.wait(self._tasks.values())
+
     async def _soon(self, name: str, action: Callable[[], Awaitable[None]]) -> None:
         while True:
             self._again.discard(name)

@@ -26,7 +26,7 @@ from outrider.interfaces.submission import serve
 from tests.kit.api import Api, runtime_for
 from tests.kit.smtp_talk import Talk
 
-_BOUND_S = 10.0
+_BOUND_S = 60.0
 _SENDER = (
     "WITH account AS (INSERT INTO connections (tenant_id, name, provider) VALUES ($1, 'c', 'smtp') RETURNING id) "
     "INSERT INTO senders (tenant_id, name, channel, connection_id, from_address, reply_to) "
@@ -95,6 +95,8 @@ async def intake_of(url: str, **settings: Any) -> AsyncIterator[Intake]:
         yield Intake(Api("", runtime), (str(parts.hostname), int(parts.port or 0)))
     finally:
         stop.set()
-        await asyncio.wait({serving}, timeout=_BOUND_S)
-        await asyncio.gather(*runtime.bell._tasks.values())  # what rings for the workers uses the database
-        await runtime.db.close()
+        try:
+            async with asyncio.timeout(_BOUND_S):
+                await serving
+        finally:
+            await runtime.db.close()

@@ -124,7 +124,7 @@ def create_app(runtime: Runtime) -> Litestar:
         request_max_body_size=None,  # the door counts
         openapi_config=None,  # description.py says more, and nothing else
         lifespan=[_left_imports(runtime), tracking.running],
-        on_shutdown=[gathering.close],
+        on_shutdown=[runtime.bell.quiet, gathering.close],
         logging_config=None,
         state=State({"session_cookie": cookie_name(settings)}),
         debug=False,

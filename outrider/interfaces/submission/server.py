@@ -58,6 +58,7 @@ async def serve(runtime: Runtime, *, ready: Callable[[str], None], stop: asyncio
         welcoming.cancel()
         await asyncio.gather(welcoming, return_exceptions=True)
         await house.empty()
+        await runtime.bell.quiet()
 
 
 class _House:
