@@ -6,8 +6,10 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -24,6 +26,7 @@ from outrider.interfaces.api import protocol, server, snapshot
 from outrider.interfaces.api.middleware import body_clock
 from tests.kit.api import Api, Caller, api_of, raw, refill_nothing
 from tests.kit.postgres import fresh_database
+from tests.kit.processes import until
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -396,9 +399,28 @@ async def test_the_schema_describes_every_route_with_its_security(api: Api) -> N
 async def test_the_server_finishes_what_is_under_way_when_told_to_stop(new_database: Callable[..., str]) -> None:
     async with api_of(new_database("migrated")) as stopping:
         head = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        waiting = asyncio.create_task(raw(stopping.url, head + b"Content-Length: 2\r\n\r\n{", b"}", pause_s=0.3))
-        await asyncio.sleep(0.1)
-    assert (await waiting).startswith(b"HTTP/1.1 422 ")
+        place = urlsplit(stopping.url)
+        reader, writer = await asyncio.open_connection(place.hostname, place.port)
+        writer.write(head + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 "), "its handler waits for the body"
+
+        async def finish() -> bytes:
+            await until(partial(_listens_no_more, place.hostname, place.port), what="nobody new is let in")
+            writer.write(b"{}")
+            return await reader.read()
+
+        finishing = asyncio.create_task(finish())
+    assert (await finishing).startswith(b"HTTP/1.1 422 ")
+    writer.close()
+
+
+async def _listens_no_more(host: str | None, port: int | None) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(host, port)
+    except ConnectionError:
+        return True
+    writer.close()
+    return False
 
 
 async def test_an_address_that_is_taken_stops_the_start_with_its_name() -> None:

@@ -50,7 +50,9 @@ from tests.kit.rendering import InProcessRenderer
 
 PASSWORD = "a quite unusual phrase 7"
 TESTER = Actor("cli", "cli:tester")
-_BOUND_S = 10.0
+_BOUND_S = 60.0
+_READ_S = 10.0
+"""How long raw bytes are waited for when nobody hangs up."""
 
 
 @dataclass(slots=True)
@@ -197,8 +199,11 @@ async def api_of(url: str, **settings: Any) -> AsyncIterator[Api]:
         yield Api(await address, runtime)
     finally:
         stop.set()
-        await asyncio.wait({serving}, timeout=_BOUND_S)
-        await runtime.db.close()
+        try:
+            async with asyncio.timeout(_BOUND_S):
+                await serving
+        finally:
+            await runtime.db.close()
 
 
 def refill_nothing(patch: pytest.MonkeyPatch) -> None:
@@ -207,7 +212,7 @@ def refill_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("outrider.interfaces.api.middleware.buckets.monotonic", lambda: now_s)
 
 
-async def raw(url: str, *parts: bytes, pause_s: float = 0.0, bound_s: float = _BOUND_S) -> bytes:
+async def raw(url: str, *parts: bytes, pause_s: float = 0.0, bound_s: float = _READ_S) -> bytes:
     """Send bytes and read until the server closes or `bound_s` ends; parts with a pause in between."""
     target = urlsplit(url)
     reader, writer = await asyncio.open_connection(target.hostname, target.port)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any, cast
 
 from litestar.datastructures import Headers
@@ -111,7 +111,7 @@ class Authenticator:
 
     async def _key(self, key_hash: bytes) -> Principal | None:
         """The key's principal, remembered for half a second; parallel requests share one look-up."""
-        now_s = time.monotonic()
+        now_s = monotonic()
         ends_s, task = self._keys.get(key_hash, (0.0, None))
         if task is None or ends_s < now_s:
             if len(self._keys) >= _MOST_KEYS:
