@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,6 +27,11 @@ class Field:
     most: float | None = None
     longest: int = 1000
     """Greatest number of characters of a text or secret."""
+    pattern: str = ""
+    """A regular expression that a text matches as a whole; `example` tells people what it means."""
+    example: str = ""
+    is_per_campaign: bool = False
+    """A setting of a tenant that a campaign may set otherwise for itself."""
 
 
 def check(fields: Sequence[Field], given: Mapping[str, Any], *, where: str = "settings") -> dict[str, Any]:
@@ -88,4 +94,6 @@ def _text_problem(field: Field, value: Any) -> str | None:
         return f"must have at most {field.longest} characters"
     if any(character in value for character in "\r\n\0"):
         return "must be one line without control characters"
+    if field.pattern and not re.fullmatch(field.pattern, value):
+        return f"must look like {field.example}"
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from uuid import UUID
 
 from outrider.base.fields import Field
@@ -20,7 +20,9 @@ MessageClass = Literal["transactional", "bulk"]
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """The message may go, as far as this gate is concerned."""
+    """The message may go, as far as this gate is concerned; with `until` only before that instant (UTC)."""
+
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Candidate:
     accepted_at: datetime
     expires_at: datetime | None
     attempt: int
+    may_go_until: datetime | None = None
+    """The engine's note of the earliest end among the gates' answers; gates neither read nor set it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ class Gate:
 
     key         the file's name
     order       gates are asked in rising order; the first that does not pass decides
-    fields      settings of the gate (tenant level), as data
+    fields      settings of the gate, as data: the tenant's, and a campaign's where a field says so
     facts       SQL: `$1` tenant_id uuid, `$2` message ids uuid[], `$3` contact ids uuid[], `$4` addresses text[],
                 `$5` channel text, `$6` class text, `$7` purposes text[]; gives rows with a column `message_id`, only
                 for messages the gate has something to say about; `judge` is called for those alone. A gate
@@ -100,6 +104,19 @@ class Gate:
     facts: str | None = None
     lane_facts: str | None = None
     is_asked_again: bool = False
+
+    def configured(self, settings: Mapping[str, Any]) -> Self:
+        """The gate as these settings make it: called once per change of them, its answer is what is asked.
+
+        Takes:   every field of `fields` with a value: the campaign's, else the tenant's, else the preset.
+        """
+        del settings
+        return self
+
+    def concerns(self, lane: Lane) -> bool:
+        """Whether messages of a lane have to be judged at all; when not, the facts are not asked for."""
+        del lane
+        return True
 
     def judge(self, fact: Fact, message: Candidate, now: datetime) -> Verdict:
         """Decide about one message. `now` is the database's clock at the claim."""

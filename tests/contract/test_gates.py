@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from outrider.base.fields import check
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.base.registry import discover
 from outrider.contracts.gate import Candidate, Gate, Lane
@@ -42,7 +43,7 @@ async def connection(contract_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 def test_there_are_gates() -> None:
-    assert {"kill_switch", "maintenance", "do_not_contact", "consent", "expiry"} <= set(GATES)
+    assert {"kill_switch", "maintenance", "do_not_contact", "consent", "expiry", "quiet_hours"} <= set(GATES)
 
 
 @EACH
@@ -80,6 +81,22 @@ def test_it_decides_something(gate: Gate) -> None:
 
 
 @EACH
+def test_its_presets_are_settings_it_can_be_made_of(gate: Gate) -> None:
+    check(gate.fields, {field.name: field.default for field in gate.fields})
+    made = gate.configured({field.name: field.default for field in gate.fields})
+    assert (made.key, made.order, made.facts) == (gate.key, gate.order, gate.facts)
+    assert made == gate.configured({field.name: field.default for field in gate.fields})
+    assert isinstance(made.concerns(LANE), bool)
+
+
+@EACH
+def test_a_text_setting_with_a_form_has_an_example_of_it(gate: Gate) -> None:
+    for field in gate.fields:
+        if field.pattern:
+            check([field], {field.name: field.example})
+
+
+@EACH
 def test_what_may_change_while_a_message_waits_can_be_asked_again(gate: Gate) -> None:
     assert not gate.is_asked_again or gate.facts
 
@@ -98,7 +115,7 @@ def test_it_imports_nothing_that_reads_clocks_files_or_nets(gate: Gate) -> None:
             else []
         )
     }
-    allowed = PURE | {"outrider.base.fields", "outrider.contracts.gate"}
+    allowed = PURE | {"outrider.base.fields", "outrider.base.windows", "outrider.contracts.gate"}
     assert {name for name in imported if name not in allowed and name.split(".")[0] not in PURE} == set()
     calls = {
         node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)

@@ -64,6 +64,8 @@ def _bounds(field: Field) -> str:
         return f"{_number(field.least)} to {_number(field.most)}"
     if field.kind == "boolean":
         return "`true`, `false`"
+    if field.example:
+        return f"text such as `{field.example}`"
     return f"{field.kind}, at most {field.longest:,} characters" if field.kind in {"text", "secret"} else field.kind
 
 

@@ -96,6 +96,39 @@ RETURNING tenant_id, scope, scope_id, rate, cap;
 -- Take a bucket away: unlimited from now on.
 DELETE FROM buckets WHERE tenant_id = $1 AND scope = $2 AND scope_id = $3 RETURNING tenant_id, scope, scope_id, rate, cap;
 
+-- name: bucket_look :one
+-- What a bucket would give now, and its rate; nothing is taken and nobody is locked.
+SELECT floor(least(cap, tokens + rate * greatest(0, extract(epoch FROM clock_timestamp())::float8 - at_s)))::bigint AS there, rate
+FROM buckets WHERE tenant_id = $1 AND scope = $2 AND scope_id = $3;
+
 -- name: buckets_of :many
--- The buckets of a tenant.
-SELECT tenant_id, scope, scope_id, rate, cap FROM buckets WHERE tenant_id = $1 ORDER BY scope, scope_id;
+-- The limits of a tenant and of its senders; the paces of campaigns are shown with the campaigns.
+SELECT tenant_id, scope, scope_id, rate, cap FROM buckets WHERE tenant_id = $1 AND scope <> 'campaign' ORDER BY scope, scope_id;
+
+-- name: paces_purge :run
+-- Drop the buckets of campaigns that ended more than `$1` hours ago, `$2` at a time.
+-- tenant: none, because retention is the installation's
+DELETE FROM buckets WHERE ctid = ANY (ARRAY(
+  SELECT b.ctid FROM buckets b JOIN campaigns c ON c.tenant_id = b.tenant_id AND c.id = b.scope_id
+  WHERE b.scope = 'campaign' AND c.finished_at < now() - $1 * interval '1 hour' LIMIT $2));
+
+-- name: gate_settings :value
+-- The settings of gates that hold for a lane, as text: the campaign's own over its tenant's. Asked by every claim.
+SELECT (t.settings || coalesce((SELECT g.settings FROM campaign_gates g WHERE g.tenant_id = $1 AND g.campaign_id = $2), '{}'))::text
+FROM tenants t WHERE t.id = $1;
+
+-- name: campaign_gates_get :one
+-- What a campaign has set for itself; nothing when there is no such campaign.
+SELECT c.state, coalesce(g.settings, '{}')::text AS own, t.settings::text AS of_tenant
+FROM campaigns c JOIN tenants t ON t.id = c.tenant_id
+LEFT JOIN campaign_gates g ON g.tenant_id = $1 AND g.campaign_id = c.id
+WHERE c.tenant_id = $1 AND c.id = $2;
+
+-- name: campaign_gates_set :run
+-- Replace what a campaign has set for itself.
+INSERT INTO campaign_gates (tenant_id, campaign_id, settings) VALUES ($1, $2, $3::text::jsonb)
+ON CONFLICT (tenant_id, campaign_id) DO UPDATE SET settings = excluded.settings, updated_at = now();
+
+-- name: campaign_gates_clear :run
+-- A campaign that has set nothing for itself has no row.
+DELETE FROM campaign_gates WHERE tenant_id = $1 AND campaign_id = $2;

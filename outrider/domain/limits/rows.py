@@ -15,12 +15,18 @@ VALIDATE = load(__package__, "validate.sql")
 async def take(raw: asyncpg.Connection, tenant_id: UUID, scope: str, scope_id: UUID, asked: int) -> int | None:
     """Take up to `asked` tokens of a bucket inside the claim's transaction, after the pick and under the lane's lock.
 
-    Takes:   scope `tenant` (scope_id the tenant's id) or `sender`.
+    Takes:   scope `tenant` (scope_id the tenant's id), `sender` or `campaign`.
     Gives:   None where no bucket is configured (unlimited), 0 when nothing may go now, else 1..asked.
-    Source:  docs/decisions (limits late): lane, queue rows, sender's bucket, tenant's bucket, always in this order.
+    Source:  docs/decisions (limits late): lane, queue rows, bucket of campaign, sender, tenant, always in this order.
     """
     granted: int | None = await SQL.bucket_take.value(raw, tenant_id, scope, scope_id, asked)
     return granted
+
+
+async def look(raw: asyncpg.Connection, tenant_id: UUID, scope: str, scope_id: UUID) -> tuple[int, float] | None:
+    """What a bucket would give now and its rate per second, before the pick; None where there is none."""
+    row = await SQL.bucket_look.one(raw, tenant_id, scope, scope_id)
+    return None if row is None else (row["there"], row["rate"])
 
 
 async def give_back(raw: asyncpg.Connection, tenant_id: UUID, scope: str, scope_id: UUID, unused: int) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Double, SmallInteger, text
+from sqlalchemy import BigInteger, CheckConstraint, Double, ForeignKeyConstraint, SmallInteger, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from outrider.data.orm import Base, CreatedAt, TenantId
@@ -61,3 +62,17 @@ class BucketRow(Base):
     tokens: Mapped[float] = mapped_column(Double)
     at_s: Mapped[float] = mapped_column(Double, server_default=text("extract(epoch FROM clock_timestamp())"))
     granted: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+
+
+class CampaignGatesRow(Base):
+    """Settings of gates that hold for one campaign instead of its tenant's."""
+
+    __tablename__ = "campaign_gates"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "campaign_id"], ["campaigns.tenant_id", "campaigns.id"], ondelete="CASCADE"),
+    )
+
+    tenant_id: Mapped[TenantId]
+    campaign_id: Mapped[UUID] = mapped_column(primary_key=True)
+    settings: Mapped[dict[str, Any]]
+    updated_at: Mapped[CreatedAt]

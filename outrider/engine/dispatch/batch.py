@@ -46,7 +46,7 @@ class Claimed:
     attempt: int
     dated_at: datetime
     until_s: float | None
-    """CLOCK_BOOTTIME second after which it must not leave (expiry); None: no limit."""
+    """CLOCK_BOOTTIME second after which it must not leave (expiry, or quiet hours begin); None: no limit."""
 
 
 @dataclass(slots=True)

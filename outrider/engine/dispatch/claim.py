@@ -1,11 +1,12 @@
 """The claim: one transaction of short statements that leases what may go now, and settles what may not.
 
-Order of locks: lane, queue rows, bucket of the sender, bucket of the tenant. Limits are asked late, after the gates
-(hotpath.md B). The number of statements is the same for 1 and for 1,000 messages.
+Order of locks: lane, queue rows, buckets of the campaign, of the sender, of the tenant. Limits are asked late, after
+the gates (hotpath.md B). The number of statements is the same for 1 and for 1,000 messages.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,10 +23,13 @@ from outrider.data.db import Database
 from outrider.domain.limits import rows as buckets
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.batch import Batch, Claimed
+from outrider.engine.dispatch.terms import Terms
 
 _log = structlog.get_logger(__name__)
 _FIRST_MARK = (-1, datetime.fromisoformat("2000-01-01T00:00:00+00:00"), NIL)
 _MARK_S = 1.0
+_STOPPED_S = 0.25
+"""How long a lane rests that may not send now."""
 _LOST_FOR = timedelta(hours=1)
 Mark = tuple[int, datetime, UUID]
 
@@ -67,7 +71,9 @@ class Claimer:
 
     def __init__(self, database: Database, gates: Sequence[Gate], *, lease_s: float) -> None:
         self._database = database
-        self._gates = gates
+        self._terms = Terms(gates)
+        self.stops: Counter[tuple[str, str]] = Counter()
+        """How many messages each gate held or blocked: (gate, verdict) -> count."""
         self._lease_s = lease_s
         self._marks = Marks()
 
@@ -84,9 +90,10 @@ class Claimer:
         async with self._database.transaction() as raw:
             if await SQL.lane_lock.value(raw, lane.tenant_id, lane.id) is None:
                 return Claim(rest_s=1.0, why="the lane is gone")
-            allowed, why = await self._allowed(raw, lane, limit)
+            gates = await self._terms.gates(raw, lane)
+            allowed, why, is_paced = await self._allowed(raw, gates, lane, limit)
             if allowed < 1:
-                return Claim(rest_s=0.25, why=why)
+                return Claim(rest_s=_STOPPED_S, why=why)
             picked = await self._pick(raw, lane, allowed, begin_s)
             if not picked:
                 return Claim(rest_s=0.05, why="empty")
@@ -94,10 +101,10 @@ class Claimer:
             rows = await self._read(raw, lane, picked)
             picked = [row for row in picked if row["message_id"] in rows]
             candidates = [_candidate(row, rows) for row in picked]
-            passed, settled = await self._judge(raw, lane, candidates, now)
+            passed, settled = await self._judge(raw, lane, gates, candidates, now)
             if failpoint.ARMED:
                 failpoint.hit("claim.judged")
-            granted = await self._reserve(raw, lane, len(passed))
+            granted = await self._reserve(raw, lane, len(passed), is_paced=is_paced)
             going = passed[:granted]
             if going:
                 ids = [candidate.id for candidate in going]
@@ -119,7 +126,8 @@ class Claimer:
             unsettled=set(messages),
         )  # fmt: skip
         batch.unrecorded = len(messages)
-        return Claim(batch, settled_count=settled, why="rate limit" if granted < len(passed) else "")
+        rest_s = _STOPPED_S if is_paced and allowed < limit else 0.0
+        return Claim(batch, settled_count=settled, rest_s=rest_s, why="rate limit" if granted < len(passed) else "")
 
     async def withdrawn(self, raw: asyncpg.Connection, batch: Batch, gates: Sequence[Gate]) -> dict[UUID, str]:
         """Ask gates that can change their mind again about what has no outcome yet.
@@ -140,17 +148,21 @@ class Claimer:
                     found[message_id] = gate.key
         return found
 
-    async def _allowed(self, raw: asyncpg.Connection, lane: Lane, limit: int) -> tuple[int, str]:
-        """Ask the gates that limit a lane as a whole."""
+    @staticmethod
+    async def _allowed(raw: asyncpg.Connection, gates: Sequence[Gate], lane: Lane, limit: int) -> tuple[int, str, bool]:
+        """Ask the gates that limit a lane as a whole, then the campaign's pace; whether it has one comes last."""
         allowed, why = limit, ""
-        for gate in self._gates:
+        for gate in gates:
             if gate.lane_facts is None:
                 continue
             facts = await raw.fetch(gate.lane_facts, lane.tenant_id, lane.channel, lane.sender_id, lane.campaign_id)
             allowance = gate.allow(lane, facts, allowed)
             if allowance.count < allowed:
                 allowed, why = max(allowance.count, 0), allowance.reason
-        return allowed, why
+        pace = await _pace(raw, lane, allowed)
+        if pace is not None and pace < allowed:
+            allowed, why = pace, "pace of the campaign"
+        return allowed, why, pace is not None
 
     async def _pick(self, raw: asyncpg.Connection, lane: Lane, limit: int, now_s: float) -> list[asyncpg.Record]:
         """The next ready messages in order. One that was in a worker's hands when it died goes alone."""
@@ -177,12 +189,19 @@ class Claimer:
         return rows
 
     async def _judge(
-        self, raw: asyncpg.Connection, lane: Lane, candidates: list[Candidate], now: datetime
+        self,
+        raw: asyncpg.Connection,
+        lane: Lane,
+        gates: Sequence[Gate],
+        candidates: list[Candidate],
+        now: datetime,
     ) -> tuple[list[Candidate], int]:
         """Ask every gate once; settle what is held or blocked. Gives who passed, and how many did not."""
         verdicts: dict[UUID, tuple[str, Verdict]] = {}
         by_id = {candidate.id: candidate for candidate in candidates}
-        for gate in self._gates:
+        for gate in gates:
+            if not gate.concerns(lane):
+                continue
             if gate.facts is None:
                 if type(gate).judge is Gate.judge:
                     continue
@@ -194,25 +213,47 @@ class Claimer:
                     verdict = gate.judge(fact, candidate, now)
                     if not isinstance(verdict, Pass):
                         verdicts[candidate.id] = (gate.key, verdict)
+                        self.stops[gate.key, type(verdict).__name__.lower()] += 1
+                    elif verdict.until is not None:
+                        candidate.may_go_until = min(verdict.until, candidate.may_go_until or verdict.until)
         if not verdicts:
             return candidates, 0
         await _settle(raw, lane, verdicts)
         return [candidate for candidate in candidates if candidate.id not in verdicts], len(verdicts)
 
-    async def _reserve(self, raw: asyncpg.Connection, lane: Lane, asked: int) -> int:
-        """Take from the shared limits, sender first, tenant last; what the narrower grants too much goes back."""
-        if not asked:
-            return 0
-        of_sender = await buckets.take(raw, lane.tenant_id, "sender", lane.sender_id, asked)
-        granted = asked if of_sender is None else of_sender
-        if not granted:
-            return 0
-        of_tenant = await buckets.take(raw, lane.tenant_id, "tenant", lane.tenant_id, granted)
-        if of_tenant is not None and of_tenant < granted:
-            if of_sender is not None:
-                await buckets.give_back(raw, lane.tenant_id, "sender", lane.sender_id, granted - of_tenant)
-            granted = of_tenant
+    async def _reserve(self, raw: asyncpg.Connection, lane: Lane, asked: int, *, is_paced: bool) -> int:
+        """Take from the shared limits, campaign first, tenant last; what a narrower one grants too much goes back."""
+        scopes = [("sender", lane.sender_id), ("tenant", lane.tenant_id)]
+        if is_paced and lane.campaign_id is not None:
+            scopes.insert(0, ("campaign", lane.campaign_id))
+        granted = asked
+        taken: list[tuple[str, UUID, int]] = []
+        for scope, scope_id in scopes:
+            if not granted:
+                break
+            given = await buckets.take(raw, lane.tenant_id, scope, scope_id, granted)
+            if given is not None:
+                taken.append((scope, scope_id, given))
+                granted = given
+        for scope, scope_id, given in taken:
+            if given > granted:
+                await buckets.give_back(raw, lane.tenant_id, scope, scope_id, given - granted)
         return granted
+
+
+async def _pace(raw: asyncpg.Connection, lane: Lane, asked: int) -> int | None:
+    """How many the campaign's own pace would let go now; None without one.
+
+    Asked before the pick, so that a slow campaign costs next to nothing, and taken after it like every limit.
+    Nothing is let go until a quarter of a second's worth has come together: few claims of some, never many of one.
+    """
+    if lane.campaign_id is None or asked < 1:
+        return None
+    found = await buckets.look(raw, lane.tenant_id, "campaign", lane.campaign_id)
+    if found is None:
+        return None
+    there, rate_per_s = found
+    return there if there >= min(asked, max(1.0, rate_per_s * _STOPPED_S)) else 0
 
 
 async def _facts(
@@ -257,7 +298,7 @@ def _candidate(picked: asyncpg.Record, rows: dict[UUID, asyncpg.Record]) -> Cand
 def _claimed(
     candidate: Candidate, picked: asyncpg.Record, row: asyncpg.Record, now: datetime, begin_s: float
 ) -> Claimed:
-    expires_at = candidate.expires_at
+    ends = [end for end in (candidate.expires_at, candidate.may_go_until) if end is not None]
     return Claimed(
         candidate.id,
         candidate.contact_id,
@@ -267,5 +308,5 @@ def _claimed(
         row["variables"],
         candidate.attempt + 1,
         picked["attempted_at"] or now,
-        None if expires_at is None else begin_s + (expires_at - now).total_seconds(),
+        begin_s + (min(ends) - now).total_seconds() if ends else None,
     )

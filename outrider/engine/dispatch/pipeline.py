@@ -354,6 +354,10 @@ class Pipeline:
                 self._journal.done(token)
         return False
 
+    def stops(self) -> Mapping[tuple[str, str], int]:
+        """How many messages each gate held or blocked here: (gate, verdict) -> count."""
+        return self._claimer.stops
+
     async def close_idle(self) -> bool:
         """Close accounts nobody uses."""
         await self._senders.close_idle()

@@ -15,6 +15,7 @@ from outrider.base.ids import parse_id
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.limits.reasons import NOT_GIVEN, clean_reason
+from outrider.domain.messages import holds
 from outrider.domain.tenants import tenants
 from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
 from outrider.interfaces.auth import Principal, needs, needs_installation_admin
@@ -83,7 +84,7 @@ async def change(
     """Rename a tenant, set its time zone or settings."""
     place = reachable(principal, tenant_id)
     async with runtime.db.uow(Role.ENGINE, place) as uow:
-        return await tenants.change(
+        after = await tenants.change(
             uow,
             principal.actor,
             place,
@@ -93,6 +94,8 @@ async def change(
             fields=tenants.known_fields(runtime.gates),
             reason=clean_reason(data.reason),
         )
+        await holds.tenant_changed(uow, runtime.gates, data.settings, is_zone=data.timezone is not None)
+        return after
 
 
 def reachable(principal: Principal, tenant_id: str) -> UUID:

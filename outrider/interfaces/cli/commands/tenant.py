@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from outrider.base.errors import Refused
 from outrider.data.db import Role
+from outrider.domain.messages import holds
 from outrider.domain.tenants import tenants
 from outrider.interfaces.cli import plugin_settings
 from outrider.interfaces.cli.doors import doors
@@ -79,6 +80,7 @@ async def change(
                 fields=fields,
                 reason=options.reason,
             )
+            await holds.tenant_changed(work.uow, gates(), settings, is_zone=timezone is not None)
     text = f"tenant {after.name} is changed ({after.timezone})"
     return Answer(msgspec.to_builtins(after), note(text, dry_run=options.dry_run))
 

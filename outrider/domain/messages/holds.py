@@ -1,0 +1,52 @@
+"""What gates hold, made ready again when what they go by has changed.
+
+Owns when a hold ends before its time; never decides whether a message may go: the next claim asks the gates anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+from outrider.contracts.gate import Gate
+from outrider.data.db import UnitOfWork
+from outrider.domain.messages.rows import HOLDS as SQL
+
+_SLICE = 5000
+
+
+async def tenant_changed(
+    uow: UnitOfWork, gates: Iterable[Gate], given: Mapping[str, Any] | None, *, is_zone: bool
+) -> int:
+    """Ask again about what is held, after settings or the zone of a tenant were changed (engine role)."""
+    listed = tuple(gates)
+    return await ask_again(
+        uow, listed, (field.name for gate in listed for field in gate.fields) if is_zone else given or ()
+    )
+
+
+async def ask_again(
+    uow: UnitOfWork, gates: Iterable[Gate], changed: Iterable[str], campaign_id: UUID | None = None
+) -> int:
+    """Make what is held by gates whose settings have changed ready, so that it is judged by the new ones.
+
+    Takes:   a unit of work of the engine role with a tenant; changed: names of settings; campaign_id None: everything
+             of the tenant.
+    Gives:   how many messages; they are asked about within the second.
+    """
+    names = set(changed)
+    count = 0
+    for gate in gates:
+        if names.isdisjoint(field.name for field in gate.fields):
+            continue
+        count += await release(uow, gate.key, campaign_id)
+    return count
+
+
+async def release(uow: UnitOfWork, gate_key: str, campaign_id: UUID | None = None) -> int:
+    """Make everything a gate holds ready (engine role); what it still holds is held again."""
+    count = 0
+    while released := await SQL.gate_holds_release.run(uow.raw, uow.tenant, campaign_id, gate_key, _SLICE):
+        count += released
+    return count

@@ -1,0 +1,166 @@
+"""Quiet hours: nobody is written to at night by their own clock; held until the hours end [S1-53 to S1-56]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time
+from typing import Any, Self
+
+from outrider.base.fields import Field
+from outrider.base.windows import Answer, Hours, ask
+from outrider.contracts.gate import PASS, Candidate, Fact, Gate, Hold, Lane, Pass, Verdict
+
+_WEEKDAYS = {name: number for number, name in enumerate(("mon", "tue", "wed", "thu", "fri", "sat", "sun"), 1)}
+_CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9]"
+_NAME = r"[a-z][a-z0-9_]{0,39}"
+_LAST_ZONE = "UTC"
+
+
+def _list_of(item: str) -> str:
+    return rf"({item})(,({item}))*"
+
+
+@dataclass(frozen=True, slots=True)
+class QuietHours(Gate):
+    """Holds what is concerned while it is quiet where its recipient is; what passes may go until it gets quiet.
+
+    The zone is the contact's own, else the tenant's; one that is unknown here counts as none, and UTC is the last.
+    """
+
+    hours: Hours | None = None
+    channels: frozenset[str] = frozenset()
+    exempt: frozenset[str] = frozenset()
+    is_for_transactional: bool = False
+
+    def configured(self, settings: Mapping[str, Any]) -> Self:
+        """Read the hours once per change of the settings."""
+        begins, ends = _window(settings["quiet_hours"])
+        days, yearly = _holidays(settings["quiet_holidays"])
+        hours = Hours(
+            begins, ends, frozenset(_WEEKDAYS[day] for day in _split(settings["quiet_weekdays"])), days, yearly
+        )
+        return replace(
+            self,
+            hours=None if hours == Hours() else hours,
+            channels=frozenset(_split(settings["quiet_channels"])),
+            exempt=frozenset(_split(settings["quiet_exempt_purposes"])),
+            is_for_transactional=settings["quiet_transactional"],
+        )
+
+    def concerns(self, lane: Lane) -> bool:
+        """Only channels that are named; transactional messages only when that is wished."""
+        is_class = self.is_for_transactional or lane.message_class == "bulk"
+        return self.hours is not None and is_class and lane.channel in self.channels
+
+    def judge(self, fact: Fact, message: Candidate, now: datetime) -> Verdict:
+        """Hold until the quiet hours end, or pass until they begin."""
+        if self.hours is None or message.purpose in self.exempt:
+            return PASS
+        zone, answer = _asked(self.hours, (fact["zone"], fact["tenant_zone"]), now)
+        if answer.is_quiet:
+            return Hold(answer.until, f"it is quiet in {zone}")
+        return Pass(until=answer.until)
+
+
+def _asked(hours: Hours, zones: tuple[str | None, ...], now: datetime) -> tuple[str, Answer]:
+    """The answer of the first zone that is known."""
+    for zone in zones:
+        if zone:
+            try:
+                return zone, ask(hours, zone, now)
+            except (KeyError, ValueError, OSError):
+                continue  # not in this machine's list of zones, which is newer or older than the one that checked it
+    return _LAST_ZONE, ask(hours, _LAST_ZONE, now)
+
+
+def _window(text: str) -> tuple[time | None, time | None]:
+    """Begin and end; none of both for `off`, and for hours that are none."""
+    if text == "off":
+        return None, None
+    begins, ends = (time.fromisoformat(part) for part in text.split("-"))
+    return (None, None) if begins == ends else (begins, ends)
+
+
+def _holidays(text: str) -> tuple[frozenset[date], frozenset[tuple[int, int]]]:
+    """Dates with a year count once, those without every year; what no calendar has (2-30) never comes."""
+    days, yearly = set(), set()
+    for part in _split(text):
+        numbers = [int(number) for number in part.split("-")]
+        try:
+            if len(numbers) == 2:  # noqa: PLR2004 - month and day
+                yearly.add((numbers[0], numbers[1]))
+            else:
+                days.add(date(*numbers))
+        except ValueError:
+            continue
+    return frozenset(days), frozenset(yearly)
+
+
+def _split(text: str | None) -> list[str]:
+    return [part for part in (text or "").split(",") if part]
+
+
+GATE = QuietHours(
+    key="quiet_hours",
+    order=40,
+    help="Holds messages while it is quiet at their recipient's place, by their own clock.",
+    fields=(
+        Field(
+            "quiet_hours",
+            "When nobody is written to, by the clock of the contact's zone, else the tenant's; `off`: at no time.",
+            default="21:00-09:00",
+            pattern=rf"off|{_CLOCK}-{_CLOCK}",
+            example="21:00-09:00",
+            is_per_campaign=True,
+        ),
+        Field(
+            "quiet_channels",
+            "The channels that keep quiet hours, separated by commas.",
+            default="sms",
+            pattern=rf"none|{_list_of(_NAME)}",
+            example="sms,email",
+            is_per_campaign=True,
+        ),
+        Field(
+            "quiet_transactional",
+            "Transactional messages keep quiet hours as well.",
+            "boolean",
+            default=False,
+            is_per_campaign=True,
+        ),
+        Field(
+            "quiet_exempt_purposes",
+            "Purposes that keep no quiet hours, separated by commas; unset: none.",
+            pattern=_list_of(_NAME),
+            example="reminder",
+            is_per_campaign=True,
+        ),
+        Field(
+            "quiet_weekdays",
+            "Days of the week that are quiet from midnight to midnight, separated by commas; unset: none.",
+            pattern=_list_of("|".join(_WEEKDAYS)),
+            example="sat,sun",
+            is_per_campaign=True,
+        ),
+        Field(
+            "quiet_holidays",
+            "Dates that are quiet all day: with a year once, without one every year; unset: none.",
+            longest=4000,
+            pattern=_list_of(r"([0-9]{4}-)?(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"),
+            example="12-25,2027-04-05",
+            is_per_campaign=True,
+        ),
+    ),
+    facts="""
+        SELECT t.id AS message_id, c.timezone AS zone, (SELECT timezone FROM tenants WHERE id = $1) AS tenant_zone
+        FROM unnest($2::uuid[], $3::uuid[], $4::text[], $7::text[]) AS t(id, contact_id, address, purpose)
+        LEFT JOIN LATERAL (
+          SELECT timezone FROM contacts c
+          WHERE c.tenant_id = $1 AND c.id = coalesce(t.contact_id, (
+            SELECT a.contact_id FROM addresses a WHERE a.tenant_id = $1 AND a.channel = $5 AND a.address = t.address))
+          LIMIT 1
+        ) c ON true
+        WHERE $6::text IS NOT NULL -- every gate gets the same seven; the class decides before this is asked
+    """,
+)
