@@ -50,11 +50,12 @@ class WorkerOptions:
 
 
 class _Figures(Collector):
-    """The heartbeat age of every loop and the outcomes by kind, read when asked: nothing is counted per message."""
+    """The heartbeat age of every loop, outcomes by kind and stops by gate, read when asked."""
 
-    def __init__(self, pulses: Pulses, recorder: Recorder, app: str) -> None:
+    def __init__(self, pulses: Pulses, recorder: Recorder, pipeline: Pipeline, app: str) -> None:
         self._pulses = pulses
         self._recorder = recorder
+        self._pipeline = pipeline
         self._app = app
 
     def collect(self) -> Iterator[Metric]:
@@ -63,6 +64,12 @@ class _Figures(Collector):
         for kind, count in self._recorder.kind_counts.items():
             outcomes.add_metric([self._app, kind], count)
         yield outcomes
+        stops = CounterMetricFamily(
+            "outrider_gate_stops", "Messages that a gate held or blocked", labels=["app", "gate", "verdict"]
+        )
+        for (gate, verdict), count in self._pipeline.stops().items():
+            stops.add_metric([self._app, gate, verdict], count)
+        yield stops
         ages = GaugeMetricFamily(
             "outrider_loop_heartbeat_age_seconds", "Seconds since the last good round", labels=["app", "loop"]
         )
@@ -106,7 +113,7 @@ class Worker:
             ("outrider_db_pool_available", "Free database connections", self.database.available),
         ):  # fmt: skip
             Gauge(name, text, ["app"], registry=self.registry).labels(app).set_function(read)
-        self.registry.register(_Figures(self.pulses, self.recorder, app))
+        self.registry.register(_Figures(self.pulses, self.recorder, self.pipeline, app))
 
     def _in_flight(self) -> int:
         return sum(batch.unrecorded for batch in self.batches.values())
