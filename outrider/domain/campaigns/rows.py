@@ -5,4 +5,5 @@ from __future__ import annotations
 from outrider.data.sql import load
 
 SQL = load(__package__)
+DELIVERY = load(__package__, "delivery.sql")
 VALIDATE = load(__package__, "validate.sql")

@@ -71,6 +71,18 @@ async def clear(uow: UnitOfWork, actor: Actor, scope: str, scope_id: UUID, *, re
     return _rate(row) if row else None
 
 
+async def pace(uow: UnitOfWork, campaign_id: UUID, rate_per_s: float | None) -> None:
+    """Bound a campaign, or bound it no longer with None. Never more than a second's worth comes together.
+
+    The caller has checked the campaign and audits.
+    """
+    if rate_per_s is None:
+        await SQL.bucket_clear.one(uow.raw, uow.tenant, "campaign", campaign_id)
+    else:
+        burst = max(1.0, rate_per_s)
+        await SQL.bucket_set.one(uow.raw, uow.tenant, "campaign", campaign_id, rate_per_s, burst)
+
+
 async def listed(uow: UnitOfWork) -> list[Rate]:
     """The limits of the unit of work's tenant."""
     return [_rate(row) for row in await SQL.buckets_of.many(uow.raw, uow.tenant_id)]

@@ -48,7 +48,7 @@ class BucketRow(Base):
 
     __tablename__ = "buckets"
     __table_args__ = (
-        CheckConstraint("scope IN ('tenant', 'sender')"),
+        CheckConstraint("scope IN ('tenant', 'sender', 'campaign')"),
         CheckConstraint("rate > 0"),
         CheckConstraint("cap >= 1"),
         {"postgresql_with": {"fillfactor": 10}},

@@ -258,38 +258,47 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 
 
 -- name: fan_out :one
 -- Queue the next members of a campaign's list or audience: recipient, message and queue row in one statement, after `$6` by contact
--- id. Variables are frozen here. Gives the last contact looked at, how many members were looked at, queued, without address.
+-- id. Variables are frozen here. Gives the last contact looked at, how many members were looked at, queued, without address, late.
+-- `$12`, `$13` contents and the first bucket of each (null: `$8` for all); `$14`, `$15` the buckets of this wave (null: everybody);
+-- `$16` the moment of each zone in seconds (null: now), `$17` of everybody else, `$18` the attribute that names a zone, `$19` skip the late.
 WITH page AS MATERIALIZED (
-  SELECT lm.contact_id, a.address, outrider_id() AS message_id,
+  SELECT lm.contact_id, lm.is_in, a.address, outrider_id() AS message_id,
          c.attributes || jsonb_build_object('name', c.name, CASE $5 WHEN 'email' THEN 'email' WHEN 'sms' THEN 'phone' ELSE 'address' END, a.address)
-           || CASE WHEN c.external_id IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('external_id', c.external_id) END AS variables
-  FROM ((SELECT contact_id FROM list_members WHERE tenant_id = $1 AND list_id = $3 AND contact_id > $6 ORDER BY contact_id LIMIT $7)
-        UNION ALL -- without a list: the audience that was found at the launch
-        (SELECT contact_id FROM campaign_audience WHERE tenant_id = $1 AND campaign_id = $2 AND $3::uuid IS NULL AND contact_id > $6
-         ORDER BY contact_id LIMIT $7)) lm
+           || CASE WHEN c.external_id IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('external_id', c.external_id) END AS variables,
+         CASE WHEN $13::int[] IS NULL THEN $8::uuid ELSE ($12::uuid[])[width_bucket(outrider_bucket($2, lm.contact_id, 3), $13)] END AS content_id,
+         CASE WHEN $16::jsonb IS NULL THEN now()
+              ELSE coalesce(to_timestamp(($16 ->> lower(coalesce(c.timezone, c.attributes ->> $18::text)))::float8), $17::timestamptz) END AS hour_at
+  FROM (SELECT m.contact_id, $14::int IS NULL OR outrider_bucket($2, m.contact_id, 0) BETWEEN $14 AND $15::int - 1 AS is_in
+        FROM ((SELECT contact_id FROM list_members WHERE tenant_id = $1 AND list_id = $3 AND contact_id > $6 ORDER BY contact_id LIMIT $7)
+              UNION ALL -- without a list: the audience that was found at the launch
+              (SELECT contact_id FROM campaign_audience WHERE tenant_id = $1 AND campaign_id = $2 AND $3::uuid IS NULL AND contact_id > $6
+               ORDER BY contact_id LIMIT $7)) m OFFSET 0) lm
   -- OFFSET 0: one look-up by key for each member of the page; a hash join would read every contact for every page
   -- LEFT: a page of people who were erased since must not look like the end
-  LEFT JOIN LATERAL (SELECT name, attributes, external_id FROM contacts x WHERE x.tenant_id = $1 AND x.id = lm.contact_id OFFSET 0) c ON true
-  LEFT JOIN LATERAL (SELECT address FROM addresses x WHERE x.tenant_id = $1 AND x.contact_id = lm.contact_id AND x.channel = $5
+  LEFT JOIN LATERAL (SELECT name, attributes, external_id, timezone FROM contacts x
+                     WHERE x.tenant_id = $1 AND x.id = lm.contact_id AND lm.is_in OFFSET 0) c ON true
+  LEFT JOIN LATERAL (SELECT address FROM addresses x WHERE x.tenant_id = $1 AND x.contact_id = lm.contact_id AND x.channel = $5 AND lm.is_in
                      ORDER BY created_at, address LIMIT 1) a ON true
 ), recipients AS (
   INSERT INTO campaign_recipients (tenant_id, campaign_id, contact_id, address, message_id)
-  SELECT $1, $2, contact_id, address, message_id FROM page WHERE address IS NOT NULL
+  SELECT $1, $2, contact_id, address, message_id FROM page WHERE address IS NOT NULL AND (hour_at >= now() OR $19::boolean IS NOT TRUE)
   ON CONFLICT DO NOTHING
   RETURNING message_id
 ), ledger AS (
   INSERT INTO messages (tenant_id, id, lane_id, campaign_id, contact_id, content_id, address, purpose, variables, priority, due_at, expires_at)
-  SELECT $1, message_id, $4, $2, contact_id, $8, address, $9, variables, $10, now(), $11
+  SELECT $1, message_id, $4, $2, contact_id, content_id, address, $9, variables, $10, greatest(now(), hour_at), $11
   FROM page WHERE (message_id IN (SELECT message_id FROM recipients)) IS TRUE -- IS TRUE keeps it a hashed look-up
+  RETURNING id, due_at
 ), waiting AS (
   INSERT INTO queue (tenant_id, message_id, lane_id, due_at, priority, state)
-  SELECT $1, message_id, $4, now(), $10, 0 FROM recipients
+  SELECT $1, id, $4, due_at, $10, CASE WHEN due_at > now() THEN 4 ELSE 0 END FROM ledger
 ), deltas AS (
   INSERT INTO rollup_deltas (tenant_id, lane_id, hour, state, n)
   SELECT $1, $4, date_trunc('hour', now()), 'accepted', count(*) FROM recipients HAVING count(*) > 0
 )
 SELECT (SELECT contact_id FROM page ORDER BY contact_id DESC LIMIT 1) AS last, (SELECT count(*) FROM page) AS looked_at,
-       (SELECT count(*) FROM recipients) AS queued, (SELECT count(*) FROM page WHERE address IS NULL) AS without_address;
+       (SELECT count(*) FROM recipients) AS queued, (SELECT count(*) FROM page WHERE is_in AND address IS NULL) AS without_address,
+       (SELECT count(*) FROM page WHERE address IS NOT NULL AND hour_at < now() AND $19 IS TRUE) AS late;
 
 -- name: lanes_of_campaign :many
 -- The lanes a campaign was ever queued by.
@@ -593,3 +602,40 @@ WHERE l.tenant_id = $1 AND l.campaign_id = $2 AND l.is_open AND NOT EXISTS (
     UNION ALL
     (SELECT 1 FROM queue q WHERE q.tenant_id = l.tenant_id AND q.lane_id = l.id AND q.state IN (1, 4, 5) ORDER BY q.state LIMIT 1)
   ) still_open);
+
+-- name: fan_out_again :one
+-- Queue the next failed messages of a campaign and its earlier retries (`$3`) again as messages of the retry `$2`: what ended by a
+-- passing cause before `$9`, was nobody's turn since, and still goes to the person it went to. After `$6` by message id; with the
+-- words, values and address that were frozen then. Gives the last message looked at, how many were looked at, queued, not theirs any more.
+WITH page AS MATERIALIZED (
+  SELECT m.* FROM unnest($3::uuid[]) f(id)
+  CROSS JOIN LATERAL (SELECT x.id, x.contact_id, x.content_id, x.address, x.purpose, x.variables, x.state, x.code, x.finished_at FROM messages x
+                      WHERE x.tenant_id = $1 AND x.campaign_id = f.id AND x.id > $6 ORDER BY x.id LIMIT $7) m
+  ORDER BY m.id LIMIT $7
+), due AS MATERIALIZED (
+  SELECT p.*, outrider_id() AS message_id,
+         EXISTS (SELECT 1 FROM addresses a WHERE a.tenant_id = $1 AND a.channel = $5 AND a.address = p.address AND a.contact_id = p.contact_id) AS is_theirs
+  FROM page p
+  WHERE p.state = 'failed' AND p.code = ANY ($8::text[]) AND p.finished_at <= $9::timestamptz
+    AND NOT EXISTS (SELECT 1 FROM campaign_recipients r
+                    WHERE r.tenant_id = $1 AND r.campaign_id = ANY ($3::uuid[]) AND r.contact_id = p.contact_id AND r.message_id > p.id)
+    AND NOT EXISTS (SELECT 1 FROM campaign_recipients r
+                    WHERE r.tenant_id = $1 AND r.campaign_id = ANY ($3::uuid[]) AND r.address = p.address AND r.message_id > p.id)
+), recipients AS (
+  INSERT INTO campaign_recipients (tenant_id, campaign_id, contact_id, address, message_id)
+  SELECT $1, $2, contact_id, address, message_id FROM due WHERE is_theirs
+  ON CONFLICT DO NOTHING
+  RETURNING message_id
+), ledger AS (
+  INSERT INTO messages (tenant_id, id, lane_id, campaign_id, contact_id, content_id, address, purpose, variables, priority, due_at, expires_at)
+  SELECT $1, message_id, $4, $2, contact_id, content_id, address, purpose, variables, $10, now(), $11
+  FROM due WHERE (message_id IN (SELECT message_id FROM recipients)) IS TRUE
+), waiting AS (
+  INSERT INTO queue (tenant_id, message_id, lane_id, due_at, priority, state)
+  SELECT $1, message_id, $4, now(), $10, 0 FROM recipients
+), deltas AS (
+  INSERT INTO rollup_deltas (tenant_id, lane_id, hour, state, n)
+  SELECT $1, $4, date_trunc('hour', now()), 'accepted', count(*) FROM recipients HAVING count(*) > 0
+)
+SELECT (SELECT id FROM page ORDER BY id DESC LIMIT 1) AS last, (SELECT count(*) FROM page) AS looked_at,
+       (SELECT count(*) FROM recipients) AS queued, (SELECT count(*) FROM due WHERE NOT is_theirs) AS not_theirs;
