@@ -32,7 +32,7 @@ from outrider.interfaces.auth import Needs, needs_installation_admin
 from tests.contract.access_table import ANYBODY, CASES, PEOPLE, PUBLIC, Case
 from tests.kit.api import TESTER, Api, api_of, runtime_for
 from tests.kit.names import Table, serving
-from tests.kit.worlds import FRESH, World, imports_ended, session_of, world_of
+from tests.kit.worlds import FRESH, World, jobs_ended, session_of, world_of
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
 
@@ -266,11 +266,6 @@ async def test_looking_changes_nothing_whoever_looks(matrix: Matrix) -> None:
     assert await written(matrix.api) == before
 
 
-def at_rest(rows: dict[str, str]) -> dict[str, str]:
-    """Tables that only callers change: jobs go on by themselves meanwhile, whoever asks."""
-    return {table: digest for table, digest in rows.items() if table not in {"jobs", "job_states"}}
-
-
 def _nouns(route: Route) -> dict[str, str]:
     return CASES[str(route)][0].nouns
 
@@ -280,7 +275,7 @@ def _root(matrix: Matrix) -> Person:
 
 
 async def test_everybody_gets_what_the_table_says_and_nobody_anything_of_another_tenant(matrix: Matrix) -> None:
-    untouched = at_rest(await rows_of(matrix.api, matrix.theirs.tenant_id))
+    untouched = await rows_of(matrix.api, matrix.theirs.tenant_id)
     wrong: list[str] = []
     reaching: list[tuple[Route, Case, str]] = []
     for route in ROUTES:
@@ -292,8 +287,8 @@ async def test_everybody_gets_what_the_table_says_and_nobody_anything_of_another
                         continue
                     wrong += await _compare(matrix, route, case, person, noun)
     assert not wrong, "\n".join([f"{len(wrong)} of {matrix.count} cells", *wrong])
-    await imports_ended(matrix.api)
-    assert at_rest(await rows_of(matrix.api, matrix.theirs.tenant_id)) == untouched
+    await jobs_ended(matrix.api)
+    assert await rows_of(matrix.api, matrix.theirs.tenant_id) == untouched
     for route, case, noun in reaching:
         wrong += await _compare(matrix, route, case, _root(matrix), noun)
     assert not wrong, "\n".join(wrong)

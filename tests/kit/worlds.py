@@ -5,6 +5,7 @@ API
         .ids                                    noun -> id, address or token, as paths and bodies name them
         .word                                   stands in every name: an answer that shows it shows this tenant
         .fresh(noun)                            another one that may be used up (FRESH)
+    jobs_ended(api)                             every job of both has ended, or waits for a time or a person
     session_of(api, tenant_id, user_id)         the token of a new session, without a password being hashed
 
 The runtime's provider is the glass one: nothing is dialled.
@@ -41,10 +42,9 @@ _SCHEDULE = (
     "handled_at, created_by) "
     "VALUES ($1, $2, 'import_contacts', $3, '0 2 * * *', 'UTC', 60, 0, now(), 'test') RETURNING id"
 )
-_JOB = (
-    "INSERT INTO jobs (tenant_id, type, queue, arguments, state, max_attempts, timeout_s, run_at, created_by) "
-    "VALUES ($1, 'import_contacts', 'import', jsonb_build_object('note', $2::text), $3, 3, 60, "
-    "now() + interval '1 day', 'test') RETURNING id"
+_MOVING = (
+    "SELECT count(*) FROM jobs j JOIN job_queues q ON q.name = j.queue "
+    "WHERE j.state = 'processing' OR (j.state = 'enqueued' AND q.paused_at IS NULL)"
 )
 _JOB = (
     "INSERT INTO jobs (tenant_id, type, queue, arguments, state, reason, max_attempts, timeout_s, run_at, created_by, "
@@ -244,14 +244,14 @@ async def _rest(world: World, caller: Caller) -> None:
     answer = await caller.ask("POST", path, data=csv, headers={"Content-Type": "text/csv"})
     assert answer.status == 202, answer.text
     ids["import"] = answer.json["id"]
-    await imports_ended(world.api)
+    await jobs_ended(world.api)
 
 
-async def imports_ended(api: Api) -> None:
-    """Run the jobs of imports until none is running."""
+async def jobs_ended(api: Api) -> None:
+    """Run jobs until none is left that could go on by itself now."""
     async with running_jobs(api.runtime), asyncio.timeout(_BOUND_S):
         while True:
             async with api.engine(None) as uow:
-                if not await uow.raw.fetchval("SELECT count(*) FROM imports WHERE state = 'running'"):
+                if not await uow.raw.fetchval(_MOVING):
                     return
             await asyncio.sleep(0.02)
