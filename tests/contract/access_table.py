@@ -60,6 +60,11 @@ def _campaign(pick: Pick, n: int) -> Any:
     return {"name": f"matrix {n}", **wanted}
 
 
+def _variants(template_id: str) -> list[dict[str, Any]]:
+    one = {"name": "a", "share_percent": 50, "template_id": template_id}
+    return [one, {**one, "name": "b", "subject": "Another subject"}]
+
+
 def _schedule(_: Pick, n: int) -> Any:
     arguments = {"import_id": "00000000-0000-0000-0000-000000000009"}
     return {
@@ -242,6 +247,30 @@ CASES: dict[str, list[Case]] = {
     "POST /api/v1/campaigns/{campaign_id:str}/launch": write(
         "operator", "campaigns:write", own=202, nouns={"campaign_id": "draft"}
     ),
+    "POST /api/v1/campaigns/{campaign_id:str}/undo": write(
+        "operator", "campaigns:write", _reason, own=409, nouns={"campaign_id": "running"}
+    ),
+    "GET /api/v1/campaigns/{campaign_id:str}/retry": read("viewer", "campaigns:read"),
+    "POST /api/v1/campaigns/{campaign_id:str}/retry": write(
+        "operator", "campaigns:write", lambda _, __: {"count": 1}, own=409, nouns={"campaign_id": "running"}
+    ),
+    "GET /api/v1/campaigns/{campaign_id:str}/sheet": read("viewer", "campaigns:read"),
+    "GET /api/v1/approvals": [
+        Case("viewer", "campaigns:read"),
+        Case("viewer", "campaigns:read", query=lambda pick: f"campaign_id={pick('campaign')}", other=200),
+    ],
+    "POST /api/v1/campaigns/{campaign_id:str}/approval/request": write(
+        "operator", "campaigns:write", _reason, own=409, nouns={"campaign_id": "draft"}
+    ),
+    "POST /api/v1/campaigns/{campaign_id:str}/approval/withdraw": write(
+        "operator", "campaigns:write", _reason, own=409, nouns={"campaign_id": "draft"}
+    ),
+    **{
+        f"POST /api/v1/campaigns/{{campaign_id:str}}/approval/{verb}": write(
+            "admin", PEOPLE, _reason, own=409, nouns={"campaign_id": "draft"}
+        )
+        for verb in ("approve", "reject")
+    },
     "POST /api/v1/campaigns/{campaign_id:str}/schedule": write(
         "operator",
         "campaigns:write",
@@ -262,6 +291,25 @@ CASES: dict[str, list[Case]] = {
         "operator", "campaigns:write", _reason, nouns={"campaign_id": "draft"}
     ),
     "GET /api/v1/campaigns/{campaign_id:str}/progress": read("viewer", "campaigns:read"),
+    "GET /api/v1/campaigns/{campaign_id:str}/delivery": read("viewer", "campaigns:read"),
+    "PUT /api/v1/campaigns/{campaign_id:str}/delivery": write(
+        "operator",
+        "campaigns:write",
+        lambda pick, _: {"ab_test": {"variants": _variants(pick("template")), "audience_percent": 100}},
+        nouns={"campaign_id": "draft"},
+    ),
+    "POST /api/v1/campaigns/{campaign_id:str}/go-on": write(
+        "operator", "campaigns:write", _reason, own=409, nouns={"campaign_id": "running"}
+    ),
+    "POST /api/v1/campaigns/{campaign_id:str}/stop": write(
+        "operator", "campaigns:write", _reason, own=409, nouns={"campaign_id": "running"}
+    ),
+    "POST /api/v1/campaigns/{campaign_id:str}/winner": write(
+        "operator", "campaigns:write", lambda _, __: {"variant": "a"}, own=409, nouns={"campaign_id": "running"}
+    ),
+    "PUT /api/v1/campaigns/{campaign_id:str}/pace": write(
+        "operator", "campaigns:write", lambda _, __: {"pacing": {"per_hour": 60}}, nouns={"campaign_id": "running"}
+    ),
     "GET /api/v1/tracking": read("viewer", "tenant:read"),
     "PATCH /api/v1/tracking": write("admin", "tenant:write", lambda _, __: {"clicks": False}),
     "GET /api/v1/senders/{sender_id:str}/tracking": read("viewer", "senders:read"),
@@ -270,6 +318,10 @@ CASES: dict[str, list[Case]] = {
     "PATCH /api/v1/campaigns/{campaign_id:str}/tracking": write(
         "operator", "campaigns:write", lambda _, __: {"opens": False}
     ),
+    "GET /api/v1/campaigns/{campaign_id:str}/gates": read("viewer", "campaigns:read"),
+    "PATCH /api/v1/campaigns/{campaign_id:str}/gates": write(
+        "operator", "campaigns:write", lambda _, __: {"settings": {"quiet_hours": "off"}}
+    ),
     "GET /api/v1/campaigns/{campaign_id:str}/web-version": read("viewer", "campaigns:read", own=404),
     "PUT /api/v1/campaigns/{campaign_id:str}/web-version": write(
         "operator", "campaigns:write", lambda _, __: {"variables": {"name": "you"}}, nouns={"campaign_id": "running"}
@@ -277,10 +329,11 @@ CASES: dict[str, list[Case]] = {
     "DELETE /api/v1/campaigns/{campaign_id:str}/web-version": write("operator", "campaigns:write", own=404),
     **{
         f"GET /api/v1/campaigns/{{campaign_id:str}}/results{part}": read("viewer", "campaigns:read")
-        for part in ("", "/hours", "/links", "/domains", "/contents")
+        for part in ("", "/hours", "/links", "/domains", "/contents", "/variants")
     },
     "GET /api/v1/results/hours": read("viewer", "campaigns:read"),
     "GET /api/v1/messages/{message_id:str}/responses": read("viewer", "messages:read"),
+    "GET /api/v1/messages/{message_id:str}/variant": read("viewer", "messages:read"),
     "GET /api/v1/contacts": [
         Case("viewer", "contacts:read"),
         Case("viewer", "contacts:read", query=lambda pick: f"external_id={pick('external_id')}", other=200),

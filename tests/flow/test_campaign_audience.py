@@ -55,7 +55,7 @@ async def members(office: Office, list_id: UUID) -> list[UUID]:
 
 async def launched(office: Office, campaign: CampaignView) -> CampaignView:
     async with office.engine() as uow:
-        return await launch.launch(uow, office.settings, office.vault, ACTOR, campaign.id)
+        return await launch.launch(uow, office.settings, office.vault, ACTOR, campaign.id, channels=office.channels)
 
 
 async def segment(office: Office, name: str, wanted: rules.Rule) -> UUID:
@@ -74,7 +74,7 @@ async def to_segment(office: Office, name: str, segment_id: UUID, **more: Any) -
 
 async def looked(office: Office, campaign_id: UUID) -> Any:
     async with office.app() as uow:
-        return await preflight.look(uow, office.settings, office.vault, campaign_id)
+        return await preflight.look(uow, office.settings, office.vault, campaign_id, channels=office.channels)
 
 
 async def test_a_campaign_goes_to_whom_its_segment_held_for_at_the_launch(office: Office, migrated_url: str) -> None:

@@ -46,7 +46,9 @@ def ahead(**by: float) -> datetime:
 async def scheduled(office: Office, moment: datetime) -> CampaignView:
     campaign = await office.campaign()
     async with office.app() as uow:
-        return await schedule.schedule(uow, office.settings, office.vault, ACTOR, campaign.id, Schedule(moment))
+        return await schedule.schedule(
+            uow, office.settings, office.vault, ACTOR, campaign.id, Schedule(moment), channels=office.channels
+        )
 
 
 async def come(office: Office, campaign_id: UUID) -> None:
@@ -86,7 +88,12 @@ async def test_two_workers_launch_it_once(office: Office, steps: dict[str, Step]
     campaign = await scheduled(office, ahead(hours=1))
     await come(office, campaign.id)
     came = await asyncio.gather(
-        *(schedule.launch_due(office.db, office.settings, office.vault, office.tenant, campaign.id) for _ in range(4))
+        *(
+            schedule.launch_due(
+                office.db, office.settings, office.vault, office.tenant, campaign.id, channels=office.channels
+            )
+            for _ in range(4)
+        )
     )
     assert sorted(came, key=str) == [None, None, None, "launched"]
     await steps["launch_scheduled"]()
@@ -111,14 +118,16 @@ async def test_a_scheduled_one_is_not_launched_by_hand_nor_paused_but_can_be_can
     campaign = await scheduled(office, ahead(hours=1))
     async with office.engine() as uow:
         with pytest.raises(Refused) as by_hand:
-            await launch.launch(uow, office.settings, office.vault, ACTOR, campaign.id)
+            await launch.launch(uow, office.settings, office.vault, ACTOR, campaign.id, channels=office.channels)
         with pytest.raises(Refused) as paused:
             await launch.pause(uow, ACTOR, campaign.id, reason="wait")
     assert (by_hand.value.code, paused.value.code) == ("not_draft", "not_running")
     async with office.engine() as uow:
         await launch.cancel(uow, ACTOR, campaign.id, reason="never")
     await come(office, campaign.id)
-    given = await schedule.launch_due(office.db, office.settings, office.vault, office.tenant, campaign.id)
+    given = await schedule.launch_due(
+        office.db, office.settings, office.vault, office.tenant, campaign.id, channels=office.channels
+    )
     assert given is None
     assert (await now(office, campaign.id)).state == "cancelled"
 
@@ -142,11 +151,15 @@ async def test_moments_that_cannot_be_meant_are_refused(office: Office) -> None:
         campaign = await office.campaign(f"at {moment}")
         async with office.app() as uow:
             with pytest.raises(Refused) as refused:
-                await schedule.schedule(uow, office.settings, office.vault, ACTOR, campaign.id, Schedule(moment))
+                await schedule.schedule(
+                    uow, office.settings, office.vault, ACTOR, campaign.id, Schedule(moment), channels=office.channels
+                )
         assert (refused.value.code, refused.value.field) == ("not_ahead", "/launch_at")
         assert (await now(office, campaign.id)).state == "draft"
     short = await office.campaign("short", expires_at=ahead(hours=1))
     async with office.app() as uow:
         with pytest.raises(Refused) as before:
-            await schedule.schedule(uow, office.settings, office.vault, ACTOR, short.id, Schedule(ahead(hours=2)))
+            await schedule.schedule(
+                uow, office.settings, office.vault, ACTOR, short.id, Schedule(ahead(hours=2)), channels=office.channels
+            )
     assert before.value.code == "expires_before"

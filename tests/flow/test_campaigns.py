@@ -37,12 +37,12 @@ async def office(migrated_url: str) -> AsyncIterator[Office]:
 
 async def checked(office: Office, campaign_id: UUID) -> Preflight:
     async with office.app() as uow:
-        return await preflight.preflight(uow, office.settings, office.vault, campaign_id)
+        return await preflight.preflight(uow, office.settings, office.vault, campaign_id, channels=office.channels)
 
 
 async def launched(office: Office, campaign_id: UUID) -> CampaignView:
     async with office.engine() as uow:
-        return await launch.launch(uow, office.settings, office.vault, ACTOR, campaign_id)
+        return await launch.launch(uow, office.settings, office.vault, ACTOR, campaign_id, channels=office.channels)
 
 
 async def expanded(office: Office, campaign_id: UUID, *, limit: int = 1_000) -> int:
@@ -356,8 +356,8 @@ async def test_another_tenant_can_do_nothing_with_it(office: Office) -> None:
         for verb in (
             read.get(uow, made.id),
             read.progress(uow, made.id),
-            preflight.preflight(uow, office.settings, office.vault, made.id),
-            launch.launch(uow, office.settings, office.vault, ACTOR, made.id),
+            preflight.preflight(uow, office.settings, office.vault, made.id, channels=office.channels),
+            launch.launch(uow, office.settings, office.vault, ACTOR, made.id, channels=office.channels),
             launch.pause(uow, ACTOR, made.id, reason="x"),
             launch.cancel(uow, ACTOR, made.id, reason="x"),
             draft.delete(uow, ACTOR, made.id),
@@ -400,7 +400,9 @@ async def test_a_failed_examination_is_told_and_blocks_nothing(office: Office) -
     made = await office.campaign()
     async with office.app() as uow:
         stages = [StageView("tcp", is_ok=False, detail="refused")]
-        found = await preflight.preflight(uow, office.settings, office.vault, made.id, stages=stages)
+        found = await preflight.preflight(
+            uow, office.settings, office.vault, made.id, channels=office.channels, stages=stages
+        )
         await senders.get(uow, made.sender_id)
     assert "connection_failed" in codes(found, is_blocking=False)
     assert codes(found, is_blocking=True) == []

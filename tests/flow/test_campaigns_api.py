@@ -208,11 +208,20 @@ async def test_a_campaign_is_drafted_checked_launched_paused_and_cancelled(api: 
     await owner.post(f"/api/v1/contacts/{ann['id']}/consents", said)
     checked = made(await owner.post(f"{path}/preflight", {"examine_connection": True}), 200)
     assert (checked["member_count"], checked["will_go_count"]) == (1, 1)
-    assert {finding["code"] for finding in checked["findings"]} == {"no_postal_address", "connection_failed"}
+    assert {finding["code"]: finding["is_blocking"] for finding in checked["findings"]} == {
+        "no_postal_address": False,
+        "connection_failed": False,
+        "no_unsubscribe_link": False,
+        "empty_suppressions": True,
+    }
+    unasked = await owner.post(f"{path}/launch")
+    assert (unasked.status, unasked.code) == (409, "empty_suppressions")
+    unknown = await owner.post(f"{path}/launch", {"acknowledge": ["everything"]})
+    assert (unknown.status, unknown.code, unknown.json["pointer"]) == (422, "unknown_acknowledgement", "/acknowledge/0")
     changed = made(await owner.patch(path, {"priority": 3}), 200)
     assert (changed["priority"], changed["preflight"]) == (3, None)
 
-    launched = made(await owner.post(f"{path}/launch"), 202)
+    launched = made(await owner.post(f"{path}/launch", {"acknowledge": ["empty_suppressions"]}), 202)
     assert (launched["state"], launched["template_version"]) == ("sending", 1)
     twice = await owner.post(f"{path}/launch")
     assert (twice.status, twice.code, twice.json["data"]) == (409, "not_draft", {"state": "sending"})

@@ -74,7 +74,7 @@ def test_a_campaign_is_made_checked_sent_and_looked_at_without_the_api(
     try:
         launched = outrider.many(
             [
-                ("campaign", "launch", "spring", "--yes", "--json"),
+                ("campaign", "launch", "spring", "--acknowledge", "empty_suppressions", "--yes", "--json"),
                 ("campaign", "progress", "spring", "--follow", "--json"),
                 ("messages", "list", "--campaign", campaign["id"], "--json"),
                 ("messages", "send", "ann@example.org", "--subject", "Receipt", "--html", text, "--json"),

@@ -49,7 +49,7 @@ async def launched(office: Office, members: int, **more: Any) -> UUID:
     campaign = await office.campaign(list_id=list_id)
     assert (await seen(office, campaign.id)).state == "draft"
     async with office.engine() as uow:
-        await launch.launch(uow, office.settings, office.vault, ACTOR, campaign.id)
+        await launch.launch(uow, office.settings, office.vault, ACTOR, campaign.id, channels=office.channels)
     return campaign.id
 
 

@@ -140,7 +140,7 @@ async def test_a_campaign_does_not_launch_with_links_of_its_sender_that_lead_now
         campaign = await office.campaign("local", sender_id=sender.id)
         with pytest.raises(RefusedMany) as refused:
             async with office.engine() as uow:
-                await launch.launch(uow, office.settings, office.vault, ACTOR, campaign.id)
+                await launch.launch(uow, office.settings, office.vault, ACTOR, campaign.id, channels=office.channels)
         assert [each.code for each in refused.value.errors] == ["localhost_links"]
         assert "http://localhost:3000" in refused.value.errors[0].message
 

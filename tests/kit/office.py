@@ -32,7 +32,7 @@ from outrider.data.egress import Egress
 from outrider.domain.campaigns import draft
 from outrider.domain.campaigns.draft import NewCampaign
 from outrider.domain.campaigns.views import CampaignView
-from outrider.domain.contacts import lists
+from outrider.domain.contacts import lists, suppressions
 from outrider.domain.senders import connections, senders
 from outrider.domain.senders.connections import ConnectionView, Vault
 from outrider.domain.senders.senders import NewSender, SenderView
@@ -75,6 +75,13 @@ class Office:
 
     def engine(self, tenant: UUID | None = None) -> AbstractAsyncContextManager[UnitOfWork]:
         return self.db.uow(Role.ENGINE, tenant or self.tenant)
+
+    async def protected(self, tenant: UUID | None = None) -> None:
+        """Put somebody on the do-not-contact list, as after moving here: a first campaign without any asks."""
+        async with self.app(tenant) as uow:
+            await suppressions.record(
+                uow, ACTOR, "email", "gone@former.example", scope="all", reason="manual", source="test"
+            )
 
     async def fetch(self, sql: str, *args: Any) -> list[tuple[Any, ...]]:
         async with self.engine() as uow:
@@ -128,8 +135,10 @@ async def open_office(url: str, **settings: Any) -> AsyncIterator[Office]:
     found = load(**{"public_url": "https://news.example.org", **settings})
     db = Database(url, pool_size=6, name="tests")
     egress = Egress([ip_network("127.0.0.0/8")])
+    office = Office(db, found, Vault({"smtp": PROVIDER}, Keyring(new_key()), egress))
     try:
-        yield Office(db, found, Vault({"smtp": PROVIDER}, Keyring(new_key()), egress))
+        await office.protected()
+        yield office
     finally:
         await db.close()
 

@@ -212,7 +212,7 @@ async def _campaigns(world: World, caller: Caller) -> None:
     wanted = {"sender_id": ids["sender"], "template_id": ids["template"], "list_id": ids["list"]}
     ids["campaign"] = (await _make(caller, "/campaigns", {"name": f"{word} draft", **wanted}))["id"]
     ids["running"] = (await _make(caller, "/campaigns", {"name": f"{word} running", **wanted}))["id"]
-    await _make(caller, f"/campaigns/{ids['running']}/launch", {})
+    await _make(caller, f"/campaigns/{ids['running']}/launch", {"acknowledge": ["empty_suppressions"]})
 
 
 async def _messages(world: World, caller: Caller) -> None:

@@ -13,6 +13,8 @@ import msgspec
 
 from outrider.base.settings import Settings
 from outrider.data.db import Database, Role, UnitOfWork
+from outrider.domain.campaigns import waves
+from outrider.domain.campaigns.delivery import Delivery
 from outrider.domain.campaigns.rows import SQL
 from outrider.domain.campaigns.views import CampaignView, Exclusions, Finding
 from outrider.domain.contacts import attributes
@@ -30,6 +32,7 @@ class Reach(msgspec.Struct, frozen=True):
     no_address_count: _Count
     suppressed_count: _Count
     without_consent_count: _Count
+    role_count: _Count = 0
 
     @property
     def will_go_count(self) -> int:
@@ -40,6 +43,11 @@ class Reach(msgspec.Struct, frozen=True):
 def is_plain(campaign: CampaignView) -> bool:
     """Whether it goes to a list as it is."""
     return campaign.list_id is not None and campaign.exclusions == Exclusions()
+
+
+def is_walked(campaign: CampaignView) -> bool:
+    """Whether its list is walked as it is, once; waves one after the other need one audience that stays the same."""
+    return is_plain(campaign) and not campaign.delivery.has_waves
 
 
 def base_of(list_id: UUID | None, segment_id: UUID | None) -> rules.Rule:
@@ -91,12 +99,13 @@ async def reach(uow: UnitOfWork, campaign: CampaignView) -> Reach:
         no_address_count=row["no_address_count"],
         suppressed_count=row["suppressed_count"],
         without_consent_count=row["withdrawn_count"] + row["silent_count"] * row["is_consent_required"],
+        role_count=row["role_count"],
     )
 
 
 async def frozen(uow: UnitOfWork, campaign: CampaignView) -> str | None:
-    """What is kept of the audience at the launch; None for a plain list."""
-    if is_plain(campaign):
+    """What is kept of the audience at the launch; None for a plain list that is walked once."""
+    if is_walked(campaign):
         return None
     return check.encode(await checked(uow, campaign.list_id, campaign.segment_id, campaign.exclusions))
 
@@ -142,5 +151,6 @@ async def settle(db: Database, tenant_id: UUID, campaign_id: UUID) -> int | None
             within_ms=SETTLE_WITHIN_MS,
         )
         await SQL.audience_settled.run(uow.raw, tenant_id, campaign_id, found["n"])
+        await waves.plan(uow, campaign_id, Delivery.read(row["delivery"]))
         count: int = found["n"]
         return count

@@ -14,7 +14,8 @@ from outrider.base.errors import Refused
 from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
-from outrider.domain.campaigns import audience, read
+from outrider.domain.campaigns import approvals, audience, read
+from outrider.domain.campaigns.held import held_draft
 from outrider.domain.campaigns.rows import SQL
 from outrider.domain.campaigns.views import CampaignView, Exclusions
 from outrider.domain.contacts import lists, values
@@ -99,6 +100,7 @@ async def update(uow: UnitOfWork, actor: Actor, campaign_id: UUID, change: Campa
         raise _name_taken() from None
     target = ("campaign", str(campaign_id))
     await append(uow, actor, action="campaign.update", target=target, details={"fields": sorted(given)})
+    await approvals.void(uow, actor, campaign_id)
     return await read.get(uow, campaign_id)
 
 
@@ -111,18 +113,6 @@ async def delete(uow: UnitOfWork, actor: Actor, campaign_id: UUID) -> None:
     name = await SQL.delete_draft.value(uow.raw, uow.tenant, campaign_id)
     target = ("campaign", str(campaign_id))
     await append(uow, actor, action="campaign.delete", target=target, details={"name": name})
-
-
-async def held_draft(uow: UnitOfWork, campaign_id: UUID) -> None:
-    """Hold a campaign that must be a draft.
-
-    Raises:  Refused(not_found; not_draft, 409) with its state.
-    """
-    state = await SQL.lock_campaign.value(uow.raw, uow.tenant, campaign_id)
-    if state is None:
-        raise Refused("not_found", "no such campaign", field="/id", status=404)
-    if state != "draft":
-        raise Refused("not_draft", f"the campaign is {state} already", field="/id", status=409, state=state)
 
 
 async def _columns(uow: UnitOfWork, wanted: NewCampaign) -> tuple[Any, ...]:

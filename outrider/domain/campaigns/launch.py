@@ -1,4 +1,4 @@
-"""Launch, pause, resume and cancel: the states of a campaign, each change audited in its transaction.
+"""Launch, undo, pause, resume and cancel: the states of a campaign, each change audited in its transaction.
 
 Owns the table of what may follow what; expansion and the end are the loops' (engine/fanout).
 """
@@ -7,51 +7,94 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 
-from outrider.base.errors import Refused, RefusedMany
+from outrider.base.errors import Refused
 from outrider.base.settings import Settings
 from outrider.contracts.actor import Actor
+from outrider.contracts.channel import Channel
 from outrider.data.db import Database, Role, UnitOfWork
 from outrider.domain.audit.append import append
-from outrider.domain.campaigns import audience, read
-from outrider.domain.campaigns.draft import held_draft
-from outrider.domain.campaigns.preflight import look
+from outrider.domain.campaigns import approvals, audience, pacing, read, waves
+from outrider.domain.campaigns.held import held_draft
+from outrider.domain.campaigns.preflight import acknowledge, look, preflight, refuse
 from outrider.domain.campaigns.rows import SQL
 from outrider.domain.campaigns.views import CampaignView
 from outrider.domain.limits import switches
-from outrider.domain.limits.reasons import clean_reason
+from outrider.domain.limits.reasons import NOT_GIVEN, clean_reason
 from outrider.domain.messages.cancel import cancel_campaign
 from outrider.domain.messages.lanes import lane_for
 from outrider.domain.senders.connections import Vault
 from outrider.domain.templates import templates
+from outrider.domain.tenants import tenants
+from outrider.domain.tenants.policies import MOST_UNDO_S
 
 _REST_WITHIN_S = 5.0
 _REST_EVERY_S = 0.2
 
 
-async def launch(uow: UnitOfWork, settings: Settings, vault: Vault, actor: Actor, campaign_id: UUID) -> CampaignView:
-    """Start sending a draft: what it says and whom it would reach are frozen; the fan-out takes it from the commit on.
+class Launch(msgspec.Struct, forbid_unknown_fields=True):
+    """How a draft is launched.
+
+    undo_s       for how long the launch can be taken back; None: as the tenant's setting undo_window_s says
+    acknowledge  findings of the preflight that are meant (empty_suppressions)
+    """
+
+    reason: Annotated[str, msgspec.Meta(max_length=500)] = NOT_GIVEN
+    undo_s: Annotated[int, msgspec.Meta(ge=0, le=MOST_UNDO_S)] | None = None
+    acknowledge: Annotated[list[str], msgspec.Meta(max_length=10)] = []
+
+
+_AS_SET = Launch()
+
+
+async def launch(
+    uow: UnitOfWork,
+    settings: Settings,
+    vault: Vault,
+    actor: Actor,
+    campaign_id: UUID,
+    wanted: Launch = _AS_SET,
+    *,
+    channels: Mapping[str, Channel],
+) -> CampaignView:
+    """Start sending a draft: what it says and whom it would reach are frozen.
+
+    The fan-out takes it from the commit on, or when the launch cannot be taken back any more.
 
     Takes:   a unit of work of the engine role (it makes the campaign's lane).
     Raises:  Refused(not_found; not_draft, 409, with the state: launching twice changes nothing);
              RefusedMany(preflight codes, 409) naming everything that blocks it.
     """
     await held_draft(uow, campaign_id)
-    return await start(uow, settings, vault, actor, campaign_id)
+    undo_s = wanted.undo_s
+    if undo_s is None:
+        undo_s = int((await tenants.get(uow, uow.tenant)).settings["undo_window_s"])
+    await acknowledge(uow, campaign_id, wanted.acknowledge)
+    return await start(uow, settings, vault, actor, campaign_id, channels=channels, reason=wanted.reason, undo_s=undo_s)
 
 
-async def start(uow: UnitOfWork, settings: Settings, vault: Vault, actor: Actor, campaign_id: UUID) -> CampaignView:
+async def start(
+    uow: UnitOfWork,
+    settings: Settings,
+    vault: Vault,
+    actor: Actor,
+    campaign_id: UUID,
+    *,
+    channels: Mapping[str, Channel],
+    reason: str = NOT_GIVEN,
+    undo_s: int = 0,
+) -> CampaignView:
     """As `launch`, of a campaign that the caller holds and that is a draft or scheduled.
 
     Raises:  RefusedMany(preflight codes, 409); nothing was written then.
     """
-    found = await look(uow, settings, vault, campaign_id)
-    blocking = [finding for finding in found.findings if finding.is_blocking]
-    if blocking:
-        raise RefusedMany([Refused(one.code, one.message, field="/preflight", status=409) for one in blocking])
+    found = await look(uow, settings, vault, campaign_id, channels=channels)
+    refuse(found)
     campaign = await read.get(uow, campaign_id)
     content_id, version = campaign.content_id, campaign.template_version
     if campaign.template_id is not None and version is None:
@@ -67,10 +110,64 @@ async def start(uow: UnitOfWork, settings: Settings, vault: Vault, actor: Actor,
     )
     told = msgspec.json.encode(found).decode()
     frozen = await audience.frozen(uow, campaign)
-    await SQL.launch_draft.run(uow.raw, uow.tenant, campaign_id, lane_id, content_id, version, told, frozen)
-    details = {"members": found.member_count, "will_go": found.will_go_count, "template_version": version}
-    await append(uow, actor, action="campaign.launch", target=("campaign", str(campaign_id)), details=details)
+    await SQL.launch_draft.run(uow.raw, uow.tenant, campaign_id, lane_id, content_id, version, told, frozen, undo_s)
+    await pacing.begin(uow, campaign_id, campaign.delivery, found.will_go_count)
+    details: dict[str, Any] = {
+        "members": found.member_count,
+        "will_go": found.will_go_count,
+        "template_version": version,
+    }
+    details |= {"undo_s": undo_s} if undo_s else {}
+    details |= {"acknowledged": campaign.acknowledged} if campaign.acknowledged else {}
+    target = ("campaign", str(campaign_id))
+    await append(uow, actor, action="campaign.launch", target=target, reason=clean_reason(reason), details=details)
     return await read.get(uow, campaign_id)
+
+
+async def undo(uow: UnitOfWork, actor: Actor, campaign_id: UUID, *, reason: str) -> CampaignView:
+    """Take a launch back while that is possible: the campaign is the draft it was, nothing of it was queued.
+
+    Against the fan-out one of the two wins: it begins only when the time is over, under the same lock.
+
+    Takes:   a unit of work of the engine role.
+    Raises:  Refused(not_found; not_running, too_late_to_undo, 409).
+    """
+    row = await SQL.undo_turn.one(uow.raw, uow.tenant, campaign_id)
+    if row is None:
+        raise Refused("not_found", "no such campaign", field="/id", status=404)
+    if row["state"] not in {"sending", "paused"}:
+        raise Refused("not_running", f"the campaign is {row['state']}", field="/id", status=409, state=row["state"])
+    if not row["is_in_time"] or row["is_begun"]:
+        why = "its launch can no longer be taken back: pause or cancel it"
+        raise Refused("too_late_to_undo", why, field="/id", status=409, undo_until=row["undo_until"])
+    await SQL.undo_launch.run(uow.raw, uow.tenant, campaign_id)
+    if row["state"] == "paused":
+        await switches.resume(uow, actor, "campaign", str(campaign_id), "its launch was taken back")
+    target = ("campaign", str(campaign_id))
+    await append(uow, actor, action="campaign.undo", target=target, reason=clean_reason(reason))
+    return await read.get(uow, campaign_id)
+
+
+async def ask_approval(
+    uow: UnitOfWork,
+    settings: Settings,
+    vault: Vault,
+    who: approvals.Who,
+    campaign_id: UUID,
+    *,
+    channels: Mapping[str, Channel],
+    acknowledged: Sequence[str] = (),
+    reason: str = NOT_GIVEN,
+) -> approvals.ApprovalView:
+    """Ask a second person to approve a draft, once nothing else stands in its way.
+
+    Raises:  RefusedMany(preflight codes, 409); see `approvals.ask`.
+    """
+    await held_draft(uow, campaign_id)
+    await acknowledge(uow, campaign_id, acknowledged)
+    found = await preflight(uow, settings, vault, campaign_id, channels=channels)
+    refuse(found, but=approvals.NEEDED)
+    return await approvals.ask(uow, who, campaign_id, found, reason=reason)
 
 
 async def pause(uow: UnitOfWork, actor: Actor, campaign_id: UUID, *, reason: str) -> CampaignView:
@@ -89,9 +186,10 @@ async def pause(uow: UnitOfWork, actor: Actor, campaign_id: UUID, *, reason: str
 async def resume(uow: UnitOfWork, actor: Actor, campaign_id: UUID, *, reason: str) -> CampaignView:
     """Let a paused campaign go on where it was.
 
-    Raises:  Refused(not_found; not_running, 409).
+    Raises:  Refused(not_found; not_running, stopped_by_wave, 409).
     """
     state = await _held(uow, campaign_id, {"sending", "paused"})
+    await waves.refuse_resume(uow, campaign_id)
     if state == "paused":
         await SQL.set_state.run(uow.raw, uow.tenant, campaign_id, "sending")
     await switches.resume(uow, actor, "campaign", str(campaign_id), reason)

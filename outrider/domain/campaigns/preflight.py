@@ -5,24 +5,34 @@ Owns the findings; sends nothing and dials nobody (examining a connection is `se
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
 
-from outrider.base.errors import Misconfigured, Refused
+from outrider.base.errors import Misconfigured, Refused, RefusedMany
 from outrider.base.settings import Settings
 from outrider.base.web import is_local_host
+from outrider.contracts.channel import Channel
 from outrider.data.db import UnitOfWork
-from outrider.domain.campaigns import audience, read
+from outrider.domain.campaigns import approvals, audience, going_out, pacing, read
 from outrider.domain.campaigns.audience import Reach
+from outrider.domain.campaigns.price import Price, price_of
 from outrider.domain.campaigns.rows import SQL
 from outrider.domain.campaigns.views import CampaignView, Finding, Preflight, campaign_view
+from outrider.domain.contacts.channels import channel_of
 from outrider.domain.limits import buckets
 from outrider.domain.senders import connections, senders
 from outrider.domain.senders.connections import StageView, Vault
-from outrider.domain.templates import templates
+from outrider.domain.templates import contents, templates
+from outrider.domain.tenants import tenants
+
+ACKNOWLEDGEABLE: Final = ("empty_suppressions",)
+"""Findings that block until somebody says that they mean it."""
+_MOST_LINK_NOTES = 20
 
 
 async def preflight(
@@ -31,6 +41,7 @@ async def preflight(
     vault: Vault,
     campaign_id: UUID,
     *,
+    channels: Mapping[str, Channel],
     stages: list[StageView] | None = None,
 ) -> Preflight:
     """Check a draft and keep what was found with it.
@@ -38,7 +49,7 @@ async def preflight(
     Takes:   stages: what an examination of the sender's connection gave, when it was made.
     Raises:  Refused(not_found).
     """
-    found = await look(uow, settings, vault, campaign_id, stages=stages)
+    found = await look(uow, settings, vault, campaign_id, channels=channels, stages=stages)
     await SQL.keep_preflight.run(uow.raw, uow.tenant, campaign_id, msgspec.json.encode(found).decode())
     return found
 
@@ -49,6 +60,7 @@ async def look(
     vault: Vault,
     campaign_id: UUID,
     *,
+    channels: Mapping[str, Channel],
     stages: list[StageView] | None = None,
 ) -> Preflight:
     """What `preflight` finds, without keeping it."""
@@ -56,7 +68,10 @@ async def look(
     campaign = campaign_view(row)
     reach = await audience.reach(uow, campaign)
     will_go = reach.will_go_count
-    rate_per_s = await _rate(uow, campaign)
+    rate_per_s, rate_source = pacing.narrowed(campaign.delivery, will_go, *await _rate(uow, campaign))
+    estimated_s = pacing.estimated_s(campaign.delivery, will_go, rate_per_s, row["read_at"])
+    tenant = await tenants.get(uow, uow.tenant)
+    price = price_of(campaign.channel, tenant.settings)
     findings = [
         *await _links(uow, settings, campaign),
         *_people(campaign, reach),
@@ -64,6 +79,11 @@ async def look(
         *_expiry(campaign, row["read_at"], will_go, rate_per_s),
         *await _sender(uow, vault, campaign),
         *await _template(uow, campaign),
+        *await _content_links(uow, settings, channels, campaign),
+        *await _unprotected(uow, campaign),
+        *await going_out.findings(uow, settings, channels, campaign, reach.member_count),
+        *await approvals.findings(uow, tenant.settings, campaign, row["read_at"], reach.member_count),
+        *_price(price, campaign),
         *_switches(await read.paused_by(uow, campaign)),
         *_connection(stages),
     ]
@@ -74,17 +94,49 @@ async def look(
         without_consent_count=reach.without_consent_count,
         will_go_count=will_go,
         rate_per_s=rate_per_s,
-        estimated_s=round(will_go / rate_per_s, 1) if rate_per_s else None,
+        estimated_s=estimated_s,
         findings=findings,
         checked_at=row["read_at"],
         excluded_count=reach.excluded_count,
+        rate_source=rate_source,
+        estimated_at=row["read_at"] + timedelta(seconds=estimated_s) if estimated_s is not None else None,
+        role_address_count=reach.role_count,
+        cost=price.of(will_go) if price is not None else None,
     )
 
 
-async def _rate(uow: UnitOfWork, campaign: CampaignView) -> float | None:
-    """The narrowest limit that concerns it."""
+def refuse(found: Preflight, *, but: frozenset[str] = frozenset()) -> None:
+    """Stop here when something stands in the way.
+
+    Takes:   but: codes that are no obstacle to what is to be done.
+    Raises:  RefusedMany(preflight codes, 409) naming everything.
+    """
+    blocking = [finding for finding in found.findings if finding.is_blocking and finding.code not in but]
+    if blocking:
+        raise RefusedMany([Refused(one.code, one.message, field="/preflight", status=409) for one in blocking])
+
+
+async def acknowledge(uow: UnitOfWork, campaign_id: UUID, codes: Sequence[str]) -> None:
+    """Keep with a campaign what somebody said yes to, before it is looked at; the caller audits it.
+
+    Raises:  Refused(unknown_acknowledgement) for what is not asked of anybody.
+    """
+    for at, code in enumerate(codes):
+        if code not in ACKNOWLEDGEABLE:
+            known = ", ".join(ACKNOWLEDGEABLE)
+            raise Refused("unknown_acknowledgement", f"must be one of {known}", field=f"/acknowledge/{at}")
+    if codes:
+        await SQL.acknowledge.run(uow.raw, uow.tenant, campaign_id, list(codes))
+
+
+async def _rate(uow: UnitOfWork, campaign: CampaignView) -> tuple[float | None, str | None]:
+    """How fast it will go and how that is known: the narrowest limit that concerns it, else what was measured."""
     concerned = {uow.tenant, campaign.sender_id}
-    return min((rate.rate_per_s for rate in await buckets.listed(uow) if rate.scope_id in concerned), default=None)
+    limits = [rate.rate_per_s for rate in await buckets.listed(uow) if rate.scope_id in concerned]
+    if limits:
+        return min(limits), "limit"
+    measured: float | None = await SQL.measured_rate.value(uow.raw, uow.tenant, campaign.sender_id)
+    return (round(measured, 3), "measured") if measured else (None, None)
 
 
 async def _links(uow: UnitOfWork, settings: Settings, campaign: CampaignView) -> list[Finding]:
@@ -100,6 +152,47 @@ async def _links(uow: UnitOfWork, settings: Settings, campaign: CampaignView) ->
     return []
 
 
+async def _content_links(
+    uow: UnitOfWork, settings: Settings, channels: Mapping[str, Channel], campaign: CampaignView
+) -> list[Finding]:
+    """Links in what is said: those that lead to the reader's own machine refuse the launch, others are told."""
+    content_id = campaign.content_id
+    if campaign.template_id is not None and campaign.template_version is None:
+        content_id = (await templates.version_of(uow, campaign.template_id)).content_id
+    content = (await contents.load(uow, uow.tenant, [content_id]))[content_id]
+    found = []
+    for note in channel_of(channels, campaign.channel).review(content, is_bulk=True):
+        where = f"{note.part}, line {note.line}: " if note.line else ""
+        what = f"{where}{note.url} {note.detail}" if note.url else f"{where}{note.detail}"
+        is_blocking = note.code == "local_link" and not settings.allow_localhost_links
+        found.append(Finding(note.code, what, is_blocking=is_blocking))
+    rest = len(found) - _MOST_LINK_NOTES
+    if rest > 0:
+        found.sort(key=lambda one: not one.is_blocking)
+        more = Finding("more_links", f"{rest} more notes: see `outrider template links`", is_blocking=False)
+        found = [*found[:_MOST_LINK_NOTES], more]
+    return found
+
+
+async def _unprotected(uow: UnitOfWork, campaign: CampaignView) -> list[Finding]:
+    """Ask before the first campaign of somebody whose do-not-contact list is empty, as after moving here without it."""
+    code = "empty_suppressions"
+    if not await SQL.is_first_unprotected.value(uow.raw, uow.tenant, campaign.id, campaign.channel):
+        return []
+    is_known = code in campaign.acknowledged
+    message = (
+        "this is the first campaign and nobody is on the do-not-contact list: import who unsubscribed, bounced or "
+        f"complained at your former system, or acknowledge {code}"
+    )
+    return [Finding(code, message, is_blocking=not is_known, is_acknowledgeable=True, is_acknowledged=is_known)]
+
+
+def _price(price: Price | None, campaign: CampaignView) -> list[Finding]:
+    if price is not None:
+        return []
+    return [Finding("no_price", f"no price is known for {campaign.channel}", is_blocking=False)]
+
+
 def _people(campaign: CampaignView, reach: Reach) -> list[Finding]:
     what = "list" if campaign.segment_id is None else "segment"
     if reach.member_count == 0 and reach.excluded_count:
@@ -108,10 +201,16 @@ def _people(campaign: CampaignView, reach: Reach) -> list[Finding]:
         return [Finding(f"{what}_empty", f"the {what} has no members", is_blocking=True)]
     if reach.will_go_count == 0:
         return [Finding("nobody", f"nobody on the {what} may be written to", is_blocking=True)]
+    findings = []
     if reach.without_consent_count:
         message = f"{reach.without_consent_count} members have not consented and will get nothing"
-        return [Finding("without_consent", message, is_blocking=False)]
-    return []
+        findings.append(Finding("without_consent", message, is_blocking=False))
+    if reach.role_count:
+        message = (
+            f"{reach.role_count} addresses belong to offices (info@, sales@ …): they complain more often than people"
+        )
+        findings.append(Finding("role_addresses", message, is_blocking=False))
+    return findings
 
 
 def _expiry(campaign: CampaignView, now: datetime, will_go: int, rate_per_s: float | None) -> list[Finding]:

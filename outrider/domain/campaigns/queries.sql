@@ -19,13 +19,15 @@ SELECT state FROM campaigns WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
 -- name: campaign_get :one
 -- One campaign as it stands, and the database's clock.
 SELECT id, name, channel, purpose, sender_id, content_id, template_id, template_version, list_id, segment_id, exclusions::text AS exclusions, audience_at, audience_count,
-       state, priority, expires_at, lane_id, expanded_count, expanded_at, no_address_count, preflight::text AS preflight, created_by, created_at, launch_at, launch_trouble, launched_at, finished_at, now() AS read_at
+       state, priority, expires_at, lane_id, expanded_count, expanded_at, no_address_count, preflight::text AS preflight, created_by, created_at, launch_at, launch_trouble, launched_at, finished_at,
+       undo_until, acknowledged::text AS acknowledged, retry_of, joined_count, delivery::text AS delivery, now() AS read_at
 FROM campaigns WHERE tenant_id = $1 AND id = $2;
 
 -- name: campaigns_page :many
 -- Campaigns, newest first, before `$2`; `$4` only those in this state.
 SELECT id, name, channel, purpose, sender_id, content_id, template_id, template_version, list_id, segment_id, exclusions::text AS exclusions, audience_at, audience_count,
-       state, priority, expires_at, lane_id, expanded_count, expanded_at, no_address_count, preflight::text AS preflight, created_by, created_at, launch_at, launch_trouble, launched_at, finished_at, now() AS read_at
+       state, priority, expires_at, lane_id, expanded_count, expanded_at, no_address_count, preflight::text AS preflight, created_by, created_at, launch_at, launch_trouble, launched_at, finished_at,
+       undo_until, acknowledged::text AS acknowledged, retry_of, joined_count, delivery::text AS delivery, now() AS read_at
 FROM campaigns WHERE tenant_id = $1 AND id < $2 AND ($4::text IS NULL OR state = $4) ORDER BY id DESC LIMIT $3;
 
 -- name: keep_preflight :run
@@ -35,8 +37,37 @@ UPDATE campaigns SET preflight = $3::text::jsonb WHERE tenant_id = $1 AND id = $
 -- name: launch_draft :run
 -- Freeze what is sent and let the fan-out take it.
 UPDATE campaigns SET state = 'sending', lane_id = $3, content_id = $4, template_version = $5, preflight = $6::text::jsonb,
-       audience = $7::text::jsonb, launched_at = now(), launch_trouble = NULL
+       audience = $7::text::jsonb, launched_at = now(), launch_trouble = NULL,
+       undo_until = CASE WHEN $8::int > 0 THEN now() + $8 * interval '1 second' END, undo_version = template_version
 WHERE tenant_id = $1 AND id = $2 AND state IN ('draft', 'scheduled');
+
+-- name: undo_turn :one
+-- A campaign as an undo finds it, held for the change; the clock is asked under the lock.
+SELECT state, undo_until, undo_until > clock_timestamp() AS is_in_time, expanded_to IS NOT NULL OR expanded_at IS NOT NULL AS is_begun
+FROM campaigns WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
+
+-- name: undo_launch :run
+-- Make a campaign of which nothing was queued the draft it was.
+UPDATE campaigns SET state = 'draft', launched_at = NULL, launch_at = NULL, lane_id = NULL, audience = NULL, audience_at = NULL, audience_count = NULL,
+       template_version = undo_version, undo_until = NULL, undo_version = NULL, preflight = NULL, trouble = NULL, trouble_at = NULL
+WHERE tenant_id = $1 AND id = $2;
+
+-- name: acknowledge :run
+-- What people have been asked about a campaign and have said yes to.
+UPDATE campaigns SET acknowledged = (SELECT coalesce(jsonb_agg(DISTINCT x), '[]') FROM (
+         SELECT jsonb_array_elements_text(acknowledged) UNION SELECT unnest($3::text[])) t(x))
+WHERE tenant_id = $1 AND id = $2;
+
+-- name: is_first_unprotected :value
+-- Whether nothing was ever launched before a campaign and nobody is on the tenant's do-not-contact list of its channel.
+SELECT NOT EXISTS (SELECT 1 FROM campaigns WHERE tenant_id = $1 AND launched_at IS NOT NULL AND id <> $2)
+   AND (SELECT 1 FROM suppressions WHERE tenant_id = $1 AND channel = $3 ORDER BY address_hash LIMIT 1) IS NULL;
+
+-- name: measured_rate :value
+-- Messages per second of the last campaign of a sender that was large enough to tell.
+SELECT (expanded_count / extract(epoch FROM finished_at - coalesce(undo_until, launched_at)))::float8 FROM campaigns
+WHERE tenant_id = $1 AND sender_id = $2 AND state = 'finished' AND expanded_count >= 100 AND finished_at > coalesce(undo_until, launched_at)
+ORDER BY finished_at DESC LIMIT 1;
 
 -- name: schedule_draft :value
 -- Let a draft wait for its moment; nothing when that has passed by the database's clock or lies beyond a year.
@@ -73,6 +104,8 @@ SELECT count(*) AS member_count,
        count(*) FILTER (WHERE stop.is_there) AS suppressed_count,
        count(*) FILTER (WHERE a.address IS NOT NULL AND stop.is_there IS NULL AND held.status = 'withdrawn') AS withdrawn_count,
        count(*) FILTER (WHERE a.address IS NOT NULL AND stop.is_there IS NULL AND held.status IS NULL) AS silent_count,
+       count(*) FILTER (WHERE stop.is_there IS NULL AND held.status = 'granted' AND a.address ~*
+         '^(abuse|admin|administrator|billing|compliance|devnull|dns|do-not-reply|donotreply|ftp|hostmaster|info|inoc|ispfeedback|ispsupport|list|list-request|mailer-daemon|maildaemon|marketing|no-reply|noc|noreply|null|office|phish|phishing|postmaster|privacy|registrar|root|sales|security|spam|support|sysadmin|tech|undisclosed-recipients|unsubscribe|usenet|uucp|webmaster|www)(\+[^@]*)?@') AS role_count,
        (SELECT coalesce((settings ->> 'consent_required')::boolean, true) FROM tenants WHERE id = $1) AS is_consent_required
 FROM list_members m
 LEFT JOIN LATERAL (SELECT address FROM addresses x WHERE x.tenant_id = $1 AND x.contact_id = m.contact_id AND x.channel = $3
@@ -91,6 +124,8 @@ SELECT count(*) AS member_count,
        count(*) FILTER (WHERE stop.is_there) AS suppressed_count,
        count(*) FILTER (WHERE a.address IS NOT NULL AND stop.is_there IS NULL AND held.status = 'withdrawn') AS withdrawn_count,
        count(*) FILTER (WHERE a.address IS NOT NULL AND stop.is_there IS NULL AND held.status IS NULL) AS silent_count,
+       count(*) FILTER (WHERE stop.is_there IS NULL AND held.status = 'granted' AND a.address ~*
+         '^(abuse|admin|administrator|billing|compliance|devnull|dns|do-not-reply|donotreply|ftp|hostmaster|info|inoc|ispfeedback|ispsupport|list|list-request|mailer-daemon|maildaemon|marketing|no-reply|noc|noreply|null|office|phish|phishing|postmaster|privacy|registrar|root|sales|security|spam|support|sysadmin|tech|undisclosed-recipients|unsubscribe|usenet|uucp|webmaster|www)(\+[^@]*)?@') AS role_count,
        (SELECT coalesce((settings ->> 'consent_required')::boolean, true) FROM tenants WHERE id = $1) AS is_consent_required
 FROM contacts c
 LEFT JOIN LATERAL (SELECT address FROM addresses x WHERE x.tenant_id = $1 AND x.contact_id = c.id AND x.channel = $2
@@ -111,7 +146,8 @@ FROM campaigns WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) ORDER BY id;
 -- name: audiences_due :many
 -- Launched campaigns of which it is not yet known who belongs to them.
 -- tenant: none, because it is the directory of the loop that finds them
-SELECT tenant_id, id FROM campaigns WHERE state = 'sending' AND audience IS NOT NULL AND audience_at IS NULL ORDER BY launched_at LIMIT 50;
+SELECT tenant_id, id FROM campaigns WHERE state = 'sending' AND audience IS NOT NULL AND audience_at IS NULL
+  AND (undo_until IS NULL OR undo_until <= now()) ORDER BY launched_at LIMIT 50;
 
 -- name: audience_turn :value
 -- Whether nobody else is finding this campaign's audience now; no row is locked, so that a pause need not wait.
@@ -120,8 +156,9 @@ SELECT pg_try_advisory_xact_lock(hashtextextended('audience ' || $1::uuid::text,
 
 -- name: audience_due :one
 -- What was frozen of the audience, while it is still to be found.
-SELECT audience::text AS audience, launched_at FROM campaigns
-WHERE tenant_id = $1 AND id = $2 AND state = 'sending' AND audience IS NOT NULL AND audience_at IS NULL;
+SELECT audience::text AS audience, launched_at, delivery::text AS delivery FROM campaigns
+WHERE tenant_id = $1 AND id = $2 AND state = 'sending' AND audience IS NOT NULL AND audience_at IS NULL
+  AND (undo_until IS NULL OR undo_until <= now());
 
 -- name: settle_audience :one
 -- Keep who belongs to a campaign: of the contacts there were at its launch.
@@ -144,20 +181,28 @@ DELETE FROM campaign_audience WHERE ctid = ANY (ARRAY(
   WHERE c.finished_at < now() - $1 * interval '1 hour' LIMIT $2));
 
 -- name: fan_out_due :many
--- Campaigns that are being sent and not yet fanned out, the one served longest ago first.
+-- Campaigns that are being sent and not yet fanned out, the one served longest ago first; not those whose next wave
+-- waits for a look at the one before.
 -- tenant: none, because it is the directory of the fan-out loop
-SELECT tenant_id, id FROM campaigns WHERE state = 'sending' AND expanded_at IS NULL AND (audience IS NULL OR audience_at IS NOT NULL)
+SELECT tenant_id, id FROM campaigns WHERE state = 'sending' AND expanded_at IS NULL AND NOT waits_for_look AND (audience IS NULL OR audience_at IS NOT NULL)
+  AND retry_of IS NULL AND (undo_until IS NULL OR undo_until <= now())
 ORDER BY served_at NULLS FIRST LIMIT 50;
 
 -- name: fan_out_lock :one
--- Take one campaign for one page; another worker's is passed over. Without a list its audience was found before.
-SELECT id, channel, sender_id, CASE WHEN audience IS NULL THEN list_id END AS list_id, content_id, purpose, priority, expires_at, lane_id, expanded_to FROM campaigns
-WHERE tenant_id = $1 AND id = $2 AND state = 'sending' AND expanded_at IS NULL AND (audience IS NULL OR audience_at IS NOT NULL) FOR UPDATE SKIP LOCKED;
+-- Take one campaign for one page; another worker's is passed over. Without a list its audience was found before. With
+-- waves it is the page of the one whose turn it is, from that one's checkpoint.
+SELECT c.id, c.channel, c.sender_id, CASE WHEN c.audience IS NULL THEN c.list_id END AS list_id, c.content_id, c.purpose, c.priority, c.expires_at, c.lane_id,
+       c.delivery::text AS delivery, c.wave, w.kind, w.bucket_from, w.bucket_to, CASE WHEN c.wave IS NULL THEN c.expanded_to ELSE w.expanded_to END AS expanded_to,
+       EXISTS (SELECT 1 FROM campaign_waves x WHERE x.tenant_id = c.tenant_id AND x.campaign_id = c.id AND x.n > c.wave) AS has_more_waves
+FROM campaigns c LEFT JOIN campaign_waves w ON w.tenant_id = c.tenant_id AND w.campaign_id = c.id AND w.n = c.wave
+WHERE c.tenant_id = $1 AND c.id = $2 AND c.state = 'sending' AND c.expanded_at IS NULL AND NOT c.waits_for_look AND (c.audience IS NULL OR c.audience_at IS NOT NULL)
+  AND c.retry_of IS NULL AND (c.undo_until IS NULL OR c.undo_until <= now()) FOR UPDATE OF c SKIP LOCKED;
 
 -- name: fan_out_keep :run
--- The checkpoint of a page, in its own transaction; `$4` is null when the list is through.
+-- The checkpoint of a page, in its own transaction; `$4` is null when the list, or the wave, is through.
 UPDATE campaigns SET lane_id = $3, expanded_to = coalesce($4, expanded_to), expanded_count = expanded_count + $5,
-       no_address_count = no_address_count + $6, served_at = clock_timestamp(), expanded_at = CASE WHEN $4::uuid IS NULL THEN now() END,
+       no_address_count = no_address_count + $6, late_count = late_count + $7, served_at = clock_timestamp(),
+       expanded_at = CASE WHEN $4::uuid IS NULL AND NOT $8::boolean THEN now() END,
        trouble = NULL, trouble_at = NULL
 WHERE tenant_id = $1 AND id = $2;
 
@@ -205,3 +250,109 @@ RETURNING c.id;
 -- tenant: none, because it is the directory of the finishing loop
 SELECT DISTINCT c.tenant_id, c.id FROM campaigns c JOIN lanes l ON l.tenant_id = c.tenant_id AND l.campaign_id = c.id AND l.is_open
 WHERE c.state = 'cancelled' LIMIT 100;
+
+-- name: approval_lapse :run
+-- Make room for a new request: what can no longer be answered or used, or is about something else, is over.
+UPDATE campaign_approvals SET state = 'void' WHERE tenant_id = $1 AND campaign_id = $2 AND state IN ('waiting', 'approved')
+  AND (expires_at <= now() OR digest <> $3);
+
+-- name: approval_ask :value
+-- Ask for approval; nothing when it is asked for or given already.
+INSERT INTO campaign_approvals (tenant_id, campaign_id, digest, member_count, will_go_count, requested_by, requesters, request_reason, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7::text::jsonb, $8, now() + $9::int * interval '1 hour')
+ON CONFLICT (tenant_id, campaign_id) WHERE state IN ('waiting', 'approved') DO NOTHING RETURNING id;
+
+-- name: approval_waiting :one
+-- The request of a campaign that waits for an answer, held for it.
+SELECT id, digest, member_count, requested_by, requesters::text AS requesters, expires_at <= now() AS is_expired FROM campaign_approvals
+WHERE tenant_id = $1 AND campaign_id = $2 AND state = 'waiting' FOR UPDATE;
+
+-- name: approval_decide :run
+-- Keep the answer.
+UPDATE campaign_approvals SET state = $3, decided_by = $4, decided_at = now(), decision_reason = $5 WHERE tenant_id = $1 AND id = $2;
+
+-- name: approval_close :value
+-- End what is asked for or given, as `$3`.
+UPDATE campaign_approvals SET state = $3 WHERE tenant_id = $1 AND campaign_id = $2 AND state IN ('waiting', 'approved') RETURNING id;
+
+-- name: approval_latest :one
+-- The newest request of a campaign.
+SELECT state, digest, member_count, expires_at, requested_by, decided_by, decision_reason FROM campaign_approvals
+WHERE tenant_id = $1 AND campaign_id = $2 ORDER BY requested_at DESC, id DESC LIMIT 1;
+
+-- name: approval_get :one
+-- One request.
+SELECT a.id, a.campaign_id, c.name AS campaign_name, CASE WHEN a.state = 'waiting' AND a.expires_at <= now() THEN 'expired' ELSE a.state END AS state,
+       a.member_count, a.will_go_count, a.requested_by, a.requested_at, a.request_reason, a.expires_at, a.decided_by, a.decided_at, a.decision_reason
+FROM campaign_approvals a JOIN campaigns c ON c.tenant_id = a.tenant_id AND c.id = a.campaign_id
+WHERE a.tenant_id = $1 AND a.id = $2;
+
+-- name: approvals_page :many
+-- Requests, newest first, before `$2`; `$4` of one campaign, `$5` in this state.
+SELECT * FROM (
+  SELECT a.id, a.campaign_id, c.name AS campaign_name, CASE WHEN a.state = 'waiting' AND a.expires_at <= now() THEN 'expired' ELSE a.state END AS state,
+         a.member_count, a.will_go_count, a.requested_by, a.requested_at, a.request_reason, a.expires_at, a.decided_by, a.decided_at, a.decision_reason
+  FROM campaign_approvals a JOIN campaigns c ON c.tenant_id = a.tenant_id AND c.id = a.campaign_id
+  WHERE a.tenant_id = $1 AND a.id < $2 AND ($4::uuid IS NULL OR a.campaign_id = $4)
+) t WHERE $5::text IS NULL OR state = $5 ORDER BY id DESC LIMIT $3;
+
+-- name: sender_version :value
+-- Which version of a sender there is.
+SELECT version FROM senders WHERE tenant_id = $1 AND id = $2;
+
+-- name: makers_of_key :many
+-- Who made a key, and who made the keys of that name, and so on.
+WITH RECURSIVE makers AS (
+  SELECT created_by FROM api_keys WHERE tenant_id = $1 AND id = $2
+  UNION SELECT k.created_by FROM api_keys k JOIN makers m ON k.tenant_id = $1 AND k.name = m.created_by
+)
+SELECT created_by FROM makers;
+
+-- name: retry_root :one
+-- The campaign a retry is asked of, or the one that itself is a retry of, held; `$3`: how many days messages are kept.
+SELECT c.id, c.name, c.state, c.sender_id, c.expires_at <= now() AS is_expired, c.launched_at < now() - $3::int * interval '1 day' AS is_forgotten,
+       (SELECT s.archived_at IS NOT NULL FROM senders s WHERE s.tenant_id = c.tenant_id AND s.id = c.sender_id) AS has_no_sender
+FROM campaigns c
+WHERE c.tenant_id = $1 AND c.id = (SELECT coalesce(k.retry_of, k.id) FROM campaigns k WHERE k.tenant_id = $1 AND k.id = $2) FOR UPDATE OF c;
+
+-- name: root_of :value
+-- The campaign that a retry sends again; every other one itself.
+SELECT coalesce(retry_of, id) FROM campaigns WHERE tenant_id = $1 AND id = $2;
+
+-- name: family_of :many
+-- A campaign and its retries, oldest first.
+SELECT id, name, state, expanded_count, no_address_count, expanded_at IS NULL AND state IN ('sending', 'paused') AS is_under_way, launched_at
+FROM campaigns WHERE tenant_id = $1 AND (id = $2 OR retry_of = $2) ORDER BY id;
+
+-- name: retry_make :value
+-- A retry of a campaign, launched; nothing when the name is taken.
+INSERT INTO campaigns (tenant_id, name, channel, purpose, sender_id, content_id, template_id, template_version, list_id, segment_id, exclusions, priority,
+                       expires_at, created_by, state, launched_at, lane_id, preflight, retry_of)
+SELECT tenant_id, $3, channel, purpose, sender_id, content_id, template_id, template_version, list_id, segment_id, exclusions, priority,
+       expires_at, $4, 'sending', now(), NULL, $5::text::jsonb, id
+FROM campaigns WHERE tenant_id = $1 AND id = $2
+ON CONFLICT (tenant_id, name) DO NOTHING RETURNING id;
+
+-- name: retry_lane :run
+-- By which lane a retry is queued.
+UPDATE campaigns SET lane_id = $3 WHERE tenant_id = $1 AND id = $2;
+
+-- name: retries_due :many
+-- Retries that are not through their campaigns' messages, the one served longest ago first.
+-- tenant: none, because it is the directory of the loop that queues them
+SELECT tenant_id, id FROM campaigns WHERE state = 'sending' AND retry_of IS NOT NULL AND expanded_at IS NULL ORDER BY served_at NULLS FIRST LIMIT 50;
+
+-- name: retry_turn :one
+-- Take one retry for one page; another worker's is passed over.
+SELECT id, retry_of, channel, lane_id, launched_at, priority, expires_at, expanded_to FROM campaigns
+WHERE tenant_id = $1 AND id = $2 AND state = 'sending' AND retry_of IS NOT NULL AND expanded_at IS NULL FOR UPDATE SKIP LOCKED;
+
+-- name: retry_keep :run
+-- The checkpoint of a page of a retry; `$3` is null when it is through.
+UPDATE campaigns SET expanded_to = coalesce($3, expanded_to), expanded_count = expanded_count + $4, no_address_count = no_address_count + $5,
+       served_at = clock_timestamp(), expanded_at = CASE WHEN $3::uuid IS NULL THEN now() END, trouble = NULL, trouble_at = NULL
+WHERE tenant_id = $1 AND id = $2;
+
+-- name: late_count :value
+-- How many members were skipped because their local hour had passed.
+SELECT late_count FROM campaigns WHERE tenant_id = $1 AND id = $2;

@@ -6,10 +6,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from outrider.base.errors import Refused
 from outrider.data.db import UnitOfWork
+from outrider.domain.campaigns.delivery import Delivery
 from outrider.domain.campaigns.rows import SQL
+from outrider.domain.campaigns.shown import DeliveryView, estimated_at, shown
 from outrider.domain.campaigns.views import CampaignView, Expansion, Progress, campaign_view
 from outrider.domain.limits import switches
 from outrider.domain.messages import counts
@@ -52,10 +55,15 @@ async def progress(uow: UnitOfWork, campaign_id: UUID) -> Progress:
     members = campaign.preflight.member_count if campaign.preflight else 0
     total = campaign.expanded_count if campaign.expanded_at else max(campaign.expanded_count, members)
     until = campaign.finished_at or row["read_at"]
-    elapsed_s = (until - campaign.launched_at).total_seconds() if campaign.launched_at else 0.0
+    begun_at = begun(campaign)
+    elapsed_s = (until - begun_at).total_seconds() if begun_at else 0.0
     rate_per_s = ended / elapsed_s if elapsed_s > 0 else 0.0
+    undo_left_s = undo_left(campaign, row["read_at"])
     is_open = campaign.state == "sending" and ended < total
     queueing = expansion(campaign, await SQL.fan_out_look.one(uow.raw, uow.tenant, campaign_id), total, row["read_at"])
+    delivery = None if campaign.delivery == Delivery() else await shown(uow, campaign_id)
+    if delivery is not None and delivery.waits_for is not None and queueing.state in {"running", "waiting"}:
+        queueing = msgspec.structs.replace(queueing, state="between_waves", estimated_at=None)
     return Progress(
         id=campaign.id,
         state=campaign.state,
@@ -68,11 +76,33 @@ async def progress(uow: UnitOfWork, campaign_id: UUID) -> Progress:
         counts=by_state,
         paused_by=await paused_by(uow, campaign),
         rate_per_s=round(rate_per_s, 3),
-        estimated_at=row["read_at"] + timedelta(seconds=(total - ended) / rate_per_s) if is_open and ended else None,
+        estimated_at=_estimated_at(delivery, row["read_at"], total - ended, rate_per_s) if is_open else None,
         expansion=queueing,
         launched_at=campaign.launched_at,
         finished_at=campaign.finished_at,
+        undo_until=campaign.undo_until if undo_left_s is not None else None,
+        undo_left_s=undo_left_s,
+        delivery=delivery,
     )
+
+
+def _estimated_at(delivery: DeliveryView | None, now: datetime, left: int, rate_per_s: float) -> datetime | None:
+    if delivery is not None:
+        return estimated_at(delivery, now, left, rate_per_s)
+    return now + timedelta(seconds=left / rate_per_s) if rate_per_s else None
+
+
+def begun(campaign: CampaignView) -> datetime | None:
+    """From when on it could be sent: its launch, or the end of the time in which that could be taken back."""
+    return campaign.undo_until or campaign.launched_at
+
+
+def undo_left(campaign: CampaignView, now: datetime) -> float | None:
+    """How many seconds its launch can still be taken back; None when it cannot."""
+    if campaign.state not in {"sending", "paused"} or campaign.undo_until is None:
+        return None
+    left_s = (campaign.undo_until - now).total_seconds()
+    return round(left_s, 1) if left_s > 0 else None
 
 
 def expansion(campaign: CampaignView, row: asyncpg.Record, total: int, now: datetime) -> Expansion:
@@ -83,9 +113,10 @@ def expansion(campaign: CampaignView, row: asyncpg.Record, total: int, now: date
     """
     looked_at = campaign.expanded_count + campaign.no_address_count
     until = campaign.expanded_at or row["served_at"] or now
-    elapsed_s = (until - campaign.launched_at).total_seconds() if campaign.launched_at else 0.0
+    begun_at = begun(campaign)
+    elapsed_s = (until - begun_at).total_seconds() if begun_at else 0.0
     rate_per_s = looked_at / elapsed_s if elapsed_s > 0 else 0.0
-    state = _queueing(campaign, row)
+    state = _queueing(campaign, row, now)
     left = max(0, total - looked_at)
     return Expansion(
         state=state,
@@ -100,7 +131,7 @@ def expansion(campaign: CampaignView, row: asyncpg.Record, total: int, now: date
     )
 
 
-def _queueing(campaign: CampaignView, row: asyncpg.Record) -> str:
+def _queueing(campaign: CampaignView, row: asyncpg.Record, now: datetime) -> str:
     if campaign.state in {"draft", "scheduled"}:
         return "draft"
     if campaign.expanded_at is not None:
@@ -109,6 +140,8 @@ def _queueing(campaign: CampaignView, row: asyncpg.Record) -> str:
         return "stopped"
     if campaign.state == "paused":
         return "paused"
+    if undo_left(campaign, now) is not None:
+        return "undoable"
     if row["trouble"] is not None:
         return "failing"
     return "waiting" if row["served_at"] is None else "running"

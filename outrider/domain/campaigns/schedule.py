@@ -7,23 +7,26 @@ the launch, never before.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 
+from outrider.base import failpoint
 from outrider.base.errors import Refused, RefusedMany
 from outrider.base.settings import Settings
 from outrider.contracts.actor import Actor
+from outrider.contracts.channel import Channel
 from outrider.data.db import Database, Role, UnitOfWork
 from outrider.domain.audit.append import append
 from outrider.domain.campaigns import launch, read
-from outrider.domain.campaigns.draft import held_draft
-from outrider.domain.campaigns.preflight import preflight
+from outrider.domain.campaigns.held import held_draft
+from outrider.domain.campaigns.preflight import acknowledge, preflight, refuse
 from outrider.domain.campaigns.rows import SQL
 from outrider.domain.campaigns.views import CampaignView
-from outrider.domain.limits.reasons import clean_reason
+from outrider.domain.limits.reasons import NOT_GIVEN, clean_reason
 from outrider.domain.senders.connections import Vault
 
 LOOP = Actor("system", "campaign schedule")
@@ -36,10 +39,19 @@ class Schedule(msgspec.Struct, forbid_unknown_fields=True):
     """When a campaign is launched by itself: in the future, at most 366 days ahead."""
 
     launch_at: Moment
+    reason: Annotated[str, msgspec.Meta(max_length=500)] = NOT_GIVEN
+    acknowledge: Annotated[list[str], msgspec.Meta(max_length=10)] = []
 
 
 async def schedule(
-    uow: UnitOfWork, settings: Settings, vault: Vault, actor: Actor, campaign_id: UUID, wanted: Schedule
+    uow: UnitOfWork,
+    settings: Settings,
+    vault: Vault,
+    actor: Actor,
+    campaign_id: UUID,
+    wanted: Schedule,
+    *,
+    channels: Mapping[str, Channel],
 ) -> CampaignView:
     """Let a draft wait for its moment; until then it can be taken back and nothing of it is queued.
 
@@ -50,15 +62,17 @@ async def schedule(
     campaign = await read.get(uow, campaign_id)
     if campaign.expires_at is not None and campaign.expires_at <= wanted.launch_at:
         raise Refused("expires_before", "the campaign expires before it would be launched", field="/launch_at")
-    found = await preflight(uow, settings, vault, campaign_id)
-    blocking = [finding for finding in found.findings if finding.is_blocking]
-    if blocking:
-        raise RefusedMany([Refused(one.code, one.message, field="/preflight", status=409) for one in blocking])
+    await acknowledge(uow, campaign_id, wanted.acknowledge)
+    refuse(await preflight(uow, settings, vault, campaign_id, channels=channels))
     if await SQL.schedule_draft.value(uow.raw, uow.tenant, campaign_id, wanted.launch_at) is None:
         raise Refused("not_ahead", "must be in the future, at most 366 days ahead", field="/launch_at")
-    details = {"launch_at": wanted.launch_at.isoformat()}
-    await append(uow, actor, action="campaign.schedule", target=("campaign", str(campaign_id)), details=details)
-    return await read.get(uow, campaign_id)
+    view = await read.get(uow, campaign_id)
+    details: dict[str, Any] = {"launch_at": wanted.launch_at.isoformat()}
+    details |= {"acknowledged": view.acknowledged} if view.acknowledged else {}
+    target = ("campaign", str(campaign_id))
+    reason = clean_reason(wanted.reason)
+    await append(uow, actor, action="campaign.schedule", target=target, reason=reason, details=details)
+    return view
 
 
 async def unschedule(uow: UnitOfWork, actor: Actor, campaign_id: UUID, *, reason: str) -> CampaignView:
@@ -77,7 +91,15 @@ async def unschedule(uow: UnitOfWork, actor: Actor, campaign_id: UUID, *, reason
     return await read.get(uow, campaign_id)
 
 
-async def launch_due(db: Database, settings: Settings, vault: Vault, tenant_id: UUID, campaign_id: UUID) -> str | None:
+async def launch_due(
+    db: Database,
+    settings: Settings,
+    vault: Vault,
+    tenant_id: UUID,
+    campaign_id: UUID,
+    *,
+    channels: Mapping[str, Channel],
+) -> str | None:
     """Launch a campaign whose moment has come, in one transaction; a kill half-way leaves it waiting.
 
     Gives:   `launched`; `draft` when the preflight refuses it: it says why and waits for people; None when it was
@@ -87,11 +109,15 @@ async def launch_due(db: Database, settings: Settings, vault: Vault, tenant_id: 
         if await SQL.launch_turn.value(uow.raw, tenant_id, campaign_id) is None:
             return None
         try:
-            await launch.start(uow, settings, vault, LOOP, campaign_id)
+            await launch.start(uow, settings, vault, LOOP, campaign_id, channels=channels)
         except RefusedMany as refused:
             why = "; ".join(f"{each.code}: {each.message}" for each in refused.errors)[:_LONGEST_TROUBLE]
             await SQL.unschedule.run(uow.raw, tenant_id, campaign_id, why)
             target = ("campaign", str(campaign_id))
             await append(uow, LOOP, action="campaign.launch_refused", target=target, details={"why": why})
             return "draft"
-        return "launched"
+        if failpoint.ARMED:
+            failpoint.hit("launch.before_commit")
+    if failpoint.ARMED:
+        failpoint.hit("launch.committed")
+    return "launched"

@@ -9,13 +9,29 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from outrider.domain.campaigns.delivery import Delivery
+from outrider.domain.campaigns.shown import DeliveryView
+
 
 class Finding(msgspec.Struct, frozen=True):
-    """Something the preflight found. One that is blocking refuses the launch."""
+    """Something the preflight found. One that is blocking refuses the launch.
+
+    is_acknowledgeable: it blocks until somebody says explicitly that they mean it; is_acknowledged: somebody did.
+    """
 
     code: str
     message: str
     is_blocking: bool
+    is_acknowledgeable: bool = False
+    is_acknowledged: bool = False
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """What messages cost, in millionths of the currency."""
+
+    currency: str
+    per_message_micros: int
+    total_micros: int
 
 
 class Exclusions(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -30,8 +46,14 @@ class Preflight(msgspec.Struct, frozen=True):
     """Whom a campaign would reach now, and what stands in its way.
 
     member_count = no_address + suppressed + without_consent + will_go; excluded_count is how many the exclusions
-    took from list or segment before. `rate_per_s` is what the limits of sender and
-    tenant allow; None: nothing but the provider limits it, and no end is estimated.
+    took from list or segment before.
+
+    rate_per_s     what the limits of sender and tenant allow (rate_source `limit`), else what the sender's last
+                   campaign of 100 messages or more reached (`measured`), or the campaign's own pace where that is less
+                   (`pace`); None: nothing of this is known, and no end is estimated
+    estimated_at   when it would be through if it began now
+    role_address_count  of those who go, addresses of offices (info@, sales@ …)
+    cost           None: no price is known
     """
 
     member_count: int
@@ -44,6 +66,10 @@ class Preflight(msgspec.Struct, frozen=True):
     findings: list[Finding]
     checked_at: datetime
     excluded_count: int = 0
+    rate_source: str | None = None
+    estimated_at: datetime | None = None
+    role_address_count: int = 0
+    cost: Cost | None = None
 
     @property
     def is_blocked(self) -> bool:
@@ -56,7 +82,9 @@ class CampaignView(msgspec.Struct, frozen=True):
 
     It goes to a list or to a segment. audience_at, audience_count: when it was found who belongs to it, and how many;
     null for a plain list, which is walked as it is. launch_at: when a scheduled one is launched by itself;
-    launch_trouble: why the last scheduled launch did not happen.
+    launch_trouble: why the last scheduled launch did not happen. undo_until: until when its launch can be taken back,
+    and nothing of it is queued before. acknowledged: findings of the preflight that people said yes to. retry_of: the
+    campaign whose failed messages it sends again. joined_count: recipients who joined its list after the launch.
     """
 
     id: UUID
@@ -86,12 +114,18 @@ class CampaignView(msgspec.Struct, frozen=True):
     launch_trouble: str | None
     launched_at: datetime | None
     finished_at: datetime | None
+    undo_until: datetime | None
+    acknowledged: list[str]
+    retry_of: UUID | None
+    joined_count: int
+    delivery: Delivery
 
 
 class Expansion(msgspec.Struct, frozen=True):
     """How far the list of a campaign is queued: which of its messages exist.
 
-    state         `draft`, `waiting` for its first page, `running`, `failing` (tried again every half minute), `paused`,
+    state         `draft`, `undoable` until its launch cannot be taken back any more, `waiting` for its first page,
+                  `running`, `between_waves`, `failing` (tried again every half minute), `paused`,
                   `complete`, or `stopped` with the campaign
     rate_per_s    recipients a second since the launch; estimated_at is worked out from it
     last_page_at  when the last page was queued
@@ -116,6 +150,8 @@ class Progress(msgspec.Struct, frozen=True):
     total_count   recipients expected: those queued once the list is through, before that the list's members
     paused_by     scopes of the kill switch that hold it now
     rate_per_s    ended messages per second since the launch; estimated_at is worked out from it
+    delivery      how it goes out and how far that is; null when it goes at once, to all, as fast as it may
+    undo_left_s   how much longer its launch can be taken back; null when it cannot
     """
 
     id: UUID
@@ -133,6 +169,9 @@ class Progress(msgspec.Struct, frozen=True):
     expansion: Expansion
     launched_at: datetime | None
     finished_at: datetime | None
+    undo_until: datetime | None = None
+    undo_left_s: float | None = None
+    delivery: DeliveryView | None = None
 
 
 def campaign_view(row: asyncpg.Record) -> CampaignView:
@@ -142,4 +181,8 @@ def campaign_view(row: asyncpg.Record) -> CampaignView:
     told = facts.pop("preflight")
     exclusions = msgspec.json.decode(facts.pop("exclusions"), type=Exclusions)
     preflight = msgspec.json.decode(told, type=Preflight) if told else None
-    return CampaignView(preflight=preflight, exclusions=exclusions, **facts)
+    acknowledged = msgspec.json.decode(facts.pop("acknowledged"), type=list[str])
+    delivery = Delivery.read(facts.pop("delivery"))
+    return CampaignView(
+        preflight=preflight, exclusions=exclusions, acknowledged=acknowledged, delivery=delivery, **facts
+    )

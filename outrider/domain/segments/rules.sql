@@ -127,9 +127,10 @@ EXISTS (SELECT 1 FROM addresses x
         WHERE x.tenant_id = $1 AND x.contact_id = c.id AND x.channel = $2::text);
 
 -- name: of_campaign :many
--- The contact's message of a campaign is in one of some states.
+-- The contact's message of a campaign, or of what was sent again of it, is in one of some states.
 SELECT c.id FROM contacts c WHERE c.tenant_id = $1 AND
-EXISTS (SELECT 1 FROM messages x WHERE x.tenant_id = $1 AND x.contact_id = c.id AND x.campaign_id = ANY ($2::uuid[]) AND x.state = ANY ($3::text[]));
+EXISTS (SELECT 1 FROM messages x WHERE x.tenant_id = $1 AND x.contact_id = c.id AND x.state = ANY ($3::text[])
+          AND x.campaign_id = ANY ($2::uuid[] || ARRAY(SELECT k.id FROM campaigns k WHERE k.tenant_id = $1 AND k.retry_of = ANY ($2::uuid[]))));
 
 -- name: written_to :many
 -- The contact was sent a number of messages since a moment, of any campaign or of one; `$3` is the least id of that moment.

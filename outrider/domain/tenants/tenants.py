@@ -20,6 +20,7 @@ from outrider.contracts.actor import Actor
 from outrider.contracts.gate import Gate
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
+from outrider.domain.tenants.policies import CAMPAIGN_FIELDS
 from outrider.domain.tenants.regions import check_region
 from outrider.domain.tenants.rows import SQL
 
@@ -34,6 +35,7 @@ FIELDS: tuple[Field, ...] = (
         default="",
         longest=2,
     ),
+    *CAMPAIGN_FIELDS,
 )
 """The settings every tenant has whatever gates are installed."""
 

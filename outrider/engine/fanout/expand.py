@@ -14,13 +14,16 @@ from outrider.base.clock import boottime_s
 from outrider.base.errors import OutriderError, Unavailable
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
-from outrider.domain.campaigns import audience, schedule
+from outrider.domain.campaigns import audience, schedule, waves
+from outrider.domain.campaigns.rows import DELIVERY
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
+from outrider.domain.campaigns.turn import turn_of
 from outrider.domain.messages.cancel import cancel_campaign
-from outrider.domain.messages.fan_out import Plan, fan_out
+from outrider.domain.messages.fan_out import Hours, Plan, fan_out
 from outrider.domain.messages.lanes import lane_for
 from outrider.domain.messages.rows import SQL
 from outrider.domain.senders.connections import Vault
+from outrider.engine.fanout import retries
 from outrider.engine.loop import Loop
 
 _log = structlog.get_logger(__name__)
@@ -35,6 +38,8 @@ def loops(runtime: Runtime) -> list[Loop]:
         Loop("launch_scheduled", runtime.settings.poll_s, fan.launch_scheduled),
         Loop("settle_audiences", runtime.settings.poll_s, fan.settle),
         Loop("fan_out", runtime.settings.poll_s, fan.expand),
+        Loop("look_at_waves", runtime.settings.poll_s, fan.look),
+        *retries.loops(runtime),
         Loop("finish_campaigns", 0.5, fan.finish),
         Loop("empty_cancelled", 2.0, fan.empty_cancelled),
     ]
@@ -45,6 +50,8 @@ class _FanOut:
         self._runtime = runtime
         self._rests: dict[UUID, float] = {}
         """Campaigns that failed, and until when they are left out."""
+        self._hours: dict[UUID, Hours] = {}
+        """When the hour of campaigns with a local time comes, zone by zone."""
 
     async def launch_scheduled(self) -> bool:
         """Launch the campaigns whose moment has come."""
@@ -56,7 +63,9 @@ class _FanOut:
             if self._rests.get(campaign_id, 0.0) > boottime_s():
                 continue
             try:
-                came = await schedule.launch_due(runtime.db, runtime.settings, vault, tenant_id, campaign_id)
+                came = await schedule.launch_due(
+                    runtime.db, runtime.settings, vault, tenant_id, campaign_id, channels=runtime.channels
+                )
             except Unavailable:
                 raise
             except Exception:  # noqa: BLE001 - one campaign that cannot be launched must not stop everybody's
@@ -127,30 +136,54 @@ class _FanOut:
                 campaign_id=campaign_id,
                 message_class="bulk",
             )
+            turn = await turn_of(uow.raw, tenant_id, row, self._hours)
             plan = Plan(
                 campaign_id, row["list_id"], lane_id, row["channel"], row["content_id"], row["purpose"],
-                row["priority"], row["expires_at"],
+                row["priority"], row["expires_at"], turn.part, turn.lots, turn.hours,
             )  # fmt: skip
             await SQL.index_plans.run(uow.raw)
-            page = await fan_out(
-                uow.raw, tenant_id, plan, after=row["expanded_to"], limit=self._runtime.settings.expand_batch
-            )
+            limit = turn.limit(self._runtime.settings.expand_batch)
+            page = await fan_out(uow.raw, tenant_id, plan, after=row["expanded_to"], limit=limit)
             if failpoint.ARMED:
                 failpoint.hit("fan_out.before_checkpoint")
             await CAMPAIGNS.fan_out_keep.run(
-                uow.raw, tenant_id, campaign_id, lane_id, page.last, page.queued, page.without_address
-            )
+                uow.raw, tenant_id, campaign_id, lane_id, page.last, page.queued, page.without_address,
+                page.late, row["has_more_waves"],
+            )  # fmt: skip
+            if row["wave"] is not None:
+                await waves.keep(uow.raw, tenant_id, row, page)
         if failpoint.ARMED:
             failpoint.hit("fan_out.committed")
         if page.queued:
             self._runtime.bell.ring("ready", self._tell)
         if page.last is None:
-            _log.info("campaign_fanned_out", tenant=str(tenant_id), campaign=str(campaign_id))
+            self._hours.pop(campaign_id, None)
+            came = "wave_fanned_out" if row["has_more_waves"] else "campaign_fanned_out"
+            _log.info(came, tenant=str(tenant_id), campaign=str(campaign_id))
         return page.last is not None
 
     async def _tell(self) -> None:
         async with self._runtime.db.uow(Role.ENGINE) as uow:
             await SQL.tell_ready.run(uow.raw)
+
+    async def look(self) -> bool:
+        """Look at canaries and tests whose time has come, and let what follows from them happen."""
+        async with self._runtime.db.uow(Role.ENGINE) as uow:
+            due = [(row["tenant_id"], row["id"]) for row in await DELIVERY.looks_due.many(uow.raw)]
+        for tenant_id, campaign_id in due:
+            if self._rests.get(campaign_id, 0.0) > boottime_s():
+                continue
+            try:
+                came = await waves.look(self._runtime.db, tenant_id, campaign_id)
+            except Unavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - one wave that cannot be judged must not stop everybody's
+                _log.exception("look_failed", tenant=str(tenant_id), campaign=str(campaign_id))
+                await self._rest(tenant_id, campaign_id, error)
+            else:
+                if came is not None:
+                    _log.info("looked_at_wave", tenant=str(tenant_id), campaign=str(campaign_id), came=came)
+        return False
 
     async def finish(self) -> bool:
         """Finish campaigns of which nothing is open any more."""

@@ -78,6 +78,8 @@ def _known_parameters(connection: Connection) -> None:
 def _declared_content_type(connection: Connection, handler: BaseRouteHandler) -> None:
     """Refuse bodies of other types than the route's: JSON unless `opt={"content_types": (…)}` says otherwise.
 
+    Without a body no type is asked for where a route takes none, or `opt={"body_is_optional": True}`.
+
     A form of another site cannot send JSON without asking first, which closes that path to a session's cookie.
     """
     method = connection.scope.get("method", "")
@@ -85,7 +87,7 @@ def _declared_content_type(connection: Connection, handler: BaseRouteHandler) ->
         return
     headers: Mapping[str, str] = connection.headers
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-    if not has_body and not _takes_body(handler):
+    if not has_body and (handler.opt.get("body_is_optional") or not _takes_body(handler)):
         return
     given = headers.get("content-type", "").partition(";")[0].strip().lower()
     allowed: tuple[str, ...] = handler.opt.get("content_types", JSON)

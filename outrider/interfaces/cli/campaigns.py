@@ -6,19 +6,42 @@ Owns wording only; the verbs are the domain's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
+from cyclopts import Parameter
 
+from outrider.base.errors import Refused
 from outrider.data.db import UnitOfWork
 from outrider.domain.campaigns import read
-from outrider.domain.campaigns.views import CampaignView, Exclusions, Preflight, Progress
+from outrider.domain.campaigns.views import CampaignView, Cost, Exclusions, Finding, Preflight, Progress
 from outrider.domain.contacts import lists
 from outrider.domain.segments import segments
 from outrider.domain.senders import senders
 from outrider.interfaces.cli import named
 from outrider.interfaces.cli.output import facts, table
+
+Which = Annotated[str, Parameter(help="The campaign's name or id.")]
+Acknowledge = Annotated[
+    list[str] | None, Parameter(negative="", help="A finding of the preflight that you mean: empty_suppressions.")
+]
+
+
+def moment(text: str, *, field: str = "--expires") -> datetime:
+    """A moment as people type it.
+
+    Raises:  Refused(invalid_moment).
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise Refused("invalid_moment", "must be a moment such as 2027-01-31T00:00:00Z", field=field)
+    return found
 
 
 async def find(uow: UnitOfWork, which: str) -> CampaignView:
@@ -82,14 +105,26 @@ def told_preflight(found: Preflight) -> str:
         "do not contact": found.suppressed_count,
         "without consent": found.without_consent_count,
         "will go": found.will_go_count,
+        "cost": told_cost(found.cost),
         "messages per second": "as fast as the provider takes them" if is_unlimited else found.rate_per_s,
         "estimated seconds": found.estimated_s,
+        "estimated end": found.estimated_at,
     }
-    rows = [
-        {"weight": "BLOCKS" if each.is_blocking else "note", "code": each.code, "message": each.message}
-        for each in found.findings
-    ]
+    rows = [{"weight": _weight(each), "code": each.code, "message": each.message} for each in found.findings]
     return facts(head) + "\n" + table(rows, ("weight", "code", "message"), empty="nothing stands in its way")
+
+
+def told_cost(cost: Cost | None) -> str:
+    """An amount with its currency."""
+    return "unknown" if cost is None else f"{Decimal(cost.total_micros) / 1_000_000:,.2f} {cost.currency}"
+
+
+def _weight(finding: Finding) -> str:
+    if finding.is_acknowledged:
+        return "acknowledged"
+    if finding.is_acknowledgeable:
+        return "ASKS"
+    return "BLOCKS" if finding.is_blocking else "note"
 
 
 def told_progress(found: Progress) -> str:
@@ -105,6 +140,8 @@ def told_progress(found: Progress) -> str:
         "launched at": found.launched_at,
         "finished at": found.finished_at,
     }
+    if found.undo_left_s is not None:
+        head["can be undone for"] = f"{found.undo_left_s:.0f} s"
     if found.expansion.error is not None:
         head["queueing fails"] = f"{found.expansion.error} (since {found.expansion.failed_at})"
     rows = [{"state": state, "messages": count} for state, count in sorted(found.counts.items())]

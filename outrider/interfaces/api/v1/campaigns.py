@@ -13,7 +13,8 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from outrider.base.ids import parse_id
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
-from outrider.domain.campaigns import draft, launch, preflight, read, schedule
+from outrider.domain.campaigns import draft, launch, preflight, read, retries, schedule, sheet
+from outrider.domain.campaigns.sheet import Sheet
 from outrider.domain.campaigns.views import CampaignView, Preflight, Progress
 from outrider.domain.limits import switches
 from outrider.domain.limits.reasons import NOT_GIVEN
@@ -103,17 +104,47 @@ async def preflighted(
     identifier = parse_id(campaign_id, "campaign_id")
     stages = await _stages(runtime, principal, identifier) if data.examine_connection else None
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
-        return await preflight.preflight(uow, runtime.settings, vault_of(runtime), identifier, stages=stages)
+        return await preflight.preflight(
+            uow, runtime.settings, vault_of(runtime), identifier, channels=runtime.channels, stages=stages
+        )
 
 
-@post("/campaigns/{campaign_id:str}/launch", status_code=202, guards=[needs("operator", "campaigns:write")])
+@post(
+    "/campaigns/{campaign_id:str}/launch",
+    status_code=202,
+    guards=[needs("operator", "campaigns:write")],
+    opt={"body_is_optional": True},
+)
 async def launched(
-    campaign_id: FromPath[str], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+    campaign_id: FromPath[str],
+    principal: NamedDependency[Principal],
+    runtime: NamedDependency[Runtime],
+    data: JSONBody[launch.Launch | None] = None,
 ) -> CampaignView:
     """Start sending; refused with everything that blocks it, and with 409 when it was launched already."""
     identifier = parse_id(campaign_id, "campaign_id")
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
-        return await launch.launch(uow, runtime.settings, vault_of(runtime), principal.actor, identifier)
+        return await launch.launch(
+            uow,
+            runtime.settings,
+            vault_of(runtime),
+            principal.actor,
+            identifier,
+            data or launch.Launch(),
+            channels=runtime.channels,
+        )
+
+
+@post("/campaigns/{campaign_id:str}/undo", status_code=200, guards=[needs("operator", "campaigns:write")])
+async def undone(
+    campaign_id: FromPath[str],
+    data: JSONBody[ReasonIn],
+    principal: NamedDependency[Principal],
+    runtime: NamedDependency[Runtime],
+) -> CampaignView:
+    """Take a launch back before anything was queued: it is a draft again; 409 when that is no longer possible."""
+    async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
+        return await launch.undo(uow, principal.actor, parse_id(campaign_id, "campaign_id"), reason=data.reason)
 
 
 @post("/campaigns/{campaign_id:str}/schedule", status_code=200, guards=[needs("operator", "campaigns:write")])
@@ -126,7 +157,15 @@ async def scheduled(
     """Launch a draft by itself at a moment; refused with everything that would block it now."""
     identifier = parse_id(campaign_id, "campaign_id")
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
-        return await schedule.schedule(uow, runtime.settings, vault_of(runtime), principal.actor, identifier, data)
+        return await schedule.schedule(
+            uow,
+            runtime.settings,
+            vault_of(runtime),
+            principal.actor,
+            identifier,
+            data,
+            channels=runtime.channels,
+        )
 
 
 @post("/campaigns/{campaign_id:str}/unschedule", status_code=200, guards=[needs("operator", "campaigns:write")])
@@ -197,6 +236,37 @@ async def progress(
         return await read.progress(uow, parse_id(campaign_id, "campaign_id"))
 
 
+@get("/campaigns/{campaign_id:str}/retry", guards=[needs("viewer", "campaigns:read")])
+async def retry_due(
+    campaign_id: FromPath[str], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+) -> retries.Due:
+    """Count whom a retry would be sent to now, and what failed for good."""
+    async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
+        return await retries.due(uow, parse_id(campaign_id, "campaign_id"))
+
+
+@post("/campaigns/{campaign_id:str}/retry", status_code=202, guards=[needs("operator", "campaigns:write")])
+async def retried(
+    campaign_id: FromPath[str],
+    data: JSONBody[retries.Retry],
+    principal: NamedDependency[Principal],
+    runtime: NamedDependency[Runtime],
+) -> CampaignView:
+    """Send again to those whose message failed by a passing cause; confirmed by their number. Gives the retry."""
+    identifier = parse_id(campaign_id, "campaign_id")
+    async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
+        return await retries.retry(uow, runtime.settings, principal.actor, identifier, data)
+
+
+@get("/campaigns/{campaign_id:str}/sheet", guards=[needs("viewer", "campaigns:read")])
+async def sheet_shown(
+    campaign_id: FromPath[str], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+) -> Sheet:
+    """Put what the preflight promised beside what happened, and explain every difference."""
+    async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
+        return await sheet.of_campaign(uow, parse_id(campaign_id, "campaign_id"))
+
+
 async def _stages(runtime: Runtime, principal: Principal, campaign_id: UUID) -> list[StageView]:
     """The sender's connection, tried; no transaction is open while it is dialled."""
     vault = vault_of(runtime)
@@ -215,10 +285,14 @@ ROUTES = [
     deleted,
     preflighted,
     launched,
+    undone,
     scheduled,
     unscheduled,
     paused,
     resumed,
     cancelled,
     progress,
+    retry_due,
+    retried,
+    sheet_shown,
 ]

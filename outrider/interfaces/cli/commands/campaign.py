@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
 from cyclopts import App, Parameter
 
-from outrider.base.errors import Refused
 from outrider.data.db import Role
 from outrider.domain.campaigns import draft, read
 from outrider.domain.campaigns import launch as running
@@ -18,7 +17,10 @@ from outrider.domain.campaigns import schedule as waiting
 from outrider.domain.campaigns.draft import NewCampaign
 from outrider.domain.limits import switches
 from outrider.domain.senders import connections, senders
+from outrider.domain.tenants.policies import MOST_UNDO_S
 from outrider.interfaces.cli import campaigns, exits
+from outrider.interfaces.cli.campaigning import approving, editing, outcome, trying
+from outrider.interfaces.cli.campaigns import Acknowledge, Which, moment
 from outrider.interfaces.cli.commands import template as templates
 from outrider.interfaces.cli.commands.connection import vault_of
 from outrider.interfaces.cli.confirm import Yes, confirm
@@ -32,7 +34,6 @@ APP = App(name="campaign")
 
 _COLUMNS = ("id", "name", "state", "channel", "expanded_count", "created_at", "launched_at", "finished_at")
 _POLL_S = 1.0
-Which = Annotated[str, Parameter(help="The campaign's name or id.")]
 
 
 @APP.command
@@ -94,7 +95,7 @@ async def create(
             template_version=version,
             purpose=purpose,
             priority=priority,
-            expires_at=_moment(expires) if expires is not None else None,
+            expires_at=moment(expires) if expires is not None else None,
         )
         made = await draft.create(work.uow, work.actor, new)
     return Answer(campaigns.told(made), note(f"made campaign {made.name} ({made.id})", dry_run=options.dry_run))
@@ -114,25 +115,58 @@ async def preflight(
         account = await connections.opened(work.uow, vault_of(runtime), sender.connection_id) if connection else None
     stages = await connections.examined(account, runtime.egress) if account is not None else None
     async with wired(options) as (runtime, work):
-        checked = await checking.preflight(work.uow, runtime.settings, vault_of(runtime), found.id, stages=stages)
+        checked = await checking.preflight(
+            work.uow, runtime.settings, vault_of(runtime), found.id, channels=runtime.channels, stages=stages
+        )
     code = exits.CHECK_FAILED if checked.is_blocked else exits.OK
     data = {**msgspec.to_builtins(checked), "is_blocked": checked.is_blocked}
     return Answer(data, campaigns.told_preflight(checked), code)
 
 
 @APP.command
-async def launch(which: Which, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
-    """Start sending a draft."""
+async def launch(
+    which: Which,
+    *,
+    undo: Annotated[
+        int | None, Parameter(converter=whole_number, validator=between(0, MOST_UNDO_S), n_tokens=1)
+    ] = None,
+    acknowledge: Acknowledge = None,
+    yes: Yes = False,
+    options: Changing = CHANGING,
+) -> Answer:
+    """Start sending a draft.
+
+    Parameters
+    ----------
+    undo
+        For how many seconds the launch can be taken back, 0 to 3600; the tenant's setting undo_window_s when absent.
+    """
     if not options.dry_run:
         confirm(f"campaign {which} will be sent to its list", "launch", yes=yes)
+    wanted = running.Launch(reason=options.reason, undo_s=undo, acknowledge=acknowledge or [])
     async with wired(options, role=Role.ENGINE) as (runtime, work):
         found = await campaigns.find(work.uow, which)
-        view = await running.launch(work.uow, runtime.settings, vault_of(runtime), work.actor, found.id)
-    return Answer(campaigns.told(view), note(f"campaign {view.name} is launched", dry_run=options.dry_run))
+        view = await running.launch(
+            work.uow, runtime.settings, vault_of(runtime), work.actor, found.id, wanted, channels=runtime.channels
+        )
+    text = f"campaign {view.name} is launched"
+    text += f"; `outrider campaign undo` takes it back until {view.undo_until:%H:%M:%S%z}" if view.undo_until else ""
+    return Answer(campaigns.told(view), note(text, dry_run=options.dry_run))
 
 
 @APP.command
-async def schedule(which: Which, at: str, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
+async def undo(which: Which, *, options: Changing = CHANGING) -> Answer:
+    """Take a launch back before anything was queued: the campaign is the draft it was."""
+    async with changing(options, role=Role.ENGINE) as work:
+        found = await campaigns.find(work.uow, which)
+        view = await running.undo(work.uow, work.actor, found.id, reason=options.reason)
+    return Answer(campaigns.told(view), note(f"campaign {view.name} is a draft again", dry_run=options.dry_run))
+
+
+@APP.command
+async def schedule(
+    which: Which, at: str, *, acknowledge: Acknowledge = None, yes: Yes = False, options: Changing = CHANGING
+) -> Answer:
     """Launch a draft by itself at a moment.
 
     Parameters
@@ -140,15 +174,21 @@ async def schedule(which: Which, at: str, *, yes: Yes = False, options: Changing
     at
         When: an RFC 3339 moment with its offset, at most 366 days ahead.
     """
-    moment = _moment(at, field="AT")
+    at_moment = moment(at, field="AT")
     if not options.dry_run:
-        confirm(f"campaign {which} will be sent to its list at {moment.isoformat()}", "schedule", yes=yes)
+        confirm(f"campaign {which} will be sent to its list at {at_moment.isoformat()}", "schedule", yes=yes)
     async with wired(options) as (runtime, work):
         found = await campaigns.find(work.uow, which)
         view = await waiting.schedule(
-            work.uow, runtime.settings, vault_of(runtime), work.actor, found.id, waiting.Schedule(moment)
+            work.uow,
+            runtime.settings,
+            vault_of(runtime),
+            work.actor,
+            found.id,
+            waiting.Schedule(at_moment, options.reason, acknowledge or []),
+            channels=runtime.channels,
         )
-    text = f"campaign {view.name} will be launched at {moment.isoformat()}"
+    text = f"campaign {view.name} will be launched at {at_moment.isoformat()}"
     return Answer(campaigns.told(view), note(text, dry_run=options.dry_run))
 
 
@@ -236,11 +276,19 @@ async def list_(*, state: str | None = None, limit: Limit = 100, options: Common
     return Answer(rows, table(rows, _COLUMNS, empty="no campaigns"))
 
 
-def _moment(text: str, *, field: str = "--expires") -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise Refused("invalid_moment", "must be a moment such as 2027-01-31T00:00:00Z", field=field)
-    return moment
+_VERBS: tuple[Callable[..., Any], ...] = (
+    editing.show,
+    editing.update,
+    editing.delete,
+    outcome.sheet,
+    outcome.retry,
+    trying.preview,
+    approving.request_approval,
+    approving.approve,
+    approving.reject,
+    approving.withdraw_approval,
+)
+for _verb in _VERBS:
+    APP.command(_verb)
+APP.command(trying.send_trial, name="test-send")
+APP.command(approving.list_approvals, name="approvals")

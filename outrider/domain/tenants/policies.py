@@ -1,0 +1,51 @@
+"""The tenant's settings about campaigns: how long a launch can be taken back, who must approve, what messages cost.
+
+Owns their names, bounds and presets; what they do is the campaigns' (domain/campaigns).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from outrider.base.fields import Field
+
+MOST_UNDO_S: Final = 3600
+CURRENCIES: Final = (
+    "AUD", "BRL", "CAD", "CHF", "CNY", "CZK", "DKK", "EUR", "GBP", "HUF", "INR", "JPY", "MXN", "NOK", "NZD", "PLN",
+    "SEK", "TRY", "USD", "ZAR",
+)  # fmt: skip
+
+CAMPAIGN_FIELDS: tuple[Field, ...] = (
+    Field(
+        "undo_window_s",
+        "For how many seconds a launched campaign can be taken back; nothing of it is queued before. 0: not at all.",
+        "integer",
+        default=0,
+        least=0,
+        most=MOST_UNDO_S,
+    ),
+    Field(
+        "approval_above_count",
+        "A campaign to more members than this needs the approval of a second person; unset: none does.",
+        "integer",
+        least=0,
+        most=10**9,
+    ),
+    Field(
+        "approval_valid_h",
+        "For how many hours a request for approval, and the approval itself, can be used.",
+        "integer",
+        default=168,
+        least=1,
+        most=8760,
+    ),
+    Field("currency", "In which currency prices are given (ISO 4217).", "choice", default="EUR", choices=CURRENCIES),
+    Field(
+        "email_price_micros",
+        "What one email costs, in millionths of the currency, for the preflight of campaigns.",
+        "integer",
+        default=0,
+        least=0,
+        most=10**9,
+    ),
+)
