@@ -43,7 +43,7 @@ def check(fields: Sequence[Field], given: Mapping[str, Any], *, where: str = "se
     errors: list[Refused] = []
     known = {field.name for field in fields}
     errors.extend(
-        Refused("unknown_field", f"unknown setting; known ones: {', '.join(sorted(known))}", field=f"{where}.{name}")
+        Refused("no_such_setting", f"unknown setting; known ones: {', '.join(sorted(known))}", field=f"{where}.{name}")
         for name in given
         if name not in known
     )

@@ -241,8 +241,8 @@ async def test_tenants_settings_are_known_ones_and_changes_are_audited(api: Api,
         newest = (await audited(uow, limit=1))[0]
     assert newest.details == {"timezone": ["UTC", "Europe/Berlin"], "settings.consent_required": [True, False]}
     for body, code in (
-        ({"settings": {"colour": "red"}}, "unknown_field"),
-        ({"settings": {"colour": None}}, "unknown_field"),
+        ({"settings": {"colour": "red"}}, "no_such_setting"),
+        ({"settings": {"colour": None}}, "no_such_setting"),
         ({"settings": {"consent_required": "no"}}, "invalid_setting"),
         ({"timezone": "../../etc/passwd"}, "unknown_timezone"),
         ({"name": "x\u202e"}, "invalid_name"),

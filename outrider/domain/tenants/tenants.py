@@ -173,7 +173,9 @@ def _refuse_unknown(fields: Sequence[Field], given: Mapping[str, Any]) -> None:
     known = {field.name for field in fields}
     for name in given:
         if name not in known:
-            raise Refused("unknown_field", f"unknown setting; known: {', '.join(known)}", field=f"settings.{name[:80]}")
+            raise Refused(
+                "no_such_setting", f"unknown setting; known: {', '.join(known)}", field=f"settings.{name[:80]}"
+            )
 
 
 def _difference(before: Tenant, after: Tenant) -> dict[str, Any]:
