@@ -167,6 +167,76 @@ async def test_a_campaign_that_counts_recipients_it_has_not(engine: asyncpg.Conn
     assert await _found(migrated_url) == [("i8_expanded_count", str(broken))]
 
 
+async def _waved(engine: asyncpg.Connection, *waves: tuple[int, int], **columns: object) -> UUID:
+    """A campaign that is at its first wave; the waves are ranges of buckets."""
+    campaign_id = await _campaign(engine, wave=1, **columns)
+    for n, (begin, end) in enumerate(waves, 1):
+        await engine.execute(
+            "INSERT INTO campaign_waves (tenant_id, campaign_id, n, kind, bucket_from, bucket_to, member_count)"
+            " VALUES ($1, $2, $3, 'canary', $4, $5, 0)",
+            T, campaign_id, n, begin, end,
+        )  # fmt: skip
+    return campaign_id
+
+
+async def _received(engine: asyncpg.Connection, campaign_id: UUID, begin: int) -> UUID:
+    """A recipient from bucket `begin` on; gives the message."""
+    message_id: UUID = await engine.fetchval(
+        "WITH one AS (SELECT id FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 1000)) x"
+        "  WHERE outrider_bucket($2, id, 0) >= $3 LIMIT 1)"
+        " INSERT INTO campaign_recipients (tenant_id, campaign_id, contact_id, address, message_id)"
+        " SELECT $1, $2, id, 'a@b.example', outrider_id() FROM one RETURNING message_id",
+        T, campaign_id, begin,
+    )  # fmt: skip
+    await engine.execute("UPDATE campaigns SET expanded_count = 1 WHERE id = $1", campaign_id)
+    return message_id
+
+
+async def test_a_recipient_whose_wave_has_not_come(engine: asyncpg.Connection, migrated_url: str) -> None:
+    broken = await _waved(engine, (0, 500), (500, 10_000))
+    await _received(engine, broken, 500)
+    assert ("i7_recipient_of_a_later_wave", str(broken)) in await _found(migrated_url)
+
+
+async def test_waves_with_a_gap_between_them(engine: asyncpg.Connection, migrated_url: str) -> None:
+    broken = await _waved(engine, (0, 500), (501, 10_000))
+    assert await _found(migrated_url) == [("i8_waves_cover_everybody", str(broken))]
+
+
+async def test_a_wave_that_was_queued_without_a_verdict_before_it(
+    engine: asyncpg.Connection, migrated_url: str
+) -> None:
+    broken = await _waved(engine, (0, 500), (500, 10_000))
+    await engine.execute("UPDATE campaign_waves SET expanded_at = now() WHERE campaign_id = $1 AND n = 2", broken)
+    assert await _found(migrated_url) == [("i8_waves_cover_everybody", str(broken))]
+
+
+async def test_a_rest_that_got_something_else_than_the_winner(engine: asyncpg.Connection, migrated_url: str) -> None:
+    broken = await _waved(engine, (0, 1), (1, 10_000))
+    await engine.execute("UPDATE campaigns SET wave = 2 WHERE id = $1", broken)
+    decided = "UPDATE campaign_waves SET winner = 1, verdict = 'go_on' WHERE campaign_id = $1 AND n = 1"
+    await engine.execute(decided, broken)
+    content_id = await engine.fetchval(
+        "INSERT INTO contents (tenant_id, channel, hash, is_template, subject)"
+        " VALUES ($1, 'email', '\\x07', false, 'w') RETURNING id",
+        T,
+    )
+    await engine.execute(
+        "INSERT INTO campaign_variants (tenant_id, campaign_id, n, name, width, content_id, template_id,"
+        " template_version) VALUES ($1, $2, 1, 'a', 10000, $3, $3, 1)",
+        T, broken, content_id,
+    )  # fmt: skip
+    message_id = await _received(engine, broken, 1)
+    await engine.execute(
+        "INSERT INTO messages (tenant_id, id, lane_id, campaign_id, contact_id, content_id, address, purpose, due_at,"
+        " state) SELECT c.tenant_id, r.message_id, c.lane_id, c.id, r.contact_id, c.content_id, r.address, 'x', now(),"
+        " 'sent'"
+        " FROM campaigns c JOIN campaign_recipients r ON r.campaign_id = c.id WHERE r.message_id = $1",
+        message_id,
+    )
+    assert ("i8_rest_gets_the_winner", str(broken)) in await _found(migrated_url)
+
+
 async def test_a_campaign_launched_before_it_was_made(engine: asyncpg.Connection, migrated_url: str) -> None:
     broken = await _campaign(engine)
     await engine.execute("UPDATE campaigns SET launched_at = created_at - interval '1 hour' WHERE id = $1", broken)

@@ -4,6 +4,7 @@ API
     launched(desk, count, **columns) -> Campaign    state `sending`, to `count` new contacts with consent; all but the
                                                     first `without` have an address
     fan_out(post) / finish(post)                    one round of the loop of that name
+    loop(post, name)                                one round of any other loop
     fanned_out(post)                                rounds until nothing more is to be queued
 """
 
@@ -82,12 +83,12 @@ async def launched(desk: Desk, count: int, *, without: int = 0, **columns: Any) 
 
 async def fan_out(post: Post) -> bool:
     """One page of every campaign that waits; tells whether there is more."""
-    return await _loop(post, "fan_out")
+    return await loop(post, "fan_out")
 
 
 async def finish(post: Post) -> None:
     """Finish what is through."""
-    await _loop(post, "finish_campaigns")
+    await loop(post, "finish_campaigns")
 
 
 async def fanned_out(post: Post) -> None:
@@ -96,11 +97,12 @@ async def fanned_out(post: Post) -> None:
         pass
 
 
-async def _loop(post: Post, name: str) -> bool:
+async def loop(post: Post, name: str) -> bool:
+    """One round of a loop by its name."""
     steps = {loop.name: loop.step for loop in expand.loops(post.runtime)}
     return await steps[name]()
 
 
 async def empty_cancelled(post: Post) -> None:
     """Withdraw what came back after a cancellation."""
-    await _loop(post, "empty_cancelled")
+    await loop(post, "empty_cancelled")

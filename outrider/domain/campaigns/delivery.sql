@@ -30,8 +30,8 @@ WHERE v.tenant_id = $1 AND v.campaign_id = $2 ORDER BY v.n;
 SELECT content_id, state, count(*) AS n FROM messages WHERE tenant_id = $1 AND campaign_id = $2 GROUP BY 1, 2;
 
 -- name: variant_of_message :one
--- Which variant a message was, if its campaign has any.
-SELECT v.n, v.name FROM messages m JOIN campaign_variants v ON v.tenant_id = m.tenant_id AND v.campaign_id = m.campaign_id AND v.content_id = m.content_id
+-- Which variant a message was; nulls when its campaign has none.
+SELECT m.campaign_id, m.content_id, v.n, v.name FROM messages m LEFT JOIN campaign_variants v ON v.tenant_id = m.tenant_id AND v.campaign_id = m.campaign_id AND v.content_id = m.content_id
 WHERE m.tenant_id = $1 AND m.id = $2;
 
 -- name: bucket_counts :many

@@ -94,6 +94,10 @@ class Campaign(Base):
     acknowledged: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
     retry_of: Mapped[UUID | None]
     joined_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    delivery: Mapped[dict[str, Any] | None]
+    wave: Mapped[int | None] = mapped_column(SmallInteger)
+    waits_for_look: Mapped[bool] = mapped_column(server_default=text("false"))
+    late_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
 
 
 class CampaignAudience(Base):

@@ -14,6 +14,9 @@ _CHECKS = (
     VALIDATE.i2_launched_without_lane,
     VALIDATE.i6_lane_of_another_tenant,
     VALIDATE.i8_expanded_count,
+    VALIDATE.i7_recipient_of_a_later_wave,
+    VALIDATE.i8_waves_cover_everybody,
+    VALIDATE.i8_rest_gets_the_winner,
     VALIDATE.i9_order_of_moments,
 )
 

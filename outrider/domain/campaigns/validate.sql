@@ -44,3 +44,44 @@ SELECT tenant_id, id, format('made %s, launched %s, finished %s', created_at, la
 FROM campaigns
 WHERE launched_at < created_at OR finished_at < coalesce(launched_at, created_at)
 LIMIT $1;
+
+-- name: i7_recipient_of_a_later_wave :many
+-- Nobody gets a campaign before their wave: no recipient belongs to a bucket beyond the wave that is queued.
+-- tenant: none, because an operator validates the whole installation
+SELECT c.tenant_id, c.id, format('%s recipients belong to waves after wave %s', r.n, c.wave) AS detail
+FROM campaigns c
+JOIN campaign_waves w ON w.tenant_id = c.tenant_id AND w.campaign_id = c.id AND w.n = c.wave AND w.bucket_to < 10000
+CROSS JOIN LATERAL (
+  SELECT count(*) AS n FROM campaign_recipients x
+  WHERE x.tenant_id = c.tenant_id AND x.campaign_id = c.id AND outrider_bucket(c.id, x.contact_id, 0) >= w.bucket_to
+) r
+WHERE r.n > 0 AND c.launched_at > now() - interval '1 year'
+LIMIT $1;
+
+-- name: i8_waves_cover_everybody :many
+-- Waves follow one another without a gap, from the first bucket to the last, and none is through before the one before.
+-- tenant: none, because an operator validates the whole installation
+SELECT tenant_id, campaign_id AS id, format('wave %s: buckets %s to %s', n, bucket_from, bucket_to) AS detail
+FROM (
+  SELECT tenant_id, campaign_id, n, bucket_from, bucket_to, expanded_at, verdict,
+         lag(bucket_to) OVER own AS before_to, lag(verdict) OVER own AS before_verdict, lead(n) OVER own AS next_n
+  FROM campaign_waves WINDOW own AS (PARTITION BY tenant_id, campaign_id ORDER BY n)
+) w
+WHERE bucket_from <> coalesce(before_to, 0) OR (next_n IS NULL AND bucket_to <> 10000)
+   OR (n > 1 AND expanded_at IS NOT NULL AND before_verdict IS DISTINCT FROM 'go_on')
+LIMIT $1;
+
+-- name: i8_rest_gets_the_winner :many
+-- Once a winner was chosen, everybody after the test gets it, and nothing else.
+-- tenant: none, because an operator validates the whole installation
+SELECT c.tenant_id, c.id, format('%s messages of the rest say something else than the winner', r.n) AS detail
+FROM campaigns c
+JOIN campaign_waves t ON t.tenant_id = c.tenant_id AND t.campaign_id = c.id AND t.winner IS NOT NULL
+JOIN campaign_variants v ON v.tenant_id = t.tenant_id AND v.campaign_id = t.campaign_id AND v.n = t.winner
+CROSS JOIN LATERAL (
+  SELECT count(*) AS n FROM messages m
+  WHERE m.tenant_id = c.tenant_id AND m.campaign_id = c.id AND m.content_id <> v.content_id
+    AND outrider_bucket(c.id, m.contact_id, 0) >= t.bucket_to
+) r
+WHERE r.n > 0 AND c.launched_at > now() - interval '1 year'
+LIMIT $1;

@@ -38,6 +38,15 @@ class VariantView(msgspec.Struct, frozen=True):
     channel: str
 
 
+class MessageVariant(msgspec.Struct, frozen=True):
+    """Which variant a message is; n and name are null when its campaign compares nothing."""
+
+    campaign_id: UUID | None
+    content_id: UUID
+    n: int | None
+    name: str | None
+
+
 class VariantResult(msgspec.Struct, frozen=True):
     """How a variant fared so far. counts: its messages by state, open ones as `queued`; rates: people of sent."""
 
@@ -138,6 +147,17 @@ async def listed(uow: UnitOfWork, campaign_id: UUID) -> list[VariantView]:
         )
         for row in rows
     ]  # fmt: skip
+
+
+async def of_message(uow: UnitOfWork, message_id: UUID) -> MessageVariant:
+    """Which variant somebody got.
+
+    Raises:  Refused(not_found) when the message is not, or no longer, kept.
+    """
+    row = await SQL.variant_of_message.one(uow.raw, uow.tenant, message_id)
+    if row is None:
+        raise Refused("not_found", "no such message", field="/id", status=404)
+    return MessageVariant(row["campaign_id"], row["content_id"], row["n"], row["name"])
 
 
 async def fared(uow: UnitOfWork, campaign_id: UUID) -> list[VariantResult]:

@@ -73,6 +73,7 @@ DELETE FROM contents WHERE ctid = ANY (ARRAY(
   WHERE c.created_at < now() - $1 * interval '1 day'
     AND NOT EXISTS (SELECT 1 FROM template_versions v WHERE v.tenant_id = c.tenant_id AND v.content_id = c.id)
     AND NOT EXISTS (SELECT 1 FROM campaigns p WHERE p.tenant_id = c.tenant_id AND p.content_id = c.id)
+    AND NOT EXISTS (SELECT 1 FROM campaign_variants p WHERE p.tenant_id = c.tenant_id AND p.content_id = c.id)
     AND NOT EXISTS (SELECT 1 FROM queue q JOIN messages m ON m.tenant_id = q.tenant_id AND m.id = q.message_id
                     WHERE q.tenant_id = c.tenant_id AND m.content_id = c.id)
     AND NOT EXISTS (SELECT 1 FROM uncertain_messages u JOIN messages m ON m.tenant_id = u.tenant_id AND m.id = u.message_id

@@ -25,6 +25,7 @@ from outrider.domain.audit.prune import prune
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
 from outrider.domain.contacts.rows import IMPORTS
 from outrider.domain.contacts.rows import SQL as CONTACTS
+from outrider.domain.limits.rows import SQL as LIMITS
 from outrider.domain.messages.rows import SQL
 from outrider.domain.people.expire import expire
 from outrider.domain.people.rows import SQL as PEOPLE
@@ -119,6 +120,7 @@ class Upkeep:
             ("campaign_audience", CAMPAIGNS.audience_purge.run, _AUDIENCE_HOURS),
             ("import_changes", IMPORTS.changes_purge.run, min(keep.keep_import_changes_days, keep.keep_imports_days)),
             ("import_keys", IMPORTS.keys_purge.run, _DRY_RUN_DAYS),
+            ("buckets", LIMITS.paces_purge.run, _AUDIENCE_HOURS),
             ("imports", CONTACTS.imports_purge.run, keep.keep_imports_days),
             ("exports", PEOPLE.exports_purge.run, keep.keep_exports_days),
             ("contents", TEMPLATES.contents_purge.run, keep.keep_contents_days),
