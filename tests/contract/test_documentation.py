@@ -10,6 +10,7 @@ import pytest
 from outrider.base.settings import Settings
 from outrider.contracts.outcome import CAUSES
 from tests.kit.statements import PACKAGE, ROOT
+from tools.reference import client
 from tools.reference.__main__ import pages
 from tools.reference.errors import every_error
 from tools.reference.tables import described
@@ -24,6 +25,10 @@ async def test_a_generated_page_is_what_the_code_says(name: str, contract_url: s
     made = await pages(contract_url)
     assert set(made) == set(NAMES)
     assert (REFERENCE / name).read_text(encoding="utf-8") == made[name], "run `make docs`"
+
+
+def test_the_synchronous_client_is_the_asynchronous_one_without_waiting() -> None:
+    assert (client.PACKAGE / "sync.py").read_text(encoding="utf-8") == client.render(), "run `make docs`"
 
 
 def test_every_setting_and_cause_and_error_is_described() -> None:

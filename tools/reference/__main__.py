@@ -8,7 +8,7 @@ from pathlib import Path
 
 from outrider.data import migrate
 from outrider.data.embedded_postgres import ensure
-from tools.reference import api, cli, errors, plugins, settings, tables
+from tools.reference import api, cli, client, errors, plugins, settings, tables
 
 REFERENCE = Path(__file__).resolve().parent.parent.parent / "docs" / "reference"
 
@@ -36,6 +36,7 @@ def main() -> None:
     for name, text in made.items():
         (REFERENCE / name).write_text(text, encoding="utf-8")
         print(f"docs/reference/{name}: {text.count(chr(10))} lines")
+    (client.PACKAGE / "sync.py").write_text(client.render(), encoding="utf-8")
 
 
 if __name__ == "__main__":

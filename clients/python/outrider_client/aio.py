@@ -54,7 +54,8 @@ class AsyncOutrider:
         Gives:   its id.
         Raises:  ApiError for what is wrong with it, NotNow when the API could not be reached.
         """
-        return str((await self._call(calls.send(message, idempotency_key)))["id"])
+        answer = await self._call(calls.send(message, idempotency_key))
+        return str(answer["id"])
 
     async def send_many(self, messages: Sequence[Message], *, idempotency_key: str | None = None) -> list[str]:
         """Submit 1 to 5,000 messages, all or none; gives their ids in order. As `send`."""

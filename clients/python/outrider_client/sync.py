@@ -1,4 +1,4 @@
-"""The synchronous client."""
+"""The synchronous client: aio.py without waiting, written by `make docs`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ class Outrider:
         Gives:   its id.
         Raises:  ApiError for what is wrong with it, NotNow when the API could not be reached.
         """
-        return str(self._call(calls.send(message, idempotency_key))["id"])
+        answer = self._call(calls.send(message, idempotency_key))
+        return str(answer["id"])
 
     def send_many(self, messages: Sequence[Message], *, idempotency_key: str | None = None) -> list[str]:
         """Submit 1 to 5,000 messages, all or none; gives their ids in order. As `send`."""
