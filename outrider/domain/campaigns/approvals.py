@@ -22,7 +22,7 @@ from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
 from outrider.domain.campaigns import audience, read
 from outrider.domain.campaigns.held import held_draft
-from outrider.domain.campaigns.rows import SQL
+from outrider.domain.campaigns.rows import DELIVERY, SQL
 from outrider.domain.campaigns.views import CampaignView, Finding, Preflight
 from outrider.domain.limits.reasons import clean_reason
 from outrider.domain.templates import templates
@@ -208,6 +208,8 @@ async def digest(uow: UnitOfWork, campaign: CampaignView) -> bytes:
         terms.pop(name, None)
     terms["content_id"] = str(content_id)
     terms["audience"] = await audience.frozen(uow, campaign)
+    variants = await DELIVERY.variants_of.many(uow.raw, uow.tenant, campaign.id)
+    terms["variants"] = [str(row["content_id"]) for row in variants]
     terms["sender_version"] = await SQL.sender_version.value(uow.raw, uow.tenant, campaign.sender_id)
     return hashlib.sha256(msgspec.json.encode(terms, order="deterministic")).digest()
 

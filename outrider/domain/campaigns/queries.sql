@@ -201,7 +201,8 @@ WHERE c.tenant_id = $1 AND c.id = $2 AND c.state = 'sending' AND c.expanded_at I
 -- name: fan_out_keep :run
 -- The checkpoint of a page, in its own transaction; `$4` is null when the list, or the wave, is through.
 UPDATE campaigns SET lane_id = $3, expanded_to = coalesce($4, expanded_to), expanded_count = expanded_count + $5,
-       no_address_count = no_address_count + $6, late_count = late_count + $7, served_at = clock_timestamp(),
+       no_address_count = no_address_count + $6, late_count = late_count + $7, joined_count = joined_count + $9,
+       served_at = clock_timestamp(),
        expanded_at = CASE WHEN $4::uuid IS NULL AND NOT $8::boolean THEN now() END,
        trouble = NULL, trouble_at = NULL
 WHERE tenant_id = $1 AND id = $2;

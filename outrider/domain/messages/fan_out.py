@@ -65,13 +65,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What one page did. `last` is None when there was nothing left: the fan-out is complete."""
+    """What one page did. `last` is None when there was nothing left: the fan-out is complete.
+
+    joined: members looked at who joined the list after the launch.
+    """
 
     last: UUID | None
     looked_at: int
     queued: int
     without_address: int
     late: int = 0
+    joined: int = 0
 
 
 async def fan_out(raw: asyncpg.Connection, tenant_id: UUID, plan: Plan, *, after: UUID | None, limit: int) -> Page:
@@ -93,4 +97,4 @@ async def fan_out(raw: asyncpg.Connection, tenant_id: UUID, plan: Plan, *, after
     )  # fmt: skip
     if row is None:
         return Page(None, 0, 0, 0)
-    return Page(row["last"], row["looked_at"], row["queued"], row["without_address"], row["late"])
+    return Page(row["last"], row["looked_at"], row["queued"], row["without_address"], row["late"], row["joined"])

@@ -258,20 +258,22 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 
 
 -- name: fan_out :one
 -- Queue the next members of a campaign's list or audience: recipient, message and queue row in one statement, after `$6` by contact
--- id. Variables are frozen here. Gives the last contact looked at, how many members were looked at, queued, without address, late.
+-- id. Variables are frozen here. Gives the last contact looked at, how many members were looked at, queued, without address, late, and
+-- who of them joined the list after the launch.
 -- `$12`, `$13` contents and the first bucket of each (null: `$8` for all); `$14`, `$15` the buckets of this wave (null: everybody);
 -- `$16` the moment of each zone in seconds (null: now), `$17` of everybody else, `$18` the attribute that names a zone, `$19` skip the late.
 WITH page AS MATERIALIZED (
-  SELECT lm.contact_id, lm.is_in, a.address, outrider_id() AS message_id,
+  SELECT lm.contact_id, lm.is_in, lm.has_joined, a.address, outrider_id() AS message_id,
          c.attributes || jsonb_build_object('name', c.name, CASE $5 WHEN 'email' THEN 'email' WHEN 'sms' THEN 'phone' ELSE 'address' END, a.address)
            || CASE WHEN c.external_id IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('external_id', c.external_id) END AS variables,
          CASE WHEN $13::int[] IS NULL THEN $8::uuid ELSE ($12::uuid[])[width_bucket(outrider_bucket($2, lm.contact_id, 3), $13)] END AS content_id,
          CASE WHEN $16::jsonb IS NULL THEN now()
               ELSE coalesce(to_timestamp(($16 ->> lower(coalesce(c.timezone, c.attributes ->> $18::text)))::float8), $17::timestamptz) END AS hour_at
-  FROM (SELECT m.contact_id, $14::int IS NULL OR outrider_bucket($2, m.contact_id, 0) BETWEEN $14 AND $15::int - 1 AS is_in
-        FROM ((SELECT contact_id FROM list_members WHERE tenant_id = $1 AND list_id = $3 AND contact_id > $6 ORDER BY contact_id LIMIT $7)
+  FROM (SELECT m.contact_id, $14::int IS NULL OR outrider_bucket($2, m.contact_id, 0) BETWEEN $14 AND $15::int - 1 AS is_in,
+               m.added_at > (SELECT k.launched_at FROM campaigns k WHERE k.tenant_id = $1 AND k.id = $2) AS has_joined
+        FROM ((SELECT contact_id, added_at FROM list_members WHERE tenant_id = $1 AND list_id = $3 AND contact_id > $6 ORDER BY contact_id LIMIT $7)
               UNION ALL -- without a list: the audience that was found at the launch
-              (SELECT contact_id FROM campaign_audience WHERE tenant_id = $1 AND campaign_id = $2 AND $3::uuid IS NULL AND contact_id > $6
+              (SELECT contact_id, NULL::timestamptz FROM campaign_audience WHERE tenant_id = $1 AND campaign_id = $2 AND $3::uuid IS NULL AND contact_id > $6
                ORDER BY contact_id LIMIT $7)) m OFFSET 0) lm
   -- OFFSET 0: one look-up by key for each member of the page; a hash join would read every contact for every page
   -- LEFT: a page of people who were erased since must not look like the end
@@ -298,7 +300,8 @@ WITH page AS MATERIALIZED (
 )
 SELECT (SELECT contact_id FROM page ORDER BY contact_id DESC LIMIT 1) AS last, (SELECT count(*) FROM page) AS looked_at,
        (SELECT count(*) FROM recipients) AS queued, (SELECT count(*) FROM page WHERE is_in AND address IS NULL) AS without_address,
-       (SELECT count(*) FROM page WHERE address IS NOT NULL AND hour_at < now() AND $19 IS TRUE) AS late;
+       (SELECT count(*) FROM page WHERE address IS NOT NULL AND hour_at < now() AND $19 IS TRUE) AS late,
+       (SELECT count(*) FROM page WHERE has_joined) AS joined;
 
 -- name: lanes_of_campaign :many
 -- The lanes a campaign was ever queued by.

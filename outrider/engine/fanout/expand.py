@@ -148,7 +148,7 @@ class _FanOut:
                 failpoint.hit("fan_out.before_checkpoint")
             await CAMPAIGNS.fan_out_keep.run(
                 uow.raw, tenant_id, campaign_id, lane_id, page.last, page.queued, page.without_address,
-                page.late, row["has_more_waves"],
+                page.late, row["has_more_waves"], page.joined,
             )  # fmt: skip
             if row["wave"] is not None:
                 await waves.keep(uow.raw, tenant_id, row, page)
