@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
@@ -363,11 +363,7 @@ def _filtered(data: FilterIn) -> Filter:
         until=data.until,
         prefix="/filter/",
     )
-    return found if not data.argument else search.Filter(**{**_fields(found), "argument": data.argument})
-
-
-def _fields(found: Filter) -> dict[str, Any]:
-    return {name: getattr(found, name) for name in Filter.__dataclass_fields__}
+    return replace(found, argument=data.argument or None)
 
 
 def _told(changed: Changed) -> ChangedOut:
