@@ -89,9 +89,9 @@ WHERE c.tenant_id = $1 AND c.id = $2 AND c.state = 'sending' AND c.waits_for_loo
 FOR UPDATE OF c SKIP LOCKED;
 
 -- name: has_untried :value
--- Whether a message of a lane was never tried, ready or not: its wave has not gone out yet.
+-- Whether a message of a lane was never tried, or is being tried for the first time: its wave has not gone out yet.
 SELECT EXISTS (SELECT 1 FROM queue WHERE tenant_id = $1 AND lane_id = $2 AND state = 0 AND attempted_at IS NULL)
-    OR EXISTS (SELECT 1 FROM queue WHERE tenant_id = $1 AND lane_id = $2 AND state IN (1, 4, 5) AND attempted_at IS NULL);
+    OR EXISTS (SELECT 1 FROM queue WHERE tenant_id = $1 AND lane_id = $2 AND state IN (1, 4, 5) AND (attempted_at IS NULL OR (state = 1 AND attempt = 1)));
 
 -- name: look_set :run
 -- When a wave is looked at: so many seconds from now.
