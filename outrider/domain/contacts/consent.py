@@ -78,17 +78,20 @@ async def set_consent(
 async def withdraw(
     uow: UnitOfWork, contact_id: UUID, channel: str, purpose: str, *, source: str, ip: str | None
 ) -> bool:
-    """A recipient's own withdrawal (link, reply): always taken, recorded once while it holds.
+    """A recipient's own withdrawal (link, reply): always taken, recorded once per source while it holds.
+
+    Where somebody else's word had withdrawn before, such as a file's, it is theirs from now on: undoing that other word
+    does not undo this one.
 
     Gives:   whether what holds has changed.
     """
     key = (uow.tenant, contact_id, channel, purpose)
     if await SQL.lock_contact.one(uow.raw, uow.tenant, contact_id) is None:
         return False
-    if await SQL.set_consent.value(uow.raw, *key, "withdrawn", source, True) is None:  # noqa: FBT003 - positional SQL argument
-        return False
-    await SQL.add_consent_event.run(uow.raw, *key, "withdrawn", source, ip, None, None)
-    return True
+    changed = await SQL.set_consent.value(uow.raw, *key, "withdrawn", source, True) is not None  # noqa: FBT003 - positional SQL argument
+    if changed or await SQL.own_withdrawal.value(uow.raw, *key, source) is not None:
+        await SQL.add_consent_event.run(uow.raw, *key, "withdrawn", source, ip, None, None)
+    return changed
 
 
 def _checked(said: ConsentStatement) -> tuple[str, str | None, str | None]:

@@ -61,6 +61,10 @@ ON CONFLICT (tenant_id, contact_id, channel, purpose) DO UPDATE SET status = exc
 WHERE consents.status <> excluded.status AND (excluded.status = 'withdrawn' OR $7::boolean)
 RETURNING status;
 
+-- name: own_withdrawal :value
+-- Let a withdrawal that holds by another's word be the recipient's own; nothing when it is.
+UPDATE consents SET source = $5 WHERE tenant_id = $1 AND contact_id = $2 AND channel = $3 AND purpose = $4 AND source <> $5 RETURNING status;
+
 -- name: add_consent_event :run
 -- Append to the proof of consent.
 INSERT INTO consent_events (tenant_id, contact_id, channel, purpose, status, source, ip, text_shown, form_version)

@@ -76,3 +76,8 @@ JOIN lanes l ON l.tenant_id = $1 AND l.id = m.lane_id
 LEFT JOIN campaigns p ON p.tenant_id = $1 AND p.id = m.campaign_id
 LEFT JOIN contents c ON c.tenant_id = $1 AND c.id = m.content_id
 WHERE m.tenant_id = $1 AND m.id = ANY ($2::uuid[]) ORDER BY m.id;
+
+-- name: written_to :many
+-- Which of these addresses got messages after `$3`.
+SELECT t.address FROM unnest($2::text[]) t(address)
+WHERE EXISTS (SELECT 1 FROM messages WHERE tenant_id = $1 AND address = t.address AND id > $3);
