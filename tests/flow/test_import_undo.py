@@ -1,4 +1,4 @@
-"""Undoing an import puts back what it changed, and leaves alone, with the reason, what somebody has used or changed since."""
+"""Undoing an import puts back what it changed, and leaves alone, with the reason, what was used or changed since."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ WHERE tenant_id = $1 AND id = $2 AND state = 'running' RETURNING id;
 
 -- name: lock_import :one
 -- First lock of every batch: is it still to be done, from where, and what was refused so far?
-SELECT state, checkpoint_line, rejected_by::text AS rejected_by FROM imports WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
+SELECT state, checkpoint_line, rejected_by::text AS rejected_by, created_by FROM imports WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: add_errors :run
 -- Keep why rows were refused.

@@ -69,6 +69,12 @@ async def get(uow: UnitOfWork, job_id: UUID) -> tuple[Job, list[StateChange]]:
     return job_of(row), [change_of(each) for each in await SQL.job_history.many(uow.raw, uow.tenant, job_id)]
 
 
+async def look(uow: UnitOfWork, job_id: UUID) -> Job | None:
+    """One job; None when there is none, or none any more."""
+    row = await SQL.job_get.one(uow.raw, uow.tenant, job_id)
+    return None if row is None else job_of(row)
+
+
 def restricted(wanted: Filter, states: Sequence[str]) -> Filter:
     """The same filter over these states only."""
     both = [state for state in states if wanted.states is None or state in wanted.states]

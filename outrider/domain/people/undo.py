@@ -1,7 +1,7 @@
 """Undoing an import: page by page, each contact put back as far as nobody has changed it since.
 
-Owns order and progress; `domain.contacts.imports.restore` decides. Each page is one transaction with its outcomes, so that
-it goes on where it was, whatever is killed. What is left alone keeps its reasons with the import's changes.
+Owns order and progress; `domain.contacts.imports.restore` decides. Each page is one transaction with its outcomes, so
+that it goes on where it was, whatever is killed. What is left alone keeps its reasons with the import's changes.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ async def preview(uow: UnitOfWork, import_id: UUID) -> Undoable:
     row = await SQL.undo_counts.one(uow.raw, uow.tenant, import_id)
     found = Undoable(row["new_count"], row["known_count"]) if row is not None else Undoable(0, 0)
     if not found.count:
-        message = "nothing of it is left to be undone: it changed nothing, was undone, or its changes are past retention"
+        message = "nothing is left to be undone: it changed nothing, was undone, or its changes are past retention"
         raise Refused("not_undoable", message, field="/id", status=409)
     return found
 
 
 async def begin(uow: UnitOfWork, actor: Actor, import_id: UUID, *, count: int, reason: str) -> Undoable:
-    """Record that an import is to be undone (engine role); the caller enqueues the job `undo_import` and says `has_job`.
+    """Record that an import is to be undone; the caller enqueues the job `undo_import` and says `has_job`.
 
     Takes:   count: what `preview` said; it must still be so.
     Raises:  as `preview`; Refused(count_changed, 409); Refused(undo_running, 409).
@@ -79,7 +79,7 @@ async def begin(uow: UnitOfWork, actor: Actor, import_id: UUID, *, count: int, r
 
 
 async def has_job(uow: UnitOfWork, import_id: UUID, job_id: UUID) -> ImportView:
-    """Remember which job undoes it (engine role)."""
+    """Remember which job undoes it."""
     await SQL.undo_job.run(uow.raw, uow.tenant, import_id, job_id)
     return await control.get(uow, import_id)
 
@@ -208,7 +208,7 @@ async def _put_back(uow: UnitOfWork, import_id: UUID, steps: list[Step]) -> None
 
 def _check(view: ImportView) -> None:
     if view.is_dry_run or view.kind != "contacts":
-        message = "a dry run changed nothing" if view.is_dry_run else f"imports of {view.kind} stay: they protect people"
+        message = "a dry run changed nothing" if view.is_dry_run else f"imports of {view.kind} stay"
         raise Refused("not_undoable", message, field="/id", status=409)
     if view.state == "running":
         raise Refused("import_running", "the import is running; cancel it first", field="/id", status=409)

@@ -16,11 +16,15 @@ from outrider.contracts.actor import Actor
 from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
 from outrider.domain.contacts.imports import control
+from outrider.domain.contacts.imports.control import ImportView
 from outrider.domain.contacts.imports.files import ImportFiles
+from outrider.domain.contacts.rows import UNDO
 from outrider.domain.jobs import search
 from outrider.domain.jobs.views import Job
+from outrider.domain.people import undo
 
 KEY = "import_contacts"
+UNDO_KEY = "undo_import"
 _ACTOR = Actor("system", "imports")
 _GONE = "its process ended and its file is gone; import it again"
 _log = structlog.get_logger(__name__)
@@ -32,8 +36,25 @@ async def job_of(uow: UnitOfWork, import_id: UUID) -> Job | None:
     return next(iter(await search.find(uow, wanted, limit=1)), None)
 
 
+async def enqueue_undo(uow: UnitOfWork, runtime: Runtime, actor: Actor, import_id: UUID, count: int) -> ImportView:
+    """Give an undo that was begun its job, in the same transaction."""
+    arguments = {"import_id": import_id, "count": count}
+    job = await runtime.jobs.enqueue(uow, actor, UNDO_KEY, arguments, dedup_key=str(import_id))
+    return await undo.has_job(uow, import_id, job.id)
+
+
+async def settle_undo_of(uow: UnitOfWork, import_id: UUID) -> None:
+    """Bring an undo to where its job is: one that ended before it could say so lets it be begun again."""
+    view = await control.get(uow, import_id)
+    if view.undo_state != "running" or view.undo_job_id is None:
+        return
+    job = await search.look(uow, view.undo_job_id)
+    if job is None or job.state in {"deleted", "failed"}:
+        await undo.end(uow, import_id, "cancelled" if job is not None and job.state == "deleted" else "failed")
+
+
 async def settle(runtime: Runtime) -> int:
-    """Look at every import that is not at its end, then remove the files that none of them needs.
+    """Look at every import and undo that is not at its end, then remove the files that none of them needs.
 
     Gives:   how many are not at their end.
     """
@@ -43,6 +64,11 @@ async def settle(runtime: Runtime) -> int:
     for one in waiting:
         async with runtime.db.uow(Role.ENGINE, one.tenant_id) as uow:
             await settle_one(uow, runtime, one)
+    async with runtime.db.uow(Role.ENGINE) as uow:
+        undoing = await UNDO.undoing.many(uow.raw)
+    for row in undoing:
+        async with runtime.db.uow(Role.ENGINE, row["tenant_id"]) as uow:
+            await settle_undo_of(uow, row["id"])
     await asyncio.to_thread(files.sweep, {files.of(one.tenant_id, one.import_id) for one in waiting})
     return len(waiting)
 

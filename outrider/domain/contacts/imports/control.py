@@ -74,14 +74,23 @@ class ImportView(msgspec.Struct, frozen=True):
     finished_at: datetime | None
 
 
-async def begin(uow: UnitOfWork, actor: Actor, facts: FileFacts, options: Options, file_name: str) -> ImportView:
+async def begin(
+    uow: UnitOfWork,
+    actor: Actor,
+    facts: FileFacts,
+    options: Options,
+    file_name: str,
+    *,
+    list_is_planned: bool = False,
+) -> ImportView:
     """Record an import that `run` will take, or find the one of the same file and options that was interrupted.
 
-    Takes:   facts from `examine` of the same file with the same options.
+    Takes:   facts from `examine` of the same file with the same options; list_is_planned: a dry run for a list that
+             would be made.
     Gives:   the import, at its checkpoint.
     Raises:  Refused(not_found) naming the list.
     """
-    if options.list_id is not None:
+    if options.list_id is not None and not list_is_planned:
         await lists.get(uow, options.list_id, field="list")
     plan = msgspec.json.encode(Plan(options, facts.delimiter, facts.columns)).decode()
     sha256 = bytes.fromhex(facts.sha256)

@@ -26,7 +26,7 @@ from outrider.domain.contacts.imports.options import (
     check_options,
     map_columns,
 )
-from outrider.domain.contacts.imports.people import RowReader
+from outrider.domain.contacts.imports.readers import reader_of
 from outrider.domain.contacts.imports.sniff import SAMPLE_BYTES, check_sample
 
 _TRIED_ROWS = 1_000
@@ -78,7 +78,7 @@ def examine(
         stream.seek(0)
         check_sample(stream.read(SAMPLE_BYTES))
         delimiter, columns = _header(stream, options, channel, definitions or {})
-        reader = RowReader(columns, options, channel)
+        reader = reader_of(columns, options, channel)
         problems: list[Problem] = []
         examples: list[list[str]] = []
         row_count = 0

@@ -7,7 +7,6 @@ that say nothing new write nothing. A dry run does the same up to the writing.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +15,8 @@ import orjson
 from outrider.base import failpoint
 from outrider.base.errors import Refused
 from outrider.data.db import UnitOfWork
+from outrider.domain.contacts.imports import moving
+from outrider.domain.contacts.imports.batches import Batch, Counts, Overtaken
 from outrider.domain.contacts.imports.control import Plan
 from outrider.domain.contacts.imports.csv_rows import Problem, echo
 from outrider.domain.contacts.imports.drafts import FIELDS, Asked, Draft, joined
@@ -25,34 +26,6 @@ from outrider.domain.contacts.rows import MERGE as SQL
 
 MOST_ERRORS = 10_000
 """Refused rows kept with their reasons per import; the others are counted."""
-
-
-class Overtaken(Exception):
-    """Somebody changed a contact between our look and our write: the batch is repeated."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What became of the rows of one batch; every row that was stored is in one of the first three."""
-
-    created: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    suppressed: int = 0
-    kept_withdrawn: int = 0
-
-
-@dataclass(slots=True)
-class Batch:
-    """Some thousand rows of a file, read and checked. `after_line` is the checkpoint it begins at."""
-
-    after_line: int
-    last_line: int
-    row_count: int = 0
-    rejected_count: int = 0
-    duplicate_count: int = 0
-    people: list[Any] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
 
 
 async def store(uow: UnitOfWork, import_id: UUID, plan: Plan, batch: Batch, *, errors_before: int) -> bool:
@@ -70,7 +43,10 @@ async def store(uow: UnitOfWork, import_id: UUID, plan: Plan, batch: Batch, *, e
     if held["checkpoint_line"] != batch.after_line:
         return False
     await SQL.plan_by_index.run(uow.raw)
-    counts = await _move(uow, import_id, plan, batch)
+    if plan.options.kind == "contacts":
+        counts = await _move(uow, import_id, plan, batch)
+    else:
+        counts = await moving.store(uow, import_id, plan, batch, held["created_by"])
     await _keep_errors(uow, import_id, batch.problems[: max(0, MOST_ERRORS - errors_before)])
     await IMPORTS.advance.run(
         uow.raw, uow.tenant, import_id, batch.last_line, batch.row_count, counts.created, counts.updated,

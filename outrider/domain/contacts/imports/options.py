@@ -18,6 +18,9 @@ Delimiter = Literal[",", ";", "\t", "|"]
 DELIMITERS: tuple[Delimiter, ...] = (",", ";", "\t", "|")
 Dates = Literal["day_first", "month_first"]
 Kind = Literal["contacts", "suppressions", "consents"]
+Reason = Literal["complaint", "unsubscribe", "stop", "erased", "hard_bounce", "invalid", "manual"]
+"""As `suppressions.Reason`."""
+
 MOST_COLUMNS = 200
 LONGEST_HEADER = 100
 
@@ -44,6 +47,30 @@ _ADDRESS_NAMES: dict[str, frozenset[str]] = {
 _IGNORED = frozenset({"", "tenantid", "id", "createdat", "updatedat"})
 """Never bound, whatever a file says [C55]; an empty header is a trailing delimiter [C30]."""
 
+_MOVED: dict[str, dict[str, tuple[str, ...]]] = {
+    "suppressions": {
+        "address": (),
+        "reason": ("suppressionreason", "reason", "status", "type", "event"),
+        "at": (
+            "unsubtime", "cleantime", "unsubscribedat", "bouncedat", "suppressedat", "optouttime", "time", "timestamp",
+            "date", "at", "created", "lastchanged", "updatedat", "createdat",
+        ),
+        "source": ("source",),
+        "note": ("note", "unsubreason", "description"),
+    },
+    "consents": {
+        "address": (),
+        "status": ("consent", "consentstatus", "subscriptionstatus", "emailmarketingstatus", "status"),
+        "at": (
+            "consenttime", "confirmtime", "optintime", "subscribedat", "unsubscribedat", "unsubtime", "time",
+            "timestamp", "date", "at", "lastchanged", "updatedat", "created", "createdat",
+        ),
+        "source": ("source", "signupsource", "optinsource"),
+        "ip": ("confirmip", "optinip", "ip"),
+    },
+}  # fmt: skip
+"""For what comes from other systems: target -> headers that mean it, the best first."""
+
 _FIELDS = frozenset({"address", "name", "external_id", "timezone", "locale", "consent", "tags", "attributes"})
 
 
@@ -57,6 +84,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
               attributes
     region    country (ISO 3166) in which telephone numbers without + are read; empty: the tenant's default_region
     dates     how 01/02/2026 is to be read where an attribute holds a day; without it such a row is refused
+    reason    suppressions: why, for rows that say nothing; a column of reasons is then only a note
     dry_run   walk the whole file, say what would happen, change nothing
     """
 
@@ -70,6 +98,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mapping: dict[str, str] = {}
     dates: Dates | None = None
     region: str = ""
+    reason: Reason | None = None
     dry_run: bool = False
 
 
@@ -97,6 +126,12 @@ def check_options(options: Options) -> Options:
     Raises:  Refused naming the option: an assertion of consent must say where it is known from.
     """
     values.check_purpose(options.purpose, field="purpose")
+    if options.kind != "contacts" and options.list_id is not None:
+        raise Refused("not_for_this", f"imports of {options.kind} put nobody on a list", field="list")
+    if options.kind != "suppressions" and options.reason is not None:
+        raise Refused("not_for_this", f"imports of {options.kind} have no reason", field="reason")
+    if options.kind == "suppressions" and options.consent is not None:
+        raise Refused("not_for_this", "imports of suppressions say nothing of consent", field="consent")
     source = options.consent_source.strip()
     if options.consent is not None and not source:
         raise Refused("required", "say where this consent is known from", field="consent_source")
@@ -114,7 +149,8 @@ def map_columns(header: list[str], options: Options, definitions: Mapping[str, T
     unknown = [name for name in options.mapping if name not in plain]
     if unknown:
         raise Refused("bad_mapping", f"the file has no column {unknown[0][:80]!r}", field="mapping")
-    columns = [_column(name, _target(name, options), definitions or {}) for name in plain]
+    targets = moved_targets(plain, options) if options.kind != "contacts" else _targets(plain, options)
+    columns = [_column(name, target, definitions or {}) for name, target in zip(plain, targets, strict=True)]
     taken: set[str] = set()
     for column in columns:
         if column.target != "ignore" and column.target in taken:
@@ -137,6 +173,45 @@ def address_names(channel: str) -> frozenset[str]:
     return _ADDRESS_NAMES.get(channel, frozenset({channel, "address"}))
 
 
+def _targets(names: list[str], options: Options) -> list[str]:
+    """Where each column of contacts goes; beside a column called e-mail one called address is where somebody lives."""
+    targets = [_target(name, options) for name in names]
+    if targets.count("address") > 1:
+        for position, name in enumerate(names):
+            if name not in options.mapping and plain_word(name) == "address":
+                targets[position] = "attribute:address"
+    return targets
+
+
+def moved_targets(names: list[str], options: Options) -> list[str]:
+    """Where each column of another system's suppressions or consents goes; what is not needed is never stored.
+
+    Of several columns that could be the same, the one whose name says it best.
+    """
+    wanted = _MOVED[options.kind]
+    targets = ["ignore"] * len(names)
+    for position, name in enumerate(names):
+        if (chosen := options.mapping.get(name)) is not None:
+            if chosen not in wanted and chosen != "ignore":
+                allowed = ", ".join(sorted(wanted))
+                raise Refused("bad_mapping", f"{chosen[:80]!r}: must be one of {allowed}, ignore", field="mapping")
+            targets[position] = chosen
+    for target, words in wanted.items():
+        if target in targets or (target == "reason" and options.reason is not None):
+            continue
+        known = sorted(address_names(options.channel), key=len, reverse=True) if target == "address" else words
+        found = {plain_word(name): n for n, name in reversed(list(enumerate(names))) if name not in options.mapping}
+        position = next((found[word] for word in known if word in found), -1)
+        if position >= 0 and targets[position] == "ignore":
+            targets[position] = target
+    return targets
+
+
+def plain_word(header: str) -> str:
+    """A header without case, spaces and punctuation."""
+    return re.sub(r"[\W_]+", "", header.casefold())
+
+
 def _column(name: str, target: str, definitions: Mapping[str, Typed]) -> Column:
     defined = definitions.get(target.removeprefix("attribute:")) if target.startswith("attribute:") else None
     return Column(name, target, Holds(defined.type, defined.choices) if defined is not None else None)
@@ -153,7 +228,7 @@ def _target(name: str, options: Options) -> str:
             field="file",
             line=1,
         )
-    word = re.sub(r"[\W_]+", "", name.casefold())
+    word = plain_word(name)
     if word in _IGNORED:
         return "ignore"
     if word in address_names(options.channel):

@@ -1,7 +1,7 @@
 """What undoing an import means for one contact: what is put back, what is left alone, and why. Pure.
 
-Owns the rule: only what nobody has changed since is put back; a contact that the import made is deleted only when nothing
-has come of it. Withdrawals and do-not-contact entries made since always stay.
+Owns the rule: only what nobody has changed since is put back; a contact that the import made is deleted only when
+nothing has come of it. Withdrawals and do-not-contact entries made since always stay.
 """
 
 from __future__ import annotations

@@ -22,12 +22,13 @@ from outrider.contracts.channel import Channel
 from outrider.contracts.jobs import Superseded
 from outrider.data.db import Database, Role, UnitOfWork
 from outrider.domain.contacts.channels import channel_of
-from outrider.domain.contacts.imports import control, merge
+from outrider.domain.contacts.imports import control, merge, moving
+from outrider.domain.contacts.imports.batches import Batch, Overtaken
 from outrider.domain.contacts.imports.control import ImportView, Plan
 from outrider.domain.contacts.imports.csv_rows import Row
+from outrider.domain.contacts.imports.entries import Entry
 from outrider.domain.contacts.imports.examine import body, open_file
-from outrider.domain.contacts.imports.merge import Batch, Overtaken
-from outrider.domain.contacts.imports.people import RowReader
+from outrider.domain.contacts.imports.readers import Reader, reader_of
 from outrider.domain.contacts.rows import IMPORTS as SQL
 
 BATCH_ROWS = 5_000
@@ -168,7 +169,7 @@ def read_batches(
     stream: BufferedReader, plan: Plan, channels: Mapping[str, Channel], *, after_line: int
 ) -> Iterator[Batch]:
     """The batches of a file beyond a checkpoint; of an address that comes several times in one, the last row counts."""
-    reader = RowReader(plan.columns, plan.options, channel_of(channels, plan.options.channel))
+    reader = reader_of(plan.columns, plan.options, channel_of(channels, plan.options.channel))
     batch = Batch(after_line, after_line)
     last_of: dict[str, int] = {}
     for row in body(stream, plan.delimiter, len(plan.columns)):
@@ -184,7 +185,7 @@ def read_batches(
         yield _whole(batch)
 
 
-def _add(batch: Batch, row: Row, reader: RowReader, last_of: dict[str, int]) -> None:
+def _add(batch: Batch, row: Row, reader: Reader, last_of: dict[str, int]) -> None:
     batch.row_count += 1
     batch.last_line = row.last_line
     found = reader.read(row)
@@ -198,12 +199,12 @@ def _add(batch: Batch, row: Row, reader: RowReader, last_of: dict[str, int]) -> 
         batch.people.append(found)
     else:
         batch.duplicate_count += 1
-        batch.people[earlier] = found
+        batch.people[earlier] = moving.combined(batch.people[earlier], found) if isinstance(found, Entry) else found
 
 
 def _whole(batch: Batch) -> Batch:
     """Staging is read in order of lines."""
-    batch.people.sort()
+    batch.people.sort(key=lambda found: found.line)
     return batch
 
 

@@ -17,13 +17,13 @@ from outrider.base.errors import Refused
 from outrider.base.ids import parse_id
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
-from outrider.domain.contacts import attributes
+from outrider.domain.contacts import attributes, suppressions
 from outrider.domain.contacts.channels import channel_of
 from outrider.domain.contacts.imports import control, merge
 from outrider.domain.contacts.imports.control import ImportView
 from outrider.domain.contacts.imports.examine import FileFacts, ProblemView, examine
 from outrider.domain.contacts.imports.files import ImportFiles
-from outrider.domain.contacts.imports.options import Dates, Delimiter, Options
+from outrider.domain.contacts.imports.options import Dates, Delimiter, Kind, Options
 from outrider.domain.contacts.imports.report import as_csv
 from outrider.domain.jobs import change
 from outrider.domain.tenants.regions import check_region, region_of
@@ -66,6 +66,16 @@ Region = Annotated[
         description="Country in which telephone numbers without + are read; else the tenant's default_region.",
     ),
 ]
+DryRun = Annotated[
+    bool, QueryParameter(description="Walk the whole file, count and show what would change, change nothing.")
+]
+KindOf = Annotated[
+    Kind, QueryParameter(description="What the rows are: contacts, or another system's suppressions or consents.")
+]
+ReasonOf = Annotated[
+    suppressions.Reason | None,
+    QueryParameter(description="kind suppressions: why, for rows that say nothing; columns are then not looked at."),
+]
 FileName = Annotated[str, QueryParameter(max_length=255, description="Shown with the import, never used as a path.")]
 
 
@@ -75,7 +85,7 @@ class Import(ImportView, frozen=True, kw_only=True):
     job_id: UUID | None = None
 
 
-def options_of(
+def options_of(  # noqa: PLR0917 - as the framework passes them
     channel: str,
     list_id: str,
     consent: Literal["granted", "withdrawn"] | None,
@@ -84,6 +94,10 @@ def options_of(
     delimiter: str,
     mapping: list[str] | None,
     dates: Dates | None,
+    kind: Kind = "contacts",
+    reason: suppressions.Reason | None = None,
+    *,
+    dry_run: bool = False,
 ) -> Options:
     """The options of a request.
 
@@ -104,6 +118,9 @@ def options_of(
         delimiter=_DELIMITERS.get(delimiter),
         mapping=chosen,
         dates=dates,
+        kind=kind,
+        reason=reason,
+        dry_run=dry_run,
     )
 
 
@@ -121,14 +138,20 @@ async def begin(  # noqa: PLR0917 - the framework passes every argument by name
     mapping: FromQuery[Mapping] = None,
     dates: FromQuery[DateOrder] = None,
     region: FromQuery[Region] = "",
+    kind: FromQuery[KindOf] = "contacts",
+    reason: FromQuery[ReasonOf] = None,
+    dry_run: FromQuery[DryRun] = False,  # noqa: FBT002 - a query parameter has a name
     file_name: FromQuery[FileName] = "",
 ) -> Import:
     """Import a CSV file. It is examined as a whole first; then a job takes its rows, with progress.
 
-    The same file with the same options that is still running, or was when its process ended, is gone on with.
+    The same file with the same options that is still running, or was when its process ended, is gone on with. A dry run
+    is an import that changes nothing: it has counts, refused rows and changes like any other.
     """
     _refuse_json(request)
-    options = options_of(channel, list_id, consent, purpose, consent_source, delimiter, mapping, dates)
+    options = options_of(
+        channel, list_id, consent, purpose, consent_source, delimiter, mapping, dates, kind, reason, dry_run=dry_run
+    )
     options = await _at_home(options, region, runtime, principal.tenant_id)
     files = ImportFiles(runtime.settings.data_dir)
     upload = await files.receive(request.stream())
@@ -158,10 +181,12 @@ async def examined(  # noqa: PLR0917 - the framework passes every argument by na
     mapping: FromQuery[Mapping] = None,
     dates: FromQuery[DateOrder] = None,
     region: FromQuery[Region] = "",
+    kind: FromQuery[KindOf] = "contacts",
+    reason: FromQuery[ReasonOf] = None,
 ) -> FileFacts:
     """Say how a file would be read: columns and their targets, rows, first problems. Nothing is stored."""
     _refuse_json(request)
-    options = options_of(channel, "", consent, purpose, consent_source, delimiter, mapping, dates)
+    options = options_of(channel, "", consent, purpose, consent_source, delimiter, mapping, dates, kind, reason)
     options = await _at_home(options, region, runtime, principal.tenant_id)
     upload = await ImportFiles(runtime.settings.data_dir).receive(request.stream())
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -10,6 +11,8 @@ from cyclopts import App, Parameter
 
 from outrider.data.db import Database, Role
 from outrider.domain.contacts import suppressions
+from outrider.domain.contacts.imports.options import Options
+from outrider.interfaces.cli import importing
 from outrider.interfaces.cli.confirm import Yes, confirm
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
@@ -102,6 +105,43 @@ async def list_(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
         found = await suppressions.listed(work.uow, limit=limit)
     rows = [msgspec.to_builtins(each) for each in found]
     return Answer(rows, table(rows, _COLUMNS, empty="no entries"))
+
+
+@APP.command(name="import")
+async def import_(
+    file: Path,
+    *,
+    source: str,
+    why: suppressions.Reason | None = None,
+    channel: str = "email",
+    map_: Annotated[list[str] | None, Parameter(name="--map")] = None,
+    errors: Path | None = None,
+    options: Changing = CHANGING,
+) -> Answer:
+    """Import another system's suppressions: bounces, complaints, unsubscribes, a blocklist.
+
+    Entries never become weaker or later. Of an address without a contact only the hash is kept. Rows that say nothing
+    against an address, such as `enabled`, are counted as unchanged.
+
+    Parameters
+    ----------
+    file
+        The CSV file: an address, and where known reason, time, source and note; others are not looked at.
+    source
+        Where this is known from, such as sendgrid.
+    why
+        The reason for all rows, for a file of bounces alone; then no column is looked at for it.
+    channel
+        Which channel the addresses belong to.
+    map_
+        header=field, several times: address, reason, at, source, note, ignore.
+    errors
+        Write every refused row to this CSV file (mode 0600).
+    """
+    asked = Options(
+        kind="suppressions", channel=channel, reason=why, consent_source=source, mapping=importing.mapping_of(map_)
+    )
+    return await importing.take(file, asked, options, errors=errors)
 
 
 async def _place(db: Database, options: Common, *, every_tenant: bool) -> tuple[Role, UUID | None]:
