@@ -12,14 +12,20 @@ API
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_network
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
 
 from outrider.contracts.provider import Egress as EgressPort
 from outrider.data.egress import Egress
+from outrider.interfaces.sandbox.twilio import TwilioOptions, TwilioSandbox
+from outrider.interfaces.sandbox.twilio.ledger import TAKEN
+from outrider.interfaces.sandbox.twilio.options import Rule
 from tests.kit.smtp_faults import Action, Close, Event, Hang, SmtpFaults
 
 Mood = Literal["sound", "refuses", "defers", "cuts after the body", "hangs after the body", "away", "wrong password"]
@@ -81,4 +87,51 @@ async def smtp() -> AsyncIterator[Rig]:
         )
 
 
-RIGS: dict[str, Callable[[], AbstractAsyncContextManager[Rig]]] = {"smtp": smtp}
+@asynccontextmanager
+async def twilio() -> AsyncIterator[Rig]:
+    """The Twilio-shaped sandbox."""
+    token = "hunter2-hunter2"
+    with TemporaryDirectory() as folder:
+        options = TwilioOptions(ledger_path=Path(folder) / "l", port=0, auth_token=token, checks_numbers=False)
+        sandbox = TwilioSandbox(options)
+        url = await sandbox.start()
+        settings = {
+            "account_sid": options.account_sid, "base_url": url, "connections": 4, "answer_timeout_s": 1.0,
+            "connect_timeout_s": 1.0,
+        }  # fmt: skip
+        wrong = {**settings, "base_url": "http://127.0.0.1:1"}
+        rules: dict[str, Rule] = {
+            "refuses": Rule(status=400, code=21211),
+            "defers": Rule(status=503, code=20503),
+            "cuts after the body": Rule(cut="after"),
+            "hangs after the body": Rule(hang_s=30.0),
+        }
+
+        def behave(mood: Mood) -> None:
+            sandbox.rules = [rules[mood]] if mood in rules else []
+            sandbox.refuses_everybody = mood == "wrong password"
+            rig.settings = wrong if mood == "away" else settings
+
+        rig = Rig(
+            settings=settings,
+            secrets={"auth_token": token},
+            taken=lambda: [(e.to, e.text.encode()) for e in sandbox.ledger.entries if e.outcome in TAKEN],
+            behave=behave,
+            until=_looking,
+            connections=lambda: sandbox.request_count,
+            wrong=wrong,
+            signed_in=settings,
+        )
+        try:
+            yield rig
+        finally:
+            await sandbox.close()
+
+
+async def _looking(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - nobody tells when a request was taken
+            await asyncio.sleep(0.005)
+
+
+RIGS: dict[str, Callable[[], AbstractAsyncContextManager[Rig]]] = {"smtp": smtp, "twilio": twilio}

@@ -11,6 +11,9 @@ from outrider.app.processes import run_process
 from outrider.app.signals import Stop, ready
 from outrider.interfaces.cli.options import between, whole_number
 from outrider.interfaces.sandbox import Addresses, SandboxOptions, serve
+from outrider.interfaces.sandbox.twilio import TwilioOptions
+from outrider.interfaces.sandbox.twilio import serve as serve_twilio
+from outrider.interfaces.sandbox.twilio.options import SID, TOKEN
 
 APP = App(name="sandbox")
 
@@ -67,6 +70,44 @@ def sandbox(
         await serve(options, ready=lambda addresses: ready(_where(addresses)), stop=stop.event)
 
     return run_process("sandbox", work, grace_s=options.grace_s, lifeline=lifeline)
+
+
+@APP.command
+def twilio(
+    *,
+    ledger: Path,
+    host: str = "127.0.0.1",
+    port: Port = 8026,
+    account_sid: str = SID,
+    auth_token: str = TOKEN,
+    lifeline: Annotated[bool, Parameter(show=False, negative="")] = False,
+) -> int:
+    """Run a server that answers as Twilio's Messages API does and sends nothing to anybody.
+
+    A connection of provider twilio reaches it with base_url=http://host:port. `PUT /sandbox/rules` makes it fail,
+    `POST /sandbox/inbound` plays a phone that writes, `GET /sandbox/ledger` shows what it took.
+
+    Parameters
+    ----------
+    ledger
+        JSON lines file with one record per request for a message; made when missing, continued when there.
+    host
+        Address it listens on.
+    port
+        Its port; 0: a free one.
+    account_sid
+        The account it knows.
+    auth_token
+        The account's token, with which it signs callbacks; not a real one.
+    lifeline
+        Also stop when stdin ends.
+    """
+    options = TwilioOptions(ledger_path=ledger, host=host, port=port, account_sid=account_sid, auth_token=auth_token)
+
+    async def work(stop: Stop) -> None:
+        await serve_twilio(options, ready=ready, stop=stop.event)
+
+    return run_process("sandbox-twilio", work, grace_s=2.0, lifeline=lifeline)
 
 
 def _where(addresses: Addresses) -> str:

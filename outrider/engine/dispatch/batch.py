@@ -27,7 +27,8 @@ LEASE_OVER = "the lease is over"
 UNREACHED = frozenset(
     {
         "connection_failed", "connection_timeout", "authentication_failed", "tls_failed", "tls_unavailable",
-        "server_busy", "sender_unusable", "target_refused", "plugin_failed",
+        "server_busy", "sender_unusable", "target_refused", "plugin_failed", "rate_limited", "provider_down",
+        "account_suspended", "daily_quota",
     }
 )  # fmt: skip
 """Causes that tell of the account or its server, not of the message: the lane rests, one message probes."""

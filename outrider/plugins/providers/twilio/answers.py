@@ -1,0 +1,124 @@
+"""What Twilio's answers and error codes mean: one table from code to cause, for requests and for callbacks alike.
+
+Owns the reading of a finished answer; never touches a socket. Text of the server is made printable and cut before it
+is kept, because it is shown to people and logged.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import orjson
+
+from outrider.contracts.outcome import CAUSES, Accepted, Deferred, Outcome, Rejected, Uncertain
+from outrider.data.http_out import Reply
+
+_CODES: Final[dict[int, str]] = {
+    14107: "rate_limited", 20003: "authentication_failed", 20005: "account_suspended", 20008: "authentication_failed",
+    20403: "authentication_failed", 20404: "request_refused", 20429: "rate_limited", 20500: "provider_down",
+    20503: "provider_down", 21211: "number_invalid", 21212: "sender_not_usable", 21214: "number_invalid",
+    21217: "number_invalid", 21265: "number_invalid", 21408: "region_not_allowed", 21601: "sender_not_usable",
+    21603: "sender_not_usable", 21604: "number_invalid", 21606: "sender_not_usable", 21608: "region_not_allowed",
+    21610: "opted_out", 21611: "queue_overflow", 21612: "region_not_allowed", 21614: "number_landline",
+    21617: "too_large", 21635: "number_landline", 21659: "sender_not_usable", 21660: "sender_not_usable",
+    21661: "sender_not_usable", 21701: "sender_not_usable", 21703: "sender_not_usable", 21704: "sender_not_usable",
+    21705: "sender_not_usable", 21712: "sender_not_usable", 30001: "queue_overflow", 30002: "account_suspended",
+    30003: "handset_unreachable", 30004: "message_blocked", 30005: "handset_unknown", 30006: "number_landline",
+    30007: "content_filtered", 30008: "carrier_unknown_error", 30022: "rate_limited", 30023: "daily_quota",
+    30024: "sender_not_usable", 30034: "sender_not_registered", 30035: "sender_not_registered",
+    30036: "validity_expired", 30038: "content_filtered", 30410: "provider_down", 30453: "region_not_allowed",
+    30500: "provider_down", 63016: "request_refused", 63017: "sender_not_usable", 63018: "rate_limited",
+}  # fmt: skip
+"""Source: twilio.com/docs/api/errors."""
+
+_SUPPRESSED: Final = {"opted_out": "stop", "handset_unknown": "invalid", "number_invalid": "invalid"}
+_SOFT: Final = frozenset({"handset_unreachable", "carrier_unknown_error", "provider_down", "queue_overflow"})
+_SID = re.compile(r"(?:SM|MM)[0-9a-f]{32}")
+_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
+_LONGEST_DETAIL: Final = 240
+_CREATED: Final = frozenset({200, 201, 202})
+_ENDED: Final = frozenset({"failed", "undelivered", "canceled"})
+_NOT_SIGNED_IN: Final = frozenset({401, 403})
+_SIGN_IN_CAUSES: Final = {20005: "account_suspended"}
+_BUSY, _UNAVAILABLE, _SERVER = 429, 503, range(500, 600)
+_LONGEST_WISH_S: Final = 86_400.0
+
+
+def cause_of(code: int | None) -> str:
+    """The cause a code stands for; a code that is not known is a refusal."""
+    return _CODES.get(code or 0, "request_refused")
+
+
+def suppression_of(cause: str) -> str:
+    """For which reason a cause puts the address on the do-not-contact list; empty: it does not."""
+    return _SUPPRESSED.get(cause, "")
+
+
+def is_soft(cause: str) -> bool:
+    """Whether a failure may pass."""
+    return cause in _SOFT
+
+
+def is_sid(text: str) -> bool:
+    """Whether a text is the id of a message."""
+    return bool(_SID.fullmatch(text))
+
+
+def outcome_of(reply: Reply) -> Outcome:
+    """What an answer to a posted message means.
+
+    Gives:   Uncertain for every answer that does not say plainly whether the message was taken.
+    """
+    said = _json(reply.body)
+    if reply.status in _CREATED:
+        return _taken(said)
+    code = said.get("code") if isinstance(said.get("code"), int) else None
+    detail = _detail(reply.status, code, said.get("message"))
+    wish_s = _wish_s(reply)
+    if reply.status in _NOT_SIGNED_IN:  # what it says is left out: a proxy may say the credentials back
+        return Deferred(_SIGN_IN_CAUSES.get(code or 0, "authentication_failed"), _detail(reply.status, code, ""))
+    if reply.status == _BUSY:
+        return Deferred("rate_limited", detail, wish_s)
+    if reply.status in (401, 403):
+        return Deferred("account_suspended" if code == 20005 else "authentication_failed", detail)  # noqa: PLR2004 - its code
+    if reply.status in _SERVER:
+        if code is not None or reply.status == _UNAVAILABLE:
+            return Deferred("provider_down", detail, wish_s)
+        return Uncertain("answer_lost", f"{detail}: a gateway answered, not the API")
+    cause = cause_of(code)
+    if CAUSES[cause].retry == "never":
+        return Rejected(cause, detail)
+    return Deferred(cause, detail, wish_s)
+
+
+def _taken(said: dict[str, Any]) -> Outcome:
+    sid = said.get("sid")
+    if not isinstance(sid, str) or not is_sid(sid):
+        return Uncertain("answer_lost", "an answer of success without the id of a message")
+    if said.get("status") in _ENDED:
+        code = said.get("error_code") if isinstance(said.get("error_code"), int) else None
+        return Rejected(cause_of(code), _detail(201, code, said.get("error_message")))
+    return Accepted(sid)
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _detail(status: int, code: int | None, message: Any) -> str:
+    text = _UNPRINTABLE.sub("?", message) if isinstance(message, str) else ""
+    number = "" if code is None else f" {code}"
+    return f"HTTP {status}{number}: {text}"[:_LONGEST_DETAIL].rstrip(": ")
+
+
+def _wish_s(reply: Reply) -> float | None:
+    """What Retry-After asks for, in seconds; a date is not read."""
+    text = reply.headers.get("retry-after", "")
+    if not re.fullmatch(r"[0-9]{1,6}(?:\.[0-9]+)?", text):
+        return None
+    return min(max(float(text), 0.1), _LONGEST_WISH_S)

@@ -1,0 +1,213 @@
+"""Twilio's callbacks: verified by our own reading of its rules, then read; names and values as bytes until then.
+
+Owns the signature and the form. Never fetches media and never trusts a Host header.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote_to_bytes, urlsplit
+from uuid import UUID
+
+from outrider.base.errors import Refused
+from outrider.contracts.callbacks import CallbackRequest, Inbound, Report, State, Told, Unread
+from outrider.plugins.providers.twilio.answers import cause_of, is_sid, is_soft, suppression_of
+
+_FORM: Final = "application/x-www-form-urlencoded"
+_MOST_PARAMETERS: Final = 200
+_LONGEST_SIGNATURE: Final = 64
+_STATES: Final[dict[str, State]] = {
+    "accepted": "sent", "scheduled": "sent", "queued": "sent", "sending": "sent", "sent": "sent",
+    "delivered": "delivered", "undelivered": "bounced", "failed": "failed", "canceled": "failed",
+}  # fmt: skip
+_KNOWN: Final = frozenset(
+    {
+        "AccountSid", "ApiVersion", "Body", "ErrorCode", "From", "FromCity", "FromCountry", "FromState", "FromZip",
+        "MessageSid", "MessageStatus", "MessagingServiceSid", "NumMedia", "NumSegments", "OptOutType", "Price",
+        "PriceUnit", "RawDlrDoneDate", "SmsMessageSid", "SmsSid", "SmsStatus", "To", "ToCity", "ToCountry", "ToState",
+        "ToZip",
+    }
+)  # fmt: skip
+_NAME: Final = re.compile(r"[A-Z][A-Za-z0-9]{0,60}")
+_WORD: Final = re.compile(r"[a-z_]{1,40}")
+_HEX: Final = re.compile(r"[0-9a-f]{64}")
+Pairs = list[tuple[bytes, bytes]]
+
+
+class TwilioCallbacks:
+    """Implements `contracts.callbacks.Callbacks`."""
+
+    needs: tuple[str, ...] = ("auth_token", "previous_auth_token")
+
+    def verify(
+        self, request: CallbackRequest, base: str, settings: Mapping[str, Any], secrets: Mapping[str, str]
+    ) -> str | None:
+        """Whether it was signed with one of the account's tokens over the address it is configured with."""
+        given = request.headers.get("x-twilio-signature", "")
+        if not given:
+            return "unsigned"
+        if len(given) > _LONGEST_SIGNATURE or not given.isascii():
+            return "wrong_signature"
+        tokens = [secrets[name] for name in self.needs if secrets.get(name)]
+        is_form = _media_type(request) == _FORM
+        signed = _signed(_pairs(request.body)) if is_form else _signed_hash(request)
+        if signed is None:
+            return "wrong_signature"
+        is_genuine = False
+        for url in _spellings(base, request.target):
+            for token in tokens:
+                made = hmac.new(token.encode(), url.encode() + signed, hashlib.sha1).digest()
+                is_genuine |= hmac.compare_digest(base64.b64encode(made), given.encode())
+        if not is_genuine:
+            return "wrong_signature"
+        if (
+            is_form
+            and _values(_pairs(request.body)).get("AccountSid", settings["account_sid"]) != settings["account_sid"]
+        ):
+            return "other_account"
+        return None
+
+    def read(self, request: CallbackRequest, settings: Mapping[str, Any]) -> Sequence[Told]:
+        """One report, one inbound text, or something unknown.
+
+        Raises:  Refused(unsupported_media_type, 415; invalid_callback, 400).
+        """
+        del settings
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise Refused("unsupported_media_type", "must not be compressed", status=415)
+        if _media_type(request) != _FORM:
+            raise Refused("unsupported_media_type", f"must be {_FORM}", status=415)
+        pairs = _pairs(request.body)
+        if len(pairs) > _MOST_PARAMETERS:
+            raise Refused("invalid_callback", f"has more than {_MOST_PARAMETERS} parameters", status=400)
+        values = _values(pairs)
+        sid = values.get("MessageSid") or values.get("SmsSid") or ""
+        if not _is_sound(values) or not sid:
+            digest = hashlib.sha256(request.body).hexdigest()[:32]
+            return [Unread(f"unknown:{digest}", "unknown")]
+        if not is_sid(sid):
+            raise Refused("invalid_callback", "MessageSid is not the id of a message", status=400)
+        status = values.get("MessageStatus") or values.get("SmsStatus") or ""
+        if status == "received" or ("Body" in values and "MessageStatus" not in values):
+            return [_inbound(sid, values)]
+        return [_report(sid, status, values, request.target)]
+
+    def answer(self, reply: str) -> tuple[str, bytes]:
+        """TwiML: an empty response, or one message to whoever wrote."""
+        inner = f"<Message>{escape(reply, quote=False)}</Message>" if reply else ""
+        return "text/xml; charset=utf-8", f'<?xml version="1.0" encoding="UTF-8"?><Response>{inner}</Response>'.encode()
+
+
+def _report(sid: str, status: str, values: Mapping[str, str], target: str) -> Told:
+    if not _WORD.fullmatch(status):
+        return Unread(f"{sid}:?", "unknown")
+    state = _STATES.get(status)
+    cause, detail = "", ""
+    if state in ("failed", "bounced"):
+        code = values.get("ErrorCode", "")
+        cause = cause_of(int(code)) if code.isdecimal() and len(code) < 8 else "carrier_unknown_error"  # noqa: PLR2004 - digits of any code
+        cause = "cancelled_at_provider" if status == "canceled" else cause
+        detail = f"{status} {code}".strip()[:60]
+    return Report(
+        key=f"{sid}:{status}",
+        provider_id=sid,
+        word=status,
+        state=state,
+        message_id=_message_id(target),
+        cause=cause,
+        detail=detail if detail.isprintable() else status,
+        suppress=suppression_of(cause),
+        is_soft=is_soft(cause),
+        address=values.get("To", ""),
+    )
+
+
+def _inbound(sid: str, values: Mapping[str, str]) -> Inbound:
+    media = values.get("NumMedia", "0")
+    return Inbound(
+        key=f"{sid}:received",
+        provider_id=sid,
+        sender=values.get("From", ""),
+        to=values.get("To", ""),
+        text=values.get("Body", ""),
+        media_count=min(int(media), 100) if media.isdecimal() and len(media) < 8 else 0,  # noqa: PLR2004 - digits of any count
+        is_answered=bool(values.get("OptOutType")),
+    )
+
+
+def _message_id(target: str) -> UUID | None:
+    """Our id of the message, which is part of what was signed."""
+    found = parse_qs(urlsplit(target).query).get("m", [""])[0]
+    try:
+        return UUID(found)
+    except ValueError:
+        return None
+
+
+def _is_sound(values: Mapping[str, str]) -> bool:
+    """Whether every name is one of Twilio's, or could be a new one.
+
+    The signature does not say where a name ends and its value begins: `A=B=1` and `AB==1` are signed alike. A name that
+    is the beginning of a known one, or begins with one without being known, is taken for such a cut.
+    """
+    for name in values:
+        if name in _KNOWN or re.fullmatch(r"Media(?:Url|ContentType)\d{1,2}", name):
+            continue
+        if not _NAME.fullmatch(name):
+            return False
+        if any(known.startswith(name) or (len(known) > 4 and name.startswith(known)) for known in _KNOWN):  # noqa: PLR2004 - To and From begin too much
+            return False
+    return True
+
+
+def _pairs(body: bytes) -> Pairs:
+    found = []
+    for part in body.split(b"&")[: _MOST_PARAMETERS + 1]:
+        if part:
+            name, _, value = part.partition(b"=")
+            found.append((unquote_to_bytes(name.replace(b"+", b" ")), unquote_to_bytes(value.replace(b"+", b" "))))
+    return found
+
+
+def _values(pairs: Pairs) -> dict[str, str]:
+    """The first value of each name as text; what is not UTF-8 is replaced, NUL taken out."""
+    values: dict[str, str] = {}
+    for name, value in pairs:
+        values.setdefault(name.decode(errors="replace"), value.decode(errors="replace").replace("\0", ""))
+    return values
+
+
+def _signed(pairs: Pairs) -> bytes:
+    """Names in order, each with its different values in order."""
+    return b"".join(name + value for name, value in sorted(set(pairs)))
+
+
+def _signed_hash(request: CallbackRequest) -> bytes | None:
+    """Of bodies that are no form only the hash in the query is signed, with the rest of the address."""
+    given = parse_qs(urlsplit(request.target).query).get("bodySHA256", [""])[0]
+    made = hashlib.sha256(request.body).hexdigest()
+    is_same = hmac.compare_digest(made.encode(), given.encode(errors="replace"))
+    return b"" if _HEX.fullmatch(given) and is_same else None
+
+
+def _spellings(base: str, target: str) -> Iterator[str]:
+    """The address as configured, with the port of its scheme and without one: Twilio signs what it was given."""
+    parts = urlsplit(base)
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    preset = 443 if parts.scheme == "https" else 80
+    netlocs = dict.fromkeys([parts.netloc, host, f"{host}:{parts.port or preset}"])
+    if parts.port not in (None, preset):
+        netlocs = {parts.netloc: None}
+    for netloc in netlocs:
+        yield f"{parts.scheme}://{netloc}{parts.path}{target}"
+
+
+def _media_type(request: CallbackRequest) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -1,0 +1,256 @@
+"""The Twilio provider against the sandbox: the wire, pauses, hang-ups, and what became of lost answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import pytest
+from aiohttp import web
+from twilio.request_validator import RequestValidator
+from twilio.rest import Client
+
+from outrider.base.clock import boottime_s
+from outrider.base.errors import Refused
+from outrider.base.fields import check
+from outrider.contracts.callbacks import CALLBACK_URL, Finds, Lost
+from outrider.contracts.outcome import Accepted, Deferred, Rejected, Uncertain
+from outrider.contracts.provider import Outgoing, Transport
+from outrider.data.egress import Egress
+from outrider.interfaces.sandbox.twilio import TwilioOptions, TwilioSandbox
+from outrider.interfaces.sandbox.twilio.ledger import TAKEN
+from outrider.interfaces.sandbox.twilio.options import Rule
+from outrider.plugins.providers.twilio import PROVIDER
+from tests.kit.watching import Recorder
+
+PEOPLE = [f"+1415555{n:04}" for n in range(2000, 2030)]
+SECRETS = {"auth_token": "token-token"}
+
+
+@pytest.fixture
+async def sandbox(tmp_path: Path) -> AsyncIterator[TwilioSandbox]:
+    made = TwilioSandbox(TwilioOptions(ledger_path=tmp_path / "ledger", port=0, auth_token=SECRETS["auth_token"]))
+    await made.start()
+    yield made
+    await made.close()
+
+
+def opened(sandbox: TwilioSandbox, **more: Any) -> Transport:
+    url = more.pop(CALLBACK_URL, None)
+    given = {"account_sid": sandbox.options.account_sid, "base_url": sandbox.url, "answer_timeout_s": 1.0, **more}
+    settings = check([field for field in PROVIDER.fields if field.kind != "secret"], given)
+    return PROVIDER.open({**settings, CALLBACK_URL: url}, SECRETS, Egress((ip_network("127.0.0.0/8"),)))
+
+
+def text(address: str = PEOPLE[0], body: str = "Hello €", **more: Any) -> Outgoing:
+    message = Outgoing(UUID(int=int(address[1:])), address, "+14155550100", body.encode(), address)
+    return replace(message, **more)
+
+
+async def sent(transport: Transport, *messages: Outgoing) -> Recorder:
+    watch = Recorder()
+    async with asyncio.timeout(20):
+        await transport.send(messages, watch)
+    return watch
+
+
+async def test_a_request_says_everything_that_was_decided(sandbox: TwilioSandbox) -> None:
+    service = "MG" + "a" * 32
+    transport = opened(sandbox, messaging_service_sid=service, callback_url="http://127.0.0.1:9/cb/x", validity_s=600)
+    watch = await sent(transport, text(), text(PEOPLE[1], until_s=boottime_s() + 90.5))
+    await transport.close()
+    first, second = sorted(sandbox.ledger.entries, key=lambda entry: entry.to)
+    assert watch.outcomes[PEOPLE[0]] == Accepted(first.sid)
+    assert (first.to, first.from_, first.text, first.messaging_service_sid) == (
+        PEOPLE[0], "+14155550100", "Hello €", service,
+    )  # fmt: skip
+    assert first.status_callback == f"http://127.0.0.1:9/cb/x?m={text().id}"
+    assert first.validity_period == 600
+    assert second.validity_period in {89, 90}
+
+
+async def test_the_official_client_is_answered_alike(sandbox: TwilioSandbox) -> None:
+    """The sandbox answers whoever is written for the real one."""
+
+    def talk() -> tuple[str, list[str]]:
+        client = Client(sandbox.options.account_sid, SECRETS["auth_token"])
+        client.http_client.session.trust_env = False
+        base = client.api.v2010.domain
+        base.base_url = sandbox.url
+        made = client.messages.create(to=PEOPLE[0], from_="+14155550100", body="Hi")
+        return str(made.sid), [str(each.sid) for each in client.messages.list(to=PEOPLE[0])]
+
+    sid, listed = await asyncio.to_thread(talk)
+    assert listed == [sid]
+    assert [entry.sid for entry in sandbox.ledger.entries] == [sid]
+
+
+async def test_callbacks_are_signed_as_the_official_validator_expects(sandbox: TwilioSandbox) -> None:
+    got: list[tuple[str, dict[str, str], str]] = []
+
+    async def take(request: web.Request) -> web.Response:
+        form = {name: str(value) for name, value in (await request.post()).items()}
+        got.append((str(request.url), form, request.headers["X-Twilio-Signature"]))
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/cb", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    transport = opened(sandbox, callback_url=f"http://127.0.0.1:{runner.addresses[0][1]}/cb")
+    sandbox.rules = [Rule(copies=2, statuses=["queued", "undelivered"], error_code=30003)]
+    await sent(transport, text())
+    await sandbox.settled()
+    await transport.close()
+    await runner.cleanup()
+    validator = RequestValidator(SECRETS["auth_token"])
+    assert [form["MessageStatus"] for _, form, _ in got] == ["queued", "queued", "undelivered", "undelivered"]
+    assert got[-1][1]["ErrorCode"] == "30003"
+    assert all(validator.validate(url, form, signature) for url, form, signature in got)
+
+
+async def test_connections_are_used_again(sandbox: TwilioSandbox) -> None:
+    transport = opened(sandbox, connections=2)
+    await sent(transport, *(text(address) for address in PEOPLE))
+    await sent(transport, *(text(address) for address in PEOPLE))
+    pool: Any = transport
+    connector = pool._http._session.connector
+    assert sum(map(len, connector._conns.values())) <= 2
+    await transport.close()
+    assert len(sandbox.ledger.entries) == 60
+
+
+async def test_a_429_stops_the_account_for_as_long_as_it_asks_and_one_probes(sandbox: TwilioSandbox) -> None:
+    sandbox.rules = [Rule(status=429, code=20429, retry_after_s=30)]
+    transport = opened(sandbox, connections=1)
+    watch = await sent(transport, *(text(address) for address in PEOPLE))
+    assert {type(outcome) for outcome in watch.outcomes.values()} == {Deferred}
+    waits = [outcome.after_s for outcome in watch.outcomes.values() if isinstance(outcome, Deferred)]
+    assert all(wait is not None and 28 < wait <= 30 for wait in waits)
+    assert sandbox.request_count == 1
+    await sent(transport, text())
+    assert sandbox.request_count == 1
+    await transport.close()
+
+
+async def test_a_refused_account_is_asked_once_and_then_probed(sandbox: TwilioSandbox) -> None:
+    sandbox.refuses_everybody = True
+    transport = opened(sandbox, connections=3)
+    watch = await sent(transport, *(text(address) for address in PEOPLE))
+    await transport.close()
+    assert sandbox.request_count <= 3
+    assert {outcome.cause for outcome in watch.outcomes.values() if isinstance(outcome, Deferred)} == {
+        "authentication_failed"
+    }
+    assert len(watch.outcomes) == len(PEOPLE)
+
+
+@pytest.mark.parametrize("number", ["+15005550001", "+15005550004", "+15005550009"])
+async def test_p24_a_number_that_is_refused_fails_at_the_first_attempt(sandbox: TwilioSandbox, number: str) -> None:
+    transport = opened(sandbox)
+    watch = await sent(transport, text(number), text())
+    await transport.close()
+    assert isinstance(watch.outcomes[number], Rejected)
+    assert isinstance(watch.outcomes[PEOPLE[0]], Accepted)
+
+
+@pytest.mark.parametrize(
+    ("rule", "is_taken"),
+    [
+        (Rule(cut="after"), True),
+        (Rule(cut="before"), False),
+        (Rule(hang_s=5), True),
+        (Rule(body="<html>fine</html>"), True),
+    ],
+    ids=["dropped after it was taken", "dropped before", "never answered", "no answer of the API"],
+)
+async def test_a_lost_answer_is_uncertain_and_the_provider_is_asked_what_became_of_it(
+    sandbox: TwilioSandbox, rule: Rule, *, is_taken: bool
+) -> None:
+    sandbox.rules = [rule]
+    transport = opened(sandbox)
+    message = text()
+    watch = await sent(transport, message)
+    assert isinstance(watch.outcomes[message.address], Uncertain)
+    sandbox.rules = []
+    assert isinstance(transport, Finds)
+    lost = Lost(message.id, message.address, message.envelope_from, message.body, datetime.now(UTC), frozenset())
+    found = await transport.find([lost])
+    taken = [entry.sid for entry in sandbox.ledger.entries if entry.outcome in TAKEN]
+    assert found == {message.id: taken[0] if is_taken else None}
+    if is_taken:
+        assert await transport.find([replace(lost, known_ids=frozenset(taken))]) == {message.id: None}
+        other = replace(lost, body=b"another text")
+        assert await transport.find([other]) == {message.id: None}
+    await transport.close()
+
+
+async def test_of_two_alike_of_which_one_was_taken_one_is_found(sandbox: TwilioSandbox) -> None:
+    sandbox.rules = [Rule(cut="after", times=1), Rule(cut="before")]
+    transport = opened(sandbox, connections=1)
+    twins = [text(), replace(text(), id=UUID(int=7))]
+    for twin in twins:
+        await sent(transport, twin)
+    sandbox.rules = []
+    lost = [Lost(t.id, t.address, t.envelope_from, t.body, datetime.now(UTC), frozenset()) for t in twins]
+    assert isinstance(transport, Finds)
+    found = await transport.find(lost)
+    assert sorted(sid is None for sid in found.values()) == [False, True]
+    await transport.close()
+
+
+async def test_an_examination_tells_which_stage_fails(sandbox: TwilioSandbox) -> None:
+    async def names(**more: Any) -> list[tuple[str, bool]]:
+        given = {"account_sid": sandbox.options.account_sid, "base_url": sandbox.url, **more}
+        settings = check([field for field in PROVIDER.fields if field.kind != "secret"], given)
+        egress = Egress((ip_network("127.0.0.0/8"),))
+        return [(stage.name, stage.is_ok) async for stage in PROVIDER.examine(settings, SECRETS, egress)]
+
+    sound = [("connection", True), ("credentials", True), ("account", True), ("callbacks", True)]
+    assert await names() == sound
+    assert await names(account_sid="AC" + "f" * 32) == [("connection", True), ("credentials", True), ("account", False)]
+    sandbox.refuses_everybody = True
+    assert await names() == [("connection", True), ("credentials", False)]
+    assert await names(base_url="http://127.0.0.1:1") == [("connection", False)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"account_sid": "AC1"}, "settings.account_sid"),
+        ({"base_url": "http://api.example.org"}, "settings.base_url"),
+        ({"api_key_sid": "SK" + "0" * 32}, "settings.api_key_secret"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], field: str) -> None:
+    given = check(
+        [each for each in PROVIDER.fields if each.kind != "secret"], {"account_sid": "AC" + "0" * 32, **settings}
+    )
+    with pytest.raises(Refused) as refused:
+        PROVIDER.open(given, SECRETS, Egress())
+    assert refused.value.field == field
+
+
+async def test_the_sandbox_goes_on_where_it_was(tmp_path: Path, sandbox: TwilioSandbox) -> None:
+    transport = opened(sandbox)
+    await sent(transport, text())
+    await transport.close()
+    kept = tmp_path / "copy"
+    kept.write_bytes((tmp_path / "ledger").read_bytes())
+    again = TwilioSandbox(TwilioOptions(ledger_path=kept, port=0, auth_token=SECRETS["auth_token"]))
+    url = await again.start()
+    auth = aiohttp.encode_basic_auth(again.options.account_sid, SECRETS["auth_token"])
+    async with aiohttp.ClientSession(headers={"Authorization": auth}) as http:
+        path = f"{url}/2010-04-01/Accounts/{again.options.account_sid}/Messages.json"
+        async with http.get(path) as answer:
+            listed = (await answer.json())["messages"]
+    await again.close()
+    assert [each["sid"] for each in listed] == [sandbox.ledger.entries[0].sid]
