@@ -28,6 +28,11 @@ from outrider.interfaces.cli.output import Answer, facts
 from outrider.interfaces.cli.work import note, wired
 
 _SAMPLE = "recipient@example.org"
+_SAMPLE_NAME = "Sample Recipient"
+Values = Annotated[
+    list[str] | None,
+    Parameter(name="--set", negative="", help="A value as name=text, in place of the contact's; several times."),
+]
 Contact = Annotated[str | None, Parameter(help="For this contact: its id. Its values are put in.")]
 
 
@@ -35,6 +40,7 @@ async def preview(
     which: Which,
     *,
     contact: Contact = None,
+    set_: Values = None,
     part: Annotated[Literal["text", "html"], Parameter(help="Which part to print.")] = "text",
     options: Common = COMMON,
 ) -> Answer:
@@ -49,7 +55,7 @@ async def preview(
     address = own or _SAMPLE
     item = previews.item_for(
         address,
-        previews.variables_of(person, address, {}),
+        previews.variables_of(person, address, _values(person, address, set_)),
         is_bulk=True,
         public_url=sender.public_url or runtime.settings.public_url,
     )
@@ -66,6 +72,7 @@ async def send_trial(
     to: Annotated[list[str], Parameter(help="Addresses of users of the tenant, or of OUTRIDER_TEST_ADDRESSES.")],
     *,
     contact: Contact = None,
+    set_: Values = None,
     options: Changing = CHANGING,
 ) -> Answer:
     """Send what the campaign says to people of your own, marked as a test, through the queue like everything else."""
@@ -75,7 +82,7 @@ async def send_trial(
             raise Refused("no_template", "the campaign has no template", field="campaign", status=409)
         sender = await senders.get(work.uow, found.sender_id)
         person = await _contact(work.uow, contact)
-        variables = previews.variables_of(person, "", {})
+        variables = previews.variables_of(person, "", _values(person, to[0], set_))
         trial = trials.Trial(found.template_id, found.template_version, to, sender.name, variables)
         ids = await trials.send(
             work.uow,
@@ -88,6 +95,20 @@ async def send_trial(
         await SQL.tell_ready.run(work.uow.raw)
     text = note(f"{len(ids)} test message(s) are queued", dry_run=options.dry_run)
     return Answer({"ids": [str(each) for each in ids]}, text)
+
+
+def _values(person: ContactView | None, address: str, given: list[str] | None) -> dict[str, str]:
+    """What a template is rendered with beside a contact's values; without a contact, what every recipient has.
+
+    Raises:  Refused(invalid_setting).
+    """
+    values = {} if person is not None else {"name": _SAMPLE_NAME, "email": address}
+    for each in given or ():
+        name, sign, text = each.partition("=")
+        if not sign or not name:
+            raise Refused("invalid_setting", "must be name=text", field="--set")
+        values[name] = text
+    return values
 
 
 async def _content(uow: UnitOfWork, found: CampaignView) -> tuple[int, UUID]:
