@@ -237,6 +237,15 @@ class Settings(BaseSettings):
         [], description="Networks (CIDR) of mail scanners: what they open and follow is counted as a machine's."
     )
 
+    # sign-up forms
+    signup_confirm_hours: int = Field(48, ge=1, le=720, description="How long the link of a confirmation works.")
+    signup_mails_per_address: int = Field(
+        3, ge=1, le=20, description="Confirmations asked of one address within a day, by all forms of a tenant."
+    )
+    signup_mails_per_hour: int = Field(
+        500, ge=1, le=1_000_000, description="Confirmations a tenant's forms ask for within an hour, of all addresses."
+    )
+
     # sign-in
     session_idle_s: int = Field(
         7200, ge=60, le=2_592_000, description="A session ends after this long without a request."
@@ -278,6 +287,12 @@ class Settings(BaseSettings):
     keep_exports_days: int = Field(30, ge=1, le=1080, description="Records of exports: who asked for what, and when.")
     keep_export_files_hours: int = Field(
         24, ge=1, le=720, description="Files of exports; personal data that nobody should forget on a disk."
+    )
+    keep_signups_days: int = Field(
+        30,
+        ge=1,
+        le=400,
+        description="Sign-ups that ended or were never confirmed; the proof of a consent stays with the contact.",
     )
     keep_workers_days: int = Field(7, ge=1, le=90, description="Records of processes that are gone.")
     partitions_ahead: int = Field(3, ge=1, le=12, description="Monthly partitions made in advance.")

@@ -153,6 +153,8 @@ class Item:
     """Empty for transactional messages: no List-Unsubscribe header, no footer."""
     web_version_url: str = ""
     """What `{{ web_version_url }}` is; asked for by `Composer.has_web_version`."""
+    preferences_url: str = ""
+    """What `{{ preferences_url }}` is; asked for by `Composer.has_preferences`."""
     open_url: str = ""
     click_urls: tuple[str, ...] = ()
     """One per link of `Composer.links`, in their order; both only for tracked content."""
@@ -252,6 +254,11 @@ class Composer(Protocol):
     @property
     def has_web_version(self) -> bool:
         """Whether the content shows a link to its web version."""
+        ...
+
+    @property
+    def has_preferences(self) -> bool:
+        """Whether the content shows a link to the recipient's preference centre."""
         ...
 
     async def page(self, item: Item) -> str | Unrenderable:

@@ -9,7 +9,10 @@ from typing import Any
 PUBLIC, PEOPLE, ANYBODY = "public", "people", "anybody"
 """In place of a scope: nobody signs in; people only, no keys; every key whatever its scopes."""
 
-JSON, CSV = "application/json", "text/csv"
+JSON, CSV, FORM = "application/json", "text/csv", "application/x-www-form-urlencoded"
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQAY3Y2wAAAAAElFTkSuQmCC"
+"""The smallest PNG."""
+
 Pick = Callable[[str], str]
 Body = Callable[[Pick, int], Any]
 
@@ -100,6 +103,20 @@ CASES: dict[str, list[Case]] = {
     "HEAD /w/{token:str}": read("", PUBLIC, own=404, nouns={"token": "view_token"}),
     "GET /v/{token:str}": read("", PUBLIC, own=404, nouns={"token": "public_token"}),
     "HEAD /v/{token:str}": read("", PUBLIC, own=404, nouns={"token": "public_token"}),
+    **{  # whose token is genuine is let in whoever they are: so the subject is one that there is not
+        f"{method} /{path}/{{token:str}}": read("", PUBLIC, own=404, nouns={"token": f"{noun}_token"})
+        for path, noun in (("s", "form"), ("c", "confirm"), ("p", "preferences"))
+        for method in ("GET", "HEAD")
+    },
+    "POST /s/{token:str}": write(
+        "", PUBLIC, lambda _, __: b"do=save", kind=FORM, nouns={"token": "form_token"}, own=404
+    ),
+    "POST /c/{token:str}": write(
+        "", PUBLIC, lambda _, __: b"do=confirm", kind=FORM, nouns={"token": "confirm_token"}, own=404
+    ),
+    "POST /p/{token:str}": write(
+        "", PUBLIC, lambda _, __: b"do=save", kind=FORM, nouns={"token": "preferences_token"}, own=404
+    ),
     "POST /api/v1/auth/login": write("", PUBLIC, lambda _, __: {}, own=422),
     "POST /api/v1/auth/password-reset": write("", PUBLIC, lambda _, __: {"token": "x", "new_password": "y"}, own=401),
     "POST /api/v1/auth/token": write("viewer", PEOPLE),
@@ -423,6 +440,38 @@ CASES: dict[str, list[Case]] = {
     ),
     "POST /api/v1/segments/{segment_id:str}/count": write("support", "contacts:write"),
     "GET /api/v1/segments/{segment_id:str}/contacts": read("viewer", "contacts:read"),
+    "GET /api/v1/offers": read("viewer", "contacts:read"),
+    "PUT /api/v1/lists/{list_id:str}/offer": write("operator", "contacts:write", lambda _, __: {"title": "matrix"}),
+    "DELETE /api/v1/lists/{list_id:str}/offer": write(
+        "operator", "contacts:write", own=204, nouns={"list_id": "offered_list"}
+    ),
+    "GET /api/v1/forms": read("viewer", "contacts:read"),
+    "POST /api/v1/forms": write(
+        "operator",
+        "contacts:write",
+        lambda pick, n: {
+            "name": f"matrix {n}",
+            "title": "t",
+            "consent_text": "c",
+            "list_ids": [pick("public_list")],
+            "sender": pick("sender"),
+        },
+        own=201,
+        other=422,
+    ),
+    "GET /api/v1/forms/{form_id:str}": read("viewer", "contacts:read"),
+    "PATCH /api/v1/forms/{form_id:str}": write("operator", "contacts:write", lambda _, __: {"title": "matrix"}),
+    "DELETE /api/v1/forms/{form_id:str}": write("operator", "contacts:write", own=204, nouns={"form_id": "spare_form"}),
+    "POST /api/v1/forms/{form_id:str}/signups": write(
+        "support",
+        "contacts:write",
+        lambda _, n: {"address": f"signup{n}@example.org", "agreed": True},
+        own=202,
+    ),
+    "GET /api/v1/look": read("viewer", "tenant:read"),
+    "PATCH /api/v1/look": write("admin", "tenant:write", lambda _, __: {"footer": "matrix"}),
+    "PUT /api/v1/look/logo": write("admin", "tenant:write", lambda _, __: {"picture": PIXEL}),
+    "DELETE /api/v1/look/logo": write("admin", "tenant:write"),
     "GET /api/v1/lists": read("viewer", "contacts:read"),
     "POST /api/v1/lists": write("support", "contacts:write", lambda _, n: {"name": f"matrix {n}"}, own=201),
     "GET /api/v1/lists/{list_id:str}": read("viewer", "contacts:read"),

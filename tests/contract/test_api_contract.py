@@ -36,6 +36,9 @@ PUBLIC = {
     "/api/v1/auth/password-reset": "the token is the credential",
     "/u/{token:str}": "the signed link in a mail is the credential",
     "/w/{token:str}": "the signed link in a mail is the credential",
+    "/s/{token:str}": "a tenant's form is for everybody",
+    "/c/{token:str}": "the signed link in a mail is the credential",
+    "/p/{token:str}": "the signed link in a mail is the credential",
     "/v/{token:str}": "the unguessable address of a published campaign is the credential",
 }
 
@@ -185,7 +188,7 @@ async def test_a_form_of_another_type_is_refused(api: Api, people: dict[str, Cal
 async def test_head_and_options_are_answered(api: Api, route: Route) -> None:
     assert (await api.caller().ask("OPTIONS", route.with_ids())).status == 204
     head = await api.caller().ask("HEAD", route.with_ids())
-    is_link = route.path.startswith(("/u/", "/v/", "/w/"))  # no link has a made-up token
+    is_link = route.path.startswith(("/u/", "/v/", "/w/", "/s/", "/c/", "/p/"))  # no link has a made-up token
     assert head.status in ({404} if is_link else {200, 401, 405})
     assert head.text == ""
 

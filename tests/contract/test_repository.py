@@ -16,6 +16,7 @@ LONGEST_FILE_LINES = 400
 LONG_FILES: dict[str, str] = {
     # path -> why it may be longer than 400 lines
     "outrider/migrations/versions/0001_foundation.py": "the whole first schema, made in one transaction",
+    "outrider/base/settings.py": "every setting with its default and description: the one documented file",
     "outrider/domain/messages/queries.sql": "every statement of the ledger and its queue: one table, one file",
 }
 LONGEST_FUNCTION_LINES = 80

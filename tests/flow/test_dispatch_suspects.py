@@ -24,6 +24,7 @@ class SlowComposer:
     links: Sequence[Link] = ()
     has_pixel: bool = False
     has_web_version: bool = False
+    has_preferences: bool = False
 
     async def page(self, item: Item) -> str | Unrenderable:
         raise NotImplementedError

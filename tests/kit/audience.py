@@ -103,6 +103,7 @@ class PlainComposer:
     links: tuple[Link, ...] = ()
     has_pixel: bool = False
     has_web_version: bool = False
+    has_preferences: bool = False
 
     async def page(self, item: Item) -> str:
         return f"<p>{item.address}: {self.content.text}</p>"

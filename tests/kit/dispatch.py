@@ -141,6 +141,7 @@ class _GlassComposer:
     links: Sequence[Link] = ()
     has_pixel: bool = False
     has_web_version: bool = False
+    has_preferences: bool = False
 
     async def page(self, item: Item) -> str | Unrenderable:
         return f"<p>{item.address}</p>"

@@ -16,10 +16,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, cast, get_args
 from uuid import UUID, uuid4
 
 from outrider.base.signing import TrackingSigner
+from outrider.domain.signup.links import Kind, Links
 from outrider.domain.tenants import sessions
 from tests.kit.api import Api, Caller
 from tests.kit.dispatch import GlassProvider
@@ -133,6 +134,26 @@ async def _segment(world: World) -> str:
     return await world.insert(statement, f"{world.word} {uuid4()}", '{"kind": "all", "rules": []}')
 
 
+async def _form(world: World) -> str:
+    """A form with the one list of the tenant that stays on offer."""
+    statement = (
+        "WITH made AS (INSERT INTO signup_forms (tenant_id, name, title, consent_text, purpose, sender_id, created_by) "
+        "VALUES ($1, $2, $3, 'c', 'marketing', $4, 't') RETURNING tenant_id, id), "
+        "put AS (INSERT INTO signup_form_lists (tenant_id, form_id, list_id) SELECT tenant_id, id, $5 FROM made) "
+        "SELECT id FROM made"
+    )
+    values = (f"{world.word} {uuid4()}", world.word, UUID(world.ids["sender"]), UUID(world.ids["public_list"]))
+    return await world.insert(statement, *values)
+
+
+async def _offered_list(world: World) -> str:
+    list_id = await _list(world)
+    statement = (
+        "INSERT INTO list_offers (tenant_id, list_id, title, offered_by) VALUES ($1, $2, $3, 't') RETURNING list_id"
+    )
+    return await world.insert(statement, UUID(list_id), world.word)
+
+
 async def _number(world: World) -> str:
     statement = "INSERT INTO pool_numbers (tenant_id, number, sender_id) VALUES ($1, $2, $3) RETURNING id"
     return await world.insert(statement, f"+1{uuid4().int % 10**10:010}", UUID(world.ids["sender"]))
@@ -152,6 +173,8 @@ FRESH: dict[str, Callable[[World], Awaitable[str]]] = {
     "job": _job,
     "failed_job": _failed_job,
     "number": _number,
+    "offered_list": _offered_list,
+    "spare_form": _form,
 }
 
 
@@ -224,6 +247,11 @@ async def _messages(world: World, caller: Caller) -> None:
     ids["token"] = world.api.runtime.unsubscribe_links.sign(world.tenant_id, UUID(ids["message"]))
     signer = TrackingSigner(world.api.runtime.keyring.derive("tracking"))
     (ids["view_token"],) = signer.signed(TrackingSigner.VIEW, world.tenant_id, UUID(int=0))
+    links = Links(world.api.runtime.keyring)
+    ids["public_list"] = await _offered_list(world)
+    ids["form"] = await _form(world)
+    for kind in get_args(Kind):
+        ids[f"{kind}_token"] = links.path(kind, world.tenant_id, UUID(int=0)).rpartition("/")[2]
     (ids["public_token"],) = signer.signed(TrackingSigner.PUBLIC, world.tenant_id, UUID(int=0))
 
 

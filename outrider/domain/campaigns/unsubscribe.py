@@ -15,7 +15,6 @@ from outrider.domain.audit.append import append
 from outrider.domain.contacts import consent, suppressions
 from outrider.domain.messages import events
 from outrider.domain.messages.rows import SQL as MESSAGES
-from outrider.domain.tenants import tenants
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,6 @@ class Subject:
     address: str
     purpose: str
     contact_id: UUID | None
-    tenant_name: str
 
 
 async def subject_of(uow: UnitOfWork, message_id: UUID) -> Subject | None:
@@ -35,8 +33,7 @@ async def subject_of(uow: UnitOfWork, message_id: UUID) -> Subject | None:
     row = await MESSAGES.message_get.one(uow.raw, uow.tenant, message_id)
     if row is None:
         return None
-    tenant = await tenants.get(uow, uow.tenant)
-    return Subject(message_id, row["channel"], row["address"], row["purpose"], row["contact_id"], tenant.name)
+    return Subject(message_id, row["channel"], row["address"], row["purpose"], row["contact_id"])
 
 
 async def unsubscribe(uow: UnitOfWork, subject: Subject, *, ip: str | None, how: str) -> bool:

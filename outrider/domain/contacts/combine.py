@@ -1,6 +1,7 @@
 """Two contacts that are one person: what the contacts' own tables hold becomes one. Never touches messages.
 
-Owns what wins: the kept contact's own words; of consent the withdrawal, whoever said it.
+Owns what wins: the kept contact's own words; of consent the withdrawal and of lists the refusal,
+whoever said it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from outrider.base.errors import Refused
 from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
 from outrider.domain.contacts import values, write
-from outrider.domain.contacts.rows import AUDIENCE, SQL
+from outrider.domain.contacts.rows import AUDIENCE, OFFERS, SQL
 
 
 async def combine(uow: UnitOfWork, actor: Actor, keep_id: UUID, other_id: UUID) -> list[asyncpg.Record]:
@@ -35,6 +36,8 @@ async def combine(uow: UnitOfWork, actor: Actor, keep_id: UUID, other_id: UUID) 
     if moved and len(await AUDIENCE.addresses_of.many(uow.raw, tenant, keep_id)) > write.MOST_ADDRESSES:
         raise Refused("too_many", f"together they have more than {write.MOST_ADDRESSES} addresses", field="/contact_id")
     await AUDIENCE.move_memberships.run(uow.raw, tenant, keep_id, other_id)
+    await OFFERS.move_refusals.run(uow.raw, tenant, keep_id, other_id)
+    await OFFERS.leave_refused.run(uow.raw, tenant, keep_id)
     await AUDIENCE.move_tags.run(uow.raw, tenant, keep_id, other_id)
     await _consents(uow, keep_id, other_id)
     await AUDIENCE.keep_merge.run(uow.raw, tenant, keep_id, other_id, actor.name)

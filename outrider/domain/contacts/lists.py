@@ -13,7 +13,7 @@ from outrider.base.ids import NIL
 from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
-from outrider.domain.contacts import values
+from outrider.domain.contacts import offers, values
 from outrider.domain.contacts.rows import SQL
 from outrider.domain.contacts.views import ListView, MemberView
 
@@ -21,11 +21,12 @@ MOST_AT_ONCE = 1_000
 
 
 class MembersChanged(msgspec.Struct, frozen=True):
-    """What became of the contacts named: changed, already so, or unknown."""
+    """What became of the contacts named: changed, already so, unknown, or left out because they turned the list off."""
 
     changed_count: int
     unchanged_count: int
     unknown: list[UUID]
+    turned_off_count: int = 0
 
 
 async def create(uow: UnitOfWork, actor: Actor, name: str) -> ListView:
@@ -90,14 +91,15 @@ async def listed(uow: UnitOfWork, *, limit: int, after: UUID | None = None) -> l
 
 
 async def add_members(uow: UnitOfWork, actor: Actor, list_id: UUID, contact_ids: Sequence[UUID]) -> MembersChanged:
-    """Put up to 1,000 contacts on a list.
+    """Put up to 1,000 contacts on a list. Whoever turned it off in the preference centre stays off.
 
-    Gives:   how many are new on it, how many were on it, and which do not exist.
+    Gives:   how many are new on it, how many were on it, which do not exist, and how many turned it off.
     """
     wanted = await _wanted(uow, list_id, contact_ids)
     known = {row["id"] for row in await SQL.known_contacts.many(uow.raw, uow.tenant, wanted)}
     added = await SQL.add_members.many(uow.raw, uow.tenant, list_id, wanted)
-    return await _changed(uow, actor, "list.add_members", list_id, wanted, known, len(added))
+    off = len(await offers.refused_among(uow, list_id, wanted))
+    return await _changed(uow, actor, "list.add_members", list_id, wanted, known, len(added), off)
 
 
 async def remove_members(uow: UnitOfWork, actor: Actor, list_id: UUID, contact_ids: Sequence[UUID]) -> MembersChanged:
@@ -133,7 +135,9 @@ async def _changed(
     wanted: list[UUID],
     known: set[UUID],
     changed: int,
+    turned_off: int = 0,
 ) -> MembersChanged:
     if changed:
         await append(uow, actor, action=action, target=("list", str(list_id)), details={"count": changed})
-    return MembersChanged(changed, len(known) - changed, [one for one in wanted if one not in known])
+    unknown = [one for one in wanted if one not in known]
+    return MembersChanged(changed, len(known) - changed - turned_off, unknown, turned_off)

@@ -56,9 +56,11 @@ SELECT g.* FROM unnest($2::uuid[]) t(id)
 CROSS JOIN LATERAL (SELECT contact_id, tag FROM contact_tags WHERE tenant_id = $1 AND contact_id = t.id OFFSET 0) g;
 
 -- name: members_among :many
--- Who of these is on the list.
+-- Who of these is on the list, or turned it off.
 SELECT m.contact_id FROM unnest($3::uuid[]) t(id)
-CROSS JOIN LATERAL (SELECT contact_id FROM list_members WHERE tenant_id = $1 AND list_id = $2 AND contact_id = t.id LIMIT 1) m;
+CROSS JOIN LATERAL ((SELECT contact_id FROM list_members WHERE tenant_id = $1 AND list_id = $2 AND contact_id = t.id)
+                    UNION ALL -- whoever turned it off is not put on it by a file
+                    (SELECT contact_id FROM list_refusals WHERE tenant_id = $1 AND contact_id = t.id AND list_id = $2) LIMIT 1) m;
 
 -- name: consents_held :many
 -- The consent that holds for these contacts.

@@ -54,6 +54,10 @@ SELECT id FROM contacts WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3;
 SELECT status, at, source FROM consents
 WHERE tenant_id = $1 AND contact_id = $2 AND channel = $3 AND purpose = $4 FOR UPDATE;
 
+-- name: consent_held :value
+-- The status of the consent that holds.
+SELECT status FROM consents WHERE tenant_id = $1 AND contact_id = $2 AND channel = $3 AND purpose = $4;
+
 -- name: set_consent :value
 -- Write the consent that holds from now on; nothing when it held already, or when a grant without proof meets a withdrawal.
 INSERT INTO consents (tenant_id, contact_id, channel, purpose, status, source) VALUES ($1, $2, $3, $4, $5, $6)
@@ -145,9 +149,10 @@ SELECT l.id, l.name, l.created_at,
 FROM lists l WHERE l.tenant_id = $1 AND l.id > $2 ORDER BY l.id LIMIT $3;
 
 -- name: add_members :many
--- Put existing contacts on a list; gives those who are new on it.
+-- Put existing contacts on a list, but for those who turned it off; gives those who are new on it.
 INSERT INTO list_members (tenant_id, list_id, contact_id)
 SELECT $1, $2, c.id FROM contacts c WHERE c.tenant_id = $1 AND c.id = ANY ($3::uuid[])
+  AND NOT EXISTS (SELECT FROM list_refusals r WHERE r.tenant_id = c.tenant_id AND r.contact_id = c.id AND r.list_id = $2)
 ON CONFLICT DO NOTHING RETURNING contact_id;
 
 -- name: known_contacts :many

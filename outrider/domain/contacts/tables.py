@@ -128,6 +128,40 @@ class ListMember(Base):
     added_at: Mapped[CreatedAt]
 
 
+class ListOffer(Base):
+    """A list that people may turn on and off themselves, with what they read about it."""
+
+    __tablename__ = "list_offers"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "list_id"], ["lists.tenant_id", "lists.id"], ondelete="CASCADE"),
+    )
+
+    tenant_id: Mapped[TenantId]
+    list_id: Mapped[UUID] = mapped_column(primary_key=True)
+    title: Mapped[str]
+    description: Mapped[str] = mapped_column(server_default="")
+    place: Mapped[int] = mapped_column(server_default=text("0"))
+    offered_by: Mapped[str]
+    offered_at: Mapped[CreatedAt]
+
+
+class ListRefusal(Base):
+    """A list that a person turned off: nobody but they puts it on again."""
+
+    __tablename__ = "list_refusals"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "contact_id"], ["contacts.tenant_id", "contacts.id"], ondelete="CASCADE"),
+        ForeignKeyConstraint(["tenant_id", "list_id"], ["lists.tenant_id", "lists.id"], ondelete="CASCADE"),
+        Index("list_refusals_list", "tenant_id", "list_id"),
+    )
+
+    tenant_id: Mapped[TenantId]
+    contact_id: Mapped[UUID] = mapped_column(primary_key=True)
+    list_id: Mapped[UUID] = mapped_column(primary_key=True)
+    source: Mapped[str]
+    at: Mapped[CreatedAt]
+
+
 class AttributeDefinition(Base):
     """What an attribute of the tenant's contacts holds; attributes without one hold any JSON."""
 

@@ -31,6 +31,7 @@ from outrider.domain.people.files import ExportFiles
 from outrider.domain.people.rows import SQL
 from outrider.domain.segments.rows import SQL as SEGMENTS
 from outrider.domain.senders.rows import SQL as SENDERS
+from outrider.domain.signup import ask as signups
 from outrider.domain.templates.rows import SQL as TEMPLATES
 
 MEANWHILE = timedelta(minutes=15)
@@ -64,6 +65,7 @@ async def begin(uow: UnitOfWork, actor: Actor, contact_id: UUID, *, reason: str)
     Raises:  Refused(not_found).
     """
     gone = await forget(uow, actor, contact_id, source="erasure")
+    await signups.forget(uow, [digest for _, digest in gone.hashes])
     withdrawn = await people.withdraw(uow, [address for _, address in gone.addresses])
     await SENDERS.forget_numbers.run(uow.raw, uow.tenant, [address for _, address in gone.addresses])
     await SQL.erase_exports.many(uow.raw, uow.tenant, gone.contact_ids)
@@ -113,6 +115,7 @@ async def finish(db: Database, settings: Settings, tenant_id: UUID, erasure_id: 
         await _walk(db, tenant_id, erasure_id, person, after, progress)
     async with db.uow(Role.ENGINE, tenant_id) as uow:
         await people.blank_chosen(uow, person.contact_ids)
+        await signups.forget(uow, person.address_hashes)
         exports = [each["id"] for each in await SQL.exports_erased.many(uow.raw, tenant_id)]
     removed = await asyncio.to_thread(ExportFiles(settings.data_dir).remove, tenant_id, exports)
     async with db.uow(Role.ENGINE, tenant_id) as uow:

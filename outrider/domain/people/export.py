@@ -24,7 +24,7 @@ from outrider.contracts.actor import Actor
 from outrider.data.db import Database, Role, UnitOfWork
 from outrider.domain.audit.append import append
 from outrider.domain.contacts import read
-from outrider.domain.contacts.rows import AUDIENCE
+from outrider.domain.contacts.rows import AUDIENCE, OFFERS
 from outrider.domain.messages import people
 from outrider.domain.messages.people import Person
 from outrider.domain.messages.rows import PEOPLE
@@ -176,6 +176,7 @@ async def _head(uow: UnitOfWork, contact_id: UUID) -> tuple[dict[str, Any], Pers
         "consent_history": msgspec.to_builtins(await read.consent_history(uow, contact_id)),
         "tags": [dict(row) for row in await AUDIENCE.tags_of.many(uow.raw, uow.tenant, contact_id)],
         "lists": [dict(row) for row in await AUDIENCE.memberships_of.many(uow.raw, uow.tenant, contact_id)],
+        "lists_turned_off": [dict(row) for row in await OFFERS.refusals_of.many(uow.raw, uow.tenant, contact_id)],
         "do_not_contact": [dict(row) for row in stands],
         "what_was_done": [dict(row) for row in audit],
     }

@@ -68,7 +68,8 @@ def variables_of(contact: ContactView | None, address: str, given: Mapping[str, 
 def item_for(address: str, variables: str | None, *, is_bulk: bool, public_url: str) -> Item:
     """A sample recipient; its links lead to pages that say they were not found."""
     link = f"{public_url}/u/preview" if is_bulk else ""
-    return Item(NIL, address, variables, _DATED_AT, link, web_version_url=f"{public_url}/w/preview")
+    web_version, preferences = f"{public_url}/w/preview", f"{public_url}/p/preview"
+    return Item(NIL, address, variables, _DATED_AT, link, web_version_url=web_version, preferences_url=preferences)
 
 
 async def rendered(

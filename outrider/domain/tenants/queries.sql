@@ -40,6 +40,23 @@ RETURNING id, name, timezone, settings, created_at;
 -- tenant: none, because it lists tenants
 SELECT id, name, timezone, settings, created_at FROM tenants WHERE name > $1 ORDER BY name LIMIT $2;
 
+-- name: look_get :one
+-- How a tenant's public pages look; every tenant has one row here, the look's own columns null without one.
+-- tenant: none, because the row is the tenant itself
+SELECT t.name, l.display_name, l.colour, l.colour_dark, l.footer, l.logo, l.logo_type, l.changed_by, l.changed_at
+FROM tenants t LEFT JOIN tenant_looks l ON l.tenant_id = t.id WHERE t.id = $1;
+
+-- name: look_keep :run
+-- Write a tenant's look but for the logo.
+INSERT INTO tenant_looks (tenant_id, display_name, colour, colour_dark, footer, changed_by) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (tenant_id) DO UPDATE SET display_name = excluded.display_name, colour = excluded.colour, colour_dark = excluded.colour_dark,
+  footer = excluded.footer, changed_by = excluded.changed_by, changed_at = now();
+
+-- name: look_logo :run
+-- Write or take away a tenant's logo.
+INSERT INTO tenant_looks (tenant_id, logo, logo_type, changed_by) VALUES ($1, $2, $3, $4)
+ON CONFLICT (tenant_id) DO UPDATE SET logo = excluded.logo, logo_type = excluded.logo_type, changed_by = excluded.changed_by, changed_at = now();
+
 -- name: user_add :one
 -- Make a user; gives nothing when the address is taken in this tenant.
 INSERT INTO users (tenant_id, email, name, password_hash, role, is_installation_admin) VALUES ($1, $2, $3, $4, $5, $6)

@@ -106,3 +106,20 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
+
+
+class TenantLook(Base):
+    """How a tenant's public pages look; without a row they look plain."""
+
+    __tablename__ = "tenant_looks"
+    __table_args__ = (CheckConstraint("(logo IS NULL) = (logo_type IS NULL)", name="tenant_looks_logo_check"),)
+
+    tenant_id: Mapped[TenantId]
+    display_name: Mapped[str] = mapped_column(server_default="")
+    colour: Mapped[str] = mapped_column(server_default="")
+    colour_dark: Mapped[str] = mapped_column(server_default="")
+    footer: Mapped[str] = mapped_column(server_default="")
+    logo: Mapped[bytes | None]
+    logo_type: Mapped[str | None]
+    changed_by: Mapped[str]
+    changed_at: Mapped[CreatedAt]

@@ -1,4 +1,4 @@
-"""The addresses in a message that lead back to us: to unsubscribe, to look in a browser, to notice openings and clicks.
+"""The addresses in a message that lead back to us: to leave, to choose, to read in a browser, to notice what is read.
 
 Owns putting them together; what they do is the API's. Nothing of a recipient stands in one but the message's id.
 """
@@ -9,6 +9,7 @@ from outrider.base.signing import TrackingSigner
 from outrider.contracts.channel import Composer, Identity, Item
 from outrider.contracts.gate import Lane
 from outrider.data.runtime import Runtime
+from outrider.domain.signup.links import Links
 from outrider.engine.dispatch.batch import Claimed
 
 
@@ -18,6 +19,7 @@ class Addresses:
     def __init__(self, runtime: Runtime) -> None:
         self._base = runtime.settings.public_url
         self._unsubscribe = runtime.unsubscribe_links
+        self._links = Links(runtime.keyring)
         self._signer = TrackingSigner(runtime.keyring.derive("tracking"))
 
     def item(self, lane: Lane, composer: Composer, claimed: Claimed, identity: Identity, number: str = "") -> Item:
@@ -37,4 +39,6 @@ class Addresses:
         if composer.has_web_version:
             (token,) = self._signer.signed(TrackingSigner.VIEW, tenant_id, claimed.id)
             item.web_version_url = f"{base}/w/{token}"
+        if composer.has_preferences:
+            item.preferences_url = f"{base}{self._links.path('preferences', tenant_id, claimed.id)}"
         return item

@@ -30,6 +30,7 @@ from outrider.domain.messages.rows import SQL
 from outrider.domain.people.expire import expire
 from outrider.domain.people.rows import SQL as PEOPLE
 from outrider.domain.schedules.rows import SQL as SCHEDULES
+from outrider.domain.signup.rows import SQL as SIGNUP
 from outrider.domain.templates.rows import SQL as TEMPLATES
 from outrider.domain.tenants import sessions
 from outrider.domain.tracking.rows import SQL as TRACKING
@@ -123,6 +124,7 @@ class Upkeep:
             ("buckets", LIMITS.paces_purge.run, _AUDIENCE_HOURS),
             ("imports", CONTACTS.imports_purge.run, keep.keep_imports_days),
             ("exports", PEOPLE.exports_purge.run, keep.keep_exports_days),
+            ("signups", SIGNUP.signups_purge.run, keep.keep_signups_days),
             ("contents", TEMPLATES.contents_purge.run, keep.keep_contents_days),
             ("schedule_runs", SCHEDULES.runs_purge.run, keep.keep_schedule_runs_days),
         )

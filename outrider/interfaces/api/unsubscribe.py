@@ -19,7 +19,10 @@ from outrider.base.errors import Refused
 from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
 from outrider.domain.campaigns.unsubscribe import Subject, mask, subject_of, unsubscribe
-from outrider.domain.contacts import suppressions
+from outrider.domain.contacts import offers, suppressions
+from outrider.domain.signup.links import Links
+from outrider.domain.tenants import looks
+from outrider.domain.tenants.looks import Look
 from outrider.interfaces.api import problems
 from outrider.interfaces.api.exchange import exchange_of
 from outrider.interfaces.api.middleware.buckets import Buckets, source_of
@@ -35,6 +38,7 @@ _FORM = (
     '<button name="via" value="page">Unsubscribe</button></form>'
 )
 _NOT_CONCERNED = '<p class="note">Messages about your orders or your account are not concerned.</p>'
+_INSTEAD = '<p class="note">Too much, or not the right things? <a href="{}">Choose what you get</a></p>'
 _TOO_MANY, _SERVER_ERROR = 429, 500
 
 
@@ -85,15 +89,19 @@ async def shown(
         subject = await subject_of(uow, message_id)
         if subject is None:
             return _unknown()
+        look = await looks.of(uow)
         if await _has_asked(uow, subject, runtime):
-            return _unsubscribed(subject, is_new=False)
-    tenant = _tenant(subject)
+            return _unsubscribed(subject, look, is_new=False)
+        has_choice = bool(await offers.listed(uow))
+    tenant = _tenant(look)
+    instead = Links(runtime.keyring).path("preferences", tenant_id, message_id) if has_choice else ""
     return page(
         200,
-        f"Unsubscribe from {subject.tenant_name}",
+        f"Unsubscribe from {look.name}",
         f"<h1>Unsubscribe from {tenant}?</h1>"
         f"<p>{_address(subject)} will get no more newsletters or offers from {tenant}.</p>"
-        f"{_FORM}{_NOT_CONCERNED}",
+        f"{_FORM}{_NOT_CONCERNED}{_INSTEAD.format(instead) if instead else ''}",
+        look=look,
     )
 
 
@@ -115,7 +123,8 @@ async def done(
             return _unknown()
         how = "page" if b"via" in body else "one_click"
         await unsubscribe(uow, subject, ip=exchange_of(request).client_ip, how=how)
-    return _unsubscribed(subject, is_new=True)
+        look = await looks.of(uow)
+    return _unsubscribed(subject, look, is_new=True)
 
 
 async def _has_asked(uow: UnitOfWork, subject: Subject, runtime: Runtime) -> bool:
@@ -126,8 +135,8 @@ async def _has_asked(uow: UnitOfWork, subject: Subject, runtime: Runtime) -> boo
     return any(entry.reason in suppressions.RECIPIENT_ASKED for entry in entries)
 
 
-def _unsubscribed(subject: Subject, *, is_new: bool) -> Response[str]:
-    tenant, title = _tenant(subject), "You are unsubscribed" if is_new else "You are already unsubscribed"
+def _unsubscribed(subject: Subject, look: Look, *, is_new: bool) -> Response[str]:
+    tenant, title = _tenant(look), "You are unsubscribed" if is_new else "You are already unsubscribed"
     note = _NOT_CONCERNED if is_new else ""  # who complained before may get nothing at all
     return page(
         200,
@@ -135,12 +144,13 @@ def _unsubscribed(subject: Subject, *, is_new: bool) -> Response[str]:
         f"<h1>{title}</h1>"
         f"<p>{_address(subject)} will get no more newsletters or offers from {tenant}. You can close this page.</p>"
         f'{note}<p class="note">If this was a mistake, subscribe again where {tenant} offers it.</p>',
+        look=look,
     )
 
 
-def _tenant(subject: Subject) -> str:
+def _tenant(look: Look) -> str:
     """The tenant's name as HTML; a name written from right to left does not turn the sentence around."""
-    return f"<bdi>{escape(subject.tenant_name)}</bdi>"
+    return f"<bdi>{escape(look.name)}</bdi>"
 
 
 def _address(subject: Subject) -> str:

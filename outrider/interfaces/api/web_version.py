@@ -25,6 +25,7 @@ from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
 from outrider.domain.senders import senders
 from outrider.domain.senders.senders import SenderView
+from outrider.domain.signup.links import Links
 from outrider.domain.templates import contents
 from outrider.domain.tracking import web_versions
 from outrider.domain.tracking.web_versions import Letter
@@ -130,6 +131,7 @@ async def _composer(uow: UnitOfWork, runtime: Runtime, letter: Letter, sender: S
 
 def _item(runtime: Runtime, tenant_id: UUID, letter: Letter, base: str, token: str) -> Item:
     unsubscribe = f"{base}/u/{runtime.unsubscribe_links.sign(tenant_id, letter.id)}" if letter.is_bulk else ""
+    preferences = Links(runtime.keyring).path("preferences", tenant_id, letter.id)
     return Item(
         letter.id,
         letter.address,
@@ -137,6 +139,7 @@ def _item(runtime: Runtime, tenant_id: UUID, letter: Letter, base: str, token: s
         letter.dated_at,
         unsubscribe,
         web_version_url=f"{base}/{'w' if letter.address else 'v'}/{token}",
+        preferences_url=f"{base}{preferences}" if letter.address else "",
     )
 
 

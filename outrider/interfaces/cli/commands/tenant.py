@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -10,13 +11,14 @@ from cyclopts import App, Parameter
 from outrider.base.errors import Refused
 from outrider.data.db import Role
 from outrider.domain.messages import holds
-from outrider.domain.tenants import tenants
+from outrider.domain.tenants import looks, tenants
+from outrider.domain.tenants.looks import LookChange, LookView
 from outrider.interfaces.cli import plugin_settings
 from outrider.interfaces.cli.doors import doors
-from outrider.interfaces.cli.options import CHANGING, JSON, Changing, Json, Limit
-from outrider.interfaces.cli.output import Answer, table
+from outrider.interfaces.cli.options import CHANGING, COMMON, JSON, Changing, Common, Json, Limit, readable_file
+from outrider.interfaces.cli.output import Answer, facts, table
 from outrider.interfaces.cli.plugged import gates
-from outrider.interfaces.cli.work import note, tenant_of, within
+from outrider.interfaces.cli.work import changing, looking, note, tenant_of, within
 
 APP = App(name="tenant")
 
@@ -93,3 +95,65 @@ async def list_(*, limit: Limit = 1000, options: Json = JSON) -> Answer:
         found = await tenants.listed(uow, limit=limit)
     rows = [msgspec.to_builtins(each) for each in found]
     return Answer(rows, table(rows, ("id", "name", "timezone", "created_at"), empty="no tenants"))
+
+
+@APP.command
+async def look(
+    *,
+    display_name: str | None = None,
+    colour: str | None = None,
+    colour_dark: str | None = None,
+    footer: str | None = None,
+    logo: Path | None = None,
+    no_logo: Annotated[bool, Parameter(negative="")] = False,
+    options: Changing = CHANGING,
+) -> Answer:
+    """Change how a tenant's public pages look: forms, preference centre, unsubscribing. Shows it when nothing is named.
+
+    Parameters
+    ----------
+    display_name
+        The name on the pages; empty: the tenant's.
+    colour
+        Buttons and links by day, as #rrggbb; it must be readable on white. Empty: the pages' own.
+    colour_dark
+        Buttons and links by night, as #rrggbb; it must be readable on a dark page. Empty: the pages' own.
+    footer
+        The text below every page; empty: none.
+    logo
+        A PNG or JPEG file of at most 64 KiB and 1600 x 1600 pixels.
+    no_logo
+        Show no picture.
+    """
+    change = LookChange(display_name, colour, colour_dark, footer)
+    if logo is not None and no_logo:
+        raise Refused("conflict", "give a logo or take it away, not both", field="--no-logo")
+    if change == LookChange() and logo is None and not no_logo:
+        return await _shown(options)
+    picture = None if logo is None else readable_file(logo, "--logo").read_bytes()
+    async with changing(options) as work:
+        after = await looks.get(work.uow)
+        if change != LookChange():
+            after = await looks.change(work.uow, work.actor, change, reason=options.reason)
+        if picture is not None or no_logo:
+            after = await looks.set_logo(work.uow, work.actor, picture, reason=options.reason)
+    return Answer(msgspec.to_builtins(after), note(_told(after), dry_run=options.dry_run))
+
+
+async def _shown(options: Common = COMMON) -> Answer:
+    async with looking(options) as work:
+        found = await looks.get(work.uow)
+    return Answer(msgspec.to_builtins(found), _told(found))
+
+
+def _told(found: LookView) -> str:
+    return facts(
+        {
+            "name on the pages": found.display_name or "the tenant's",
+            "colour": found.colour or "the pages' own",
+            "colour by night": found.colour_dark or "the pages' own",
+            "footer": found.footer or None,
+            "logo": f"{found.logo_bytes} bytes" if found.has_logo else "none",
+            "changed by": found.changed_by,
+        }
+    )

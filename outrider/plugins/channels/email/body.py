@@ -20,6 +20,9 @@ UNSUBSCRIBE = "unsubscribe_url"
 WEB_VERSION = "web_version_url"
 """The variable for the address of the message's web version; empty where there is none."""
 
+PREFERENCES = "preferences_url"
+"""The variable for the address of the recipient's preference centre; empty where there is none."""
+
 _BREAK = re.compile(r"\r\n?")
 _BODY_TAG = re.compile(r"<body", re.IGNORECASE)
 _IN_BODY_TAG = re.compile(r"""\{\{.*?\}\}|\{%.*?%\}|"[^"]*"|'[^']*'|[^>"'{]+""", re.DOTALL)

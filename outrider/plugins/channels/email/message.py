@@ -20,6 +20,7 @@ from outrider.data.slots import Failed, Missing, NotPlain, Slot, escape, fill, t
 from outrider.data.template_syntax import split
 from outrider.plugins.channels.email import headers, html_policy
 from outrider.plugins.channels.email.body import (
+    PREFERENCES,
     UNSUBSCRIBE,
     WEB_VERSION,
     end_of_body,
@@ -66,6 +67,7 @@ class EmailComposer:
         self.has_pixel = is_changed and content.tracking.opens
         self._address_count = 1 + len(made.links) if made.links or self.has_pixel else 0
         self.has_web_version = any(WEB_VERSION in source for source in sources.values())
+        self.has_preferences = any(PREFERENCES in source for source in sources.values())
         self._substitution = Substitution(compiled, self._frame, identity.postal_address) if compiled else None
         self._signer = Signer(identity.dkim) if identity.dkim else None
         self._sender_is_ascii = identity.from_address.isascii() and identity.reply_to.isascii()
@@ -167,7 +169,7 @@ class EmailComposer:
             expressions = [segment.text.strip() for segment in split(source) if segment.kind == "print"]
             places = html_policy.scan(source, is_template=True).places
             deciding = {text for text, place in zip(expressions, places, strict=True) if place == "url"}
-            self._has_url_places = bool(deciding - {UNSUBSCRIBE, WEB_VERSION})
+            self._has_url_places = bool(deciding - {UNSUBSCRIBE, WEB_VERSION, PREFERENCES})
         return self._has_url_places
 
     def _envelope(self, item: Item) -> Envelope:
@@ -258,6 +260,8 @@ class EmailComposer:
             variables.setdefault(UNSUBSCRIBE, "")
         if self.has_web_version:
             variables[WEB_VERSION] = item.web_version_url
+        if self.has_preferences:
+            variables[PREFERENCES] = item.preferences_url
         return variables  # type: ignore[no-any-return]  # its type was just compared
 
     def _context(self, item: Item) -> str:
@@ -274,6 +278,8 @@ class EmailComposer:
         members = [link, inner] if not item.unsubscribe_url else [inner, link]
         if self.has_web_version:
             members.append(f'"{WEB_VERSION}":{orjson.dumps(item.web_version_url).decode()}')
+        if self.has_preferences:
+            members.append(f'"{PREFERENCES}":{orjson.dumps(item.preferences_url).decode()}')
         return f"{{{','.join(filter(None, members))}}}"
 
 

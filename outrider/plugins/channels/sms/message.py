@@ -23,6 +23,7 @@ class SmsComposer:
     links: Sequence[Link] = ()
     has_pixel = False
     has_web_version = False
+    has_preferences = False
 
     def __init__(self, content: Content, identity: Identity, renderer: Renderer) -> None:
         self._identity = identity
