@@ -3,7 +3,7 @@
 Owns who is due and the making of a retry; its messages are queued page by page by the loops (engine/fanout/retries.py).
 The original's outcomes and counts stay as they are: a retry has recipients, messages and results of its own, so that
 every person is in each retry once, and the sum over the family is every attempt there was.
-Source:  docs/decisions/0023-retrying-failed-messages.md
+Source:  docs/decisions/0024-retrying-failed-messages.md
 """
 
 from __future__ import annotations

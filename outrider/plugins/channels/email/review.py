@@ -1,6 +1,6 @@
 """The addresses in a content, looked at as a recipient would follow them: dead, private, relative, missing.
 
-Owns the notes; refuses nothing (html_policy does) and dials nobody (data/web_look.py does, on request).
+Owns the notes; refuses nothing (html_policy does) and dials nobody.
 """
 
 from __future__ import annotations
