@@ -7,7 +7,7 @@ from alembic import op
 from outrider.migrations.rights import ALL, guard, statements
 
 revision = "0019"
-down_revision = "0016"
+down_revision = "0017"
 branch_labels = None
 depends_on = None
 
