@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from uuid import UUID
 
 import asyncpg
@@ -66,7 +66,10 @@ def _value(column: asyncpg.Record, number: int, checks: Sequence[str]) -> object
     for definition in checks:
         if f"({column['name']} = ANY (ARRAY['" in definition:
             return definition.split("ARRAY['")[1].split("'")[0]
+    if column["name"] == "country":
+        return "DE"
     made: dict[str, object] = {
+        "date": date(2026, 1, number + 1),
         "uuid": UUID(f"00000000-0000-7000-8000-00000000000{number}"),
         "text": f"{column['name']} {number}",
         "integer": number + 1,

@@ -112,10 +112,19 @@ DELETE FROM buckets WHERE ctid = ANY (ARRAY(
   SELECT b.ctid FROM buckets b JOIN campaigns c ON c.tenant_id = b.tenant_id AND c.id = b.scope_id
   WHERE b.scope = 'campaign' AND c.finished_at < now() - $1 * interval '1 hour' LIMIT $2));
 
--- name: gate_settings :value
--- The settings of gates that hold for a lane, as text: the campaign's own over its tenant's. Asked by every claim.
-SELECT (t.settings || coalesce((SELECT g.settings FROM campaign_gates g WHERE g.tenant_id = $1 AND g.campaign_id = $2), '{}'))::text
-FROM tenants t WHERE t.id = $1;
+-- name: lane_terms :one
+-- What a lane goes by, asked by every claim: the settings of gates (the campaign's own over its tenant's), the zone, whether
+-- money is counted for it, and whether anything limits the money.
+SELECT (t.settings || coalesce((SELECT g.settings FROM campaign_gates g WHERE g.tenant_id = $1 AND g.campaign_id = $2), '{}'))::text AS settings,
+       t.timezone AS zone, b.is_limited,
+       b.is_limited OR ($3 = 'email' AND coalesce((t.settings ->> 'email_price_micros')::bigint, 0) > 0)
+         OR EXISTS (SELECT FROM prices p WHERE p.tenant_id = $1 AND p.channel = $3)
+         OR EXISTS (SELECT FROM prices p WHERE p.tenant_id = '00000000-0000-0000-0000-000000000000' AND p.channel = $3) AS is_counted
+FROM tenants t
+CROSS JOIN LATERAL (SELECT t.daily_budget_cents IS NOT NULL OR t.monthly_budget_cents IS NOT NULL
+                           OR EXISTS (SELECT FROM budget_accounts a WHERE a.tenant_id = $1 AND a.scope = 'campaign' AND a.scope_id = $2
+                                      AND (a.daily_cents IS NOT NULL OR a.monthly_cents IS NOT NULL)) AS is_limited) b
+WHERE t.id = $1;
 
 -- name: campaign_gates_get :one
 -- What a campaign has set for itself; nothing when there is no such campaign.

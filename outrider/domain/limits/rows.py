@@ -10,6 +10,7 @@ from outrider.data.sql import load
 
 SQL = load(__package__)
 VALIDATE = load(__package__, "validate.sql")
+SPENDING = load(__package__, "spending.sql")
 
 
 async def take(raw: asyncpg.Connection, tenant_id: UUID, scope: str, scope_id: UUID, asked: int) -> int | None:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Double, ForeignKeyConstraint, SmallInteger, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Double,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    SmallInteger,
+    func,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from outrider.data.orm import Base, CreatedAt, TenantId
@@ -76,3 +86,91 @@ class CampaignGatesRow(Base):
     campaign_id: Mapped[UUID] = mapped_column(primary_key=True)
     settings: Mapped[dict[str, Any]]
     updated_at: Mapped[CreatedAt]
+
+
+class PriceRow(Base):
+    """What one part of a message costs from a moment on."""
+
+    __tablename__ = "prices"
+    __table_args__ = (CheckConstraint("micros >= 0"), CheckConstraint("country ~ '^([A-Z]{2})?$'"))
+
+    tenant_id: Mapped[TenantId]
+    channel: Mapped[str] = mapped_column(primary_key=True)
+    country: Mapped[str] = mapped_column(primary_key=True, server_default=text("''"))
+    valid_from: Mapped[datetime] = mapped_column(primary_key=True, server_default=func.now())
+    micros: Mapped[int] = mapped_column(BigInteger)
+    created_by: Mapped[str]
+    created_at: Mapped[CreatedAt]
+
+
+class BudgetAccountRow(Base):
+    """What was spent in this day and month; a campaign's limits."""
+
+    __tablename__ = "budget_accounts"
+    __table_args__ = (
+        CheckConstraint("scope IN ('tenant', 'campaign')"),
+        CheckConstraint("daily_cents >= 0 AND monthly_cents >= 0"),
+        CheckConstraint("day_spent_micros >= 0 AND month_spent_micros >= 0"),
+        {"postgresql_with": {"fillfactor": 10}},
+    )
+
+    tenant_id: Mapped[TenantId]
+    scope: Mapped[str] = mapped_column(primary_key=True)
+    scope_id: Mapped[UUID] = mapped_column(primary_key=True)
+    daily_cents: Mapped[int | None] = mapped_column(BigInteger)
+    monthly_cents: Mapped[int | None] = mapped_column(BigInteger)
+    day_on: Mapped[date]
+    day_ends_at: Mapped[datetime]
+    day_spent_micros: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    month_on: Mapped[date]
+    month_ends_at: Mapped[datetime]
+    month_spent_micros: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+
+
+class ChargeRow(Base):
+    """What an attempt was charged."""
+
+    __tablename__ = "charges"
+    __table_args__ = (Index("charges_at", "at"), {"postgresql_with": {"fillfactor": 70}})
+
+    tenant_id: Mapped[TenantId]
+    message_id: Mapped[UUID] = mapped_column(primary_key=True)
+    token: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    campaign_id: Mapped[UUID | None]
+    micros: Mapped[int] = mapped_column(BigInteger)
+    segments: Mapped[int] = mapped_column(SmallInteger)
+    day_on: Mapped[date]
+    month_on: Mapped[date]
+    is_settled: Mapped[bool] = mapped_column(server_default=text("false"))
+    at: Mapped[CreatedAt]
+
+
+class BudgetEventRow(Base):
+    """A budget was used up to a share; once per period."""
+
+    __tablename__ = "budget_events"
+    __table_args__ = (Index("budget_events_at", "tenant_id", "at"),)
+
+    tenant_id: Mapped[TenantId]
+    scope: Mapped[str] = mapped_column(primary_key=True)
+    scope_id: Mapped[UUID] = mapped_column(primary_key=True)
+    period: Mapped[str] = mapped_column(primary_key=True)
+    period_on: Mapped[date] = mapped_column(primary_key=True)
+    percent: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    spent_cents: Mapped[int] = mapped_column(BigInteger)
+    limit_cents: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
+class BudgetHandChangeRow(Base):
+    """An UPDATE by hand that is not in the audit log yet."""
+
+    __tablename__ = "budget_hand_changes"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    tenant_id: Mapped[UUID]
+    what: Mapped[str]
+    before_cents: Mapped[int | None] = mapped_column(BigInteger)
+    after_cents: Mapped[int | None] = mapped_column(BigInteger)
+    by_login: Mapped[str] = mapped_column(server_default=text("session_user"))
+    at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))

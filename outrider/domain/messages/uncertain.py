@@ -11,6 +11,7 @@ from outrider.base.ids import NIL
 from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
+from outrider.domain.limits import charges
 from outrider.domain.messages.rows import SQL
 
 
@@ -52,6 +53,8 @@ async def mark(
     """Settle messages by hand as sent or failed; audited. Gives the ids that were uncertain."""
     rows = await SQL.uncertain_mark.many(uow.raw, tenant_id, message_ids, state, actor.name, reason)
     done = [row["id"] for row in rows]
+    if state == "failed" and done:
+        await charges.release_all(uow.raw, tenant_id, done)
     await _audit(uow, actor, tenant_id, f"uncertain.mark_{state}", done, reason)
     return done
 

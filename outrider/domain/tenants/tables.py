@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, LargeBinary, UniqueConstraint, func, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, LargeBinary, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Text
@@ -20,13 +20,18 @@ class Tenant(Base):
     """One organisation whose contacts, senders and messages nobody else sees."""
 
     __tablename__ = "tenants"
-    __table_args__ = (UniqueConstraint("name"),)
+    __table_args__ = (
+        UniqueConstraint("name"),
+        CheckConstraint("daily_budget_cents >= 0 AND monthly_budget_cents >= 0"),
+    )
 
     id: Mapped[Id]
     name: Mapped[str]
     timezone: Mapped[str] = mapped_column(server_default=text("'UTC'"))
     settings: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     created_at: Mapped[CreatedAt]
+    daily_budget_cents: Mapped[int | None] = mapped_column(BigInteger)
+    monthly_budget_cents: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class User(Base):

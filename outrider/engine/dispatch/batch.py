@@ -15,6 +15,7 @@ from outrider.base.clock import boottime_s
 from outrider.contracts.gate import Lane
 from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing
+from outrider.domain.limits.charges import Cost, Dates, Payer
 from outrider.engine.dispatch.board import Board
 from outrider.engine.dispatch.journal import Journal
 
@@ -50,6 +51,15 @@ class Claimed:
     """CLOCK_BOOTTIME second after which it must not leave (expiry, or quiet hours begin); None: no limit."""
 
 
+@dataclass(frozen=True, slots=True)
+class Money:
+    """What the messages of a batch were charged, to whom and in which day."""
+
+    payer: Payer
+    dates: Dates
+    costs: dict[UUID, Cost]
+
+
 @dataclass(slots=True)
 class Batch:
     """Messages of one lane under one lease token."""
@@ -70,6 +80,8 @@ class Batch:
     unsettled: set[UUID] = field(default_factory=set)
     unrecorded: int = 0
     accepted_count: int = 0
+    money: Money | None = None
+    """None: nothing of it costs anything."""
     unreached_count: int = 0
     """Outcomes that tell of the connection rather than of the message."""
 

@@ -22,8 +22,9 @@ from outrider.contracts.gate import Block, Candidate, Fact, Gate, Hold, Lane, Pa
 from outrider.data.db import Database
 from outrider.domain.limits import rows as buckets
 from outrider.domain.messages.rows import SQL
-from outrider.engine.dispatch.batch import Batch, Claimed
-from outrider.engine.dispatch.terms import Terms
+from outrider.engine.dispatch.batch import Batch, Claimed, Money
+from outrider.engine.dispatch.spending import Spending
+from outrider.engine.dispatch.terms import Terms, TermsReader
 
 _log = structlog.get_logger(__name__)
 _FIRST_MARK = (-1, datetime.fromisoformat("2000-01-01T00:00:00+00:00"), NIL)
@@ -32,6 +33,8 @@ _STOPPED_S = 0.25
 """How long a lane rests that may not send now."""
 _LOST_FOR = timedelta(hours=1)
 Mark = tuple[int, datetime, UUID]
+Taken = tuple[str, UUID, int]
+"""What a shared limit granted: its scope, whose, how many."""
 
 
 @dataclass(slots=True)
@@ -71,7 +74,8 @@ class Claimer:
 
     def __init__(self, database: Database, gates: Sequence[Gate], *, lease_s: float) -> None:
         self._database = database
-        self._terms = Terms(gates)
+        self._terms = TermsReader(gates)
+        self.spending = Spending()
         self.stops: Counter[tuple[str, str]] = Counter()
         """How many messages each gate held or blocked: (gate, verdict) -> count."""
         self._lease_s = lease_s
@@ -90,8 +94,8 @@ class Claimer:
         async with self._database.transaction() as raw:
             if await SQL.lane_lock.value(raw, lane.tenant_id, lane.id) is None:
                 return Claim(rest_s=1.0, why="the lane is gone")
-            gates = await self._terms.gates(raw, lane)
-            allowed, why, is_paced = await self._allowed(raw, gates, lane, limit)
+            terms = await self._terms.read(raw, lane)
+            allowed, why, is_paced = await self._allowed(raw, terms.gates, lane, limit)
             if allowed < 1:
                 return Claim(rest_s=_STOPPED_S, why=why)
             picked = await self._pick(raw, lane, allowed, begin_s)
@@ -101,11 +105,13 @@ class Claimer:
             rows = await self._read(raw, lane, picked)
             picked = [row for row in picked if row["message_id"] in rows]
             candidates = [_candidate(row, rows) for row in picked]
-            passed, settled = await self._judge(raw, lane, gates, candidates, now)
+            passed, settled = await self._judge(raw, lane, terms.gates, candidates, now)
             if failpoint.ARMED:
                 failpoint.hit("claim.judged")
-            granted = await self._reserve(raw, lane, len(passed), is_paced=is_paced)
-            going = passed[:granted]
+            granted, taken = await self._reserve(raw, lane, len(passed), is_paced=is_paced)
+            going, money = await self._charge(raw, lane, terms, token, passed[:granted], rows, now)
+            settled += granted - len(going)
+            await _return(raw, lane, taken, len(going))
             if going:
                 ids = [candidate.id for candidate in going]
                 await SQL.claim_take.run(raw, lane.tenant_id, ids, token, self._lease_s)
@@ -123,7 +129,7 @@ class Claimer:
         is_suspect = attempts[going[0].id]["crashes"] > 0
         batch = Batch(
             lane, token, begin_s + self._lease_s, begin_s, now, messages, is_suspect, asked_s=begin_s,
-            unsettled=set(messages),
+            unsettled=set(messages), money=money,
         )  # fmt: skip
         batch.unrecorded = len(messages)
         rest_s = _STOPPED_S if is_paced and allowed < limit else 0.0
@@ -213,21 +219,44 @@ class Claimer:
                     verdict = gate.judge(fact, candidate, now)
                     if not isinstance(verdict, Pass):
                         verdicts[candidate.id] = (gate.key, verdict)
-                        self.stops[gate.key, type(verdict).__name__.lower()] += 1
                     elif verdict.until is not None:
                         candidate.may_go_until = min(verdict.until, candidate.may_go_until or verdict.until)
-        if not verdicts:
-            return candidates, 0
-        await _settle(raw, lane, verdicts)
+        await self._stop(raw, lane, verdicts)
         return [candidate for candidate in candidates if candidate.id not in verdicts], len(verdicts)
 
-    async def _reserve(self, raw: asyncpg.Connection, lane: Lane, asked: int, *, is_paced: bool) -> int:
+    async def _charge(
+        self,
+        raw: asyncpg.Connection,
+        lane: Lane,
+        terms: Terms,
+        token: int,
+        granted: list[Candidate],
+        rows: dict[UUID, asyncpg.Record],
+        now: datetime,
+    ) -> tuple[list[Candidate], Money | None]:
+        """Reserve what messages cost; those there is no money for are held. Gives who goes, and what was charged."""
+        if not terms.is_counted or not granted:
+            return granted, None
+        priced = [(candidate, rows[candidate.id]["content_id"]) for candidate in granted]
+        money, short = await self.spending.reserve(raw, lane, terms, token, priced, now)
+        await self._stop(raw, lane, short)
+        return [candidate for candidate in granted if candidate.id not in short], money
+
+    async def _stop(self, raw: asyncpg.Connection, lane: Lane, verdicts: dict[UUID, tuple[str, Verdict]]) -> None:
+        """Record and count what is held or blocked."""
+        if not verdicts:
+            return
+        await _settle(raw, lane, verdicts)
+        self.stops.update((key, type(verdict).__name__.lower()) for key, verdict in verdicts.values())
+
+    @staticmethod
+    async def _reserve(raw: asyncpg.Connection, lane: Lane, asked: int, *, is_paced: bool) -> tuple[int, list[Taken]]:
         """Take from the shared limits, campaign first, tenant last; what a narrower one grants too much goes back."""
         scopes = [("sender", lane.sender_id), ("tenant", lane.tenant_id)]
         if is_paced and lane.campaign_id is not None:
             scopes.insert(0, ("campaign", lane.campaign_id))
         granted = asked
-        taken: list[tuple[str, UUID, int]] = []
+        taken: list[Taken] = []
         for scope, scope_id in scopes:
             if not granted:
                 break
@@ -235,10 +264,15 @@ class Claimer:
             if given is not None:
                 taken.append((scope, scope_id, given))
                 granted = given
-        for scope, scope_id, given in taken:
-            if given > granted:
-                await buckets.give_back(raw, lane.tenant_id, scope, scope_id, given - granted)
-        return granted
+        await _return(raw, lane, taken, granted)
+        return granted, [(scope, scope_id, granted) for scope, scope_id, _ in taken]
+
+
+async def _return(raw: asyncpg.Connection, lane: Lane, taken: Sequence[Taken], used: int) -> None:
+    """Give back what limits granted beyond what is used."""
+    for scope, scope_id, given in taken:
+        if given > used:
+            await buckets.give_back(raw, lane.tenant_id, scope, scope_id, given - used)
 
 
 async def _pace(raw: asyncpg.Connection, lane: Lane, asked: int) -> int | None:

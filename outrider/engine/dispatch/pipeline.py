@@ -32,7 +32,7 @@ from outrider.engine.dispatch.batch import ASK_AGAIN_S, Batch, BatchWatch, Claim
 from outrider.engine.dispatch.board import Board
 from outrider.engine.dispatch.claim import Claimer
 from outrider.engine.dispatch.journal import Journal
-from outrider.engine.dispatch.record import Recorder
+from outrider.engine.dispatch.record import Recorder, Row, write
 from outrider.engine.dispatch.ring import Ring
 from outrider.engine.dispatch.senders import Senders, Use
 
@@ -186,6 +186,8 @@ class Pipeline:
             use, slices = await self._prepare(batch)
             for part in slices:
                 outgoing = await self._compose(batch, use, part, watch)
+                if batch.money is not None:
+                    outgoing = await self._pay(batch, outgoing, watch)
                 if outgoing:
                     with use.busy() as transport:
                         await transport.send(outgoing, watch)
@@ -249,6 +251,15 @@ class Pipeline:
         self._senders.remember(made)
         async with self._suspects if batch.is_suspect else nullcontext():
             return await self._render(batch, use, made.by_content, by_content, watch, numbers)
+
+    async def _pay(self, batch: Batch, outgoing: list[Outgoing], watch: BatchWatch) -> list[Outgoing]:
+        """Pay for the parts messages really have; what there is no money for goes back, and its next claim holds it."""
+        channel = self._runtime.channels[batch.lane.channel]
+        refused = await self._claimer.spending.correct(self._database, batch, channel, outgoing)
+        for message in outgoing:
+            if message.id in refused:
+                watch.settle(message, Unsent("it has more parts than there is money for"))
+        return [message for message in outgoing if message.id not in refused]
 
     async def _render(
         self,
@@ -347,7 +358,7 @@ class Pipeline:
                 leased = await SQL.leased_by.many(raw, tenant_id, [token])
                 if leased:
                     ids = [row["message_id"] for row in leased]
-                    await SQL.hand_back.many(raw, tenant_id, ids, [token] * len(ids), [0] * len(ids))
+                    await write(raw, tenant_id, [Row("hand_back", message_id, token) for message_id in ids])
             # a commit that is still on its way shows nothing yet: look again before forgetting it
             if leased or boottime_s() - lost_s > self._runtime.settings.lease_s:
                 self._lost_tokens.pop(token, None)

@@ -22,6 +22,7 @@ from outrider.base.settings import Settings
 from outrider.contracts.backoff import delay_s
 from outrider.contracts.outcome import CAUSES, Accepted, Deferred, Outcome, Rejected, Retry, Uncertain, Unsent
 from outrider.data.db import Database
+from outrider.domain.limits import charges
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.batch import UNREACHED, Batch, Claimed
 from outrider.engine.dispatch.journal import Journal
@@ -113,7 +114,15 @@ async def write(raw: asyncpg.Connection, tenant_id: UUID, rows: list[Row]) -> se
         else:
             done = await SQL.try_again.many(raw, tenant_id, ids, tokens)
         ours.update(row["id"] for row in done)
+    unsent = [row for row in rows if row.id in ours and _is_unsent(row)]
+    if unsent:
+        await charges.release(raw, tenant_id, [row.id for row in unsent], [row.token for row in unsent])
     return ours
+
+
+def _is_unsent(row: Row) -> bool:
+    """Whether an attempt is known not to have been sent, so that nobody bills it."""
+    return row.kind in {"hand_back", "defer"} or (row.kind == "finish" and row.state == "failed")
 
 
 class Recorder:
@@ -215,7 +224,8 @@ class Recorder:
         fenced: list[Result] = []
         begin_s = boottime_s()
         async with self._database.transaction() as raw:
-            for tenant_id, part in by_tenant.items():
+            for tenant_id in sorted(by_tenant):  # in one order everywhere: accounts are locked on the way
+                part = by_tenant[tenant_id]
                 ours = await write(raw, tenant_id, [self._row(result) for result in part])
                 late = [result for result in part if result.message.id not in ours]
                 if late:

@@ -1,13 +1,14 @@
-"""The gates as the settings of a lane's tenant and campaign make them.
+"""What a lane goes by: the gates as the settings of its tenant and campaign make them, and whether money is counted.
 
-Owns reading the settings, one short statement per claim so that a change holds from the next claim on, and remembering
-what gates made of them; never judges.
+Owns reading it, one short statement per claim so that a change holds from the next claim on, and remembering what gates
+made of settings; never judges.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -19,21 +20,39 @@ _MOST = 2048
 """Different settings remembered; tenants that set nothing share one."""
 
 
+@dataclass(frozen=True, slots=True)
 class Terms:
+    """For one claim. `is_counted`: messages may cost money; `is_limited`: there is a budget they must stay within."""
+
+    gates: tuple[Gate, ...]
+    settings: Mapping[str, Any]
+    zone: str = "UTC"
+    is_counted: bool = False
+    is_limited: bool = False
+
+
+class TermsReader:
     """For one worker."""
 
     def __init__(self, gates: Sequence[Gate]) -> None:
         self._gates = gates
-        self._known: dict[str | None, tuple[Gate, ...]] = {}
+        self._known: dict[str, tuple[tuple[Gate, ...], Mapping[str, Any]]] = {}
 
-    async def gates(self, raw: asyncpg.Connection, lane: Lane) -> tuple[Gate, ...]:
-        """The gates of a lane, in their order."""
-        text: str | None = await SQL.gate_settings.value(raw, lane.tenant_id, lane.campaign_id)
+    async def read(self, raw: asyncpg.Connection, lane: Lane) -> Terms:
+        """What a lane goes by now; its gates are in their order."""
+        row = await SQL.lane_terms.one(raw, lane.tenant_id, lane.campaign_id, lane.channel)
+        if row is None:
+            return Terms(*self._made("{}"))
+        gates, settings = self._made(row["settings"])
+        return Terms(gates, settings, row["zone"], row["is_counted"], row["is_limited"])
+
+    def _made(self, text: str) -> tuple[tuple[Gate, ...], Mapping[str, Any]]:
         made = self._known.get(text)
         if made is None:
             if len(self._known) >= _MOST:
                 self._known.clear()
-            made = self._known[text] = tuple(configured(self._gates, json.loads(text) if text else {}))
+            settings = json.loads(text)
+            made = self._known[text] = (tuple(configured(self._gates, settings)), settings)
         return made
 
 

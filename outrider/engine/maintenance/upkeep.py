@@ -25,6 +25,7 @@ from outrider.domain.audit.prune import prune
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
 from outrider.domain.contacts.rows import IMPORTS
 from outrider.domain.contacts.rows import SQL as CONTACTS
+from outrider.domain.limits.rows import SPENDING
 from outrider.domain.limits.rows import SQL as LIMITS
 from outrider.domain.messages.rows import SQL
 from outrider.domain.people.expire import expire
@@ -35,6 +36,7 @@ from outrider.domain.templates.rows import SQL as TEMPLATES
 from outrider.domain.tenants import sessions
 from outrider.domain.tracking.rows import SQL as TRACKING
 from outrider.engine.loop import Loop
+from outrider.engine.maintenance import money
 
 _log = structlog.get_logger(__name__)
 _UPKEEP = load(__package__)
@@ -54,7 +56,7 @@ def loops(runtime: Runtime) -> list[Loop]:
         await upkeep.partitions()
         return False
 
-    return [Loop("fold_rollups", 1.0, upkeep.fold), Loop("partitions", _HOUR_S, partitions)]
+    return [Loop("fold_rollups", 1.0, upkeep.fold), Loop("partitions", _HOUR_S, partitions), *money.loops(runtime)]
 
 
 class Upkeep:
@@ -122,6 +124,8 @@ class Upkeep:
             ("import_changes", IMPORTS.changes_purge.run, min(keep.keep_import_changes_days, keep.keep_imports_days)),
             ("import_keys", IMPORTS.keys_purge.run, _DRY_RUN_DAYS),
             ("buckets", LIMITS.paces_purge.run, _AUDIENCE_HOURS),
+            ("charges", SPENDING.charges_purge.run, keep.keep_messages_days),
+            ("budget_events", SPENDING.budget_events_purge.run, keep.keep_messages_days),
             ("imports", CONTACTS.imports_purge.run, keep.keep_imports_days),
             ("exports", PEOPLE.exports_purge.run, keep.keep_exports_days),
             ("signups", SIGNUP.signups_purge.run, keep.keep_signups_days),

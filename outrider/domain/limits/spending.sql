@@ -1,0 +1,124 @@
+-- name: account_lock :one
+-- Lock one account: what was spent in its day and month as they stand, and the limits that hold. Locked campaign first, tenant last.
+SELECT clock_timestamp() AS now, a.day_on, a.day_ends_at, a.day_spent_micros, a.month_on, a.month_ends_at, a.month_spent_micros,
+       CASE a.scope WHEN 'tenant' THEN t.daily_budget_cents ELSE a.daily_cents END AS daily_cents,
+       CASE a.scope WHEN 'tenant' THEN t.monthly_budget_cents ELSE a.monthly_cents END AS monthly_cents
+FROM budget_accounts a JOIN tenants t ON t.id = a.tenant_id
+WHERE a.tenant_id = $1 AND a.scope = $2 AND a.scope_id = $3 FOR UPDATE OF a;
+
+-- name: account_make :run
+-- An account that nothing was spent from; its day and month end at once, so that the first to lock it begins them.
+INSERT INTO budget_accounts (tenant_id, scope, scope_id, day_on, day_ends_at, month_on, month_ends_at)
+VALUES ($1, $2, $3, current_date, now(), current_date, now()) ON CONFLICT DO NOTHING;
+
+-- name: account_write :run
+-- Write a locked account.
+UPDATE budget_accounts SET day_on = $4, day_ends_at = $5, day_spent_micros = $6, month_on = $7, month_ends_at = $8, month_spent_micros = $9
+WHERE tenant_id = $1 AND scope = $2 AND scope_id = $3;
+
+-- name: prices_now :many
+-- What one part of a message of a channel costs now, per country; '' is every other. A tenant's own price goes before the installation's.
+SELECT DISTINCT ON (country) country, micros FROM prices
+WHERE tenant_id IN ($1, '00000000-0000-0000-0000-000000000000') AND channel = $2 AND valid_from <= now()
+ORDER BY country, tenant_id DESC, valid_from DESC;
+
+-- name: content_texts :many
+-- The texts of contents, for an estimate of how many parts their messages have.
+SELECT id, coalesce(text, '') AS text FROM contents WHERE tenant_id = $1 AND id = ANY($2::uuid[]);
+
+-- name: charges_add :run
+-- Note what attempts were charged.
+INSERT INTO charges (tenant_id, message_id, token, campaign_id, micros, segments, day_on, month_on)
+SELECT $1, t.id, $3, $4, t.micros, t.segments, $7, $8
+FROM unnest($2::uuid[], $5::bigint[], $6::smallint[]) AS t(id, micros, segments);
+
+-- name: charges_take_back :many
+-- The attempts were not sent: their charges go; settled ones stay, the provider billed them.
+DELETE FROM charges c USING unnest($2::uuid[], $3::bigint[]) AS d(id, token)
+WHERE c.tenant_id = $1 AND c.message_id = d.id AND c.token = d.token AND NOT c.is_settled
+RETURNING c.campaign_id, c.micros, c.day_on, c.month_on;
+
+-- name: charges_take_back_all :many
+-- The same for every attempt of messages, once it is known that none was sent.
+DELETE FROM charges WHERE tenant_id = $1 AND message_id = ANY($2::uuid[]) AND NOT is_settled
+RETURNING campaign_id, micros, day_on, month_on;
+
+-- name: charges_change :run
+-- The finished messages have other numbers of parts than was estimated.
+UPDATE charges c SET micros = d.micros, segments = d.segments
+FROM unnest($2::uuid[], $4::bigint[], $5::smallint[]) AS d(id, micros, segments)
+WHERE c.tenant_id = $1 AND c.message_id = d.id AND c.token = $3;
+
+-- name: charge_settle :one
+-- The provider's own price of a message's last attempt takes the place of the reservation. Gives what it was.
+UPDATE charges c SET micros = $3, is_settled = true
+FROM (SELECT token, micros FROM charges WHERE tenant_id = $1 AND message_id = $2 ORDER BY token DESC LIMIT 1 FOR UPDATE) last
+WHERE c.tenant_id = $1 AND c.message_id = $2 AND c.token = last.token
+RETURNING last.micros AS was, c.campaign_id, c.day_on, c.month_on;
+
+-- name: charges_of :many
+-- What a message was charged, attempt by attempt.
+SELECT token, micros, segments, day_on, is_settled, at FROM charges WHERE tenant_id = $1 AND message_id = $2 ORDER BY token;
+
+-- name: charges_purge :run
+-- Drop charges older than `$1` days, `$2` at a time.
+-- tenant: none, because retention is the installation's
+DELETE FROM charges WHERE ctid = ANY (ARRAY(SELECT ctid FROM charges WHERE at < now() - $1 * interval '1 day' ORDER BY at LIMIT $2));
+
+-- name: budget_events_purge :run
+-- Drop notes about budgets older than `$1` days, `$2` at a time.
+-- tenant: none, because retention is the installation's
+DELETE FROM budget_events WHERE ctid = ANY (ARRAY(SELECT ctid FROM budget_events WHERE at < now() - $1 * interval '1 day' LIMIT $2));
+
+-- name: budget_event_add :value
+-- Note once per period that a budget was used up to a share; gives nothing when that was noted before.
+INSERT INTO budget_events (tenant_id, scope, scope_id, period, period_on, percent, spent_cents, limit_cents)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING percent;
+
+-- name: budget_events_of :many
+-- The newest notes about budgets.
+SELECT scope, scope_id, period, period_on, percent, spent_cents, limit_cents, at FROM budget_events WHERE tenant_id = $1
+ORDER BY at DESC LIMIT $2;
+
+-- name: budgets_of :many
+-- The budgets of a tenant and of its campaigns that have one, and what is spent.
+SELECT a.scope, a.scope_id,
+       CASE a.scope WHEN 'tenant' THEN t.daily_budget_cents ELSE a.daily_cents END AS daily_cents,
+       CASE a.scope WHEN 'tenant' THEN t.monthly_budget_cents ELSE a.monthly_cents END AS monthly_cents,
+       CASE WHEN a.day_ends_at > now() THEN a.day_spent_micros ELSE 0 END AS day_spent_micros,
+       CASE WHEN a.month_ends_at > now() THEN a.month_spent_micros ELSE 0 END AS month_spent_micros,
+       CASE WHEN a.day_ends_at > now() THEN a.day_ends_at END AS day_ends_at,
+       CASE WHEN a.month_ends_at > now() THEN a.month_ends_at END AS month_ends_at
+FROM budget_accounts a JOIN tenants t ON t.id = a.tenant_id
+WHERE a.tenant_id = $1 AND ($2::text IS NULL OR a.scope = $2) AND ($3::uuid IS NULL OR a.scope_id = $3)
+ORDER BY a.scope DESC, a.scope_id;
+
+-- name: budget_of_campaign_set :run
+-- Set a campaign's limits; null: none.
+UPDATE budget_accounts SET daily_cents = $3, monthly_cents = $4 WHERE tenant_id = $1 AND scope = 'campaign' AND scope_id = $2;
+
+-- name: hand_changes_take :many
+-- UPDATEs made by hand, to be written into the audit log.
+-- tenant: none, because people with psql change any tenant's
+DELETE FROM budget_hand_changes WHERE id = ANY (ARRAY(SELECT id FROM budget_hand_changes ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED))
+RETURNING tenant_id, what, before_cents, after_cents, by_login, at;
+
+-- name: price_add :one
+-- A price from a moment on; one from the very same moment is replaced.
+INSERT INTO prices (tenant_id, channel, country, valid_from, micros, created_by) VALUES ($1, $2, $3, coalesce($4, now()), $5, $6)
+ON CONFLICT (tenant_id, channel, country, valid_from) DO UPDATE SET micros = excluded.micros, created_by = excluded.created_by
+RETURNING tenant_id, channel, country, valid_from, micros, created_by;
+
+-- name: price_remove :many
+-- Take the prices of a channel and country away, those to come as well.
+DELETE FROM prices WHERE tenant_id = $1 AND channel = $2 AND country = $3 RETURNING valid_from, micros;
+
+-- name: prices_of :many
+-- Every price that a tenant has, the installation's and past ones included.
+SELECT tenant_id, channel, country, valid_from, micros, created_by FROM prices
+WHERE tenant_id IN ($1, '00000000-0000-0000-0000-000000000000') ORDER BY channel, country, valid_from DESC, tenant_id LIMIT 5000;
+
+-- name: zone_of_tenant :value
+-- The zone in which a tenant's days and months end.
+-- tenant: none, because the row is the tenant itself
+SELECT timezone FROM tenants WHERE id = $1;

@@ -1,0 +1,113 @@
+"""Money at the claim and after rendering: what messages cost, who has money for them, and what their true parts cost.
+
+Owns the estimate of parts before a message is rendered; prices, accounts and charges are domain/limits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+
+from outrider.contracts.channel import Channel
+from outrider.contracts.gate import Candidate, Hold, Lane, Verdict
+from outrider.contracts.provider import Outgoing
+from outrider.data.countries import country_of
+from outrider.data.db import Database
+from outrider.data.gsm import size_of
+from outrider.domain.limits import charges
+from outrider.domain.limits.budgets import GATE
+from outrider.domain.limits.charges import Cost, Payer
+from outrider.domain.limits.rows import SPENDING
+from outrider.engine.dispatch.batch import Batch, Money
+from outrider.engine.dispatch.terms import Terms
+
+_PRICELESS_FOR = timedelta(hours=1)
+_TAGS = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
+_MOST = 8192
+_EMAIL = "email"
+_WITHOUT_PARTS = frozenset({_EMAIL})
+
+
+class Spending:
+    """For one worker."""
+
+    def __init__(self) -> None:
+        self._parts: dict[UUID, int] = {}
+        """Parts of contents as estimated, and of messages whose true number was found to be more than was paid."""
+
+    async def reserve(
+        self,
+        raw: asyncpg.Connection,
+        lane: Lane,
+        terms: Terms,
+        token: int,
+        going: Sequence[tuple[Candidate, UUID]],
+        now: datetime,
+    ) -> tuple[Money | None, dict[UUID, tuple[str, Verdict]]]:
+        """Charge messages that have passed everything else, in order.
+
+        Takes:   going: candidates with their contents.
+        Gives:   what was charged (None when nothing costs anything), and whom there is no money for.
+        """
+        prices = await charges.prices(raw, lane.tenant_id, lane.channel)
+        if not prices and lane.channel == _EMAIL:
+            prices = {"": int(terms.settings.get("email_price_micros") or 0)}
+        await self._estimate(raw, lane, {content_id for _, content_id in going})
+        costs: list[Cost] = []
+        stopped: dict[UUID, tuple[str, Verdict]] = {}
+        for candidate, content_id in going:
+            country = country_of(candidate.address)
+            price = prices.get(country, prices.get(""))
+            if price is None:
+                if terms.is_limited:
+                    reason = f"no price is known for {lane.channel} to {country or 'this address'}"
+                    stopped[candidate.id] = (GATE, Hold(now + _PRICELESS_FOR, reason))
+            elif price:
+                parts = self._parts.get(candidate.id) or self._parts.get(content_id, 1)
+                costs.append(Cost(candidate.id, price, parts))
+        if not costs:
+            return None, stopped
+        payer = Payer(lane.tenant_id, lane.campaign_id, terms.zone)
+        short, dates = await charges.reserve(raw, payer, token, costs)
+        stopped.update((mid, (GATE, Hold(each.until, each.reason))) for mid, each in short.items())
+        return Money(payer, dates, {cost.message_id: cost for cost in costs if cost.message_id not in short}), stopped
+
+    async def correct(
+        self, database: Database, batch: Batch, channel: Channel, outgoing: Sequence[Outgoing]
+    ) -> set[UUID]:
+        """Charge finished messages for the parts they really have.
+
+        Gives:   those whose further parts there is no money for: they must stay in the house.
+        """
+        money = batch.money
+        if money is None:
+            return set()
+        changes: dict[UUID, tuple[Cost, int]] = {}
+        for message in outgoing:
+            cost = money.costs.get(message.id)
+            size = channel.measure(message.body) if cost is not None else None
+            if cost is not None and size is not None and size.segments != cost.segments:
+                changes[message.id] = (cost, size.segments)
+        if not changes:
+            return set()
+        async with database.transaction() as raw:
+            refused = await charges.correct(raw, money.payer, batch.token, money.dates, changes)
+        for message_id in refused:
+            self._remember(message_id, changes[message_id][1])
+        return refused
+
+    async def _estimate(self, raw: asyncpg.Connection, lane: Lane, content_ids: set[UUID]) -> None:
+        """Parts of contents nobody has looked at yet, by what their sources say without their variables."""
+        unknown = [] if lane.channel in _WITHOUT_PARTS else [each for each in content_ids if each not in self._parts]
+        if unknown:
+            for row in await SPENDING.content_texts.many(raw, lane.tenant_id, unknown):
+                self._remember(row["id"], size_of(_TAGS.sub("", row["text"])).segments)
+
+    def _remember(self, key: UUID, parts: int) -> None:
+        if len(self._parts) >= _MOST:
+            self._parts.clear()
+        self._parts[key] = parts

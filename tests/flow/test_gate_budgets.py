@@ -1,0 +1,390 @@
+"""Budgets on a real database: never over by one cent, held with the reason, released by raise, reset or a new day."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from outrider.base.errors import Refused
+from outrider.base.ids import NIL
+from outrider.contracts.actor import Actor
+from outrider.contracts.gate import Lane
+from outrider.data.db import Role
+from outrider.domain.limits import accounts, budgets, charges, prices
+from outrider.domain.messages import holds, uncertain
+from outrider.engine.dispatch.claim import Claimer
+from outrider.engine.dispatch.record import Row, write
+from outrider.engine.maintenance import money
+from tests.kit.campaigns import fanned_out, launched
+from tests.kit.dispatch import GATES, Desk, Post, posts
+
+TESTER = Actor("user", "tester")
+CENT = accounts.MICROS_PER_CENT
+_A_DAY_LATER = (
+    "UPDATE budget_accounts SET day_on = day_on - 1, day_ends_at = now() - interval '1 minute' WHERE tenant_id = $1"
+)
+
+
+@pytest.fixture(scope="module")
+async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
+    async with posts(new_database("migrated"), tmp_path_factory.mktemp("budgets")) as made:
+        yield made
+
+
+@pytest.fixture
+async def desk(post: Post) -> Desk:
+    return await post.desk()
+
+
+async def price(desk: Desk, micros: int, country: str = "", *, tenant_id: UUID | None = None) -> None:
+    async with desk.post.runtime.db.uow(Role.ENGINE, tenant_id or desk.tenant_id) as uow:
+        await prices.add(uow, TESTER, "email", country, micros)
+
+
+async def limit(
+    desk: Desk, daily: int | None, monthly: int | None = None, *, campaign_id: UUID | None = None
+) -> budgets.Budget:
+    scope, scope_id = ("campaign", campaign_id) if campaign_id else ("tenant", desk.tenant_id)
+    async with desk.engine() as uow:
+        done = await budgets.set_budget(
+            uow, TESTER, scope, scope_id, daily_cents=daily, monthly_cents=monthly, reason="test"
+        )
+        await holds.release(uow, budgets.GATE, campaign_id)
+    return done
+
+
+async def spent(desk: Desk) -> tuple[int, int]:
+    """Micros of the tenant's day, and the sum of what is charged."""
+    account = await desk.post.value(
+        "SELECT day_spent_micros FROM budget_accounts WHERE tenant_id = $1 AND scope = 'tenant'", desk.tenant_id
+    )
+    charged = await desk.post.value(
+        "SELECT coalesce(sum(micros), 0)::bigint FROM charges WHERE tenant_id = $1", desk.tenant_id
+    )
+    return account, charged
+
+
+async def promote(desk: Desk) -> None:
+    await desk.post.execute(
+        "UPDATE queue SET state = 0, reason = NULL WHERE tenant_id = $1 AND state IN (4, 5) AND due_at <= now()",
+        desk.tenant_id,
+    )
+
+
+async def record(desk: Desk, token: int, ids: list[UUID], kind: str, state: str = "") -> None:
+    async with desk.post.engine.transaction() as raw:
+        await write(raw, desk.tenant_id, [Row(kind, message_id, token, state) for message_id in ids])
+
+
+async def test_what_costs_nothing_is_not_counted(desk: Desk) -> None:
+    await desk.admit(3)
+    claim = await desk.claim()
+    assert claim.batch is not None
+    assert claim.batch.money is None
+    assert await desk.post.value("SELECT count(*) FROM charges WHERE tenant_id = $1", desk.tenant_id) == 0
+
+
+async def test_the_budget_is_spent_to_the_last_message_that_fits_and_the_rest_is_held_with_the_reason(
+    desk: Desk,
+) -> None:
+    await price(desk, 3 * CENT)
+    await limit(desk, 10)
+    ids = await desk.admit(5)
+    claim = await desk.claim()
+    assert claim.batch is not None
+    assert list(claim.batch.messages) == ids[:3]
+    assert claim.settled_count == 2
+    assert await spent(desk) == (9 * CENT, 9 * CENT)
+    shown = await desk.message(ids[3])
+    assert shown["state"] == "held"
+    assert shown["waiting_for"] == ("budget: the daily budget of the tenant: 0.09 of 0.10 are spent, this costs 0.0300")
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    assert shown["next_at"] == datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=UTC)
+
+
+async def test_a_cheaper_message_behind_one_that_does_not_fit_goes(desk: Desk) -> None:
+    async with desk.post.engine.transaction() as raw:
+        payer = charges.Payer(desk.tenant_id, None, "UTC")
+        await limit(desk, 10)
+        costs = [charges.Cost(UUID(int=n), cents * CENT, 1) for n, cents in enumerate((7, 5, 3), 1)]
+        short, _ = await charges.reserve(raw, payer, 1, costs)
+    assert set(short) == {UUID(int=2)}
+    assert await spent(desk) == (10 * CENT, 10 * CENT)
+
+
+async def test_four_claimers_at_once_never_exceed_a_budget_by_a_micro(desk: Desk) -> None:
+    await price(desk, 12_345)
+    await limit(desk, 321, 777)
+    await desk.admit(300)
+    second = await desk.sender("second")
+    await desk.admit(300, sender_id=second)
+    lanes = [await desk.lane(), await desk.lane(sender_id=second)]
+    taken: list[int] = []
+
+    async def work(lane: Lane) -> None:
+        claimer = Claimer(desk.post.engine, GATES, lease_s=60)
+        for _ in range(8):
+            claim = await desk.claim(40, lane=lane, claimer=claimer)
+            taken.append(len(claim.batch.messages) if claim.batch else 0)
+
+    await asyncio.gather(*(work(lanes[n % 2]) for n in range(4)))
+    assert sum(taken) == 321 * CENT // 12_345
+    account, charged = await spent(desk)
+    assert account == charged == sum(taken) * 12_345 <= 321 * CENT
+
+
+@pytest.mark.parametrize(("kind", "state"), [("hand_back", ""), ("defer", ""), ("finish", "failed")])
+async def test_what_was_not_sent_gives_its_money_back(desk: Desk, kind: str, state: str) -> None:
+    await price(desk, CENT)
+    await limit(desk, 5)
+    ids = await desk.admit(5)
+    claim = await desk.claim()
+    assert claim.batch is not None
+    await record(desk, claim.batch.token, ids[:2], kind, state)
+    assert await spent(desk) == (3 * CENT, 3 * CENT)
+    await record(desk, claim.batch.token, ids[:2], kind, state)
+    assert await spent(desk) == (3 * CENT, 3 * CENT), "an outcome that is fenced off gives nothing back"
+
+
+@pytest.mark.parametrize(("kind", "state"), [("sent", "sent"), ("try_again", ""), ("finish", "uncertain")])
+async def test_what_was_sent_or_may_have_been_stays_charged(desk: Desk, kind: str, state: str) -> None:
+    await price(desk, CENT)
+    ids = await desk.admit(2)
+    claim = await desk.claim()
+    assert claim.batch is not None
+    await record(desk, claim.batch.token, ids, kind, state)
+    assert await spent(desk) == (2 * CENT, 2 * CENT)
+    if state == "uncertain":
+        async with desk.engine() as uow:
+            await uncertain.mark(uow, TESTER, desk.tenant_id, ids[:1], state="failed", reason="asked the provider")
+        assert await spent(desk) == (CENT, CENT)
+
+
+async def test_a_raise_and_a_reset_release_what_is_held_and_are_audited(desk: Desk) -> None:
+    await price(desk, CENT)
+    await limit(desk, 2)
+    ids = await desk.admit(6)
+    first = await desk.claim()
+    assert first.batch is not None
+    assert await desk.states(ids[2:]) == ["held"] * 4
+    await limit(desk, 4)
+    await promote(desk)
+    raised = await desk.claim()
+    assert raised.batch is not None
+    assert list(raised.batch.messages) == ids[2:4]
+    async with desk.engine() as uow:
+        done = await budgets.reset(uow, TESTER, "tenant", desk.tenant_id, "day", reason="agreed")
+        assert await holds.release(uow, budgets.GATE) == 2
+    assert (done.daily_spent_cents, done.monthly_spent_cents) == (0, 4)
+    await promote(desk)
+    last = await desk.claim()
+    assert last.batch is not None
+    assert list(last.batch.messages) == ids[4:]
+    rows = await desk.post.fetch(
+        "SELECT action, reason FROM audit_log WHERE tenant_id = $1 AND action LIKE 'budget.%' ORDER BY seq",
+        desk.tenant_id,
+    )
+    assert [tuple(row) for row in rows] == [
+        ("budget.set", "test"), ("budget.set", "test"), ("budget.reset", "agreed"),
+    ]  # fmt: skip
+
+
+async def test_a_campaigns_budget_binds_beside_the_tenants(desk: Desk) -> None:
+    await price(desk, CENT)
+    campaign = await launched(desk, 6)
+    await fanned_out(desk.post)
+    await limit(desk, 3, campaign_id=campaign.id)
+    claim = await desk.claim(lane=await campaign.lane())
+    assert claim.batch is not None
+    assert len(claim.batch.messages) == 3
+    held = (await campaign.messages())[3:]
+    assert "the daily budget of the campaign" in (await desk.message(held[0]))["waiting_for"]
+    await limit(desk, 4)
+    await desk.admit(4)
+    other = await desk.claim()
+    assert other.batch is not None
+    assert len(other.batch.messages) == 1, "the tenant's budget counts the campaign's spending"
+
+
+async def test_a_new_day_begins_with_nothing_spent_and_the_month_goes_on(desk: Desk) -> None:
+    await price(desk, CENT)
+    await limit(desk, 2, 3)
+    await desk.admit(2)
+    assert (await desk.claim()).batch is not None
+    await desk.post.execute(
+        _A_DAY_LATER,
+        desk.tenant_id,
+    )
+    ids = await desk.admit(2)
+    claim = await desk.claim()
+    assert claim.batch is not None
+    assert list(claim.batch.messages) == ids[:1]
+    assert "the monthly budget of the tenant" in (await desk.message(ids[1]))["waiting_for"]
+
+
+async def test_money_of_a_day_that_is_over_returns_to_that_day_only(desk: Desk) -> None:
+    await price(desk, CENT)
+    ids = await desk.admit(2)
+    claim = await desk.claim()
+    assert claim.batch is not None
+    await desk.post.execute(
+        _A_DAY_LATER,
+        desk.tenant_id,
+    )
+    await desk.post.execute("UPDATE charges SET day_on = day_on - 1 WHERE tenant_id = $1", desk.tenant_id)
+    await desk.admit(1)
+    assert (await desk.claim()).batch is not None
+    await record(desk, claim.batch.token, ids, "hand_back")
+    row = (await desk.post.fetch(
+        "SELECT day_spent_micros, month_spent_micros FROM budget_accounts WHERE tenant_id = $1", desk.tenant_id
+    ))[0]  # fmt: skip
+    assert tuple(row) == (CENT, CENT)
+
+
+@pytest.mark.parametrize(
+    ("zone", "on", "ends"),
+    [("Australia/Sydney", date(2026, 10, 4), datetime(2026, 10, 4, 13, tzinfo=UTC)),
+     ("America/New_York", date(2026, 11, 1), datetime(2026, 11, 2, 5, tzinfo=UTC)),
+     ("Africa/Cairo", date(2027, 4, 29), datetime(2027, 4, 29, 22, tzinfo=UTC)),
+     ("Nowhere/Atlantis", date(2026, 12, 31), datetime(2027, 1, 1, tzinfo=UTC))],
+)  # fmt: skip
+def test_a_day_ends_at_the_local_midnight_also_when_clocks_are_set(zone: str, on: date, ends: datetime) -> None:
+    row = {
+        "now": ends - timedelta(hours=1), "day_ends_at": ends - timedelta(days=9), "day_on": on, "daily_cents": None,
+    }  # fmt: skip
+    assert accounts._pot("day", row, on, zone).ends_at == ends
+
+
+async def test_shares_of_a_budget_are_noted_once_per_period(desk: Desk) -> None:
+    await price(desk, CENT)
+    await limit(desk, 10, 100)
+    for _ in range(12):
+        await desk.admit(1)
+        await desk.claim()
+    async with desk.engine() as uow:
+        noted = await budgets.events(uow)
+    assert [(each.period, each.percent) for each in reversed(noted)] == [
+        ("day", 50), ("day", 80), ("day", 90), ("day", 100),
+    ]  # fmt: skip
+
+
+async def test_without_a_price_nothing_goes_where_a_budget_is_to_be_kept(desk: Desk) -> None:
+    await price(desk, CENT, "DE")
+    (free,) = await desk.admit(1)
+    claim = await desk.claim()
+    assert claim.batch is not None, "without a limit nobody has to know the price"
+    await limit(desk, 10)
+    (held,) = await desk.admit(1)
+    assert (await desk.claim()).batch is None
+    assert (await desk.message(held))["waiting_for"] == "budget: no price is known for email to this address"
+    assert free in claim.batch.messages
+
+
+async def test_a_tenants_price_goes_before_the_installations_and_the_newest_counts(desk: Desk) -> None:
+    await price(desk, 7 * CENT, tenant_id=NIL)
+    try:
+        async with desk.post.engine.transaction() as raw:
+            assert (await charges.prices(raw, desk.tenant_id, "email"))[""] == 7 * CENT
+        await price(desk, 2 * CENT)
+        await price(desk, 3 * CENT)
+        async with desk.engine() as uow:
+            await prices.add(uow, TESTER, "email", "", 9 * CENT, valid_from=datetime.now(UTC) + timedelta(days=1))
+        async with desk.post.engine.transaction() as raw:
+            assert (await charges.prices(raw, desk.tenant_id, "email"))[""] == 3 * CENT
+    finally:
+        await desk.post.execute("DELETE FROM prices WHERE tenant_id = $1", NIL)
+
+
+async def test_the_providers_price_takes_the_place_of_the_reservation(desk: Desk) -> None:
+    await price(desk, 2 * CENT)
+    ids = await desk.admit(2)
+    claim = await desk.claim()
+    assert claim.batch is not None
+    async with desk.post.engine.transaction() as raw:
+        assert await charges.settle(raw, desk.tenant_id, ids[0], 5 * CENT)
+        assert await charges.settle(raw, desk.tenant_id, ids[1], 0)
+        assert not await charges.settle(raw, desk.tenant_id, NIL, 1)
+    assert await spent(desk) == (5 * CENT, 5 * CENT)
+
+
+async def test_further_parts_are_paid_before_the_send_or_the_message_stays(desk: Desk) -> None:
+    await price(desk, CENT)
+    await limit(desk, 6)
+    ids = await desk.admit(4)
+    claim = await desk.claim()
+    assert claim.batch is not None
+    held = claim.batch.money
+    assert held is not None
+    changes = {ids[0]: (held.costs[ids[0]], 4), ids[1]: (held.costs[ids[1]], 3), ids[2]: (held.costs[ids[2]], 1)}
+    async with desk.post.engine.transaction() as raw:
+        refused = await charges.correct(raw, held.payer, claim.batch.token, held.dates, changes)
+    assert refused == {ids[0]}, "two more cents are there: for the two further parts of the second"
+    assert await spent(desk) == (6 * CENT, 6 * CENT)
+
+
+@pytest.fixture
+async def ops(post: Post) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(post.runtime.database_url)
+    await connection.execute("SET ROLE outrider_ops")
+    yield connection
+    await connection.close()
+
+
+async def test_the_runbooks_statements_work_as_written_and_are_audited(desk: Desk, ops: asyncpg.Connection) -> None:
+    await price(desk, CENT)
+    await limit(desk, 2)
+    ids = await desk.admit(4)
+    assert (await desk.claim()).batch is not None
+    tenant = desk.tenant_id
+    row = await ops.fetchrow(f"SELECT * FROM budgets WHERE tenant_id = '{tenant}'")
+    assert (row["daily_spent_cents"], row["monthly_spent_cents"]) == (2, 2)
+    assert await ops.fetchval(f"SELECT daily_budget_cents FROM tenants WHERE id = '{tenant}'") == 2
+    status = await ops.fetchrow(f"""
+        SELECT t.name, b.daily_spent_cents / 100.0 as daily_spent, t.daily_budget_cents / 100.0 as daily_budget,
+          b.monthly_spent_cents / 100.0 as monthly_spent, t.monthly_budget_cents / 100.0 as monthly_budget
+        FROM tenants t JOIN budgets b ON b.tenant_id = t.id WHERE t.id = '{tenant}'""")
+    assert (float(status["daily_spent"]), float(status["daily_budget"])) == (0.02, 0.02)
+    assert await ops.execute(f"UPDATE tenants SET daily_budget_cents = 3 WHERE id = '{tenant}'") == "UPDATE 1"
+    assert await money.adopt_hand_changes(desk.post.runtime) == 1
+    await promote(desk)
+    claim = await desk.claim()
+    assert claim.batch is not None
+    assert list(claim.batch.messages) == ids[2:3]
+    reset = await ops.execute(f"UPDATE budgets SET daily_spent_cents = 0 WHERE tenant_id = '{tenant}'")
+    assert reset == "UPDATE 1"
+    assert await money.adopt_hand_changes(desk.post.runtime) == 1
+    await promote(desk)
+    after = await desk.claim()
+    assert after.batch is not None
+    assert list(after.batch.messages) == ids[3:]
+    row = await ops.fetchrow(f"SELECT * FROM budgets WHERE tenant_id = '{tenant}'")
+    assert (row["daily_spent_cents"], row["monthly_spent_cents"]) == (1, 4), "only the day was reset"
+    rows = await desk.post.fetch(
+        "SELECT action, actor, details::text FROM audit_log WHERE tenant_id = $1 AND actor LIKE 'sql:%' ORDER BY seq",
+        tenant,
+    )
+    assert [row["action"] for row in rows] == ["budget.set", "budget.reset"]
+    assert '"daily_spent_cents": [3, 0]' in rows[1]["details"]
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await ops.execute(f"UPDATE tenants SET name = 'mine' WHERE id = '{tenant}'")
+
+
+@pytest.mark.parametrize("wrong", [-1, 10**14])
+async def test_what_no_budget_can_be_is_refused(desk: Desk, wrong: int) -> None:
+    with pytest.raises(Refused, match="cents"):
+        await limit(desk, wrong)
+    await desk.admit(1)
+    assert (await desk.claim()).batch is not None
+
+
+async def test_nobody_sets_the_budget_of_anothers_campaign(desk: Desk, post: Post) -> None:
+    other: Any = await post.desk()
+    campaign = await launched(other, 1)
+    with pytest.raises(Refused):
+        await limit(desk, 1, campaign_id=campaign.id)
