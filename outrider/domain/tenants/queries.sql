@@ -225,3 +225,8 @@ RETURNING tenant_id, id, name, prefix, role, scopes, created_by, created_at, exp
 -- A page of a tenant's keys, newest first.
 SELECT tenant_id, id, name, prefix, role, scopes, created_by, created_at, expires_at, revoked_at, last_used_at
 FROM api_keys WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
+
+-- name: tenant_budget_set :run
+-- Set the limits of a tenant's spending; null: none.
+-- tenant: none, because the row is the tenant itself
+UPDATE tenants SET daily_budget_cents = $2, monthly_budget_cents = $3 WHERE id = $1;
