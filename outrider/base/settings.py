@@ -220,6 +220,21 @@ class Settings(BaseSettings):
         5, ge=1, le=1440, description="How close two planned times of a schedule may be."
     )
 
+    # connections that cannot be reached
+    circuit_failures: int = Field(
+        3,
+        ge=1,
+        le=100,
+        description="Batches in a row that reach nobody by a connection until it is left alone for a while.",
+    )
+    circuit_open_s: float = Field(
+        15.0, ge=0.1, le=3600, description="How long such a connection is left alone; twice as long each time again."
+    )
+    circuit_open_most_s: float = Field(300.0, ge=0.1, le=86_400, description="The longest it is left alone.")
+    circuit_close_after: int = Field(
+        1000, ge=1, le=1_000_000, description="Messages that go slowly by a connection again until it is trusted."
+    )
+
     # opens and clicks
     tracking_flush_s: float = Field(
         0.1, ge=0.01, le=5, description="Longest time an opening or click waits in memory to be stored."

@@ -206,6 +206,14 @@ CASES: dict[str, list[Case]] = {
         "admin", "senders:write", own=204, nouns={"connection_id": "unused_connection"}
     ),
     "POST /api/v1/connections/{connection_id:str}/examine": write("admin", "senders:write"),
+    "GET /api/v1/connections/{connection_id:str}/circuit": read("viewer", "senders:read"),
+    "POST /api/v1/connections/{connection_id:str}/circuit/reset": write(  # nothing is known against it
+        "admin", "senders:write", lambda _, __: {}, own=409
+    ),
+    "GET /api/v1/senders/{sender_id:str}/fallbacks": read("viewer", "senders:read"),
+    "PUT /api/v1/senders/{sender_id:str}/fallbacks": write(
+        "admin", "senders:write", lambda _, __: {"fallback_ids": []}
+    ),
     "GET /api/v1/numbers": read("viewer", "senders:read"),
     "POST /api/v1/numbers": write(  # the world's senders are of email: refused, but only for whoever may
         "admin", "senders:write", lambda pick, _: {"number": "+14155550100", "sender_id": pick("sender")}, own=422

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from outrider.base.errors import Misconfigured, Refused, RefusedMany
 from outrider.base.secret import Keyring, new_key
+from outrider.data.db import UnitOfWork
 from outrider.domain.senders import connections, identity, senders
 from outrider.domain.senders.connections import Vault
 from outrider.domain.senders.senders import DkimIn, DkimView, SenderChange
@@ -129,14 +131,15 @@ async def test_the_dispatcher_gets_what_was_saved(office: Office) -> None:
     assert made.dkim == [DkimView("example.org", "r1", "rsa"), DkimView("example.org", "e1", "ed25519")]
     async with office.engine() as uow:
         found = await identity.load(uow.raw, office.vault.keyring, office.tenant, made.id)
-        assert found.versions == await identity.versions(uow.raw, office.tenant, made.id)
     assert (found.identity.from_address, found.identity.from_name) == ("news@example.org", "The News")
     assert (found.identity.reply_to, found.identity.return_path) == ("answers@example.org", "bounces@example.org")
     assert [(key.selector, key.private_key_pem) for key in found.identity.dkim] == [
         ("r1", key_pair("rsa")),
         ("e1", key_pair("ed25519")),
     ]
-    assert (found.provider, found.secrets["password"]) == ("smtp", "s3cret-word")
+    (connection,) = found.connections
+    assert (connection.provider, connection.secrets["password"]) == ("smtp", "s3cret-word")
+    assert (connection.circuit, connection.is_due, connection.is_noted) == ("closed", False, False)
     assert found.guarantees == {"transactional": "at_least_once", "bulk": "at_least_once"}
     assert not found.is_archived
     assert "s3cret-word" not in repr(found)
@@ -146,17 +149,22 @@ async def test_the_dispatcher_gets_what_was_saved(office: Office) -> None:
 async def test_a_change_of_sender_or_connection_makes_what_was_loaded_stale(office: Office) -> None:
     made = await office.sender()
     async with office.engine() as uow:
-        first = await identity.versions(uow.raw, office.tenant, made.id)
+        first = await versions(office, uow, made.id)
     async with office.app() as uow:
         await senders.update(uow, office.channels, office.vault, ACTOR, made.id, SenderChange(from_name="News"))
     async with office.engine() as uow:
-        second = await identity.versions(uow.raw, office.tenant, made.id)
+        second = await versions(office, uow, made.id)
     async with office.app() as uow:
         await connections.update(uow, office.vault, ACTOR, made.connection_id, settings={"port": 25})
     async with office.engine() as uow:
-        third = await identity.versions(uow.raw, office.tenant, made.id)
+        third = await versions(office, uow, made.id)
         assert len({first, second, third}) == 3
-        assert await identity.versions(uow.raw, await office.other_tenant(), made.id) is None
+        with pytest.raises(Refused):
+            await identity.load(uow.raw, office.vault.keyring, await office.other_tenant(), made.id)
+
+
+async def versions(office: Office, uow: UnitOfWork, sender_id: UUID) -> identity.Versions:
+    return (await identity.load(uow.raw, office.vault.keyring, office.tenant, sender_id)).versions
 
 
 async def test_signing_keys_are_kept_by_name_and_replaced_as_a_list(office: Office) -> None:

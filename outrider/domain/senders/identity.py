@@ -16,7 +16,7 @@ from outrider.base.errors import Refused
 from outrider.base.secret import Keyring
 from outrider.contracts.channel import Dkim, Identity
 from outrider.contracts.gate import MessageClass
-from outrider.domain.senders.rows import SQL
+from outrider.domain.senders.rows import FAILOVER, SQL
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +29,32 @@ class Versions:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionInUse:
+    """One connection of a sender, ready to send; `circuit` and what follows say whether it can be reached.
+
+    is_due    it is known not to be reachable and may be tried again
+    is_noted  something is known against it
+    """
+
+    id: UUID
+    version: int
+    provider: str
+    settings: dict[str, Any]
+    secrets: dict[str, str] = field(repr=False)
+    circuit: str
+    passed: int
+    is_due: bool
+    is_noted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SenderInUse:
     """A sender, ready to send. `guarantees` says per message class what a lost answer means."""
 
     identity: Identity = field(repr=False)
     channel: str
-    provider: str
-    settings: dict[str, Any]
-    secrets: dict[str, str] = field(repr=False)
-    connection_id: UUID
+    connections: tuple[ConnectionInUse, ...]
+    """Its own, then those that take over, in their order."""
     versions: Versions
     guarantees: dict[MessageClass, str]
     is_archived: bool
@@ -64,7 +81,7 @@ async def load(raw: asyncpg.Connection, keyring: Keyring, tenant_id: UUID, sende
     row = await SQL.load_identity.one(raw, tenant_id, sender_id)
     if row is None:
         raise Refused("not_found", f"no such sender: {sender_id}", field="sender_id", status=404)
-    connection_id: UUID = row["connection_id"]
+    others = await FAILOVER.fallbacks_load.many(raw, tenant_id, sender_id) if row["has_fallbacks"] else []
     keys = _unsealed(keyring, row["sealed_dkim"], tenant_id, dkim_purpose(sender_id), empty=b"[]")
     signing = tuple(
         Dkim(named["domain"], named["selector"], pem)
@@ -84,21 +101,27 @@ async def load(raw: asyncpg.Connection, keyring: Keyring, tenant_id: UUID, sende
             opt_out_line=row["opt_out_line"],
         ),
         channel=row["channel"],
-        provider=row["provider"],
-        settings=orjson.loads(row["settings"]),
-        secrets=_unsealed(keyring, row["sealed_secrets"], tenant_id, connection_purpose(connection_id), empty=b"{}"),
-        connection_id=connection_id,
-        versions=Versions(row["sender_version"], connection_id, row["connection_version"]),
+        connections=tuple(_connection(keyring, tenant_id, each) for each in (row, *others)),
+        versions=Versions(row["sender_version"], row["connection_id"], row["connection_version"]),
         guarantees={"transactional": row["transactional_guarantee"], "bulk": row["bulk_guarantee"]},
         is_archived=row["is_archived"],
         numbers=tuple(row["numbers"]),
     )
 
 
-async def versions(raw: asyncpg.Connection, tenant_id: UUID, sender_id: UUID) -> Versions | None:
-    """The versions that hold now: equal to those of a `SenderInUse`, it is fresh. None: no such sender."""
-    row = await SQL.identity_versions.one(raw, tenant_id, sender_id)
-    return Versions(row["sender_version"], row["connection_id"], row["connection_version"]) if row else None
+def _connection(keyring: Keyring, tenant_id: UUID, row: asyncpg.Record) -> ConnectionInUse:
+    connection_id: UUID = row["connection_id"]
+    return ConnectionInUse(
+        id=connection_id,
+        version=row["connection_version"],
+        provider=row["provider"],
+        settings=orjson.loads(row["settings"]),
+        secrets=_unsealed(keyring, row["sealed_secrets"], tenant_id, connection_purpose(connection_id), empty=b"{}"),
+        circuit=row["circuit"] or "closed",
+        passed=row["passed"] or 0,
+        is_due=bool(row["is_due"]),
+        is_noted=row["circuit"] is not None,
+    )
 
 
 def _unsealed(keyring: Keyring, sealed: str, tenant_id: UUID, purpose: str, *, empty: bytes) -> Any:

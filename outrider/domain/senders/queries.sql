@@ -4,14 +4,11 @@ SELECT s.channel, s.from_address, s.from_name, s.reply_to, s.return_path, s.post
        s.dkim::text AS dkim, s.sealed_dkim, s.transactional_guarantee, s.bulk_guarantee, s.version AS sender_version,
        s.archived_at IS NOT NULL AS is_archived,
        ARRAY(SELECT p.number FROM pool_numbers p WHERE p.tenant_id = s.tenant_id AND p.sender_id = s.id AND p.is_active ORDER BY p.id) AS numbers,
-       c.id AS connection_id, c.provider, c.settings::text AS settings, c.sealed_secrets, c.version AS connection_version
+       c.id AS connection_id, c.provider, c.settings::text AS settings, c.sealed_secrets, c.version AS connection_version,
+       k.state AS circuit, k.passed, k.try_at <= now() AS is_due,
+       EXISTS (SELECT FROM sender_fallbacks f WHERE f.tenant_id = s.tenant_id AND f.sender_id = s.id) AS has_fallbacks
 FROM senders s JOIN connections c ON c.tenant_id = s.tenant_id AND c.id = s.connection_id
-WHERE s.tenant_id = $1 AND s.id = $2;
-
--- name: identity_versions :one
--- The versions by which a loaded sender is still fresh.
-SELECT s.version AS sender_version, c.id AS connection_id, c.version AS connection_version
-FROM senders s JOIN connections c ON c.tenant_id = s.tenant_id AND c.id = s.connection_id
+LEFT JOIN circuits k ON k.tenant_id = s.tenant_id AND k.connection_id = s.connection_id
 WHERE s.tenant_id = $1 AND s.id = $2;
 
 -- name: mint_id :value

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, SmallInteger, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from outrider.data.orm import Base, CreatedAt, Id, TenantId
@@ -97,3 +97,44 @@ class StickyNumber(Base):
     address: Mapped[str] = mapped_column(primary_key=True)
     number: Mapped[str]
     since: Mapped[CreatedAt]
+
+
+class Fallback(Base):
+    """A connection that takes over for a sender, when those before it cannot be reached."""
+
+    __tablename__ = "sender_fallbacks"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "sender_id", "connection_id"),
+        ForeignKeyConstraint(["tenant_id", "sender_id"], ["senders.tenant_id", "senders.id"]),
+        ForeignKeyConstraint(["tenant_id", "connection_id"], ["connections.tenant_id", "connections.id"]),
+        CheckConstraint("position BETWEEN 1 AND 5", name="sender_fallbacks_position_check"),
+        Index("sender_fallbacks_connection", "tenant_id", "connection_id"),
+    )
+
+    tenant_id: Mapped[TenantId]
+    sender_id: Mapped[UUID] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    connection_id: Mapped[UUID]
+
+
+class Circuit(Base):
+    """A connection that could not be reached lately, as all workers see it together."""
+
+    __tablename__ = "circuits"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "connection_id"], ["connections.tenant_id", "connections.id"], ondelete="CASCADE"
+        ),
+        CheckConstraint("state IN ('closed', 'open', 'half_open')", name="circuits_state_check"),
+    )
+
+    tenant_id: Mapped[TenantId]
+    connection_id: Mapped[UUID] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    failures: Mapped[int]
+    openings: Mapped[int] = mapped_column(server_default=text("0"))
+    passed: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    cause: Mapped[str]
+    failed_at: Mapped[datetime]
+    opened_at: Mapped[datetime | None]
+    try_at: Mapped[datetime | None]

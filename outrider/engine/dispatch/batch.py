@@ -49,6 +49,8 @@ class Claimed:
     dated_at: datetime
     until_s: float | None
     """CLOCK_BOOTTIME second after which it must not leave (expiry, or quiet hours begin); None: no limit."""
+    connection_id: UUID | None = None
+    """The connection that took it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,15 @@ class BatchWatch:
         if failpoint.ARMED:
             failpoint.hit("send.before_bytes")
         return None
+
+    def accepted_by(self, message: Outgoing, connection_id: UUID) -> None:
+        """Which of the sender's connections took it: its callbacks come from there."""
+        self._batch.messages[message.id].connection_id = connection_id
+
+    def moves(self, message: Outgoing) -> None:
+        """It is known not to have left, and another connection is about to try: as if it had not been begun."""
+        self._batch.begun.discard(message.id)
+        self._journal.outcome(self._batch.token, message.id, Unsent("another connection takes it"))
 
     def settle(self, message: Outgoing, outcome: Outcome) -> None:
         """Note the outcome in the journal and hand it to the recorder; a second call for a message is ignored."""

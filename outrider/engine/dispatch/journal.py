@@ -256,6 +256,7 @@ def _take(claim: DeadClaim, kind: bytes, message_id: UUID, rest: bytes) -> None:
         claim.is_rendering = kind == _RENDER
     elif kind == _BEGUN:
         claim.begun.add(message_id)
+        claim.outcomes.pop(message_id, None)  # begun anew by another connection: what the first came to is over
     elif kind == _OUTCOME:
         try:
             claim.outcomes[message_id] = _OUTCOMES[rest[:1].decode()](*orjson.loads(rest[1:]))

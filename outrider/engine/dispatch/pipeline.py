@@ -26,7 +26,9 @@ from outrider.data.db import Database
 from outrider.data.runtime import Runtime
 from outrider.domain.messages import lanes
 from outrider.domain.messages.rows import SQL
+from outrider.domain.senders import circuits
 from outrider.domain.senders.numbers import assign
+from outrider.engine.dispatch import routes
 from outrider.engine.dispatch.addresses import Addresses
 from outrider.engine.dispatch.batch import ASK_AGAIN_S, Batch, BatchWatch, Claimed
 from outrider.engine.dispatch.board import Board
@@ -189,8 +191,7 @@ class Pipeline:
                 if batch.money is not None:
                     outgoing = await self._pay(batch, outgoing, watch)
                 if outgoing:
-                    with use.busy() as transport:
-                        await transport.send(outgoing, watch)
+                    await self._send(batch, use, outgoing, watch)
             left = Deferred("plugin_failed", "the provider settled nothing")
         except (Refused, Misconfigured) as error:
             left = Deferred("sender_unusable", str(error))
@@ -205,6 +206,28 @@ class Pipeline:
             self._settle_rest(batch, watch, left)
             self._judge_pace(batch, pace, count, boottime_s() - begin_s)
             self._closed_one((batch.lane.tenant_id, batch.lane.sender_id))
+
+    async def _send(self, batch: Batch, use: Use, outgoing: Sequence[Outgoing], watch: BatchWatch) -> None:
+        """Send by the sender's connections, and tell their circuits what is worth telling."""
+        tallies = await routes.send(use.routes, outgoing, watch, moves=watch.moves, accepted_by=watch.accepted_by)
+        for tally in tallies:
+            if tally.is_failure or (tally.accepted and tally.route.is_noted):
+                await self._tell_circuit(batch.lane.tenant_id, tally)
+
+    async def _tell_circuit(self, tenant_id: UUID, tally: routes.Tally) -> None:
+        """A connection reached nobody, or went again; without a database the next batch tells it."""
+        route, limits = tally.route, circuits.Limits.of(self._runtime.settings)
+        try:
+            async with self._database.transaction() as raw:
+                if tally.is_failure:
+                    route.is_noted = True
+                    state = await circuits.failed(raw, tenant_id, route.connection_id, tally.cause, limits)
+                    if state == "open":
+                        route.left = 0
+                else:
+                    await circuits.passed(raw, tenant_id, route.connection_id, tally.accepted, limits)
+        except Unavailable as error:
+            _log.warning("circuit_not_told", code=error.code)
 
     def _settle_rest(self, batch: Batch, watch: BatchWatch, left: Outcome) -> None:
         """What the provider did not settle: begun is uncertain, the rest goes back."""

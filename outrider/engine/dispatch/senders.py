@@ -6,8 +6,7 @@ Owns open connections to providers; secrets stay in memory only.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
@@ -17,13 +16,15 @@ from outrider.base.clock import boottime_s
 from outrider.base.errors import Misconfigured
 from outrider.contracts.channel import Channel, Composer, Content, Tracking
 from outrider.contracts.gate import Lane
-from outrider.contracts.provider import Transport
 from outrider.data.runtime import Runtime
-from outrider.domain.senders import identity
+from outrider.domain.senders import circuits, identity
 from outrider.domain.templates import contents
 from outrider.domain.tracking import choices, destinations
+from outrider.engine.dispatch.routes import NO_LIMIT, Account, Route
 
 _FRESH_S = 5.0
+_GROWTH = 2
+"""A connection that is tried again takes twice what it has taken, from look to look."""
 _IDLE_S = 60.0
 _MOST_COMPOSERS = 256
 _MOST_CONTENT_BYTES = 32 << 20
@@ -34,32 +35,13 @@ Kept = tuple[UUID, UUID, int, Tracking, UUID]
 
 
 @dataclass(slots=True)
-class Account:
-    """One open account at a provider; shared by the senders that use the same connection version."""
-
-    transport: Transport
-    used_s: float
-    busy_count: int = 0
-
-
-@dataclass(slots=True)
 class Use:
-    """One sender as this worker uses it now."""
+    """One sender as this worker uses it now. `routes`: its connections, those that take over behind its own."""
 
     sender: identity.SenderInUse
-    account: Account
+    routes: list[Route]
     channel: Channel
     checked_s: float
-
-    @contextmanager
-    def busy(self) -> Iterator[Transport]:
-        """The transport, kept open while the block runs."""
-        self.account.busy_count += 1
-        try:
-            yield self.account.transport
-        finally:
-            self.account.busy_count -= 1
-            self.account.used_s = boottime_s()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +72,38 @@ class Senders:
         key = (lane.tenant_id, lane.sender_id)
         known = self._uses.get(key)
         if known is not None and now_s - known.checked_s < _FRESH_S:
-            known.account.used_s = now_s
+            for route in known.routes:
+                route.account.used_s = now_s
             return known
         sender = await identity.load(raw, self._runtime.keyring, lane.tenant_id, lane.sender_id)
         channel = self._runtime.channels.get(sender.channel)
         if channel is None:
             raise Misconfigured("channel_missing", f"the channel {sender.channel!r} is not installed")
-        self._uses[key] = use = Use(sender, self._account(sender, now_s), channel, now_s)
+        routes = [await self._route(raw, lane.tenant_id, each, now_s) for each in sender.connections]
+        self._uses[key] = use = Use(sender, routes, channel, now_s)
         return use
 
-    def _account(self, sender: identity.SenderInUse, now_s: float) -> Account:
-        key = (sender.versions.connection_id, sender.versions.connection)
+    async def _route(
+        self, raw: asyncpg.Connection, tenant_id: UUID, connection: identity.ConnectionInUse, now_s: float
+    ) -> Route:
+        """A connection as a route: how much may go by it until the next look, says its circuit."""
+        left = NO_LIMIT
+        if connection.is_due and await circuits.take_try(raw, tenant_id, connection.id):
+            left = 1
+        elif connection.circuit == "open":
+            left = 0
+        elif connection.circuit == "half_open":
+            left = _GROWTH * connection.passed
+        return Route(connection.id, self._account(connection, now_s), left, connection.is_noted)
+
+    def _account(self, connection: identity.ConnectionInUse, now_s: float) -> Account:
+        key = (connection.id, connection.version)
         account = self._accounts.get(key)
         if account is None:
-            provider = self._runtime.providers.get(sender.provider)
+            provider = self._runtime.providers.get(connection.provider)
             if provider is None:
-                raise Misconfigured("provider_missing", f"the provider {sender.provider!r} is not installed")
-            transport = provider.open(sender.settings, sender.secrets, self._runtime.egress)
+                raise Misconfigured("provider_missing", f"the provider {connection.provider!r} is not installed")
+            transport = provider.open(connection.settings, connection.secrets, self._runtime.egress)
             account = self._accounts[key] = Account(transport, now_s)
         account.used_s = now_s
         return account
@@ -179,7 +176,7 @@ class Senders:
                 self._uses = {
                     name: use
                     for name, use in self._uses.items()
-                    if (use.sender.versions.connection_id, use.sender.versions.connection) != key
+                    if all(route.account is not account for route in use.routes)
                 }
                 await account.transport.close()
 

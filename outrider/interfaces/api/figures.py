@@ -90,11 +90,23 @@ class _Gauges:
             yield from self._workers()
             paused = len(self._snapshot.switches)
             yield self._gauge("outrider_switches_paused", "Scopes that are paused.", paused)
+            yield self._circuits()
             yield self._gauge("outrider_maintenance", "1 while maintenance is on.", self._snapshot.is_in_maintenance)
 
     def _gauge(self, name: str, text: str, value: float) -> Metric:
         family = GaugeMetricFamily(name, text, labels=["app"])
         family.add_metric([self._app], float(value))
+        return family
+
+    def _circuits(self) -> Metric:
+        family = GaugeMetricFamily(
+            "outrider_circuits",
+            "Connections that cannot be reached (open) or are tried again.",
+            labels=["app", "state"],
+        )
+        for state in ("open", "half_open"):
+            count = sum(each.state == state for each in self._snapshot.circuits)
+            family.add_metric([self._app, state], count)
         return family
 
     def _pool(self) -> Iterable[Metric]:

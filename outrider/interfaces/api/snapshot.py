@@ -21,6 +21,7 @@ from outrider.domain.limits import maintenance, switches
 from outrider.domain.messages import workers
 from outrider.domain.messages.stats import queue_stats
 from outrider.domain.messages.workers import Seen
+from outrider.domain.senders.circuits import OpenCircuit, open_ones
 
 _log = structlog.get_logger(__name__)
 _KEPT_S = 1.0
@@ -50,6 +51,7 @@ class Snapshot:
     queue: tuple[QueueRow, ...] = ()
     workers: tuple[Seen, ...] = ()
     switches: tuple[switches.Switch, ...] = ()
+    circuits: tuple[OpenCircuit, ...] = ()
     is_in_maintenance: bool = False
     read_at: datetime = field(default_factory=utc_now)
 
@@ -94,6 +96,7 @@ class Snapshots:
                 rows = await queue_stats(uow.raw)
                 seen = await workers.listed(uow.raw)
                 paused = await switches.listed(uow)
+                unreached = await open_ones(uow.raw)
                 state = await maintenance.read(uow)
         except (OutriderError, TimeoutError) as error:
             _log.warning("snapshot_failed", error=type(error).__name__)
@@ -116,6 +119,7 @@ class Snapshots:
             queue=queue,
             workers=tuple(seen),
             switches=tuple(paused),
+            circuits=tuple(unreached),
             is_in_maintenance=state.is_on,
         )
 

@@ -1,4 +1,4 @@
-"""What needs a person now, in one line each: schedulers that stopped, queues nobody serves, schedules that are late.
+"""What needs a person now, in one line each: schedulers, connections, queues nobody serves, schedules that are late.
 
 Owns the wording for `outrider status`; what is wrong is found by the domain.
 """
@@ -11,15 +11,26 @@ from typing import Final
 from outrider.domain.jobs.stats import SILENT_S, Stranded, Worker
 from outrider.domain.messages.workers import Seen
 from outrider.domain.schedules.watch import Trouble
+from outrider.domain.senders.circuits import OpenCircuit
 
 _FORGOTTEN_S: Final = 86_400.0
 
 
 def alarms(
-    seen: Sequence[Seen], runners: Sequence[Worker], stranded: Sequence[Stranded], troubles: Sequence[Trouble]
+    seen: Sequence[Seen],
+    runners: Sequence[Worker],
+    stranded: Sequence[Stranded],
+    troubles: Sequence[Trouble],
+    unreached: Sequence[OpenCircuit],
 ) -> list[str]:
     """Every alarm, the gravest first; nothing when all is well."""
-    return [*_schedulers(seen, runners), *_queues(stranded), *_schedules(troubles)]
+    return [*_schedulers(seen, runners), *_connections(unreached), *_queues(stranded), *_schedules(troubles)]
+
+
+def _connections(unreached: Sequence[OpenCircuit]) -> Iterator[str]:
+    for each in unreached:
+        what = "cannot be reached" if each.state == "open" else "is being tried again"
+        yield f"connection {each.name} (tenant {each.tenant_id}) {what} since {each.opened_at:%F %T}: {each.cause}"
 
 
 def _schedulers(seen: Sequence[Seen], runners: Sequence[Worker]) -> Iterator[str]:

@@ -8,12 +8,12 @@ import msgspec
 from cyclopts import App, Parameter
 
 from outrider.data.runtime import Runtime
-from outrider.domain.senders import connections
+from outrider.domain.senders import circuits, connections
 from outrider.domain.senders.connections import ConnectionView, Vault
 from outrider.interfaces.cli import exits, named, plugin_settings
 from outrider.interfaces.cli.confirm import Yes, confirm
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
-from outrider.interfaces.cli.output import Answer, table
+from outrider.interfaces.cli.output import Answer, facts, table
 from outrider.interfaces.cli.work import Work, note, wired
 
 APP = App(name="connection")
@@ -109,6 +109,42 @@ async def examine(which: str, *, options: Common = COMMON) -> Answer:
     rows: list[dict[str, Any]] = [msgspec.to_builtins(each) for each in stages]
     is_good = all(each.is_ok for each in stages)
     return Answer(rows, table(rows, ("name", "is_ok", "detail")), exits.OK if is_good else exits.CHECK_FAILED)
+
+
+@APP.command
+async def circuit(which: str, *, options: Common = COMMON) -> Answer:
+    """Say whether a connection can be reached, as all workers see it together. Exit 1 while its circuit is open.
+
+    Parameters
+    ----------
+    which
+        Its name or id.
+    """
+    async with wired(options) as (runtime, work):
+        found = await find(work, vault_of(runtime), which)
+        known = await circuits.of_connection(work.uow, found.id)
+    if known is None:
+        return Answer({"state": "closed"}, f"nothing is known against connection {found.name}")
+    told = msgspec.to_builtins(known)
+    return Answer(told, facts(told), exits.CHECK_FAILED if known.state == "open" else exits.OK)
+
+
+@APP.command
+async def reset_circuit(which: str, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
+    """Take a connection for reachable again, at once and without a slow start; for after a repair.
+
+    Parameters
+    ----------
+    which
+        Its name or id.
+    """
+    if not options.dry_run:
+        confirm(f"workers will send by connection {which} again within 5 seconds", "reset-circuit", yes=yes)
+    async with wired(options) as (runtime, work):
+        found = await find(work, vault_of(runtime), which)
+        await circuits.reset(work.uow, work.actor, found.id, reason=options.reason)
+    said = f"connection {found.name} is taken for reachable"
+    return Answer({"id": found.id}, note(said, dry_run=options.dry_run))
 
 
 @APP.command(name="list")

@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from outrider.base.errors import Refused
 from outrider.data.names import NameSystem
 from outrider.domain.senders import dns_check, records, senders
+from outrider.domain.senders import fallbacks as fallback_list
 from outrider.domain.senders.dns_check import Check
 from outrider.domain.senders.senders import DkimIn, NewSender, SenderChange, SenderView
 from outrider.interfaces.cli import campaigns, exits
@@ -181,6 +182,39 @@ async def update(
             work.uow, runtime.channels, vault, work.actor, sender_id, SenderChange(**given), reason=options.reason
         )
     return _told(made, f"sender {made.name} is changed", options)
+
+
+@APP.command
+async def fallbacks(
+    which: str,
+    connections: list[str] | None = None,
+    *,
+    none: Annotated[bool, Parameter(negative="")] = False,
+    options: Changing = CHANGING,
+) -> Answer:
+    """Say which connections take over, in this order, when a sender's own cannot be reached; without any: show them.
+
+    Parameters
+    ----------
+    which
+        The sender's name or id.
+    connections
+        Names or ids of connections, first one first.
+    none
+        Nothing shall take over.
+    """
+    if none and connections:
+        raise Refused("conflict", "give connections or --none, not both", field="none")
+    async with wired(options) as (runtime, work):
+        vault = vault_of(runtime)
+        sender_id = await campaigns.sender_id(work.uow, which, field="which")
+        if none or connections:
+            wanted = [(await find(work, vault, each)).id for each in connections or ()]
+            found = await fallback_list.choose(work.uow, vault, work.actor, sender_id, wanted, reason=options.reason)
+        else:
+            found = await fallback_list.get(work.uow, sender_id)
+    told = ", ".join(str(each) for each in found.fallback_ids) or "nothing takes over"
+    return Answer(msgspec.to_builtins(found), note(told, dry_run=options.dry_run and bool(none or connections)))
 
 
 @APP.command

@@ -12,6 +12,7 @@ from outrider.domain.jobs import stats as job_stats
 from outrider.domain.limits import maintenance, switches
 from outrider.domain.messages import stats, workers
 from outrider.domain.schedules import watch
+from outrider.domain.senders import circuits
 from outrider.interfaces.cli import draining
 from outrider.interfaces.cli.alarms import alarms
 from outrider.interfaces.cli.doors import doors
@@ -44,6 +45,7 @@ async def status(
         runners = await job_stats.workers(uow)
         troubles = await watch.troubles(uow)
         timetable = await watch.figures(uow)
+        unreached = await circuits.open_ones(uow.raw)
     data: dict[str, Any] = {
         "environment": settings.environment,
         "is_emergency": settings.emergency_path.exists(),
@@ -54,7 +56,7 @@ async def status(
         "stranded": [msgspec.to_builtins(each) for each in stranded],
         "job_workers": [_runner(each) for each in runners if all_ or each.silent_s < _SILENT_SHOWN_S],
         "schedules": msgspec.to_builtins(timetable),
-        "alarms": alarms(seen, runners, stranded, troubles),
+        "alarms": alarms(seen, runners, stranded, troubles, unreached),
         "processes": [_process(each) for each in seen if all_ or _is_recent(each)],
     }
     head = {

@@ -1,0 +1,75 @@
+-- Statements of fail-over: which connections a sender may use, and which of them cannot be reached now.
+
+-- name: fallbacks_load :many
+-- The connections that take over for a sender, in their order, secrets still sealed, with their circuits; `is_due` when
+-- one that cannot be reached may be tried again. The sender's own is none of them, whatever the list says.
+SELECT c.id AS connection_id, c.provider, c.settings::text AS settings, c.sealed_secrets, c.version AS connection_version,
+       k.state AS circuit, k.passed, k.try_at <= now() AS is_due
+FROM sender_fallbacks f
+JOIN senders s ON s.tenant_id = $1 AND s.id = f.sender_id AND s.connection_id <> f.connection_id
+JOIN connections c ON c.tenant_id = $1 AND c.id = f.connection_id
+LEFT JOIN circuits k ON k.tenant_id = $1 AND k.connection_id = c.id
+WHERE f.tenant_id = $1 AND f.sender_id = $2
+ORDER BY f.position;
+
+-- name: circuit_failed :value
+-- A batch reached nobody by a connection: `$4` of them in a row open its circuit for `$5` seconds, twice as long each
+-- time it opens again, up to `$6`. Failures while it is open change nothing: nobody should have tried. Gives its state.
+INSERT INTO circuits AS k (tenant_id, connection_id, state, failures, openings, cause, failed_at, opened_at, try_at)
+VALUES ($1, $2, CASE WHEN $4::int <= 1 THEN 'open' ELSE 'closed' END, 1, CASE WHEN $4::int <= 1 THEN 1 ELSE 0 END, $3, now(),
+        CASE WHEN $4::int <= 1 THEN now() END, CASE WHEN $4::int <= 1 THEN now() + $5::float8 * interval '1 second' END)
+ON CONFLICT (tenant_id, connection_id) DO UPDATE SET
+  failures = k.failures + 1, cause = excluded.cause, failed_at = excluded.failed_at, passed = 0,
+  state = CASE WHEN k.state <> 'closed' OR k.failures + 1 >= $4::int THEN 'open' ELSE 'closed' END,
+  openings = CASE WHEN k.state = 'half_open' OR (k.state = 'closed' AND k.failures + 1 >= $4::int) THEN k.openings + 1 ELSE k.openings END,
+  opened_at = CASE WHEN k.state = 'closed' AND k.failures + 1 >= $4::int THEN now() ELSE k.opened_at END,
+  try_at = CASE WHEN k.state = 'half_open' OR (k.state = 'closed' AND k.failures + 1 >= $4::int)
+                THEN now() + least($6::float8, $5::float8 * 2 ^ least(k.openings, 20)) * interval '1 second' ELSE k.try_at END
+RETURNING state;
+
+-- name: circuit_try :value
+-- Take the one message that tries a connection whose time has come; one that was taken and forgotten is taken again.
+UPDATE circuits SET state = 'half_open', passed = 0, try_at = now() + $3::float8 * interval '1 second'
+WHERE tenant_id = $1 AND connection_id = $2 AND try_at <= now() AND (state = 'open' OR (state = 'half_open' AND passed = 0))
+RETURNING connection_id;
+
+-- name: circuit_passed :run
+-- Messages were accepted: a connection that failed once is forgiven, one that is being tried may take more.
+UPDATE circuits SET passed = passed + $3, failures = 0 WHERE tenant_id = $1 AND connection_id = $2 AND state <> 'open';
+
+-- name: circuit_close :run
+-- Close a circuit by which `$3` messages went, and forget one that failed without opening.
+DELETE FROM circuits WHERE tenant_id = $1 AND connection_id = $2
+  AND ((state = 'half_open' AND passed >= $3) OR (state = 'closed' AND failures = 0));
+
+-- name: circuit_reset :value
+-- Take a connection for reachable again.
+DELETE FROM circuits WHERE tenant_id = $1 AND connection_id = $2 RETURNING state;
+
+-- name: circuit_get :one
+-- The circuit of one connection.
+SELECT state, failures, passed, cause, failed_at, opened_at, try_at FROM circuits WHERE tenant_id = $1 AND connection_id = $2;
+
+-- name: circuits_open :many
+-- Connections of all tenants that cannot be reached or are being tried, those longest known first.
+-- tenant: none, because it is told to the installation's operators
+SELECT k.tenant_id, c.name, k.state, k.cause, k.opened_at FROM circuits k
+JOIN connections c ON c.tenant_id = k.tenant_id AND c.id = k.connection_id
+WHERE k.state <> 'closed' ORDER BY k.opened_at LIMIT 1000;
+
+-- name: fallbacks :value
+-- The connections that take over, in their order.
+SELECT coalesce(array_agg(connection_id ORDER BY position), '{}') FROM sender_fallbacks WHERE tenant_id = $1 AND sender_id = $2;
+
+-- name: fallbacks_clear :run
+-- Nothing takes over.
+DELETE FROM sender_fallbacks WHERE tenant_id = $1 AND sender_id = $2;
+
+-- name: fallbacks_set :run
+-- These take over, in this order.
+INSERT INTO sender_fallbacks (tenant_id, sender_id, position, connection_id)
+SELECT $1, $2, at, id FROM unnest($3::uuid[]) WITH ORDINALITY AS f (id, at);
+
+-- name: connection_providers :many
+-- The providers of connections.
+SELECT id, provider FROM connections WHERE tenant_id = $1 AND id = ANY ($2::uuid[]);

@@ -1,0 +1,168 @@
+"""Routes: by which of a sender's connections messages go, and what moves on to the next one.
+
+A connection takes what its circuit allows: everything, a few while it is being tried, nothing while it is known not to
+be reachable. What one connection settles as known not to have left goes by the next, at once and within the same
+lease; what may have left never moves. Owns this choice and the counting; circuits are `domain/senders/circuits.py`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from outrider.base.clock import boottime_s
+from outrider.contracts.outcome import Accepted, Deferred, Outcome
+from outrider.contracts.provider import Outgoing, Transport, Watch
+from outrider.engine.dispatch.batch import UNREACHED
+
+NO_LIMIT = math.inf
+
+
+@dataclass(slots=True)
+class Account:
+    """One open account at a provider; shared by the senders that use the same connection version."""
+
+    transport: Transport
+    used_s: float
+    busy_count: int = 0
+
+    @contextmanager
+    def busy(self) -> Iterator[Transport]:
+        """The transport, kept open while the block runs."""
+        self.busy_count += 1
+        try:
+            yield self.transport
+        finally:
+            self.busy_count -= 1
+            self.used_s = boottime_s()
+
+
+@dataclass(slots=True)
+class Route:
+    """One connection of a sender as this worker sees it, for some seconds.
+
+    left      how many messages may still go by it until the next look at its circuit
+    is_noted  something is known against it: what it accepts is told to its circuit
+    """
+
+    connection_id: UUID
+    account: Account
+    left: float = NO_LIMIT
+    is_noted: bool = False
+
+    def take(self, waiting: Sequence[Outgoing], *, is_last_resort: bool) -> int:
+        """How many of those waiting go by it. The last resort takes what nobody else may."""
+        count = len(waiting) if is_last_resort else int(min(self.left, len(waiting)))
+        self.left -= count
+        return count
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one send by one connection came to."""
+
+    route: Route
+    accepted: int = 0
+    unreached: int = 0
+    cause: str = ""
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether it reached nobody."""
+        return self.unreached > 0 and not self.accepted
+
+
+@dataclass(slots=True)
+class _RouteWatch:
+    """The watch over one send by one connection: keeps back what the next one may take."""
+
+    watch: Watch
+    tally: Tally
+    move: Callable[[Outgoing], None] | None
+    accepted_by: Callable[[Outgoing, UUID], None]
+    moved: dict[UUID, Outgoing] = field(default_factory=dict)
+
+    def begin(self, message: Outgoing) -> str | None:
+        """As the batch's watch says."""
+        return self.watch.begin(message)
+
+    def settle(self, message: Outgoing, outcome: Outcome) -> None:
+        """Settle, or keep back what is known not to have left; a provider's second word about that is not heard."""
+        if message.id in self.moved:
+            return
+        if isinstance(outcome, Accepted):
+            self.tally.accepted += 1
+            self.accepted_by(message, self.tally.route.connection_id)
+        elif isinstance(outcome, Deferred) and outcome.cause in UNREACHED:
+            self.tally.unreached += 1
+            self.tally.cause = outcome.cause
+            if self.move is not None:
+                self.moved[message.id] = message
+                self.move(message)
+                return
+        self.watch.settle(message, outcome)
+
+
+async def send(
+    routes: Sequence[Route],
+    outgoing: Sequence[Outgoing],
+    watch: Watch,
+    *,
+    moves: Callable[[Outgoing], None],
+    accepted_by: Callable[[Outgoing, UUID], None],
+) -> list[Tally]:
+    """Send by the first connection that takes it, and by the next what did not leave by that one.
+
+    Parts that go by different connections go at the same time: one that is only being tried holds up nobody.
+
+    Takes:   routes: in their order, at least one; moves: told of each message before another connection tries it;
+             accepted_by: told which connection a message went by, before it is settled.
+    Gives:   what each send came to; every message was settled once, unless a provider forgot it.
+    Raises:  what a provider raises that breaks its contract, when the others have ended.
+    """
+    usable = [route for route in routes if route.left >= 1] or [routes[0]]
+    tallies: list[Tally] = []
+    shares = _shares(usable, 0, outgoing)
+    while shares:
+        sends = [
+            _RouteWatch(watch, Tally(usable[at]), None if at == len(usable) - 1 else moves, accepted_by)
+            for at, _part in shares
+        ]
+        tallies += [each.tally for each in sends]
+        await _together([_by(each, part) for each, (_at, part) in zip(sends, shares, strict=True)])
+        shares = [
+            share
+            for each, (at, _part) in zip(sends, shares, strict=True)
+            for share in _shares(usable, at + 1, list(each.moved.values()))
+        ]
+    return tallies
+
+
+def _shares(usable: Sequence[Route], first: int, waiting: Sequence[Outgoing]) -> list[tuple[int, Sequence[Outgoing]]]:
+    """Which connection takes which messages, from the first one on; the last one takes what is left."""
+    shares: list[tuple[int, Sequence[Outgoing]]] = []
+    for at in range(first, len(usable)):
+        count = usable[at].take(waiting, is_last_resort=at == len(usable) - 1)
+        if count:
+            shares.append((at, waiting[:count]))
+            waiting = waiting[count:]
+    return shares
+
+
+async def _by(kept: _RouteWatch, part: Sequence[Outgoing]) -> None:
+    with kept.tally.route.account.busy() as transport:
+        await transport.send(part, kept)
+
+
+async def _together(sends: list[Coroutine[None, None, None]]) -> None:
+    """Run them to their ends, also when one fails; nearly always there is one."""
+    if len(sends) == 1:
+        await sends[0]
+        return
+    for error in await asyncio.gather(*sends, return_exceptions=True):
+        if isinstance(error, BaseException):
+            raise error

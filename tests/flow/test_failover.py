@@ -1,0 +1,241 @@
+"""Fail-over with whole workers: who takes over, who comes back and how slowly, and that nothing goes twice."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from outrider.base.errors import Refused
+from outrider.contracts.outcome import Accepted, Deferred, Outcome, Uncertain
+from outrider.contracts.provider import Outgoing
+from outrider.data.db import Role
+from outrider.domain.senders import circuits, connections, fallbacks
+from outrider.domain.senders.circuits import Limits
+from outrider.domain.senders.connections import Vault
+from tests.kit.api import TESTER
+from tests.kit.dispatch import Desk, GlassProvider, Post, posts, until
+
+LIMITS = Limits(failures=2, open_s=0.3, most_open_s=1.0, close_after=10)
+AWAY = Deferred("connection_failed", "refused")
+
+
+class Pair:
+    """A desk whose sender has a spare connection at another provider."""
+
+    def __init__(self, post: Post, desk: Desk, spare: GlassProvider, spare_id: UUID) -> None:
+        self.post = post
+        self.desk = desk
+        self.own = post.provider
+        self.spare = spare
+        self.spare_id = spare_id
+        self.vault = Vault(post.runtime.providers, post.runtime.keyring, post.runtime.egress)
+
+    async def circuit(self) -> str | None:
+        async with self.post.runtime.db.uow(Role.APP, self.desk.tenant_id) as uow:
+            found = await circuits.of_connection(uow, self.desk.connection_id)
+        return None if found is None else found.state
+
+    async def look_again(self) -> None:
+        """Nothing that a worker remembers for seconds keeps it from seeing how the circuit is now."""
+        await self.post.execute("UPDATE circuits SET try_at = now() WHERE state = 'open'")
+
+
+@pytest.fixture
+async def pair(new_database: Callable[..., str], tmp_path: Path) -> AsyncIterator[Pair]:
+    async with posts(
+        new_database("migrated"), tmp_path, circuit_failures=2, circuit_open_s=0.3, circuit_close_after=10
+    ) as post:
+        spare = GlassProvider(key="spare")
+        runtime = replace(post.runtime, providers={"glass": post.provider, "spare": spare})
+        post.runtime = runtime
+        desk = await post.desk()
+        spare_id: UUID = await post.value(
+            "INSERT INTO connections (tenant_id, name, provider) VALUES ($1, 'spare', 'spare') RETURNING id",
+            desk.tenant_id,
+        )
+        made = Pair(post, desk, spare, spare_id)
+        async with runtime.db.uow(Role.APP, desk.tenant_id) as uow:
+            await fallbacks.choose(uow, made.vault, TESTER, desk.sender_id, [spare_id])
+        yield made
+
+
+async def test_the_spare_takes_over_at_once_and_nothing_counts_as_tried(pair: Pair) -> None:
+    pair.own.answer = lambda _message: AWAY
+    ids = await pair.desk.admit(30)
+    async with pair.post.working():
+        await pair.desk.until(ids, "sent")
+    assert not pair.own.taken
+    assert sorted(message.id for message in pair.spare.taken) == sorted(ids)
+    for each in ids[:3]:
+        assert (await pair.desk.message(each))["attempts"] == 1
+        assert await pair.desk.events(each) == ["sent"]
+
+
+async def test_a_circuit_that_is_open_is_left_alone_by_every_worker(pair: Pair) -> None:
+    async with pair.post.engine.transaction() as raw:
+        for _ in range(LIMITS.failures):
+            state = await circuits.failed(
+                raw, pair.desk.tenant_id, pair.desk.connection_id, "connection_failed", replace(LIMITS, open_s=600.0)
+            )
+    assert state == "open"
+    ids = await pair.desk.admit(50)
+    async with pair.post.working(), pair.post.working():
+        await pair.desk.until(ids, "sent")
+    assert not pair.own.batches, "nobody knocked"
+    assert len({message.id for message in pair.spare.taken}) == len(pair.spare.taken) == 50
+
+
+async def test_what_may_have_left_stays_where_it_is(pair: Pair) -> None:
+    seen: list[Outgoing] = []
+
+    def answer(message: Outgoing) -> Outcome:
+        seen.append(message)
+        return Uncertain("answer_lost", "cut") if len(seen) % 2 else AWAY
+
+    pair.own.answer = answer
+    ids = await pair.desk.admit(20, message_class="bulk", purpose="marketing")
+    await pair.post.execute("UPDATE tenants SET settings = '{\"consent_required\": false}'")
+    async with pair.post.working():
+        await pair.desk.until(ids, "sent", "uncertain")
+    unclear = {each for each, state in zip(ids, await pair.desk.states(ids), strict=True) if state == "uncertain"}
+    assert len(unclear) == 10
+    assert unclear.isdisjoint(message.id for message in pair.spare.taken), "nothing that may have arrived goes again"
+    assert len(pair.spare.taken) == 10
+
+
+async def test_one_message_tries_it_then_a_few_then_all(pair: Pair) -> None:
+    tenant_id, connection_id = pair.desk.tenant_id, pair.desk.connection_id
+    async with pair.post.engine.transaction() as raw:
+        for _ in range(LIMITS.failures):
+            await circuits.failed(raw, tenant_id, connection_id, "connection_failed", LIMITS)
+    await pair.look_again()
+    taken: list[int] = []
+    for _ in range(8):
+        ids = await pair.desk.admit(8)
+        before = len(pair.own.taken)
+        async with pair.post.working():  # a worker of its own each time: it looks at the circuit anew
+            await pair.desk.until(ids, "sent")
+            await until(lambda: _is_told(pair, len(pair.own.taken)))
+        taken.append(len(pair.own.taken) - before)
+        if await pair.circuit() is None:
+            break
+    assert taken[0] == 1, "one tries it"
+    assert taken[:3] == sorted(taken[:3]), "then a few more from look to look"
+    assert await pair.circuit() is None, "then it is trusted again"
+    assert len(pair.own.taken) >= LIMITS.close_after
+    everything = [*pair.own.taken, *pair.spare.taken]
+    assert len({message.id for message in everything}) == len(everything)
+
+
+async def _is_told(pair: Pair, count: int) -> bool:
+    """Whether the circuit knows of everything that went, or is closed."""
+    async with pair.post.runtime.db.uow(Role.APP, pair.desk.tenant_id) as uow:
+        found = await circuits.of_connection(uow, pair.desk.connection_id)
+    return found is None or found.passed >= count
+
+
+async def test_one_that_fails_its_try_is_left_alone_twice_as_long(pair: Pair) -> None:
+    tenant_id, connection_id = pair.desk.tenant_id, pair.desk.connection_id
+
+    async def waits_s() -> float:
+        return float(await pair.post.value("SELECT extract(epoch FROM try_at - failed_at) FROM circuits"))
+
+    async with pair.post.engine.transaction() as raw:
+        assert await circuits.failed(raw, tenant_id, connection_id, "tls_failed", LIMITS) == "closed"
+        assert await circuits.failed(raw, tenant_id, connection_id, "tls_failed", LIMITS) == "open"
+    waits = [await waits_s()]
+    for _ in range(3):
+        await pair.look_again()
+        async with pair.post.engine.transaction() as raw:
+            assert await circuits.take_try(raw, tenant_id, connection_id)
+            assert not await circuits.take_try(raw, tenant_id, connection_id), "one tries at a time"
+            assert await circuits.failed(raw, tenant_id, connection_id, "tls_failed", LIMITS) == "open"
+        waits.append(await waits_s())
+    assert waits == pytest.approx([0.3, 0.6, 1.0, 1.0])
+
+
+async def test_a_try_that_nobody_finished_is_made_by_another(pair: Pair) -> None:
+    tenant_id, connection_id = pair.desk.tenant_id, pair.desk.connection_id
+    async with pair.post.engine.transaction() as raw:
+        for _ in range(LIMITS.failures):
+            await circuits.failed(raw, tenant_id, connection_id, "connection_failed", LIMITS)
+    await pair.look_again()
+    async with pair.post.engine.transaction() as raw:
+        assert await circuits.take_try(raw, tenant_id, connection_id)
+    await pair.post.execute("UPDATE circuits SET try_at = now() - interval '1 second'")
+    async with pair.post.engine.transaction() as raw:
+        assert await circuits.take_try(raw, tenant_id, connection_id)
+        await circuits.passed(raw, tenant_id, connection_id, 1, LIMITS)
+    async with pair.post.engine.transaction() as raw:
+        assert not await circuits.take_try(raw, tenant_id, connection_id), "it goes: nobody has to try"
+
+
+async def test_without_a_spare_its_own_is_used_and_failures_are_forgiven(pair: Pair) -> None:
+    async with pair.post.runtime.db.uow(Role.APP, pair.desk.tenant_id) as uow:
+        await fallbacks.choose(uow, pair.vault, TESTER, pair.desk.sender_id, [])
+    answers: list[Outcome] = [AWAY]
+    pair.own.answer = lambda _message: answers.pop() if answers else Accepted()
+    ids = await pair.desk.admit(1)
+    async with pair.post.working():
+        await pair.desk.until(ids, "sent")
+
+        async def is_forgiven() -> bool:
+            return await pair.circuit() is None
+
+        await until(is_forgiven)
+    assert [message.id for message in pair.own.taken] == ids
+
+
+async def test_an_operator_may_take_it_for_reachable(pair: Pair) -> None:
+    tenant_id, connection_id = pair.desk.tenant_id, pair.desk.connection_id
+    async with pair.post.runtime.db.uow(Role.APP, tenant_id) as uow:
+        with pytest.raises(Refused) as refused:
+            await circuits.reset(uow, TESTER, connection_id, reason="mended")
+        assert refused.value.code == "circuit_closed"
+    async with pair.post.engine.transaction() as raw:
+        for _ in range(LIMITS.failures):
+            await circuits.failed(raw, tenant_id, connection_id, "connection_failed", LIMITS)
+        (known,) = await circuits.open_ones(raw)
+    assert (known.name, known.state, known.cause) == ("c", "open", "connection_failed")
+    async with pair.post.runtime.db.uow(Role.APP, tenant_id) as uow:
+        await circuits.reset(uow, TESTER, connection_id, reason="mended")
+    assert await pair.circuit() is None
+    (entry,) = await pair.post.fetch("SELECT reason FROM audit_log WHERE action = 'connection.circuit_reset'")
+    assert entry["reason"] == "mended"
+
+
+async def test_what_cannot_take_over_is_refused_by_its_place(pair: Pair) -> None:
+    async def refused(*wanted: UUID) -> tuple[str, str | None]:
+        async with pair.post.runtime.db.uow(Role.APP, pair.desk.tenant_id) as uow:
+            with pytest.raises(Refused) as error:
+                await fallbacks.choose(uow, pair.vault, TESTER, pair.desk.sender_id, wanted)
+        return error.value.code, error.value.field
+
+    other = await pair.post.desk()
+    assert await refused(pair.spare_id, other.connection_id) == ("not_found", "/fallback_ids/1")
+    assert await refused(pair.desk.connection_id) == ("duplicate_connection", "/fallback_ids/0")
+    assert await refused(pair.spare_id, pair.spare_id) == ("duplicate_connection", "/fallback_ids/1")
+    assert (await refused(*[pair.spare_id] * 6))[0] == "too_many"
+    async with pair.post.runtime.db.uow(Role.APP, pair.desk.tenant_id) as uow:
+        assert (await fallbacks.get(uow, pair.desk.sender_id)).fallback_ids == [pair.spare_id], "nothing changed"
+        with pytest.raises(Refused) as in_use:
+            await connections.delete(uow, TESTER, pair.spare_id)
+    assert in_use.value.code == "connection_in_use"
+
+
+async def test_a_spare_that_became_its_own_is_not_asked_twice(pair: Pair) -> None:
+    await pair.post.execute("UPDATE senders SET connection_id = $1", pair.spare_id)
+    pair.spare.answer = lambda _message: AWAY
+    ids = await pair.desk.admit(1)
+    async with pair.post.working():
+        await until(lambda: _has_failed(pair, ids[0]))
+    assert pair.spare.batches[0] == 1
+    assert (await pair.desk.message(ids[0]))["attempts"] == len(pair.spare.batches)
+
+
+async def _has_failed(pair: Pair, message_id: UUID) -> bool:
+    return "deferred" in await pair.desk.events(message_id)

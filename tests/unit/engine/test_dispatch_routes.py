@@ -1,0 +1,169 @@
+"""Routes: who takes what, what moves on, what never does, and that a hanging connection holds up nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+import pytest
+
+from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Uncertain
+from outrider.contracts.provider import Outgoing, Watch
+from outrider.engine.dispatch.batch import UNREACHED
+from outrider.engine.dispatch.routes import NO_LIMIT, Account, Route, Tally, send
+
+
+@dataclass
+class Line:
+    """A transport that answers as told and remembers what it was given."""
+
+    answer: Callable[[Outgoing], Outcome] = lambda _message: Accepted()
+    given: list[Outgoing] = field(default_factory=list)
+    gate: asyncio.Event | None = None
+
+    async def send(self, batch: Sequence[Outgoing], watch: Watch) -> None:
+        self.given += batch
+        if self.gate is not None:
+            await self.gate.wait()
+        for message in batch:
+            watch.begin(message)
+            watch.settle(message, self.answer(message))
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+@dataclass
+class Notes:
+    """What the engine was told."""
+
+    settled: dict[UUID, Outcome] = field(default_factory=dict)
+    moved: list[UUID] = field(default_factory=list)
+    accepted: dict[UUID, UUID] = field(default_factory=dict)
+
+    def begin(self, _message: Outgoing) -> str | None:
+        return None
+
+    def settle(self, message: Outgoing, outcome: Outcome) -> None:
+        assert message.id not in self.settled, "settled twice"
+        self.settled[message.id] = outcome
+
+    def moves(self, message: Outgoing) -> None:
+        self.moved.append(message.id)
+
+    def accepted_by(self, message: Outgoing, connection_id: UUID) -> None:
+        self.accepted[message.id] = connection_id
+
+
+def letters(count: int) -> list[Outgoing]:
+    return [Outgoing(uuid4(), f"p{n}@example.org", "b@example.org", b"x", str(n)) for n in range(count)]
+
+
+def route(line: Line, left: float = NO_LIMIT) -> Route:
+    return Route(uuid4(), Account(line, 0.0), left)
+
+
+async def run(routes: list[Route], outgoing: list[Outgoing], notes: Notes) -> list[Tally]:
+    async with asyncio.timeout(10):
+        return await send(routes, outgoing, notes, moves=notes.moves, accepted_by=notes.accepted_by)
+
+
+AWAY = Deferred("connection_failed", "refused")
+
+
+async def test_all_goes_by_the_first_connection_while_it_works() -> None:
+    first, second, notes = Line(), Line(), Notes()
+    (tally,) = await run([own := route(first), route(second)], sent := letters(5), notes)
+    assert first.given == sent
+    assert not second.given
+    assert set(notes.accepted.values()) == {own.connection_id}
+    assert (tally.accepted, tally.unreached, tally.is_failure) == (5, 0, False)
+
+
+@pytest.mark.parametrize("cause", sorted(UNREACHED))
+async def test_what_is_known_not_to_have_left_goes_by_the_next_at_once(cause: str) -> None:
+    first, second, notes = Line(lambda _m: Deferred(cause, "away")), Line(), Notes()
+    failed, went = await run([route(first), spare := route(second)], sent := letters(3), notes)
+    assert (failed.is_failure, failed.cause, went.accepted) == (True, cause, 3)
+    assert notes.moved == [message.id for message in sent]
+    assert set(notes.settled.values()) == {Accepted()}
+    assert set(notes.accepted.values()) == {spare.connection_id}
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Uncertain("answer_lost", "cut"),
+        Rejected("mailbox_unavailable", "550"),
+        Deferred("server_deferred", "450 later"),
+    ],
+)
+async def test_what_may_have_left_or_is_the_messages_own_matter_never_moves(outcome: Outcome) -> None:
+    first, second, notes = Line(lambda _m: outcome), Line(), Notes()
+    await run([route(first), route(second)], letters(3), notes)
+    assert not second.given
+    assert not notes.moved
+    assert set(notes.settled.values()) == {outcome}
+
+
+async def test_the_last_connection_settles_what_it_cannot_do_either() -> None:
+    lines, notes = [Line(lambda _m: AWAY) for _ in range(3)], Notes()
+    tallies = await run([route(line) for line in lines], letters(2), notes)
+    assert [tally.is_failure for tally in tallies] == [True, True, True]
+    assert set(notes.settled.values()) == {AWAY}
+    assert len(notes.moved) == 4
+
+
+async def test_one_that_is_being_tried_takes_its_few_and_holds_up_nobody() -> None:
+    first, second, notes = Line(gate=asyncio.Event()), Line(), Notes()
+    running = asyncio.create_task(run([tried := route(first, left=2), route(second)], letters(7), notes))
+    async with asyncio.timeout(10):
+        while len(notes.settled) < 5:  # noqa: ASYNC110 - the other connection's five are settled while the first hangs
+            await asyncio.sleep(0)
+    assert (len(first.given), len(second.given)) == (2, 5)
+    assert first.gate is not None
+    first.gate.set()
+    assert [tally.accepted for tally in await running] == [2, 5]
+    assert tried.left == 0
+
+
+async def test_none_goes_by_one_that_is_known_to_be_away() -> None:
+    first, second, notes = Line(), Line(), Notes()
+    await run([route(first, left=0), route(second)], letters(3), notes)
+    assert not first.given
+    assert len(second.given) == 3
+
+
+async def test_when_all_are_away_the_senders_own_is_asked() -> None:
+    first, second, notes = Line(lambda _m: AWAY), Line(), Notes()
+    await run([route(first, left=0), route(second, left=0)], letters(3), notes)
+    assert len(first.given) == 3
+    assert not second.given
+    assert set(notes.settled.values()) == {AWAY}
+
+
+async def test_a_provider_that_changes_its_mind_about_what_moved_is_not_heard() -> None:
+    class Fickle(Line):
+        async def send(self, batch: Sequence[Outgoing], watch: Watch) -> None:
+            for message in batch:
+                watch.settle(message, AWAY)
+                watch.settle(message, Accepted("twice"))
+
+    notes, second = Notes(), Line()
+    await run([route(Fickle()), route(second)], sent := letters(1), notes)
+    assert second.given == sent
+    assert notes.settled == {sent[0].id: Accepted()}
+
+
+async def test_what_a_provider_raises_is_raised_when_the_others_have_ended() -> None:
+    class Broken(Line):
+        async def send(self, batch: Sequence[Outgoing], watch: Watch) -> None:
+            del batch, watch
+            raise RuntimeError("a bug")
+
+    notes, second = Notes(), Line()
+    with pytest.raises(RuntimeError):
+        await run([route(Broken(), left=1), route(second)], letters(3), notes)
+    assert len(notes.settled) == 2
