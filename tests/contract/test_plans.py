@@ -29,6 +29,8 @@ READS_EVERYTHING = {
     "settle_audience": "asks a segment's rules about everybody of a tenant, once per launch",
     "count_contacts": "counts whom a segment's rules fit; people ask, and the answer has a time limit",
     "count_with_address": "counts whom a segment's rules fit; people ask, and the answer has a time limit",
+    "zones_of_rules": "asks an audience's rules about everybody of a tenant, per preflight of a local time",
+    "complained": "asks about every recipient of a canary, once per look; one campaign here has everything",
     "values_of_attribute": "the values in use of one attribute, for whoever changes its type",
     "contents_of_others": "an erasure's job asks once whether a text of one person went to others as well",
 }

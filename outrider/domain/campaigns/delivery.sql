@@ -89,9 +89,13 @@ WHERE c.tenant_id = $1 AND c.id = $2 AND c.state = 'sending' AND c.waits_for_loo
 FOR UPDATE OF c SKIP LOCKED;
 
 -- name: has_untried :value
--- Whether a message of a lane was never tried, or is being tried for the first time: its wave has not gone out yet.
-SELECT EXISTS (SELECT 1 FROM queue WHERE tenant_id = $1 AND lane_id = $2 AND state = 0 AND attempted_at IS NULL)
-    OR EXISTS (SELECT 1 FROM queue WHERE tenant_id = $1 AND lane_id = $2 AND state IN (1, 4, 5) AND (attempted_at IS NULL OR (state = 1 AND attempt = 1)));
+-- Whether a message of a lane was never tried, or is being tried for the first time: its wave has not gone out yet. The
+-- orders mean nothing but the two indexes.
+SELECT EXISTS ((SELECT 1 FROM queue WHERE tenant_id = $1 AND lane_id = $2 AND state = 0 AND attempted_at IS NULL
+                ORDER BY priority, due_at, message_id LIMIT 1)
+               UNION ALL
+               (SELECT 1 FROM queue WHERE tenant_id = $1 AND lane_id = $2 AND state IN (1, 4, 5) AND (attempted_at IS NULL OR (state = 1 AND attempt = 1))
+                ORDER BY state LIMIT 1));
 
 -- name: look_set :run
 -- When a wave is looked at: so many seconds from now.
@@ -100,8 +104,9 @@ UPDATE campaign_waves SET look_at = now() + $4 * interval '1 second' WHERE tenan
 -- name: complained :value
 -- Recipients of a campaign who have complained since its launch.
 SELECT count(*) FROM campaign_recipients r
-JOIN suppressions s ON s.tenant_id = r.tenant_id AND s.channel = $3 AND s.address_hash = sha256(convert_to(r.address, 'UTF8'))
-WHERE r.tenant_id = $1 AND r.campaign_id = $2 AND s.reason = 'complaint' AND s.created_at >= $4;
+CROSS JOIN LATERAL (SELECT 1 FROM suppressions s WHERE s.tenant_id = $1 AND s.channel = $3 AND s.address_hash = sha256(convert_to(r.address, 'UTF8'))
+                      AND s.reason = 'complaint' AND s.created_at >= $4 LIMIT 1) s -- LIMIT: one look-up each, never all of the list
+WHERE r.tenant_id = $1 AND r.campaign_id = $2;
 
 -- name: look_keep :run
 -- What a look found; what kept others from looking is over.

@@ -84,7 +84,7 @@ async def fan_out(raw: asyncpg.Connection, tenant_id: UUID, plan: Plan, *, after
     Takes:   after   the checkpoint of the page before; limit 100..400,000 members looked at.
     Gives:   what was done; the caller stores `last` as checkpoint in the same transaction. A contact or an address that
              has the campaign already is passed over, so repeating a page is harmless.
-    Source:  queries.sql fan_out; faults F22; decisions/0022
+    Source:  queries.sql fan_out; faults F22; decisions/0023
     """
     part, lots, hours = plan.part, plan.lots, plan.hours
     row = await SQL.fan_out.one(
