@@ -93,6 +93,9 @@ class Gate:
                 without `facts` judges every message with an empty fact.
     is_asked_again
                 asked again while a claimed message waits for its write, at least twice a second
+    counts_contacts
+                what goes is noted per contact and purpose (table contact_sends) in the claim that lets it go, and taken
+                back when it was not sent; a tenant's claims are then one after another, so that none is missed
     lane_facts  SQL: `$1` tenant_id uuid, `$2` channel text, `$3` sender_id uuid, `$4` campaign_id uuid; its rows
                 go to `allow`.
     """
@@ -104,6 +107,7 @@ class Gate:
     facts: str | None = None
     lane_facts: str | None = None
     is_asked_again: bool = False
+    counts_contacts: bool = False
 
     def configured(self, settings: Mapping[str, Any]) -> Self:
         """The gate as these settings make it: called once per change of them, its answer is what is asked.

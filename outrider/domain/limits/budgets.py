@@ -95,10 +95,11 @@ async def set_budget(
         if value is not None and not 0 <= value <= MOST_CENTS:
             raise Refused("invalid_budget", f"must be 0 to {MOST_CENTS:,} cents", field=f"/{name}")
     before = await read(uow, kind, scope_id)
-    await _locked(uow, kind, scope_id)
-    if kind == "tenant":
+    if kind == "tenant":  # the tenant's row before its account, as claims lock them
         await TENANTS.tenant_budget_set.run(uow.raw, uow.tenant, daily_cents, monthly_cents)
+        await _locked(uow, kind, scope_id)
     else:
+        await _locked(uow, kind, scope_id)
         await SPENDING.budget_of_campaign_set.run(uow.raw, uow.tenant, scope_id, daily_cents, monthly_cents)
     details = {
         "daily_cents": [before.daily_cents, daily_cents], "monthly_cents": [before.monthly_cents, monthly_cents],

@@ -122,3 +122,34 @@ WHERE tenant_id IN ($1, '00000000-0000-0000-0000-000000000000') ORDER BY channel
 -- The zone in which a tenant's days and months end.
 -- tenant: none, because the row is the tenant itself
 SELECT timezone FROM tenants WHERE id = $1;
+
+-- name: contacted_lock :value
+-- Let a tenant's claims that count contacts go one after another.
+-- tenant: none, because the row is the tenant itself
+SELECT id FROM tenants WHERE id = $1 FOR NO KEY UPDATE;
+
+-- name: contacted_add :run
+-- Note who is sent what.
+INSERT INTO contact_sends (tenant_id, message_id, token, contact_id, purpose)
+SELECT $1, t.id, $3, c.contact_id, t.purpose
+FROM unnest($2::uuid[], $4::uuid[], $5::text[], $7::text[]) AS t(id, contact_id, address, purpose)
+CROSS JOIN LATERAL (
+  SELECT coalesce(t.contact_id, (SELECT a.contact_id FROM addresses a
+                                 WHERE a.tenant_id = $1 AND a.channel = $6 AND a.address = t.address)) AS contact_id
+) c
+WHERE c.contact_id IS NOT NULL;
+
+-- name: contacted_take_back :run
+-- The attempts were not sent.
+DELETE FROM contact_sends c USING unnest($2::uuid[], $3::bigint[]) AS d(id, token)
+WHERE c.tenant_id = $1 AND c.message_id = d.id AND c.token = d.token;
+
+-- name: contacted_take_back_all :run
+-- None of the attempts was sent.
+DELETE FROM contact_sends WHERE tenant_id = $1 AND message_id = ANY($2::uuid[]);
+
+-- name: contacted_purge :run
+-- Drop what is too old to count, older than `$1` hours, `$2` at a time.
+-- tenant: none, because retention is the installation's
+DELETE FROM contact_sends WHERE ctid = ANY (ARRAY(
+  SELECT ctid FROM contact_sends WHERE at < now() - $1 * interval '1 hour' ORDER BY at LIMIT $2));

@@ -174,3 +174,20 @@ class BudgetHandChangeRow(Base):
     after_cents: Mapped[int | None] = mapped_column(BigInteger)
     by_login: Mapped[str] = mapped_column(server_default=text("session_user"))
     at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
+
+
+class ContactSendRow(Base):
+    """An attempt that counts for a contact."""
+
+    __tablename__ = "contact_sends"
+    __table_args__ = (
+        Index("contact_sends_contact", "tenant_id", "contact_id", "purpose", "at"),
+        Index("contact_sends_at", "at"),
+    )
+
+    tenant_id: Mapped[TenantId]
+    message_id: Mapped[UUID] = mapped_column(primary_key=True)
+    token: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    contact_id: Mapped[UUID]
+    purpose: Mapped[str]
+    at: Mapped[CreatedAt]

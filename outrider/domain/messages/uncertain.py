@@ -11,7 +11,7 @@ from outrider.base.ids import NIL
 from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
-from outrider.domain.limits import charges
+from outrider.domain.limits import charges, contacted
 from outrider.domain.messages.rows import SQL
 
 
@@ -55,6 +55,7 @@ async def mark(
     done = [row["id"] for row in rows]
     if state == "failed" and done:
         await charges.release_all(uow.raw, tenant_id, done)
+        await contacted.release_all(uow.raw, tenant_id, done)
     await _audit(uow, actor, tenant_id, f"uncertain.mark_{state}", done, reason)
     return done
 

@@ -20,6 +20,7 @@ from outrider.base.clock import boottime_s
 from outrider.base.ids import NIL, time_of
 from outrider.contracts.gate import Block, Candidate, Fact, Gate, Hold, Lane, Pass, Verdict
 from outrider.data.db import Database
+from outrider.domain.limits import contacted
 from outrider.domain.limits import rows as buckets
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.batch import Batch, Claimed, Money
@@ -112,9 +113,7 @@ class Claimer:
             going, money = await self._charge(raw, lane, terms, token, passed[:granted], rows, now)
             settled += granted - len(going)
             await _return(raw, lane, taken, len(going))
-            if going:
-                ids = [candidate.id for candidate in going]
-                await SQL.claim_take.run(raw, lane.tenant_id, ids, token, self._lease_s)
+            await self._take(raw, lane, terms, token, going)
             if failpoint.ARMED:
                 failpoint.hit("claim.before_commit")
         if failpoint.ARMED:
@@ -208,6 +207,9 @@ class Claimer:
         for gate in gates:
             if not gate.concerns(lane):
                 continue
+            if gate.counts_contacts:  # what others stopped does not count
+                await contacted.lock(raw, lane.tenant_id)
+                candidates = [candidate for candidate in candidates if candidate.id not in verdicts]
             if gate.facts is None:
                 if type(gate).judge is Gate.judge:
                     continue
@@ -223,6 +225,16 @@ class Claimer:
                         candidate.may_go_until = min(verdict.until, candidate.may_go_until or verdict.until)
         await self._stop(raw, lane, verdicts)
         return [candidate for candidate in candidates if candidate.id not in verdicts], len(verdicts)
+
+    async def _take(
+        self, raw: asyncpg.Connection, lane: Lane, terms: Terms, token: int, going: Sequence[Candidate]
+    ) -> None:
+        """Lease who goes, and note it where contacts are counted."""
+        if not going:
+            return
+        await SQL.claim_take.run(raw, lane.tenant_id, [candidate.id for candidate in going], token, self._lease_s)
+        if any(gate.counts_contacts and gate.concerns(lane) for gate in terms.gates):
+            await contacted.note(raw, lane, token, going)
 
     async def _charge(
         self,

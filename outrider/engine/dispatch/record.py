@@ -22,7 +22,7 @@ from outrider.base.settings import Settings
 from outrider.contracts.backoff import delay_s
 from outrider.contracts.outcome import CAUSES, Accepted, Deferred, Outcome, Rejected, Retry, Uncertain, Unsent
 from outrider.data.db import Database
-from outrider.domain.limits import charges
+from outrider.domain.limits import charges, contacted
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.batch import UNREACHED, Batch, Claimed
 from outrider.engine.dispatch.journal import Journal
@@ -116,7 +116,9 @@ async def write(raw: asyncpg.Connection, tenant_id: UUID, rows: list[Row]) -> se
         ours.update(row["id"] for row in done)
     unsent = [row for row in rows if row.id in ours and _is_unsent(row)]
     if unsent:
-        await charges.release(raw, tenant_id, [row.id for row in unsent], [row.token for row in unsent])
+        ids, tokens = [row.id for row in unsent], [row.token for row in unsent]
+        await charges.release(raw, tenant_id, ids, tokens)
+        await contacted.release(raw, tenant_id, ids, tokens)
     return ours
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from outrider.contracts.channel import Channel
-from outrider.contracts.gate import Candidate, Hold, Lane, Verdict
+from outrider.contracts.gate import Block, Candidate, Hold, Lane, Verdict
 from outrider.contracts.provider import Outgoing
 from outrider.data.countries import country_of
 from outrider.data.db import Database
@@ -29,6 +29,7 @@ _PRICELESS_FOR = timedelta(hours=1)
 _TAGS = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 _MOST = 8192
 _EMAIL = "email"
+_GUARD = "fraud_guard"
 _WITHOUT_PARTS = frozenset({_EMAIL})
 
 
@@ -57,6 +58,7 @@ class Spending:
         if not prices and lane.channel == _EMAIL:
             prices = {"": int(terms.settings.get("email_price_micros") or 0)}
         await self._estimate(raw, lane, {content_id for _, content_id in going})
+        highest = terms.settings.get("highest_price_micros")
         costs: list[Cost] = []
         stopped: dict[UUID, tuple[str, Verdict]] = {}
         for candidate, content_id in going:
@@ -67,8 +69,12 @@ class Spending:
                     reason = f"no price is known for {lane.channel} to {country or 'this address'}"
                     stopped[candidate.id] = (GATE, Hold(now + _PRICELESS_FOR, reason))
             elif price:
-                parts = self._parts.get(candidate.id) or self._parts.get(content_id, 1)
-                costs.append(Cost(candidate.id, price, parts))
+                cost = Cost(candidate.id, price, self._parts.get(candidate.id) or self._parts.get(content_id, 1))
+                if highest is not None and cost.micros > highest:
+                    reason = f"it costs {cost.micros:,} millionths, more than the {highest:,} one message may"
+                    stopped[candidate.id] = (_GUARD, Block(reason))
+                else:
+                    costs.append(cost)
         if not costs:
             return None, stopped
         payer = Payer(lane.tenant_id, lane.campaign_id, terms.zone)

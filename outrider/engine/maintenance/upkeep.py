@@ -43,6 +43,8 @@ _UPKEEP = load(__package__)
 _HOUR_S = 3600.0
 _BITE = 10_000
 _AUDIENCE_HOURS = 24
+_COUNTED_HOURS = 1440
+"""The longest time of a frequency cap."""
 _DRY_RUN_DAYS = 1
 _ACTOR = Actor("system", "upkeep")
 _BOUNDS = re.compile(r"FROM \('(?P<low>[0-9a-f-]{36})'\) TO \('(?P<high>[0-9a-f-]{36})'\)")
@@ -124,6 +126,7 @@ class Upkeep:
             ("import_changes", IMPORTS.changes_purge.run, min(keep.keep_import_changes_days, keep.keep_imports_days)),
             ("import_keys", IMPORTS.keys_purge.run, _DRY_RUN_DAYS),
             ("buckets", LIMITS.paces_purge.run, _AUDIENCE_HOURS),
+            ("contact_sends", SPENDING.contacted_purge.run, _COUNTED_HOURS),
             ("charges", SPENDING.charges_purge.run, keep.keep_messages_days),
             ("budget_events", SPENDING.budget_events_purge.run, keep.keep_messages_days),
             ("imports", CONTACTS.imports_purge.run, keep.keep_imports_days),

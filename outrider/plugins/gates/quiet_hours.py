@@ -103,7 +103,7 @@ def _split(text: str | None) -> list[str]:
 
 GATE = QuietHours(
     key="quiet_hours",
-    order=40,
+    order=45,
     help="Holds messages while it is quiet at their recipient's place, by their own clock.",
     fields=(
         Field(
