@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -18,10 +19,13 @@ from outrider.domain.campaigns.rows import DELIVERY
 from outrider.domain.campaigns.shown import DeliveryView, WaveView
 from outrider.domain.campaigns.variants import LOT, WAVE, bucket
 from outrider.domain.limits import buckets
+from outrider.domain.limits.rows import SQL as LIMITS
+from outrider.domain.templates.rows import SQL as TEMPLATES
 from outrider.engine.dispatch import record
+from outrider.engine.fanout import expand
 from tests.kit.api import TESTER
 from tests.kit.campaigns import Campaign, fan_out, fanned_out, finish, launched
-from tests.kit.dispatch import Desk, Post, posts
+from tests.kit.dispatch import Desk, Post, posts, until
 from tests.kit.waves import due, look, responded, seen, settle, through, waved, went
 
 CANARY = Canary(share_percent=10, minimum_count=20, wait_minutes=30)
@@ -489,6 +493,85 @@ async def test_the_pace_of_a_running_campaign_can_be_changed_and_lifted(desk: De
     async with desk.engine() as uow:
         with pytest.raises(Refused, match="finished"):
             await pacing.change(uow, TESTER, campaign.id, pacing.PaceChange(None))
+
+
+async def test_the_bucket_of_a_campaign_that_ended_is_dropped_a_day_later(desk: Desk) -> None:
+    running, ended = await waved(desk, 1, Delivery()), await waved(desk, 1, Delivery())
+    for campaign in (running, ended):
+        async with desk.engine() as uow:
+            await buckets.pace(uow, campaign.id, 1.0)
+    await desk.post.execute(
+        "UPDATE campaigns SET state = 'finished', finished_at = now() - interval '2 days' WHERE id = $1", ended.id
+    )
+    async with desk.engine() as uow:
+        await LIMITS.paces_purge.run(uow.raw, 24, 1000)
+    assert (await seen(ended)).pace_per_s is None
+    assert (await seen(running)).pace_per_s == 1
+
+
+async def test_contents_of_variants_are_kept_as_long_as_their_campaign(desk: Desk) -> None:
+    campaign = await waved(desk, 1, Delivery(ab_test=TEST))
+    await desk.post.execute("UPDATE contents SET created_at = '2020-01-01' WHERE tenant_id = $1", desk.tenant_id)
+    async with desk.engine() as uow:
+        await TEMPLATES.contents_purge.run(uow.raw, 30, 1000)
+    kept = "SELECT count(*) FROM contents WHERE tenant_id = $1 AND id = ANY ($2)"
+    assert await desk.post.value(kept, desk.tenant_id, await contents(campaign)) == 3
+
+
+# all of it by itself
+
+
+async def test_a_worker_brings_canary_test_and_rest_through_by_itself_at_its_pace(post: Post, desk: Desk) -> None:
+    quick = Canary(share_percent=5, minimum_count=5, wait_minutes=0)
+    test = AbTest(TEST.variants, audience_percent=30, wait_minutes=0, minimum_count=1)
+    delivery = Delivery(canary=quick, ab_test=test, pacing=Pacing(per_minute=30_000))
+    campaign = await waved(desk, 200, delivery)
+    async with desk.engine() as uow:
+        await pacing.begin(uow, campaign.id, delivery, 200)
+    async with post.working(expand.loops(post.runtime)):
+        await until(partial(_is, campaign, "finished"))
+    view = await seen(campaign)
+    assert states(view) == [("canary", "through"), ("test", "through"), ("rest", "through")]
+    assert view.waves[1].winner == "a", "nobody clicked: the first"
+    assert len(await recipients(campaign)) == 200
+    taken = Counter(post.provider.addresses())
+    mine = await post.fetch("SELECT address FROM messages WHERE campaign_id = $1", campaign.id)
+    assert {taken[row["address"]] for row in mine} == {1}
+
+
+async def test_a_worker_pauses_what_a_canary_stopped_and_sends_nothing_more(post: Post, desk: Desk) -> None:
+    campaign = await waved(desk, 200, Delivery(canary=Canary(share_percent=5, minimum_count=5, wait_minutes=0)))
+    post.provider.answer = lambda _message: Rejected("mailbox_unavailable", "")
+    try:
+        async with post.working(expand.loops(post.runtime)):
+            await until(partial(_is, campaign, "paused"))
+            await until(partial(_is_through, campaign))
+    finally:
+        post.provider.answer = lambda _message: Accepted()
+    assert len(await recipients(campaign)) == first(await seen(campaign)).member_count < 200
+
+
+async def _is(campaign: Campaign, state: str) -> bool:
+    return bool((await campaign.row())["state"] == state)
+
+
+async def _is_through(campaign: Campaign) -> bool:
+    return not await campaign.desk.post.value(
+        "SELECT count(*) FROM queue WHERE tenant_id = $1", campaign.desk.tenant_id
+    )
+
+
+async def test_lots_and_a_pace_go_with_local_hours(desk: Desk) -> None:
+    at = datetime.now(UTC).replace(tzinfo=None, microsecond=0) + timedelta(days=2)
+    whole = AbTest(TEST.variants, audience_percent=100)
+    campaign = await waved(desk, 60, Delivery(local_time=LocalTime(at), ab_test=whole, pacing=Pacing(per_minute=60)))
+    async with desk.engine() as uow:
+        await buckets.pace(uow, campaign.id, 1.0)
+    await through(desk.post)
+    assert set((await recipients(campaign)).values()) == set(await contents(campaign))
+    assert await went(campaign, Accepted()) == 0, "nobody's hour has come"
+    await desk.post.execute("UPDATE queue SET state = 0, due_at = now() WHERE tenant_id = $1", desk.tenant_id)
+    assert await went(campaign, Accepted()) == 1, "what becomes due at once goes at the pace"
 
 
 # local times

@@ -177,7 +177,10 @@ async def _checkpoint_first(self: expand._FanOut, tenant_id: UUID, campaign_id: 
             tenant_id, row["list_id"], row["expanded_to"] or UUID(int=0), limit,
         )  # fmt: skip
         last = page[-1]["contact_id"] if page else None
-        await CAMPAIGNS.fan_out_keep.run(uow.raw, tenant_id, campaign_id, lane_id, last, len(page), 0, 0, False)
+        further = {"late": 0, "has_more_waves": False, "joined": 0}
+        await CAMPAIGNS.fan_out_keep.run(
+            uow.raw, tenant_id, campaign_id, lane_id, last, len(page), 0, *further.values()
+        )
     failpoint.hit("fan_out.before_checkpoint")
     plan = Plan(campaign_id, row["list_id"], lane_id, row["channel"], row["content_id"], row["purpose"],
                 row["priority"], row["expires_at"])  # fmt: skip

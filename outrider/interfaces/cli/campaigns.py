@@ -21,7 +21,8 @@ from outrider.domain.campaigns.views import CampaignView, Cost, Exclusions, Find
 from outrider.domain.contacts import lists
 from outrider.domain.segments import segments
 from outrider.domain.senders import senders
-from outrider.interfaces.cli import named
+from outrider.domain.templates import templates
+from outrider.interfaces.cli import deliveries, named
 from outrider.interfaces.cli.output import facts, table
 
 Which = Annotated[str, Parameter(help="The campaign's name or id.")]
@@ -73,6 +74,15 @@ async def list_id(uow: UnitOfWork, which: str, *, field: str = "--list") -> UUID
 
     found: UUID = (await named.find(which, "list", page, field=field)).id
     return found
+
+
+async def template_id(uow: UnitOfWork, which: str, *, field: str = "--template") -> UUID:
+    """A template by name or id."""
+
+    async def page(after: UUID | None, limit: int) -> list[templates.TemplateView]:
+        return await templates.listed(uow, limit=limit, after=after)
+
+    return (await named.find(which, "template", page, field=field)).id
 
 
 async def segment_id(uow: UnitOfWork, which: str, *, field: str = "--segment") -> UUID:
@@ -145,7 +155,8 @@ def told_progress(found: Progress) -> str:
     if found.expansion.error is not None:
         head["queueing fails"] = f"{found.expansion.error} (since {found.expansion.failed_at})"
     rows = [{"state": state, "messages": count} for state, count in sorted(found.counts.items())]
-    return facts(head) + "\n" + table(rows, ("state", "messages"), empty="no messages yet")
+    goes_out = "" if found.delivery is None else "\n" + deliveries.told(found.delivery)
+    return facts(head) + "\n" + table(rows, ("state", "messages"), empty="no messages yet") + goes_out
 
 
 def told(view: CampaignView) -> dict[str, Any]:
