@@ -74,12 +74,13 @@ async def shown(uow: UnitOfWork, campaign_id: UUID) -> DeliveryView:
     waves = [_wave(each, row, names) for each in await SQL.waves_of.many(uow.raw, uow.tenant, campaign_id)]
     states = {each.state for each in waves}
     waits_for = "look" if states & {"going_out", "resting"} else None
+    waits_for = "decision" if states & {"deciding", "stopped"} else waits_for
     return DeliveryView(
         campaign_id=campaign_id,
         delivery=Delivery.read(row["delivery"]),
         variants=known,
         waves=waves,
-        waits_for="decision" if states & {"deciding", "stopped"} else waits_for,
+        waits_for=waits_for if row["state"] in {"sending", "paused"} else None,
         pace_per_s=await pacing.of(uow, campaign_id),
         late_count=row["late_count"],
     )

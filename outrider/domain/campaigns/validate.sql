@@ -46,7 +46,8 @@ WHERE launched_at < created_at OR finished_at < coalesce(launched_at, created_at
 LIMIT $1;
 
 -- name: i7_recipient_of_a_later_wave :many
--- Nobody gets a campaign before their wave: no recipient belongs to a bucket beyond the wave that is queued.
+-- Nobody gets a campaign before their wave: no recipient belongs to a bucket beyond the wave that is queued. Whoever
+-- another contact became since has that one's messages, and is passed over.
 -- tenant: none, because an operator validates the whole installation
 SELECT c.tenant_id, c.id, format('%s recipients belong to waves after wave %s', r.n, c.wave) AS detail
 FROM campaigns c
@@ -54,6 +55,7 @@ JOIN campaign_waves w ON w.tenant_id = c.tenant_id AND w.campaign_id = c.id AND 
 CROSS JOIN LATERAL (
   SELECT count(*) AS n FROM campaign_recipients x
   WHERE x.tenant_id = c.tenant_id AND x.campaign_id = c.id AND outrider_bucket(c.id, x.contact_id, 0) >= w.bucket_to
+    AND NOT EXISTS (SELECT FROM contact_merges o WHERE o.tenant_id = x.tenant_id AND o.contact_id = x.contact_id)
 ) r
 WHERE r.n > 0 AND c.launched_at > now() - interval '1 year'
 LIMIT $1;
@@ -72,7 +74,7 @@ WHERE bucket_from <> coalesce(before_to, 0) OR (next_n IS NULL AND bucket_to <> 
 LIMIT $1;
 
 -- name: i8_rest_gets_the_winner :many
--- Once a winner was chosen, everybody after the test gets it, and nothing else.
+-- Once a winner was chosen, everybody after the test gets it, and nothing else; merged contacts are passed over.
 -- tenant: none, because an operator validates the whole installation
 SELECT c.tenant_id, c.id, format('%s messages of the rest say something else than the winner', r.n) AS detail
 FROM campaigns c
@@ -82,6 +84,7 @@ CROSS JOIN LATERAL (
   SELECT count(*) AS n FROM messages m
   WHERE m.tenant_id = c.tenant_id AND m.campaign_id = c.id AND m.content_id <> v.content_id
     AND outrider_bucket(c.id, m.contact_id, 0) >= t.bucket_to
+    AND NOT EXISTS (SELECT FROM contact_merges o WHERE o.tenant_id = m.tenant_id AND o.contact_id = m.contact_id)
 ) r
 WHERE r.n > 0 AND c.launched_at > now() - interval '1 year'
 LIMIT $1;
