@@ -210,3 +210,22 @@ class Database:
                     # the state of this connection is unknown: the pool must not hand it out again
                     await connection.invalidate()
                     raise
+
+    @asynccontextmanager
+    async def statements(self) -> AsyncIterator[asyncpg.Connection]:
+        """A raw connection of the data plane without a transaction: each statement is committed by itself.
+
+        For reads and single statements, where a transaction would cost two round trips for nothing.
+
+        Raises:  as `transaction`.
+        """
+        if self._role is None:
+            raise Broken("no_role", "raw statements need a pool with a role")
+        with database_faults():
+            async with self.engine.connect() as connection:
+                raw: Any = (await connection.get_raw_connection()).driver_connection
+                try:
+                    yield raw
+                except _DOUBTFUL:
+                    await connection.invalidate()  # as above
+                    raise

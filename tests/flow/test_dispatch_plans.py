@@ -145,7 +145,7 @@ def arguments(full: Full, name: str, ids: Sequence[UUID]) -> Sequence[Any] | Non
         "claim_hold": (TENANT, ids, ["2030-01-01"] * n, ["x"] * n),
         "claim_close": (TENANT, ids, ["blocked"] * n, ["x"] * n, ["x"] * n, low, high),
         "finish": (TENANT, ids, [TOKEN] * n, ["sent"] * n, ["p"] * n, ["x"] * n, ["x"] * n, low, high),
-        "finish_sent": (TENANT, ids, [TOKEN] * n, ["p"] * n, low, high),
+        "finish_sent": ([TENANT] * n, ids, [TOKEN] * n, ["p"] * n, low, high),
         "defer": (TENANT, ids, [TOKEN] * n, [1.0] * n, ["x"] * n, ["x"] * n),
         "hand_back": (TENANT, ids, [TOKEN] * n, [0] * n),
         "try_again": (TENANT, ids, [TOKEN] * n),

@@ -17,7 +17,7 @@ from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Un
 from outrider.data.db import Database
 from outrider.engine.dispatch.batch import Batch
 from outrider.engine.dispatch.journal import Journal, abandoned
-from outrider.engine.dispatch.record import Recorder, Row, write
+from outrider.engine.dispatch.record import Recorder, Row, write, write_all
 from outrider.engine.dispatch.recovery import Recovery
 from tests.kit.dispatch import Desk, Post, posts
 
@@ -325,7 +325,31 @@ async def test_outcomes_of_several_tenants_go_in_one_transaction(post: Post, des
             office.settle(batch, Accepted("p"))
         stop.set()
     assert office.flushes == 1
-    assert await other.states(list(batches[1].messages)) == ["sent", "sent"]
+    for each, batch in zip((desk, other), batches, strict=True):
+        assert await each.states(list(batch.messages)) == ["sent", "sent"]
+        assert await deltas(each) == {("sent", ""): 2}, "each tenant counts its own"
+
+
+async def test_what_many_tenants_had_accepted_is_recorded_by_one_statement(post: Post) -> None:
+    desks = [await post.desk() for _ in range(5)]
+    batches = {each.tenant_id: await leased(each, 2) for each in desks}
+    rows = {tenant: [Row("sent", m, b.token, provider_id="p") for m in b.messages] for tenant, b in batches.items()}
+    stranger, *_ = rows
+    rows[stranger].append(Row("sent", *_first_of_another(batches, stranger), provider_id="p"))
+    asked: list[Any] = []
+    async with post.engine.transaction() as raw:
+        ours = await write_all(raw, {tenant: part[2:] for tenant, part in rows.items()})
+        assert ours == set(), "a message of another tenant is not this one's"
+        with raw.query_logger(asked.append):
+            ours = await write_all(raw, {tenant: part[:2] for tenant, part in rows.items()})
+            await asyncio.sleep(0)  # its listeners are told in the next turn of the loop
+    assert len(asked) == 1
+    assert ours == {message_id for batch in batches.values() for message_id in batch.messages}
+
+
+def _first_of_another(batches: dict[UUID, Batch], stranger: UUID) -> tuple[UUID, int]:
+    other = next(batch for tenant, batch in batches.items() if tenant != stranger)
+    return next(iter(other.messages)), other.token
 
 
 async def test_the_promise_of_the_sender_decides_what_a_lost_answer_means(desk: Desk) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -22,7 +22,8 @@ from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Un
 from outrider.contracts.provider import Outgoing, Watch
 from outrider.data.db import Database
 from outrider.domain.messages import workers
-from outrider.engine.dispatch.batch import LONGEST_UNASKED_S
+from outrider.engine.dispatch import pipeline
+from outrider.engine.dispatch.batch import LONGEST_UNASKED_S, Batch
 from outrider.engine.dispatch.claim import Claim, Claimer
 from outrider.engine.dispatch.recovery import Recovery
 from outrider.engine.dispatch.run import Worker
@@ -527,6 +528,35 @@ class _Away:
 
     def transaction(self) -> None:
         raise Unavailable("database_unavailable", "away")
+
+
+async def test_a_worker_with_its_hands_full_claims_nothing_more_until_they_are_free(
+    post: Post, desk: Desk, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+
+    def waiting(batches: Iterable[Batch], _now_s: float) -> int:
+        looks.append(sum(len(batch.unsettled) for batch in batches))
+        return looks[-1]
+
+    monkeypatch.setattr(pipeline, "just_claimed", waiting)
+    monkeypatch.setattr(pipeline, "_CROWD", 2)
+    first = await desk.admit(2)
+    async with post.working():
+        await hanging.until_waiting()
+        other = await post.desk()
+        second = await other.admit(1)
+        looks.clear()
+
+        async def has_looked() -> bool:
+            return len(looks) > 5
+
+        await until(has_looked)
+        assert set(looks) == {2}
+        assert await other.states(second) == ["queued"]
+        hanging.go.set()
+        await desk.until(first, "sent")
+        await other.until(second, "sent")
 
 
 def _fail() -> None:

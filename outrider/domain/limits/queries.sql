@@ -114,9 +114,12 @@ DELETE FROM buckets WHERE ctid = ANY (ARRAY(
 
 -- name: lane_terms :one
 -- What a lane goes by, asked by every claim: the settings of gates (the campaign's own over its tenant's), the zone, whether
--- money is counted for it, and whether anything limits the money.
+-- money is counted for it, whether anything limits the money, and which of campaign, sender (`$4`) and tenant have a bucket,
+-- so that a claim asks no others.
 SELECT (t.settings || coalesce((SELECT g.settings FROM campaign_gates g WHERE g.tenant_id = $1 AND g.campaign_id = $2), '{}'))::text AS settings,
        t.timezone AS zone, b.is_limited,
+       ARRAY(SELECT r.scope FROM buckets r WHERE r.tenant_id = $1
+             AND (r.scope, r.scope_id) IN (('campaign', $2::uuid), ('sender', $4::uuid), ('tenant', $1))) AS paced,
        b.is_limited OR ($3 = 'email' AND coalesce((t.settings ->> 'email_price_micros')::bigint, 0) > 0)
          OR EXISTS (SELECT FROM prices p WHERE p.tenant_id = $1 AND p.channel = $3)
          OR EXISTS (SELECT FROM prices p WHERE p.tenant_id = '00000000-0000-0000-0000-000000000000' AND p.channel = $3) AS is_counted

@@ -117,19 +117,20 @@ WITH gone AS (
 SELECT id FROM gone;
 
 -- name: finish_sent :many
--- Record acceptances, the outcome of nearly all: as `finish`, without what acceptances never need.
+-- Record acceptances, the outcome of nearly all: as `finish`, without what acceptances never need, and for all tenants of
+-- a flush at once (an element of `$1` for each message): one with few messages costs no statement of its own.
 WITH gone AS (
-  DELETE FROM queue q USING unnest($2::uuid[], $3::bigint[], $4::text[]) d(id, token, provider_id)
-  WHERE q.tenant_id = $1 AND q.message_id = d.id AND q.token = d.token
-  RETURNING d.id, q.lane_id, q.attempt, q.attempted_at, d.provider_id
+  DELETE FROM queue q USING unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[]) d(tenant_id, id, token, provider_id)
+  WHERE q.tenant_id = d.tenant_id AND q.message_id = d.id AND q.token = d.token
+  RETURNING d.tenant_id, d.id, q.lane_id, q.attempt, q.attempted_at, d.provider_id
 ), ledger AS (
   UPDATE messages m SET state = 'sent', provider_id = g.provider_id, attempts = g.attempt, attempted_at = g.attempted_at, finished_at = now()
-  FROM gone g WHERE m.tenant_id = $1 AND m.id = g.id AND m.id >= $5 AND m.id <= $6
+  FROM gone g WHERE m.tenant_id = g.tenant_id AND m.id = g.id AND m.id >= $5 AND m.id <= $6
 ), deltas AS (
   INSERT INTO rollup_deltas (tenant_id, lane_id, hour, state, n)
-  SELECT $1, lane_id, date_trunc('hour', now()), 'sent', count(*) FROM gone GROUP BY 2
+  SELECT tenant_id, lane_id, date_trunc('hour', now()), 'sent', count(*) FROM gone GROUP BY 1, 2
 ), events AS (
-  INSERT INTO message_events (tenant_id, message_id, kind) SELECT $1, id, 'sent' FROM gone
+  INSERT INTO message_events (tenant_id, message_id, kind) SELECT tenant_id, id, 'sent' FROM gone
 )
 SELECT id FROM gone;
 

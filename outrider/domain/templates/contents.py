@@ -77,7 +77,8 @@ async def load(source: UnitOfWork | asyncpg.Connection, tenant_id: UUID, ids: It
     wanted = list(set(ids))
     rows = await SQL.load_contents.many(raw, tenant_id, wanted)
     files: dict[UUID, list[Attachment]] = {}
-    for row in await SQL.load_attachments.many(raw, tenant_id, wanted):
+    with_files = [row["id"] for row in rows if row["has_files"]]
+    for row in await SQL.load_attachments.many(raw, tenant_id, with_files) if with_files else ():
         files.setdefault(row["content_id"], []).append(Attachment(row["name"], row["content_type"], row["content"]))
     return {
         row["id"]: Content(

@@ -19,8 +19,9 @@ INSERT INTO content_attachments (tenant_id, content_id, position, name, content_
 
 -- name: load_contents :many
 -- Contents by id, for sending.
-SELECT id, encode(hash, 'hex') AS version_key, is_template, subject, html, text, preheader, compiled::text AS compiled
-FROM contents WHERE tenant_id = $1 AND id = ANY ($2::uuid[]);
+SELECT id, encode(hash, 'hex') AS version_key, is_template, subject, html, text, preheader, compiled::text AS compiled,
+       EXISTS (SELECT FROM content_attachments a WHERE a.tenant_id = c.tenant_id AND a.content_id = c.id) AS has_files
+FROM contents c WHERE tenant_id = $1 AND id = ANY ($2::uuid[]);
 
 -- name: load_attachments :many
 -- The files of contents, in their order.

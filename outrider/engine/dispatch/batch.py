@@ -5,7 +5,7 @@ Owns the decision "may these bytes leave now?" from memory alone; never touches 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -23,6 +23,7 @@ ASK_AGAIN_S = 0.25
 """How often gates that can change their mind are asked again while a message waits for its write."""
 LONGEST_UNASKED_S = 0.9
 """Without an answer for this long nothing more is written: suppression to last acceptance stays under a second."""
+_JUST_S = 0.5
 LEASE_MARGIN_S = 0.5
 LEASE_OVER = "the lease is over"
 UNREACHED = frozenset(
@@ -86,6 +87,11 @@ class Batch:
     """None: nothing of it costs anything."""
     unreached_count: int = 0
     """Outcomes that tell of the connection rather than of the message."""
+
+
+def just_claimed(batches: Iterable[Batch], now_s: float) -> int:
+    """How many messages of batches at most half a second old still wait for their outcome."""
+    return sum(len(batch.unsettled) for batch in batches if now_s - batch.claimed_s <= _JUST_S)
 
 
 class BatchWatch:

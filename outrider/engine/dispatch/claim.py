@@ -7,7 +7,7 @@ the gates (hotpath.md B). The number of statements is the same for 1 and for 1,0
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -96,7 +96,8 @@ class Claimer:
             if await SQL.lane_lock.value(raw, lane.tenant_id, lane.id) is None:
                 return Claim(rest_s=1.0, why="the lane is gone")
             terms = await self._terms.read(raw, lane)
-            allowed, why, is_paced = await self._allowed(raw, terms.gates, lane, limit)
+            is_paced = "campaign" in terms.paced
+            allowed, why = await self._allowed(raw, terms, lane, limit)
             if allowed < 1:
                 return Claim(rest_s=_STOPPED_S, why=why)
             picked = await self._pick(raw, lane, allowed, begin_s)
@@ -109,7 +110,7 @@ class Claimer:
             passed, settled = await self._judge(raw, lane, terms.gates, candidates, now)
             if failpoint.ARMED:
                 failpoint.hit("claim.judged")
-            granted, taken = await self._reserve(raw, lane, len(passed), is_paced=is_paced)
+            granted, taken = await self._reserve(raw, lane, len(passed), terms.paced)
             going, money = await self._charge(raw, lane, terms, token, passed[:granted], rows, now)
             settled += granted - len(going)
             await _return(raw, lane, taken, len(going))
@@ -154,20 +155,21 @@ class Claimer:
         return found
 
     @staticmethod
-    async def _allowed(raw: asyncpg.Connection, gates: Sequence[Gate], lane: Lane, limit: int) -> tuple[int, str, bool]:
-        """Ask the gates that limit a lane as a whole, then the campaign's pace; whether it has one comes last."""
+    async def _allowed(raw: asyncpg.Connection, terms: Terms, lane: Lane, limit: int) -> tuple[int, str]:
+        """Ask the gates that limit a lane as a whole, then the campaign's pace."""
         allowed, why = limit, ""
-        for gate in gates:
+        for gate in terms.gates:
             if gate.lane_facts is None:
                 continue
             facts = await raw.fetch(gate.lane_facts, lane.tenant_id, lane.channel, lane.sender_id, lane.campaign_id)
             allowance = gate.allow(lane, facts, allowed)
             if allowance.count < allowed:
                 allowed, why = max(allowance.count, 0), allowance.reason
-        pace = await _pace(raw, lane, allowed)
-        if pace is not None and pace < allowed:
-            allowed, why = pace, "pace of the campaign"
-        return allowed, why, pace is not None
+        if "campaign" in terms.paced:
+            pace = await _pace(raw, lane, allowed)
+            if pace is not None and pace < allowed:
+                allowed, why = pace, "pace of the campaign"
+        return allowed, why
 
     async def _pick(self, raw: asyncpg.Connection, lane: Lane, limit: int, now_s: float) -> list[asyncpg.Record]:
         """The next ready messages in order. One that was in a worker's hands when it died goes alone."""
@@ -262,14 +264,16 @@ class Claimer:
         self.stops.update((key, type(verdict).__name__.lower()) for key, verdict in verdicts.values())
 
     @staticmethod
-    async def _reserve(raw: asyncpg.Connection, lane: Lane, asked: int, *, is_paced: bool) -> tuple[int, list[Taken]]:
+    async def _reserve(
+        raw: asyncpg.Connection, lane: Lane, asked: int, paced: Collection[str]
+    ) -> tuple[int, list[Taken]]:
         """Take from the shared limits, campaign first, tenant last; what a narrower one grants too much goes back."""
-        scopes = [("sender", lane.sender_id), ("tenant", lane.tenant_id)]
-        if is_paced and lane.campaign_id is not None:
-            scopes.insert(0, ("campaign", lane.campaign_id))
+        scopes = [("campaign", lane.campaign_id), ("sender", lane.sender_id), ("tenant", lane.tenant_id)]
         granted = asked
         taken: list[Taken] = []
         for scope, scope_id in scopes:
+            if scope_id is None or scope not in paced:
+                continue
             if not granted:
                 break
             given = await buckets.take(raw, lane.tenant_id, scope, scope_id, granted)

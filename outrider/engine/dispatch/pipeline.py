@@ -30,7 +30,7 @@ from outrider.domain.senders import circuits
 from outrider.domain.senders.numbers import assign
 from outrider.engine.dispatch import routes
 from outrider.engine.dispatch.addresses import Addresses
-from outrider.engine.dispatch.batch import ASK_AGAIN_S, Batch, BatchWatch, Claimed
+from outrider.engine.dispatch.batch import ASK_AGAIN_S, Batch, BatchWatch, Claimed, just_claimed
 from outrider.engine.dispatch.board import Board
 from outrider.engine.dispatch.claim import Claimer
 from outrider.engine.dispatch.journal import Journal
@@ -47,6 +47,11 @@ _SHORTEST_REST_S = 1.0
 _LONGEST_REST_S = 60.0
 _BROKEN_REST_S = 30.0
 _SLICE_BYTES = 16 << 20
+_CROWD = 1000
+_LOOK_SHARE = 20.0
+"""Looking round for lanes takes at most a twentieth of a worker's time …"""
+_LONGEST_LOOK_REST_S = 1.0
+"""… but what is new waits no longer than this."""
 _MOST_BATCHES = 32
 """Open batches of a worker; one sender has at most `lanes_in_flight` of them."""
 
@@ -98,6 +103,7 @@ class Pipeline:
         self._tokens = iter(range(0))
         self._token_lock = asyncio.Lock()
         self._directory_s = 0.0
+        self._directory_rest_s = 0.0
         self._directory_lock = asyncio.Lock()
         self._promises: dict[int, bool] = {}
         self._lost_tokens: dict[int, tuple[UUID, float]] = {}
@@ -125,7 +131,7 @@ class Pipeline:
     async def _turn(self) -> bool:
         """Serve the lane whose turn it is. Tells whether there was one."""
         await self._look_around()
-        if len(self.tasks) >= _MOST_BATCHES:
+        if len(self.tasks) >= _MOST_BATCHES or self._is_crowded():
             return False
         lane = self._ring.next(self._must_wait)
         if lane is None:
@@ -142,6 +148,14 @@ class Pipeline:
         if not is_carried:
             self._closed_one(sender)
         return True
+
+    def _is_crowded(self) -> bool:
+        """Whether as much has just been claimed as keeps this process busy: more would only wait for its turn here.
+
+        What waits costs second thoughts and may have to be handed back. Batches older than that wait for their servers
+        and hold up nobody.
+        """
+        return just_claimed(self._batches.values(), boottime_s()) >= _CROWD
 
     def _must_wait(self, lane: Lane) -> bool:
         """Whether a lane may not be served now: paused, or its sender has enough in flight."""
@@ -255,9 +269,12 @@ class Pipeline:
     async def _prepare(self, batch: Batch) -> tuple[Use, list[list[Claimed]]]:
         """The sender of a batch, and its messages in slices whose bytes fit into memory; nearly always one."""
         wanted = {claimed.content_id for claimed in batch.messages.values()}
-        async with self._database.transaction() as raw:
+        async with self._database.statements() as raw:
             use = await self._senders.use(raw, batch.lane)
             unknown = await self._senders.unknown(raw, batch.lane, use, wanted)
+            if len(unknown) == 1:  # the usual news of a small sender; when it is too heavy to be kept, it is weighed
+                self._senders.remember(await self._senders.composers(raw, batch.lane, use, unknown))
+                unknown = await self._senders.unknown(raw, batch.lane, use, wanted)
             rows = await SQL.content_weights.many(raw, batch.lane.tenant_id, unknown) if unknown else []
         self._promises[batch.token] = use.sender.guarantees[batch.lane.message_class] == "at_least_once"
         return use, _slices(batch.messages.values(), {row["id"]: row["bytes"] for row in rows})
@@ -267,11 +284,14 @@ class Pipeline:
         by_content: dict[UUID, list[Claimed]] = {}
         for claimed in part:
             by_content.setdefault(claimed.content_id, []).append(claimed)
-        async with self._database.transaction() as raw:
-            made = await self._senders.composers(raw, batch.lane, use, by_content)
-            heard = [claimed.address for claimed in part] if use.sender.numbers else []
-            numbers = await assign(raw, batch.lane.tenant_id, batch.lane.sender_id, use.sender.numbers, heard)
-        self._senders.remember(made)
+        made = None if use.sender.numbers else self._senders.at_hand(batch.lane, use, by_content)
+        numbers: Mapping[str, str] = {}
+        if made is None:
+            async with self._database.statements() as raw:
+                made = await self._senders.composers(raw, batch.lane, use, by_content)
+                heard = [claimed.address for claimed in part] if use.sender.numbers else []
+                numbers = await assign(raw, batch.lane.tenant_id, batch.lane.sender_id, use.sender.numbers, heard)
+            self._senders.remember(made)
         async with self._suspects if batch.is_suspect else nullcontext():
             return await self._render(batch, use, made.by_content, by_content, watch, numbers)
 
@@ -333,21 +353,31 @@ class Pipeline:
             return token
 
     async def _look_around(self) -> None:
-        """Read the directory of lanes when it is old, or at once when something woke us."""
-        every_s = self._runtime.settings.poll_s
-        if self._directory_lock.locked() or (boottime_s() - self._directory_s < every_s and not self.wake.is_set()):
+        """Read the directory of lanes when it is old, or when something woke us; never so often that it costs much."""
+        if self._directory_lock.locked():
+            return
+        age_s = boottime_s() - self._directory_s
+        if age_s < self._directory_rest_s or (age_s < self._runtime.settings.poll_s and not self.wake.is_set()):
             return
         async with self._directory_lock:
             self.wake.clear()
-            async with self._database.transaction() as raw:
+            began_s = boottime_s()
+            async with self._database.statements() as raw:
                 self._ring.renew(await lanes.directory(raw))
             self._directory_s = boottime_s()
+            # a report or a dump that holds a snapshot leaves it everything to walk over that has been sent since
+            self._directory_rest_s = min(_LOOK_SHARE * (self._directory_s - began_s), _LONGEST_LOOK_REST_S)
 
     async def _idle(self, stop: asyncio.Event) -> None:
         """Nothing to do: wait for a wake-up, for room, or for the next look."""
         self._room.clear()
-        waiting = [asyncio.ensure_future(event.wait()) for event in (self.wake, self._room, stop)]
-        await asyncio.wait(waiting, timeout=self._runtime.settings.poll_s, return_when=asyncio.FIRST_COMPLETED)
+        events, bound_s = [self._room, stop], self._runtime.settings.poll_s
+        if self.wake.is_set():  # heard, and the next look is near
+            bound_s = min(bound_s, max(0.001, self._directory_s + self._directory_rest_s - boottime_s()))
+        else:
+            events.append(self.wake)
+        waiting = [asyncio.ensure_future(event.wait()) for event in events]
+        await asyncio.wait(waiting, timeout=bound_s, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
 

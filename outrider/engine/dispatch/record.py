@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
@@ -85,41 +85,58 @@ def row_for(
 
 
 async def write(raw: asyncpg.Connection, tenant_id: UUID, rows: list[Row]) -> set[UUID]:
-    """Write rows of one tenant, at most one statement per kind.
+    """Write rows of one tenant; see `write_all`."""
+    return await write_all(raw, {tenant_id: rows})
+
+
+async def write_all(raw: asyncpg.Connection, rows: Mapping[UUID, Sequence[Row]]) -> set[UUID]:
+    """Write rows by tenant: acceptances in one statement for all, the rest with at most one per tenant and kind.
 
     Gives:   the ids that were still leased under their token; the others were fenced off.
     """
-    by_kind: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        by_kind[row.kind].append(row)
-    ours: set[UUID] = set()
-    for kind, part in by_kind.items():
-        ids, tokens = [row.id for row in part], [row.token for row in part]
-        if kind == "sent":
-            done = await SQL.finish_sent.many(
-                raw, tenant_id, ids, tokens, [row.provider_id for row in part], min(ids), max(ids)
-            )
-        elif kind == "finish":
-            done = await SQL.finish.many(
-                raw, tenant_id, ids, tokens, [row.state for row in part], [row.provider_id for row in part],
-                [row.code for row in part], [row.detail for row in part], min(ids), max(ids),
-            )  # fmt: skip
-        elif kind == "defer":
-            done = await SQL.defer.many(
-                raw, tenant_id, ids, tokens, [row.delay_s for row in part], [row.code for row in part],
-                [row.detail for row in part],
-            )  # fmt: skip
-        elif kind == "hand_back":
-            done = await SQL.hand_back.many(raw, tenant_id, ids, tokens, [row.crash for row in part])
-        else:
-            done = await SQL.try_again.many(raw, tenant_id, ids, tokens)
-        ours.update(row["id"] for row in done)
-    unsent = [row for row in rows if row.id in ours and _is_unsent(row)]
-    if unsent:
-        ids, tokens = [row.id for row in unsent], [row.token for row in unsent]
-        await charges.release(raw, tenant_id, ids, tokens)
-        await contacted.release(raw, tenant_id, ids, tokens)
+    sent = [(tenant_id, row) for tenant_id, part in rows.items() for row in part if row.kind == "sent"]
+    ours = await _write_sent(raw, sent) if sent else set()
+    for tenant_id in sorted(rows):  # in one order everywhere: accounts are locked on the way
+        by_kind: dict[str, list[Row]] = defaultdict(list)
+        for row in rows[tenant_id]:
+            if row.kind != "sent":
+                by_kind[row.kind].append(row)
+        for kind, same in by_kind.items():
+            ours |= await _write_kind(raw, tenant_id, kind, same)
+        unsent = [row for row in rows[tenant_id] if row.id in ours and _is_unsent(row)]
+        if unsent:
+            ids, tokens = [row.id for row in unsent], [row.token for row in unsent]
+            await charges.release(raw, tenant_id, ids, tokens)
+            await contacted.release(raw, tenant_id, ids, tokens)
     return ours
+
+
+async def _write_sent(raw: asyncpg.Connection, rows: Sequence[tuple[UUID, Row]]) -> set[UUID]:
+    ids = [row.id for _, row in rows]
+    done = await SQL.finish_sent.many(
+        raw, [tenant_id for tenant_id, _ in rows], ids, [row.token for _, row in rows],
+        [row.provider_id for _, row in rows], min(ids), max(ids),
+    )  # fmt: skip
+    return {row["id"] for row in done}
+
+
+async def _write_kind(raw: asyncpg.Connection, tenant_id: UUID, kind: str, rows: list[Row]) -> set[UUID]:
+    ids, tokens = [row.id for row in rows], [row.token for row in rows]
+    if kind == "finish":
+        done = await SQL.finish.many(
+            raw, tenant_id, ids, tokens, [row.state for row in rows], [row.provider_id for row in rows],
+            [row.code for row in rows], [row.detail for row in rows], min(ids), max(ids),
+        )  # fmt: skip
+    elif kind == "defer":
+        done = await SQL.defer.many(
+            raw, tenant_id, ids, tokens, [row.delay_s for row in rows], [row.code for row in rows],
+            [row.detail for row in rows],
+        )  # fmt: skip
+    elif kind == "hand_back":
+        done = await SQL.hand_back.many(raw, tenant_id, ids, tokens, [row.crash for row in rows])
+    else:
+        done = await SQL.try_again.many(raw, tenant_id, ids, tokens)
+    return {row["id"] for row in done}
 
 
 def _is_unsent(row: Row) -> bool:
@@ -226,9 +243,9 @@ class Recorder:
         fenced: list[Result] = []
         begin_s = boottime_s()
         async with self._database.transaction() as raw:
-            for tenant_id in sorted(by_tenant):  # in one order everywhere: accounts are locked on the way
-                part = by_tenant[tenant_id]
-                ours = await write(raw, tenant_id, [self._row(result) for result in part])
+            rows = {tenant_id: [self._row(result) for result in part] for tenant_id, part in by_tenant.items()}
+            ours = await write_all(raw, rows)
+            for tenant_id, part in by_tenant.items():
                 late = [result for result in part if result.message.id not in ours]
                 if late:
                     fenced += late

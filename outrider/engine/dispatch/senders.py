@@ -111,20 +111,12 @@ class Senders:
     async def composers(self, raw: asyncpg.Connection, lane: Lane, use: Use, content_ids: Iterable[UUID]) -> Made:
         """A composer per content; contents that are gone are missing from the answer.
 
-        Where links lead is kept in this transaction: nothing composed may leave before its commit, after which
+        Where links lead is kept on this connection: nothing composed may leave before that is committed, after which
         `remember` is called.
         """
         tracking = await self._tracking(raw, lane)
         prefix = (lane.tenant_id, lane.sender_id, use.sender.versions.sender, tracking)
-        made = Made()
-        missing: list[UUID] = []
-        for content_id in content_ids:
-            composer = self._composers.get((*prefix, content_id))
-            if composer is None:
-                missing.append(content_id)
-            else:
-                self._composers.move_to_end((*prefix, content_id))
-                made.by_content[content_id] = composer
+        made, missing = self._kept(prefix, content_ids)
         if missing:
             loaded = await contents.load(raw, lane.tenant_id, missing)
             for content_id, content in loaded.items():
@@ -135,6 +127,28 @@ class Senders:
                 if _is_small(content):
                     made.fresh[*prefix, content_id] = composer
         return made
+
+    def at_hand(self, lane: Lane, use: Use, content_ids: Iterable[UUID]) -> Made | None:
+        """The composers of contents when all are in memory and what may be noticed was read just now."""
+        checked_s, tracking = self._noticed.get((lane.tenant_id, lane.id), (0.0, None))
+        if tracking is None or boottime_s() - checked_s >= _FRESH_S:
+            return None
+        prefix = (lane.tenant_id, lane.sender_id, use.sender.versions.sender, tracking)
+        made, missing = self._kept(prefix, content_ids)
+        return None if missing else made
+
+    def _kept(self, prefix: tuple[UUID, UUID, int, Tracking], content_ids: Iterable[UUID]) -> tuple[Made, list[UUID]]:
+        """The composers in memory, and the contents that have none there."""
+        made = Made()
+        missing: list[UUID] = []
+        for content_id in content_ids:
+            composer = self._composers.get((*prefix, content_id))
+            if composer is None:
+                missing.append(content_id)
+            else:
+                self._composers.move_to_end((*prefix, content_id))
+                made.by_content[content_id] = composer
+        return made, missing
 
     def remember(self, made: Made) -> None:
         """Keep composers for the next messages: where their links lead is committed."""

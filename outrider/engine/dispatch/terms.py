@@ -22,13 +22,17 @@ _MOST = 2048
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """For one claim. `is_counted`: messages may cost money; `is_limited`: there is a budget they must stay within."""
+    """For one claim. `is_counted`: messages may cost money; `is_limited`: there is a budget they must stay within.
+
+    `paced`: those of campaign, sender and tenant that have a rate; one set from now on holds for the next claim.
+    """
 
     gates: tuple[Gate, ...]
     settings: Mapping[str, Any]
     zone: str = "UTC"
     is_counted: bool = False
     is_limited: bool = False
+    paced: frozenset[str] = frozenset()
 
 
 class TermsReader:
@@ -40,11 +44,11 @@ class TermsReader:
 
     async def read(self, raw: asyncpg.Connection, lane: Lane) -> Terms:
         """What a lane goes by now; its gates are in their order."""
-        row = await SQL.lane_terms.one(raw, lane.tenant_id, lane.campaign_id, lane.channel)
+        row = await SQL.lane_terms.one(raw, lane.tenant_id, lane.campaign_id, lane.channel, lane.sender_id)
         if row is None:
             return Terms(*self._made("{}"))
         gates, settings = self._made(row["settings"])
-        return Terms(gates, settings, row["zone"], row["is_counted"], row["is_limited"])
+        return Terms(gates, settings, row["zone"], row["is_counted"], row["is_limited"], frozenset(row["paced"]))
 
     def _made(self, text: str) -> tuple[tuple[Gate, ...], Mapping[str, Any]]:
         made = self._known.get(text)

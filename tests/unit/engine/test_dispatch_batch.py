@@ -12,7 +12,7 @@ from outrider.contracts.gate import Lane
 from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing
 from outrider.engine.dispatch import batch as batches
-from outrider.engine.dispatch.batch import LEASE_MARGIN_S, LONGEST_UNASKED_S, Batch, BatchWatch, Claimed
+from outrider.engine.dispatch.batch import LEASE_MARGIN_S, LONGEST_UNASKED_S, Batch, BatchWatch, Claimed, just_claimed
 from outrider.engine.dispatch.board import Board
 from outrider.engine.dispatch.journal import Journal
 
@@ -193,3 +193,13 @@ def test_a_plugin_that_answers_nonsense_loses_nothing(scene: Scene, nonsense: An
         assert isinstance(begun, Uncertain)
         assert isinstance(waiting, Unsent)
     assert scene.batch.unsettled == set()
+
+
+def test_only_what_was_claimed_just_now_and_waits_counts_as_having_hands_full() -> None:
+    one, two = Scene().batch, Scene().batch
+    two.claimed_s = 1000.4
+    assert just_claimed([one, two], 1000.4) == 4
+    one.unsettled.discard(ONE)
+    assert just_claimed([one, two], 1000.4) == 3
+    assert just_claimed([one, two], 1000.6) == 2, "who waits for a slow server has hands free"
+    assert just_claimed([], 1000.6) == 0
