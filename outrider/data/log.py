@@ -174,13 +174,7 @@ def configure(settings: LogSettings, role: str, *, is_long_running: bool = True)
         old.close()
     root.addHandler(handler)
     root.setLevel(settings.log_level.upper())
-    for noisy in (
-        "alembic",
-        "asyncio",
-        "aiosqlite",
-        "sqlalchemy",
-        "outrider.data.pool",
-    ):  # the pool speaks as SQLAlchemy
+    for noisy in ("alembic", "asyncio", "aiosqlite", "sqlalchemy"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
     atexit.register(handler.close)
 

@@ -31,7 +31,7 @@ def submission(
         raise Misconfigured("submission_off", "set OUTRIDER_SUBMISSION_PORT to the port it should listen on")
 
     async def work(stop: Stop) -> None:
-        async with wiring.runtime("submission") as runtime:
+        async with wiring.runtime("submission", is_warm=False) as runtime:
             await serve(runtime, ready=ready, stop=stop.event)
 
     return run_process("submission", work, grace_s=wiring.settings().grace_s, lifeline=lifeline)
