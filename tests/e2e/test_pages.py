@@ -19,9 +19,9 @@ from tests.kit.api import Api, api_of
 from tests.kit.browser import Browser, Page
 from tests.kit.dispatch import Desk, Post
 from tests.kit.elsewhere import Elsewhere
+from tests.kit.looking import EYES, assert_well_made
 from tests.kit.smtp_talk import RunningSandbox, open_sandbox, with_smtplib
 
-EYES = (Path(__file__).parents[1] / "kit" / "eyes.js").read_text()
 ODD_NAME = "متجر الحدائق 🎉 & <b>Söhne</b> " + "Gesellschaft" * 6
 LONG_ADDRESS = "very." + "long" * 14 + "@" + "department." * 8 + "example.org"
 
@@ -47,19 +47,6 @@ async def suppressed(post: Post, desk: Desk) -> list[tuple[str, str, str]]:
 
 async def heading(page: Page) -> str:
     return str(await page.ask("document.querySelector('h1').innerText"))
-
-
-async def assert_well_made(browser: Browser, *urls: str, status: int = 200) -> None:
-    """Wide and narrow, light and dark: nothing to stumble over, no complaint, no request but to the server itself."""
-    for width, is_dark in ((1280, False), (1280, True), (390, True), (320, False)):
-        async with browser.page(width=width, height=800, is_dark=is_dark) as page:
-            for url in urls:
-                await page.goto(url)
-                assert await page.ask(EYES) == [], (url, width, is_dark)
-                own = "/".join(url.split("/")[:3]) + "/"
-                assert {each for each in page.requests if not each.startswith(own)} <= {"about:blank"}
-        told = [each for each in page.complaints if f"status of {status} " not in each]
-        assert told == [], width
 
 
 async def test_one_press_unsubscribes_without_any_script(browser: Browser, api: Api, post: Post) -> None:

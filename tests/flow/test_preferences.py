@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from outrider.base.ids import DEFAULT_TENANT, NIL
+from outrider.contracts.channel import Identity
+from outrider.contracts.gate import Lane
 from outrider.domain.contacts import lists, offers, read, write
 from outrider.domain.contacts.offers import OfferIn
 from outrider.domain.contacts.views import AddressView
@@ -17,18 +22,22 @@ from outrider.domain.contacts.write import NewContact
 from outrider.domain.people import export, merge
 from outrider.domain.tenants import looks
 from outrider.domain.tenants.looks import LookChange
+from outrider.engine.dispatch.addresses import Addresses
+from outrider.engine.dispatch.batch import Claimed
 from outrider.engine.dispatch.claim import Claimer
 from tests.kit.api import TESTER, Answer, Api, api_of
 from tests.kit.campaigns import fanned_out, launched
 from tests.kit.dispatch import GATES, Desk, Post, posts
+from tests.kit.processes import until
+from tests.kit.running import running_jobs
 from tests.kit.signup import FORM_TYPE, Shop, opened
 
 ANN = "ann@example.org"
 
 
 @pytest.fixture
-async def api(migrated_url: str) -> AsyncIterator[Api]:
-    async with api_of(migrated_url) as running:
+async def api(migrated_url: str, tmp_path: Path) -> AsyncIterator[Api]:
+    async with api_of(migrated_url, data_dir=tmp_path / "data") as running:
         yield running
 
 
@@ -265,6 +274,40 @@ async def test_a_form_of_another_type_or_from_another_site_is_handled(shop: Shop
     assert answer.status == 400
     assert "Access-Control-Allow-Origin" not in answer.headers
     assert (await caller.post(path, data=b"{}", headers={"Content-Type": "application/json"})).status == 415
+
+
+async def test_the_link_in_a_message_opens_the_centre_of_its_recipient(shop: Shop) -> None:
+    runtime = shop.api.runtime
+    path = await shop.letter(ANN)
+    async with shop.api.engine() as uow:
+        message_id = await uow.raw.fetchval("SELECT id FROM messages WHERE purpose = 'marketing'")
+    lane = Lane(shop.tenant_id, 1, "email", shop.sender_id, None, "bulk")
+    claimed = Claimed(message_id, None, uuid4(), ANN, "marketing", None, 1, datetime.now(UTC), None)
+    composer: Any = SimpleNamespace(links=(), has_pixel=False, has_web_version=False, has_preferences=True)
+    base = "https://mail.gardens.example"
+    made = Addresses(runtime).item(lane, composer, claimed, Identity(shop.sender_id, "a@b.example", public_url=base))
+    assert made.preferences_url == f"{base}{path}"
+    composer.has_preferences = False
+    assert Addresses(runtime).item(lane, composer, claimed, Identity(uuid4(), "a@b.example")).preferences_url == ""
+
+
+async def test_an_import_puts_nobody_on_a_list_that_they_turned_off(shop: Shop) -> None:
+    await save(shop, await shop.letter(ANN))
+    caller = shop.api.caller(await shop.api.key("imports:write", "imports:read", role="operator"))
+    csv = f"email,name\n{ANN},Ann\nbob@example.org,Bob\n".encode()
+    path = f"/api/v1/imports?list_id={shop.lists['News']}"
+    async with running_jobs(shop.api.runtime):
+        begun = await caller.post(path, data=csv, headers={"Content-Type": "text/csv"})
+        assert begun.status == 202, begun.text
+
+        async def is_over() -> bool:
+            return bool((await caller.get(f"/api/v1/imports/{begun.json['id']}")).json["state"] != "running")
+
+        await until(is_over, what="the import to end")
+    ann, bob = await shop.contact(ANN), await shop.contact("bob@example.org")
+    assert ann is not None
+    assert bob is not None
+    assert (ann["on"], ann["off"], bob["on"]) == (set(), {"News"}, {"News"})
 
 
 async def test_what_is_queued_for_a_list_ends_when_its_reader_turns_it_off(post: Post) -> None:

@@ -29,7 +29,9 @@ main { padding-top: 3rem; padding-bottom: 3rem; }
 header { padding-top: 2rem; font-weight: 600; display: flex; align-items: center; gap: .75rem; }
 header + main { padding-top: 1.75rem; }
 header img { display: block; max-width: 10rem; max-height: 3.5rem; width: auto; height: auto; }
-header .plate { padding: .35rem; border-radius: .5rem; background: #fff; }
+@media (prefers-color-scheme: dark) {
+  header .plate { padding: .35rem; border-radius: .5rem; background: #fff; }
+}
 footer { padding-bottom: 2.5rem; font-size: .9375rem; color: var(--faint); white-space: pre-line; }
 footer::before { content: ""; display: block; border-top: 1px solid var(--line); opacity: .5; margin-bottom: 1.25rem; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 1rem; text-wrap: balance; }
@@ -54,8 +56,8 @@ fieldset { border: 0; margin: 0 0 1rem; padding: 0; min-width: 0; }
 legend { padding: 0; margin: 0 0 .5rem; font-weight: 600; }
 label { display: block; font-weight: 600; margin: 0 0 1.25rem; }
 input[type=email], input[type=text] { display: block; width: 100%; min-height: 3rem; margin: .35rem 0 0;
-  padding: .5rem .75rem; font: inherit; color: var(--ink); background: var(--ground); border: 1px solid var(--line);
-  border-radius: .5rem; }
+  padding: .5rem .75rem; font: inherit; font-weight: 400; color: var(--ink); background: var(--ground);
+  border: 1px solid var(--line); border-radius: .5rem; }
 label.tick { display: flex; gap: .75rem; align-items: flex-start; padding: .75rem 1rem; margin: 0 0 .5rem;
   border-radius: .5rem; background: var(--quiet); cursor: pointer; }
 label.tick small { display: block; font-size: .9375rem; font-weight: 400; color: var(--faint); white-space: pre-line; }

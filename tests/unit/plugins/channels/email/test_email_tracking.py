@@ -255,3 +255,17 @@ async def test_only_a_content_that_shows_it_has_a_web_version() -> None:
     one.web_version_url = "https://t.example/w/1"
     (answer,) = await with_it.compose([one])
     assert part(read(answer), "text/plain").strip() == "https://t.example/w/1"
+
+
+@pytest.mark.parametrize("text", ["{{ preferences_url }}", "{% if true %}{{ preferences_url }}{% endif %}"])
+async def test_the_preference_centre_is_ours_to_name_and_its_link_is_never_followed(text: str) -> None:
+    html = f'<html><body><a href="{text}">choose</a> <a href="https://shop.example/">shop</a></body></html>'
+    made = await composer(tracked(html, text=text), identity(), InProcessRenderer())
+    assert made.has_preferences
+    assert [link.url for link in made.links] == ["https://shop.example/"]
+    one = addressed(made, item({"name": "n", "preferences_url": "https://evil.example/"}, unsubscribe_url=LINK))
+    one.preferences_url = "https://t.example/p/1"
+    (answer,) = await made.compose([one])
+    assert Addresses(part(read(answer), "text/html")).links[0] == "https://t.example/p/1"
+    assert part(read(answer), "text/plain").startswith("https://t.example/p/1")
+    assert not (await composer(content(), identity(), InProcessRenderer())).has_preferences
