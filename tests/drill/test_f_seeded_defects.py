@@ -13,7 +13,7 @@ from tests.kit.cluster import Cluster
 from tests.kit.command import ROOT
 from tests.kit.defects import DEFECTS
 from tests.kit.drill import Drill
-from tests.kit.scenarios import acceptance, databases, fan_out, journals, leases, switches
+from tests.kit.scenarios import acceptance, databases, fan_out, journals, leases, switches, waves
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -54,6 +54,7 @@ HUNTS: dict[str, Hunt] = {
         ),
         ("I7",),
     ),
+    "winner not looked at": Hunt(lambda drill: waves.killed_in_every_wave(drill, count=1_000), ("I7",)),
     "unique key of recipients dropped": Hunt(fan_out.address_moves_meanwhile, ("I7",)),
     "ended leases not swept": Hunt(
         lambda drill: journals.another_machine_takes_over(drill, "at_most_once"), ("I11",), SHORT

@@ -27,6 +27,7 @@ from outrider.contracts.outcome import Outcome, Uncertain
 from outrider.contracts.provider import Outgoing
 from outrider.data.db import Role
 from outrider.data.sql import Statements
+from outrider.domain.campaigns.rows import DELIVERY
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
 from outrider.domain.messages.fan_out import Plan, fan_out
 from outrider.domain.messages.lanes import lane_for
@@ -246,6 +247,10 @@ DEFECTS: dict[str, Defect] = {
     ),
     "checkpoint moved before the rows": Defect(
         "the fan-out's checkpoint is committed before its page", _replace(expand._FanOut, "_page", _checkpoint_first)
+    ),
+    "winner not looked at": Defect(
+        "the rest of a campaign draws lots although a winner was chosen",
+        _rewrite("winner_of", "WHERE w.tenant_id = $1", "WHERE false AND w.tenant_id = $1", DELIVERY),
     ),
     "unique key of recipients dropped": Defect(
         "nothing keeps a contact or an address from getting a campaign twice",
