@@ -6,4 +6,5 @@ from outrider.data.sql import load
 
 SQL = load(__package__)
 DELIVERY = load(__package__, "delivery.sql")
+BRAKES = load(__package__, "brakes.sql")
 VALIDATE = load(__package__, "validate.sql")

@@ -198,3 +198,17 @@ class CampaignWave(Base):
     winner: Mapped[int | None] = mapped_column(SmallInteger)
     decided_by: Mapped[str | None]
     decided_at: Mapped[datetime | None]
+
+
+class CampaignBrakeRow(Base):
+    """A campaign was paused for what its recipients did; what came before counts no more."""
+
+    __tablename__ = "campaign_brakes"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "campaign_id"], ["campaigns.tenant_id", "campaigns.id"], ondelete="CASCADE"),
+    )
+
+    tenant_id: Mapped[TenantId]
+    campaign_id: Mapped[UUID] = mapped_column(primary_key=True)
+    counted_from: Mapped[CreatedAt]
+    reason: Mapped[str]

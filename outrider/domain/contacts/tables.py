@@ -86,7 +86,14 @@ class Suppression(Base):
     """An address that must not be contacted, keyed by hash so that erasure keeps it; tenant NIL holds for all."""
 
     __tablename__ = "suppressions"
-    __table_args__ = (CheckConstraint("scope IN ('all', 'bulk')", name="suppressions_scope_check"),)
+    __table_args__ = (
+        CheckConstraint("scope IN ('all', 'bulk')", name="suppressions_scope_check"),
+        Index(
+            "suppressions_newest",
+            "created_at",
+            postgresql_where=text("reason IN ('unsubscribe', 'stop', 'complaint', 'hard_bounce')"),
+        ),
+    )
 
     tenant_id: Mapped[TenantId]
     channel: Mapped[str] = mapped_column(primary_key=True)

@@ -36,7 +36,7 @@ from outrider.domain.templates.rows import SQL as TEMPLATES
 from outrider.domain.tenants import sessions
 from outrider.domain.tracking.rows import SQL as TRACKING
 from outrider.engine.loop import Loop
-from outrider.engine.maintenance import money
+from outrider.engine.maintenance import brakes, money
 
 _log = structlog.get_logger(__name__)
 _UPKEEP = load(__package__)
@@ -58,7 +58,12 @@ def loops(runtime: Runtime) -> list[Loop]:
         await upkeep.partitions()
         return False
 
-    return [Loop("fold_rollups", 1.0, upkeep.fold), Loop("partitions", _HOUR_S, partitions), *money.loops(runtime)]
+    return [
+        Loop("fold_rollups", 1.0, upkeep.fold),
+        Loop("partitions", _HOUR_S, partitions),
+        *money.loops(runtime),
+        *brakes.loops(runtime),
+    ]
 
 
 class Upkeep:
