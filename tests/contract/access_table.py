@@ -404,6 +404,8 @@ CASES: dict[str, list[Case]] = {
     "GET /api/v1/exports": read("operator", "contacts:read"),
     "GET /api/v1/exports/{export_id:str}": read("operator", "contacts:read"),
     "POST /api/v1/exports/{export_id:str}/file.json": write("operator", "contacts:write", own=409),
+    "POST /api/v1/exports/{export_id:str}/file.csv": write("operator", "contacts:write", own=404),
+    "POST /api/v1/exports": write("operator", "contacts:write", lambda _, __: {"kind": "lists"}, own=202),
     "GET /api/v1/erasures": read("operator", "contacts:read"),
     "GET /api/v1/erasures/{erasure_id:str}": read("operator", "contacts:read"),
     "GET /api/v1/tags": read("viewer", "contacts:read"),

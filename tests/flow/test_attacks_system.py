@@ -18,8 +18,8 @@ from outrider.base.settings import load
 from outrider.data import log, migrate
 from outrider.data.db import Role
 from outrider.data.embedded_postgres import home
+from outrider.domain.contacts.imports.cells import neutral
 from outrider.domain.contacts.imports.files import ImportFiles
-from outrider.domain.contacts.imports.report import neutral
 from outrider.engine.dispatch.journal import Journal
 from tests.kit.api import runtime_for
 

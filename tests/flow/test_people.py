@@ -20,7 +20,7 @@ from outrider.domain.contacts.consent import ConsentStatement
 from outrider.domain.contacts.validate import validate
 from outrider.domain.contacts.views import AddressView, ContactView
 from outrider.domain.contacts.write import ContactChange, NewContact
-from outrider.domain.people import erase, expire, export, merge
+from outrider.domain.people import erase, expire, export, making, merge
 from outrider.domain.people.files import ExportFiles
 from tests.kit.audience import ACTOR, Audience, opened
 
@@ -174,7 +174,7 @@ async def test_an_export_holds_everything_there_is_about_a_person(audience: Audi
         with pytest.raises(Refused) as refused:
             await export.fetch(uow, ExportFiles(tmp_path), ACTOR, asked.id)
         assert refused.value.code == "not_ready"
-    assert await export.write(audience.db, settings, audience.tenant, asked.id, _nothing) == 2
+    assert await making.write(audience.db, settings, audience.tenant, asked.id, _nothing) == 2
     async with audience.app() as uow:
         path = await export.fetch(uow, ExportFiles(tmp_path), ACTOR, asked.id)
         done = await export.get(uow, asked.id)
@@ -197,7 +197,7 @@ async def test_a_file_leaves_the_disk_when_its_time_is_over(audience: Audience, 
     ann = await person(audience, "ann")
     async with audience.app() as uow:
         asked = await export.ask(uow, ACTOR, ann.id)
-    await export.write(audience.db, load(data_dir=tmp_path), audience.tenant, asked.id, _nothing)
+    await making.write(audience.db, load(data_dir=tmp_path), audience.tenant, asked.id, _nothing)
     path = ExportFiles(tmp_path).of(audience.tenant, asked.id)
     assert await expire.expire(audience.db, tmp_path) == 0
     assert path.exists()
@@ -255,7 +255,7 @@ async def test_an_erasure_leaves_nothing_but_the_promise_not_to_write(audience: 
     )
     async with audience.app() as uow:
         asked = await export.ask(uow, ACTOR, ann.id)
-    await export.write(audience.db, settings, audience.tenant, asked.id, _nothing)
+    await making.write(audience.db, settings, audience.tenant, asked.id, _nothing)
     words = ("zebulon", "Quixville", "ZX-77")
     before = {table for table, _ in await residue(audience, *words)}
     assert {"contacts", "addresses", "messages", "message_events", "contents", "import_errors"} <= before
@@ -338,7 +338,7 @@ async def test_an_export_of_somebody_who_is_erased_meanwhile_leaves_no_file(audi
                 await erase.begin(uow, ACTOR, ann.id, reason="x")
 
     with pytest.raises(Refused) as refused:
-        await export.write(audience.db, settings, audience.tenant, asked.id, meanwhile)
+        await making.write(audience.db, settings, audience.tenant, asked.id, meanwhile)
     assert refused.value.code == "gone"
     assert list((tmp_path / "exports").iterdir()) == []
 

@@ -6,7 +6,6 @@ what they said and what became of them, and what was done to the contact.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -19,7 +18,6 @@ import orjson
 
 from outrider.base.errors import Refused
 from outrider.base.ids import NIL
-from outrider.base.settings import Settings
 from outrider.contracts.actor import Actor
 from outrider.data.db import Database, Role, UnitOfWork
 from outrider.domain.audit.append import append
@@ -88,12 +86,17 @@ async def listed(uow: UnitOfWork, *, limit: int, before: UUID | None = None) -> 
     return [_view(row) for row in await SQL.exports_page.many(uow.raw, uow.tenant, before or NEWEST, limit)]
 
 
-async def fetch(uow: UnitOfWork, files: ExportFiles, actor: Actor, export_id: UUID) -> Path:
+async def fetch(
+    uow: UnitOfWork, files: ExportFiles, actor: Actor, export_id: UUID, *, is_person: bool | None = None
+) -> Path:
     """The whole file of an export; who fetched it is audited.
 
+    Takes:   is_person: what kind it must be of, where only one will do.
     Raises:  Refused(not_found; not_ready, gone, 409, with its state).
     """
     found = await get(uow, export_id)
+    if is_person is not None and is_person != (found.kind == "person"):
+        raise Refused("not_found", "this export has another kind of file", field="/id", status=404)
     if found.state != "completed":
         code = "not_ready" if found.state in {"waiting", "running"} else "gone"
         raise Refused(code, f"the export is {found.state}", field="/id", status=409, state=found.state)
@@ -104,39 +107,14 @@ async def fetch(uow: UnitOfWork, files: ExportFiles, actor: Actor, export_id: UU
     return path
 
 
-async def write(db: Database, settings: Settings, tenant_id: UUID, export_id: UUID, progress: Progress) -> int:
-    """Write a person's file; once more writes it anew. Gives the number of messages in it.
-
-    Raises:  Refused(gone) when the person was erased; Unavailable(storage_full).
-    """
-    files = ExportFiles(settings.data_dir)
-    async with db.uow(Role.ENGINE, tenant_id) as uow:
-        if await SQL.export_begun.value(uow.raw, tenant_id, export_id) is None:
-            raise Refused("gone", "the export is not wanted any more", status=409)
-        wanted = await get(uow, export_id)
-    writing = await asyncio.to_thread(files.begin, tenant_id, export_id)
-    try:
-        count = await _person(db, tenant_id, wanted, writing, progress)
-        whole = await asyncio.to_thread(writing.finish)
-    finally:
-        writing.drop()
-    hours = settings.keep_export_files_hours
-    async with db.uow(Role.ENGINE, tenant_id) as uow:
-        key = (uow.raw, tenant_id, export_id, count, whole.size_bytes, whole.sha256, hours)
-        is_wanted = await SQL.export_done.value(*key) is not None
-    if not is_wanted:
-        files.remove(tenant_id, [export_id])
-        raise Refused("gone", "the person was erased while the file was written", status=409)
-    return count
-
-
 async def failed(db: Database, tenant_id: UUID, export_id: UUID, why: str) -> None:
     """Say why there is no file."""
     async with db.uow(Role.ENGINE, tenant_id) as uow:
         await SQL.export_failed.run(uow.raw, tenant_id, export_id, why[:500])
 
 
-async def _person(db: Database, tenant_id: UUID, wanted: ExportView, writing: Writing, progress: Progress) -> int:
+async def write_person(db: Database, tenant_id: UUID, wanted: ExportView, writing: Writing, progress: Progress) -> int:
+    """Write everything about a person. Gives the number of messages."""
     contact_id = wanted.contact_id or NIL
     async with db.uow(Role.ENGINE, tenant_id) as uow:
         head, person = await _head(uow, contact_id)

@@ -35,9 +35,9 @@ WHERE tenant_id = $1 AND id = $2 AND state = 'running' RETURNING id;
 UPDATE exports SET state = 'failed', error = $3, finished_at = now() WHERE tenant_id = $1 AND id = $2 AND state IN ('waiting', 'running');
 
 -- name: erase_exports :many
--- Exports in which a person may be: their own, and those of many contacts that are not over. Their files go.
+-- Exports in which a person may be: their own, and those of many people that are not over. Their files go.
 UPDATE exports SET state = 'erased', sha256 = NULL, finished_at = coalesce(finished_at, now())
-WHERE tenant_id = $1 AND state IN ('waiting', 'running', 'completed', 'failed') AND (contact_id = ANY ($2::uuid[]) OR kind = 'contacts')
+WHERE tenant_id = $1 AND state IN ('waiting', 'running', 'completed', 'failed') AND (contact_id = ANY ($2::uuid[]) OR kind <> 'person')
 RETURNING id;
 
 -- name: exports_expired :many

@@ -5,3 +5,4 @@ from __future__ import annotations
 from outrider.data.sql import load
 
 SQL = load(__package__)
+EXPORTS = load(__package__, "exports.sql")

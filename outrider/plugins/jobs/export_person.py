@@ -8,7 +8,7 @@ import msgspec
 
 from outrider.base.errors import Refused
 from outrider.contracts.jobs import JobContext, JobType
-from outrider.domain.people import export
+from outrider.domain.people import export, making
 
 
 class Arguments(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -25,7 +25,7 @@ async def _work(context: JobContext, arguments: Arguments) -> dict[str, object]:
         await context.progress(count, None, "messages")
 
     try:
-        count = await export.write(runtime.db, runtime.settings, context.tenant_id, arguments.export_id, progress)
+        count = await making.write(runtime.db, runtime.settings, context.tenant_id, arguments.export_id, progress)
     except Refused as error:
         await export.failed(runtime.db, context.tenant_id, arguments.export_id, error.message)
         raise

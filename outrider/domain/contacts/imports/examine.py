@@ -16,6 +16,7 @@ import msgspec
 from outrider.base.errors import Refused
 from outrider.contracts.channel import Channel
 from outrider.domain.contacts.attributes import Typed
+from outrider.domain.contacts.imports.cells import plain
 from outrider.domain.contacts.imports.csv_rows import Problem, Row, check_counts, echo, read_rows
 from outrider.domain.contacts.imports.options import (
     DELIMITERS,
@@ -98,7 +99,14 @@ def body(stream: BufferedReader, delimiter: str, column_count: int) -> Iterator[
     stream.seek(0)
     rows = read_rows(stream, delimiter)
     header = next(rows)
-    return check_counts(rows, column_count, is_cr_file=header.ends_with_cr)
+    return map(_as_meant, check_counts(rows, column_count, is_cr_file=header.ends_with_cr))
+
+
+def _as_meant(row: Row) -> Row:
+    """A row without the apostrophes that an export of ours put in front of what a spreadsheet would calculate."""
+    if any(cell.startswith("'") for cell in row.cells):
+        row.cells = [plain(cell) for cell in row.cells]
+    return row
 
 
 def open_file(path: Path) -> BufferedReader:

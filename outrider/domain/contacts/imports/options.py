@@ -44,6 +44,9 @@ _ADDRESS_NAMES: dict[str, frozenset[str]] = {
 }
 """Per channel; a channel that is not here takes its own key and `address`."""
 
+_ONLY_TOLD = "outrider"
+"""Headers of our own exports that begin so say what other files hold, such as lists."""
+
 _IGNORED = frozenset({"", "tenantid", "id", "createdat", "updatedat"})
 """Never bound, whatever a file says [C55]; an empty header is a trailing delimiter [C30]."""
 
@@ -229,7 +232,7 @@ def _target(name: str, options: Options) -> str:
             line=1,
         )
     word = plain_word(name)
-    if word in _IGNORED:
+    if word in _IGNORED or word.startswith(_ONLY_TOLD):
         return "ignore"
     if word in address_names(options.channel):
         return "address"

@@ -109,7 +109,7 @@ async def fetched(
     identifier = parse_id(export_id, "export_id")
     files = ExportFiles(runtime.settings.data_dir)
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
-        path = await export.fetch(uow, files, principal.actor, identifier)
+        path = await export.fetch(uow, files, principal.actor, identifier, is_person=True)
     return File(path, filename=f"person-{identifier}.json", media_type="application/json")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -11,12 +9,13 @@ from uuid import UUID
 import msgspec
 from cyclopts import App, Parameter
 
-from outrider.base.errors import Misconfigured, Refused
+from outrider.base.errors import Refused
 from outrider.base.ids import parse_id
 from outrider.data.db import Role, UnitOfWork
 from outrider.domain.contacts import read
-from outrider.domain.people import erase, export, merge
+from outrider.domain.people import erase, export, making, merge
 from outrider.domain.people.files import ExportFiles
+from outrider.interfaces.cli import copying
 from outrider.interfaces.cli.confirm import Yes, confirm
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
@@ -53,7 +52,7 @@ async def export_(who: Who, *, to: Path, channel: Channel = "email", options: Ch
     to
         The file; it must not exist yet.
     """
-    _check_new(to)
+    copying.check_new(to)
     async with doors().runtime() as runtime:
         tenant_id = await tenant_of(runtime.db, options.tenant)
         async with within(runtime.db, tenant_id, dry_run=options.dry_run) as work:
@@ -66,11 +65,11 @@ async def export_(who: Who, *, to: Path, channel: Channel = "email", options: Ch
             async def told(count: int) -> None:
                 advance(count)
 
-            await export.write(runtime.db, runtime.settings, tenant_id, asked.id, told)
+            await making.write(runtime.db, runtime.settings, tenant_id, asked.id, told)
         async with within(runtime.db, tenant_id) as work:
             path = await export.fetch(work.uow, ExportFiles(runtime.settings.data_dir), work.actor, asked.id)
             done = await export.get(work.uow, asked.id)
-        _copy(path, to)
+        copying.copy(path, to)
     return Answer(msgspec.to_builtins(done), f"wrote {to}: {done.row_count} messages, {done.size_bytes} bytes")
 
 
@@ -121,21 +120,3 @@ async def _find(uow: UnitOfWork, who: str, channel: str) -> UUID:
     if contact is None:
         raise Refused("not_found", "nobody has this address", field="who", status=404)
     return contact.id
-
-
-def _check_new(path: Path) -> None:
-    if path.exists():
-        raise Refused("file_exists", f"{path} exists already", field="--to")
-
-
-def _copy(path: Path, to: Path) -> None:
-    """Copy a file to a new one, private.
-
-    Raises:  Misconfigured(file_unusable).
-    """
-    try:
-        fd = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as target, path.open("rb") as source:
-            shutil.copyfileobj(source, target)
-    except OSError as error:
-        raise Misconfigured("file_unusable", f"{to} cannot be written: {error.strerror}", field="--to") from error

@@ -1,0 +1,31 @@
+"""Giving a file of ours to whoever runs a command: new, private, whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from outrider.base.errors import Misconfigured, Refused
+
+
+def check_new(path: Path) -> None:
+    """Refuse to write over a file.
+
+    Raises:  Refused(file_exists).
+    """
+    if path.exists():
+        raise Refused("file_exists", f"{path} exists already", field="--to")
+
+
+def copy(path: Path, to: Path) -> None:
+    """Copy a file to a new one, mode 0600.
+
+    Raises:  Misconfigured(file_unusable).
+    """
+    try:
+        fd = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as target, path.open("rb") as source:
+            shutil.copyfileobj(source, target)
+    except OSError as error:
+        raise Misconfigured("file_unusable", f"{to} cannot be written: {error.strerror}", field="--to") from error

@@ -1,0 +1,43 @@
+"""Write a tenant's contacts, memberships, do-not-contact entries or proof of consent into a CSV file."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import msgspec
+
+from outrider.base.errors import Refused
+from outrider.contracts.jobs import JobContext, JobType
+from outrider.domain.people import export, making
+
+
+class Arguments(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Which export."""
+
+    export_id: UUID
+
+
+async def _work(context: JobContext, arguments: Arguments) -> dict[str, object]:
+    """Write the file. Gives how many rows are in it."""
+    runtime = context.runtime
+
+    async def progress(count: int) -> None:
+        await context.progress(count, None, "rows")
+
+    try:
+        count = await making.write(runtime.db, runtime.settings, context.tenant_id, arguments.export_id, progress)
+    except Refused as error:
+        await export.failed(runtime.db, context.tenant_id, arguments.export_id, error.message)
+        raise
+    return {"row_count": count}
+
+
+JOB = JobType(
+    key="export_table",
+    title="Export contacts, lists, suppressions or consents as CSV",
+    queue="export",
+    run=_work,
+    arguments=Arguments,
+    timeout_s=4 * 3600,
+    max_attempts=5,
+)
