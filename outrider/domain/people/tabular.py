@@ -82,7 +82,7 @@ async def _pages(
     db: Database, tenant_id: UUID, kind: str, options: dict[str, Any]
 ) -> AsyncIterator[list[Sequence[Any]]]:
     """Rows page by page, each page in a short transaction of its own."""
-    statement = getattr(EXPORTS, f"export_{kind}")
+    statement = _STATEMENTS[kind]
     list_id = UUID(options["list_id"]) if options.get("list_id") else None
     after: tuple[Any, ...] = _FIRST[kind]
     more = (list_id,) if kind == "contacts" else ()
@@ -96,6 +96,12 @@ async def _pages(
             return
 
 
+_STATEMENTS = {
+    "contacts": EXPORTS.export_contacts,
+    "lists": EXPORTS.export_lists,
+    "suppressions": EXPORTS.export_suppressions,
+    "consents": EXPORTS.export_consents,
+}
 _FIRST: dict[str, tuple[Any, ...]] = {
     "contacts": (NIL,), "lists": (NIL, NIL), "suppressions": ("", b""), "consents": (NIL,),
 }  # fmt: skip
