@@ -37,7 +37,7 @@ _REST_WITHIN_S = 5.0
 _REST_EVERY_S = 0.2
 
 
-class Launch(msgspec.Struct, forbid_unknown_fields=True):
+class Launch(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """How a draft is launched.
 
     undo_s       for how long the launch can be taken back; None: as the tenant's setting undo_window_s says

@@ -202,7 +202,8 @@ def _parameters(operation: Operation, schemas: Schemas) -> list[dict[str, Any]]:
 def _body(operation: Operation, schemas: Schemas) -> dict[str, Any]:
     data = operation.handler.parsed_fn_signature.parameters.get("data")
     if data is not None:
-        return {"required": True, "content": {JSON[0]: {"schema": schemas.of(data.annotation)}}}
+        is_required = not operation.handler.opt.get("body_is_optional")
+        return {"required": is_required, "content": {JSON[0]: {"schema": schemas.of(data.annotation)}}}
     if operation.takes_bytes:
         return {"required": True, "content": {kind: {"schema": _TEXT} for kind in operation.takes_bytes}}
     return {}

@@ -21,7 +21,7 @@ from outrider.interfaces.api.v1.connections import vault_of
 from outrider.interfaces.auth import Principal, needs
 
 _WRITE = needs("operator", "campaigns:write")
-_APPROVE = needs("admin", people_only=True)
+_APPROVE = needs("admin", "campaigns:write", people_only=True)
 StateFilter = Annotated[approvals.State | None, QueryParameter(name="state", description="Only those in this state.")]
 OfCampaign = Annotated[UUID | None, QueryParameter(description="Only those of this campaign.")]
 

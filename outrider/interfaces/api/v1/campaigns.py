@@ -27,6 +27,10 @@ from outrider.interfaces.auth import Principal, needs
 StateFilter = Annotated[str | None, QueryParameter(name="state", description="Only campaigns in this state.")]
 
 
+_AS_SET = launch.Launch()
+"""A launch without a body."""
+
+
 class PreflightIn(msgspec.Struct, forbid_unknown_fields=True):
     """Whether to try the sender's connection too, which takes up to 20 s; nothing is sent."""
 
@@ -119,7 +123,7 @@ async def launched(
     campaign_id: FromPath[str],
     principal: NamedDependency[Principal],
     runtime: NamedDependency[Runtime],
-    data: JSONBody[launch.Launch | None] = None,
+    data: JSONBody[launch.Launch] = _AS_SET,
 ) -> CampaignView:
     """Start sending; refused with everything that blocks it, and with 409 when it was launched already."""
     identifier = parse_id(campaign_id, "campaign_id")
@@ -130,7 +134,7 @@ async def launched(
             vault_of(runtime),
             principal.actor,
             identifier,
-            data or launch.Launch(),
+            data,
             channels=runtime.channels,
         )
 

@@ -22,11 +22,11 @@ from outrider.data.runtime import Runtime
 from outrider.domain.campaigns import approvals
 from outrider.domain.campaigns import launch as running
 from outrider.domain.campaigns.approvals import ApprovalView, Who
+from outrider.domain.senders.connections import Vault
 from outrider.domain.tenants import sessions, signing_in
 from outrider.domain.tenants.roles import includes
 from outrider.interfaces.cli import campaigns
 from outrider.interfaces.cli.campaigns import Acknowledge, Which
-from outrider.interfaces.cli.commands.connection import vault_of
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
 from outrider.interfaces.cli.output import Answer, table
@@ -51,7 +51,7 @@ async def request_approval(
         view = await running.ask_approval(
             work.uow,
             runtime.settings,
-            vault_of(runtime),
+            Vault(runtime.providers, runtime.keyring, runtime.egress),
             who,
             found.id,
             channels=runtime.channels,

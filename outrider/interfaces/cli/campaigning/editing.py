@@ -13,7 +13,6 @@ from outrider.domain.campaigns.draft import CampaignChange
 from outrider.domain.campaigns.views import CampaignView, Exclusions
 from outrider.interfaces.cli import campaigns
 from outrider.interfaces.cli.campaigns import Which, moment
-from outrider.interfaces.cli.commands import template as templates
 from outrider.interfaces.cli.confirm import Yes, confirm
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, between, whole_number
 from outrider.interfaces.cli.output import Answer, facts
@@ -86,7 +85,7 @@ async def update(
         found = await campaigns.find(work.uow, which)
         given: dict[str, Any] = {"name": name, "purpose": purpose, "priority": priority}
         given["sender_id"] = await campaigns.sender_id(work.uow, sender) if sender is not None else None
-        given["template_id"] = (await templates.find(work.uow, template)).id if template is not None else None
+        given["template_id"] = await campaigns.template_id(work.uow, template) if template is not None else None
         given["list_id"] = await campaigns.list_id(work.uow, list_) if list_ is not None else None
         given["segment_id"] = await campaigns.segment_id(work.uow, segment) if segment is not None else None
         given = {field: value for field, value in given.items() if value is not None}
