@@ -152,6 +152,22 @@ async def test_what_was_not_sent_gives_its_money_back(desk: Desk, kind: str, sta
     assert await spent(desk) == (3 * CENT, 3 * CENT), "an outcome that is fenced off gives nothing back"
 
 
+async def test_money_that_comes_back_frees_what_waits_for_it(desk: Desk) -> None:
+    await price(desk, CENT)
+    await limit(desk, 2)
+    ids = await desk.admit(4)
+    claim = await desk.claim()
+    assert claim.batch is not None
+    await record(desk, claim.batch.token, ids[:1], "finish", "failed")
+    assert await money.release_freed(desk.post.runtime) == 2
+    assert await money.release_freed(desk.post.runtime) == 0, "told once"
+    await promote(desk)
+    again = await desk.claim()
+    assert again.batch is not None
+    assert len(again.batch.messages) == 1
+    assert await spent(desk) == (2 * CENT, 2 * CENT)
+
+
 @pytest.mark.parametrize(("kind", "state"), [("sent", "sent"), ("try_again", ""), ("finish", "uncertain")])
 async def test_what_was_sent_or_may_have_been_stays_charged(desk: Desk, kind: str, state: str) -> None:
     await price(desk, CENT)

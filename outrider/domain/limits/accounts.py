@@ -50,6 +50,10 @@ class Account:
     day: Pot
     month: Pot
     before: tuple[int, int] = (0, 0)
+    is_short: bool = False
+    """Messages wait for its money."""
+    is_freed: bool = False
+    """Money came back meanwhile: they are to be asked about again."""
 
     def lacking(self, micros: int) -> Pot | None:
         """The period with too little left for so much; the one that ends last when both have."""
@@ -65,6 +69,7 @@ class Account:
 
     def give_back(self, micros: int, day_on: date, month_on: date) -> None:
         """Return what was taken in a day and month; to another one nothing returns."""
+        self.is_freed |= self.is_short and micros > 0
         if day_on == self.day.on:
             self.day.spent = max(0, self.day.spent - micros)
         if month_on == self.month.on:
@@ -81,14 +86,17 @@ async def lock(raw: asyncpg.Connection, tenant_id: UUID, scope: Scope, scope_id:
     wall = row["now"].astimezone(zone_of(zone)).date()
     day = _pot("day", row, wall, zone)
     month = _pot("month", row, wall.replace(day=1), zone)
-    return Account(tenant_id, scope, scope_id, day, month, (day.spent, month.spent))
+    return Account(tenant_id, scope, scope_id, day, month, (day.spent, month.spent), row["is_short"], row["is_freed"])
 
 
 async def write(raw: asyncpg.Connection, account: Account) -> None:
     """Write a locked account, and note which shares of its limits are reached now."""
     day, month = account.day, account.month
     key = (account.tenant_id, account.scope, account.scope_id)
-    await SQL.account_write.run(raw, *key, day.on, day.ends_at, day.spent, month.on, month.ends_at, month.spent)
+    await SQL.account_write.run(
+        raw, *key, day.on, day.ends_at, day.spent, month.on, month.ends_at, month.spent, account.is_short,
+        account.is_freed,
+    )  # fmt: skip
     for pot, before in ((day, account.before[0]), (month, account.before[1])):
         if not pot.limit or pot.spent <= before:
             continue

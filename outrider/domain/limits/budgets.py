@@ -153,6 +153,15 @@ async def adopt_hand_changes(uow: UnitOfWork) -> list[UUID]:
     return sorted({row["tenant_id"] for row in rows})
 
 
+async def freed(uow: UnitOfWork) -> list[tuple[UUID, UUID | None]]:
+    """Tenants, with the campaign where it was one's, to whose accounts money came back while messages wait for it.
+
+    Takes:   a unit of work of the engine role, without a tenant. Each is told once.
+    """
+    rows = await SPENDING.accounts_freed.many(uow.raw)
+    return [(row["tenant_id"], row["scope_id"] if row["scope"] == "campaign" else None) for row in rows]
+
+
 async def _locked(uow: UnitOfWork, scope: Scope, scope_id: UUID) -> Account:
     zone = await SPENDING.zone_of_tenant.value(uow.raw, uow.tenant) or "UTC"
     return await accounts.lock(uow.raw, uow.tenant, scope, scope_id, zone)

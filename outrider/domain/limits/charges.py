@@ -82,6 +82,7 @@ async def reserve(
                 account.take(cost.micros)
             charged.append(cost)
         else:
+            lack[0].is_short = True
             short[cost.message_id] = _short(*lack, cost.micros)
     await _written(raw, held, payer, token, charged)
     for account in held if short else ():

@@ -1,6 +1,6 @@
 -- name: account_lock :one
 -- Lock one account: what was spent in its day and month as they stand, and the limits that hold. Locked campaign first, tenant last.
-SELECT clock_timestamp() AS now, a.day_on, a.day_ends_at, a.day_spent_micros, a.month_on, a.month_ends_at, a.month_spent_micros,
+SELECT clock_timestamp() AS now, a.day_on, a.day_ends_at, a.day_spent_micros, a.month_on, a.month_ends_at, a.month_spent_micros, a.is_short, a.is_freed,
        CASE a.scope WHEN 'tenant' THEN t.daily_budget_cents ELSE a.daily_cents END AS daily_cents,
        CASE a.scope WHEN 'tenant' THEN t.monthly_budget_cents ELSE a.monthly_cents END AS monthly_cents
 FROM budget_accounts a JOIN tenants t ON t.id = a.tenant_id
@@ -11,9 +11,18 @@ WHERE a.tenant_id = $1 AND a.scope = $2 AND a.scope_id = $3 FOR UPDATE OF a;
 INSERT INTO budget_accounts (tenant_id, scope, scope_id, day_on, day_ends_at, month_on, month_ends_at)
 VALUES ($1, $2, $3, current_date, now(), current_date, now()) ON CONFLICT DO NOTHING;
 
+-- name: accounts_freed :many
+-- Accounts to which money came back while messages wait for it; noted once.
+-- tenant: none, because one look serves every tenant
+UPDATE budget_accounts a SET is_freed = false, is_short = false
+FROM (SELECT tenant_id, scope, scope_id FROM budget_accounts WHERE is_freed ORDER BY tenant_id LIMIT 100 FOR UPDATE SKIP LOCKED) f
+WHERE a.tenant_id = f.tenant_id AND a.scope = f.scope AND a.scope_id = f.scope_id
+RETURNING a.tenant_id, a.scope, a.scope_id;
+
 -- name: account_write :run
 -- Write a locked account.
-UPDATE budget_accounts SET day_on = $4, day_ends_at = $5, day_spent_micros = $6, month_on = $7, month_ends_at = $8, month_spent_micros = $9
+UPDATE budget_accounts SET day_on = $4, day_ends_at = $5, day_spent_micros = $6, month_on = $7, month_ends_at = $8, month_spent_micros = $9,
+  is_short = $10, is_freed = $11
 WHERE tenant_id = $1 AND scope = $2 AND scope_id = $3;
 
 -- name: prices_now :many

@@ -111,6 +111,7 @@ class BudgetAccountRow(Base):
         CheckConstraint("scope IN ('tenant', 'campaign')"),
         CheckConstraint("daily_cents >= 0 AND monthly_cents >= 0"),
         CheckConstraint("day_spent_micros >= 0 AND month_spent_micros >= 0"),
+        Index("budget_accounts_freed", "tenant_id", postgresql_where=text("is_freed")),
         {"postgresql_with": {"fillfactor": 10}},
     )
 
@@ -125,6 +126,8 @@ class BudgetAccountRow(Base):
     month_on: Mapped[date]
     month_ends_at: Mapped[datetime]
     month_spent_micros: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    is_short: Mapped[bool] = mapped_column(server_default=text("false"))
+    is_freed: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class ChargeRow(Base):

@@ -44,6 +44,11 @@ async def ask_again(
     return count
 
 
+async def release_some(uow: UnitOfWork, gate_key: str, campaign_id: UUID | None, most: int) -> int:
+    """Make the next few that a gate holds ready (engine role)."""
+    return await SQL.gate_holds_release.run(uow.raw, uow.tenant, campaign_id, gate_key, most)
+
+
 async def release(uow: UnitOfWork, gate_key: str, campaign_id: UUID | None = None) -> int:
     """Make everything a gate holds ready (engine role); what it still holds is held again."""
     count = 0

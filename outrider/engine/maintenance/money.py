@@ -1,4 +1,4 @@
-"""Budgets that people changed by hand in SQL: written into the audit log, and what they held is asked about again.
+"""Budgets changed by hand in SQL come into the audit log; what waits for money is asked about when some came back.
 
 Owns nothing else of money: what claims take and give back is domain/limits.
 """
@@ -12,6 +12,7 @@ from outrider.domain.messages import holds
 from outrider.engine.loop import Loop
 
 _EVERY_S = 2.0
+_SOME = 500
 
 
 def loops(runtime: Runtime) -> list[Loop]:
@@ -21,7 +22,11 @@ def loops(runtime: Runtime) -> list[Loop]:
         await adopt_hand_changes(runtime)
         return False
 
-    return [Loop("budgets_by_hand", _EVERY_S, adopt)]
+    async def freed() -> bool:
+        await release_freed(runtime)
+        return False
+
+    return [Loop("budgets_by_hand", _EVERY_S, adopt), Loop("freed_money", _EVERY_S, freed)]
 
 
 async def adopt_hand_changes(runtime: Runtime) -> int:
@@ -32,3 +37,14 @@ async def adopt_hand_changes(runtime: Runtime) -> int:
         async with runtime.db.uow(Role.ENGINE, tenant_id) as uow:
             await holds.release(uow, budgets.GATE)
     return len(tenants)
+
+
+async def release_freed(runtime: Runtime) -> int:
+    """Ask again about some messages of accounts that money came back to; gives how many."""
+    async with runtime.db.uow(Role.ENGINE) as uow:
+        accounts = await budgets.freed(uow)
+    count = 0
+    for tenant_id, campaign_id in accounts:
+        async with runtime.db.uow(Role.ENGINE, tenant_id) as uow:
+            count += await holds.release_some(uow, budgets.GATE, campaign_id, _SOME)
+    return count
