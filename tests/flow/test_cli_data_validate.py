@@ -127,6 +127,20 @@ async def test_what_a_dry_run_left_behind(engine: asyncpg.Connection, migrated_u
     assert await _found(migrated_url) == [("i8_dry_run_left_keys", str(import_id))]
 
 
+async def test_somebody_on_a_list_that_they_turned_off(engine: asyncpg.Connection, migrated_url: str) -> None:
+    contact = await engine.fetchval("INSERT INTO contacts (tenant_id) VALUES ($1) RETURNING id", T)
+    list_id = await engine.fetchval("INSERT INTO lists (tenant_id, name) VALUES ($1, 'l') RETURNING id", T)
+    for table, more in (("list_members", ""), ("list_refusals", ", source")):
+        value = ", 'test'" if more else ""
+        await engine.execute(
+            f"INSERT INTO {table} (tenant_id, list_id, contact_id{more}) VALUES ($1, $2, $3{value})",
+            T,
+            list_id,
+            contact,
+        )
+    assert await _found(migrated_url) == [("i5_member_of_refused_list", str(contact))]
+
+
 async def test_a_switch_that_pauses_nothing(engine: asyncpg.Connection, migrated_url: str) -> None:
     nothing = str(uuid4())
     await engine.execute(

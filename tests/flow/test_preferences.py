@@ -130,6 +130,28 @@ async def test_a_list_turned_off_is_put_on_by_nobody_else(shop: Shop) -> None:
     assert (after["on"], after["off"]) == (set(), {"News"})
 
 
+async def test_turning_off_and_being_put_on_at_once_ends_with_off(shop: Shop) -> None:
+    found = await shop.contact(ANN)
+    assert found is not None
+    news, contact_id = shop.lists["News"], found["id"]
+
+    async def put_on() -> None:
+        async with shop.api.app() as uow:
+            await lists.add_members(uow, TESTER, news, [contact_id])
+
+    async def turn_off() -> None:
+        async with shop.api.app() as uow:
+            await offers.turn_off(uow, contact_id, [news], source="message:test")
+
+    for _ in range(10):
+        await shop.execute("DELETE FROM list_refusals")
+        await shop.execute("DELETE FROM list_members")
+        await asyncio.gather(put_on(), turn_off(), put_on())
+        after = await shop.contact(ANN)
+        assert after is not None
+        assert (after["on"], after["off"]) == (set(), {"News"})
+
+
 async def test_what_the_other_of_two_merged_contacts_turned_off_stays_off(shop: Shop) -> None:
     await save(shop, await shop.letter(ANN))
     found = await shop.contact(ANN)

@@ -17,7 +17,7 @@ from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
 from outrider.domain.contacts import values
-from outrider.domain.contacts.rows import OFFERS
+from outrider.domain.contacts.rows import OFFERS, SQL
 
 LONGEST_TITLE = 120
 LONGEST_DESCRIPTION = 500
@@ -105,6 +105,7 @@ async def turn_off(uow: UnitOfWork, contact_id: UUID, list_ids: Collection[UUID]
     Gives:   the lists of which that is new.
     """
     wanted = sorted(list_ids)
+    await SQL.lock_contact.one(uow.raw, uow.tenant, contact_id)  # whoever puts them on a list now is waited for
     refused = await OFFERS.refuse_lists.many(uow.raw, uow.tenant, contact_id, wanted, source)
     left = await OFFERS.leave_lists.many(uow.raw, uow.tenant, contact_id, wanted)
     return {row["list_id"] for row in (*refused, *left)}

@@ -156,8 +156,8 @@ SELECT $1, $2, c.id FROM contacts c WHERE c.tenant_id = $1 AND c.id = ANY ($3::u
 ON CONFLICT DO NOTHING RETURNING contact_id;
 
 -- name: known_contacts :many
--- Which of these contacts exist.
-SELECT id FROM contacts WHERE tenant_id = $1 AND id = ANY ($2::uuid[]);
+-- Which of these contacts exist; what they turn off meanwhile waits for this, or is seen by the next statement.
+SELECT id FROM contacts WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) ORDER BY id FOR KEY SHARE;
 
 -- name: remove_members :many
 -- Take contacts off a list; gives those who were on it.

@@ -11,6 +11,7 @@ from outrider.domain.contacts.rows import VALIDATE
 
 _CHECKS = (
     VALIDATE.i5_consent_without_proof,
+    VALIDATE.i5_member_of_refused_list,
     VALIDATE.i6_list_of_another_tenant,
     VALIDATE.i8_import_counts,
     VALIDATE.i8_dry_run_left_keys,

@@ -11,6 +11,12 @@ LEFT JOIN LATERAL (
 WHERE e.status IS DISTINCT FROM c.status
 LIMIT $1;
 
+-- name: i5_member_of_refused_list :many
+-- Nobody is on a list that they turned off.
+-- tenant: none, because an operator validates the whole installation
+SELECT r.tenant_id, r.contact_id AS id, format('on list %s, which they turned off at %s', r.list_id, r.at) AS detail
+FROM list_refusals r JOIN list_members m ON m.tenant_id = r.tenant_id AND m.contact_id = r.contact_id AND m.list_id = r.list_id LIMIT $1;
+
 -- name: i6_list_of_another_tenant :many
 -- A running or completed import fills a list of its own tenant.
 -- tenant: none, because an operator validates the whole installation
