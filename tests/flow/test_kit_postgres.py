@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import asyncpg
+import pytest
 
 from outrider.data.migrate import upgrade
 from tests.kit.postgres import make_template, run_sql
@@ -17,6 +18,15 @@ async def test_a_new_database_is_a_copy_of_its_template(new_database: Callable[.
         assert await connection.fetchval("SELECT count(*) FROM marker") == 0
     finally:
         await connection.close()
+
+
+def test_a_template_that_could_not_be_filled_fails_again_for_the_same_reason(server_url: str) -> None:
+    def fill(url: str) -> None:
+        run_sql(url, "CREATE TABLE marker (n int)", "SELECT 1 / 0")
+
+    for _ in range(2):
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            make_template("kit_broken_template", fill)
 
 
 async def test_the_shared_server_keeps_committed_data_safe(database_url: str) -> None:

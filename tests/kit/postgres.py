@@ -131,7 +131,11 @@ def make_template(name: str, fill: Callable[[str], None]) -> str:
     if name not in _made_templates:
         server = shared_server()
         run_sql(server.url_of("postgres"), f"CREATE DATABASE {name}")
-        fill(server.url_of(name))
+        try:
+            fill(server.url_of(name))
+        except BaseException:
+            drop_database(server.url_of(name))  # whoever asks next is to see this failure again, not half a template
+            raise
         _made_templates.add(name)
     return name
 
