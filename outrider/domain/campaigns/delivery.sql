@@ -64,6 +64,12 @@ WHERE c.tenant_id = $1 AND c.id = $2 FOR UPDATE OF c;
 SELECT v.content_id FROM campaign_waves w JOIN campaign_variants v ON v.tenant_id = w.tenant_id AND v.campaign_id = w.campaign_id AND v.n = w.winner
 WHERE w.tenant_id = $1 AND w.campaign_id = $2;
 
+-- name: wave_turn :one
+-- The wave whose turn it is, when the campaign is held: whom it is to, how far it is, and whether others follow.
+SELECT kind, bucket_from, bucket_to, expanded_to,
+       EXISTS (SELECT 1 FROM campaign_waves x WHERE x.tenant_id = $1 AND x.campaign_id = $2 AND x.n > $3) AS has_more_waves
+FROM campaign_waves WHERE tenant_id = $1 AND campaign_id = $2 AND n = $3;
+
 -- name: wave_keep :run
 -- The checkpoint of a page of a wave; `$4` is null when the wave is through.
 UPDATE campaign_waves SET expanded_to = coalesce($4, expanded_to), queued_count = queued_count + $5,

@@ -190,13 +190,12 @@ ORDER BY served_at NULLS FIRST LIMIT 50;
 
 -- name: fan_out_lock :one
 -- Take one campaign for one page; another worker's is passed over. Without a list its audience was found before. With
--- waves it is the page of the one whose turn it is, from that one's checkpoint.
-SELECT c.id, c.channel, c.sender_id, CASE WHEN c.audience IS NULL THEN c.list_id END AS list_id, c.content_id, c.purpose, c.priority, c.expires_at, c.lane_id,
-       c.delivery::text AS delivery, c.wave, w.kind, w.bucket_from, w.bucket_to, CASE WHEN c.wave IS NULL THEN c.expanded_to ELSE w.expanded_to END AS expanded_to,
-       EXISTS (SELECT 1 FROM campaign_waves x WHERE x.tenant_id = c.tenant_id AND x.campaign_id = c.id AND x.n > c.wave) AS has_more_waves
-FROM campaigns c LEFT JOIN campaign_waves w ON w.tenant_id = c.tenant_id AND w.campaign_id = c.id AND w.n = c.wave
-WHERE c.tenant_id = $1 AND c.id = $2 AND c.state = 'sending' AND c.expanded_at IS NULL AND NOT c.waits_for_look AND (c.audience IS NULL OR c.audience_at IS NOT NULL)
-  AND c.retry_of IS NULL AND (c.undo_until IS NULL OR c.undo_until <= now()) FOR UPDATE OF c SKIP LOCKED;
+-- waves the checkpoint is the wave's, read after this lock is held: beside it, one would still see the page before.
+SELECT id, channel, sender_id, CASE WHEN audience IS NULL THEN list_id END AS list_id, content_id, purpose, priority, expires_at, lane_id, expanded_to,
+       delivery::text AS delivery, wave
+FROM campaigns
+WHERE tenant_id = $1 AND id = $2 AND state = 'sending' AND expanded_at IS NULL AND NOT waits_for_look AND (audience IS NULL OR audience_at IS NOT NULL)
+  AND retry_of IS NULL AND (undo_until IS NULL OR undo_until <= now()) FOR UPDATE SKIP LOCKED;
 
 -- name: fan_out_keep :run
 -- The checkpoint of a page, in its own transaction; `$4` is null when the list, or the wave, is through.

@@ -22,6 +22,7 @@ from outrider.domain.campaigns import judge, variants
 from outrider.domain.campaigns.delivery import BUCKETS, Delivery, parts
 from outrider.domain.campaigns.rows import DELIVERY as SQL
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
+from outrider.domain.campaigns.turn import Turn
 from outrider.domain.limits import switches
 from outrider.domain.limits.reasons import clean_reason
 from outrider.domain.messages import counts
@@ -83,15 +84,13 @@ async def plan(uow: UnitOfWork, campaign_id: UUID, wanted: Delivery) -> None:
     await SQL.wave_begin.run(uow.raw, uow.tenant, campaign_id, 1)
 
 
-async def keep(raw: asyncpg.Connection, tenant_id: UUID, campaign: asyncpg.Record, page: Page) -> None:
-    """The checkpoint of a page of a wave, in the page's transaction.
-
-    Takes:   campaign  of `fan_out_lock`, with a wave
-    """
-    key = (tenant_id, campaign["id"])
-    await SQL.wave_keep.run(raw, *key, campaign["wave"], page.last, page.queued)
-    if page.last is None and campaign["has_more_waves"]:
-        await SQL.wave_wait.run(raw, *key)
+async def keep(raw: asyncpg.Connection, tenant_id: UUID, campaign_id: UUID, turn: Turn, page: Page) -> None:
+    """The checkpoint of a page of a wave, in the page's transaction; nothing where there are no waves."""
+    if turn.wave is None:
+        return
+    await SQL.wave_keep.run(raw, tenant_id, campaign_id, turn.wave, page.last, page.queued)
+    if page.last is None and turn.has_more_waves:
+        await SQL.wave_wait.run(raw, tenant_id, campaign_id)
 
 
 async def look(db: Database, tenant_id: UUID, campaign_id: UUID) -> str | None:

@@ -143,22 +143,21 @@ class _FanOut:
             )  # fmt: skip
             await SQL.index_plans.run(uow.raw)
             limit = turn.limit(self._runtime.settings.expand_batch)
-            page = await fan_out(uow.raw, tenant_id, plan, after=row["expanded_to"], limit=limit)
+            page = await fan_out(uow.raw, tenant_id, plan, after=turn.after, limit=limit)
             if failpoint.ARMED:
                 failpoint.hit("fan_out.before_checkpoint")
             await CAMPAIGNS.fan_out_keep.run(
                 uow.raw, tenant_id, campaign_id, lane_id, page.last, page.queued, page.without_address,
-                page.late, row["has_more_waves"], page.joined,
+                page.late, turn.has_more_waves, page.joined,
             )  # fmt: skip
-            if row["wave"] is not None:
-                await waves.keep(uow.raw, tenant_id, row, page)
+            await waves.keep(uow.raw, tenant_id, campaign_id, turn, page)
         if failpoint.ARMED:
             failpoint.hit("fan_out.committed")
         if page.queued:
             self._runtime.bell.ring("ready", self._tell)
         if page.last is None:
             self._hours.pop(campaign_id, None)
-            came = "wave_fanned_out" if row["has_more_waves"] else "campaign_fanned_out"
+            came = "wave_fanned_out" if turn.has_more_waves else "campaign_fanned_out"
             _log.info(came, tenant=str(tenant_id), campaign=str(campaign_id))
         return page.last is not None
 
