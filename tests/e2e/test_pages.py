@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 
 from outrider.interfaces.sandbox.rules import Refuse
-from tests.kit.api import Api, api_of
+from tests.kit.api import Api, api_of, refill_nothing
 from tests.kit.browser import Browser, Page
 from tests.kit.dispatch import Desk, Post
 from tests.kit.elsewhere import Elsewhere
@@ -116,7 +116,10 @@ async def test_the_unsubscribe_pages_are_well_made(browser: Browser, api: Api, p
         assert await page.ask("document.querySelectorAll('main b').length") == 0
 
 
-async def test_links_that_are_none_and_too_many_of_them_are_pages_too(browser: Browser, api: Api) -> None:
+async def test_links_that_are_none_and_too_many_of_them_are_pages_too(
+    browser: Browser, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refill_nothing(monkeypatch)
     await assert_well_made(browser, f"{api.url}/u/{'x' * 64}", status=404)
     answers = [await api.caller().get("/u/guess") for _ in range(30)]
     refused = answers[-1]

@@ -106,7 +106,7 @@ async def test_greylisting_takes_the_second_attempt(tmp_path: Path) -> None:
 
 
 async def test_a_hang_at_the_dot_records_first_and_answers_later(tmp_path: Path) -> None:
-    async with open_sandbox(tmp_path, Hang(seconds=0.3)) as sandbox, Talk(sandbox.addresses.smtp) as talk:
+    async with open_sandbox(tmp_path, Hang(seconds=1.5)) as sandbox, Talk(sandbox.addresses.smtp) as talk:
         line = await walk_to(talk, "dot")
         answer = asyncio.create_task(talk.say(line + b"NOOP\r\n", expect=250))
         await until(lambda: bool(summary(sandbox)))
