@@ -202,7 +202,8 @@ async def refuse_resume(uow: UnitOfWork, campaign_id: UUID) -> None:
 
 
 async def _waiting(uow: UnitOfWork, campaign_id: UUID, *, may_be_queued: bool = False) -> asyncpg.Record:
-    """The wave about which people may decide now, held."""
+    """The wave about which people may decide now, held; read under the lock, so that a look under way is seen."""
+    await CAMPAIGNS.lock_campaign.value(uow.raw, uow.tenant, campaign_id)
     row = await SQL.wave_now.one(uow.raw, uow.tenant, campaign_id)
     if row is None:
         raise Refused("not_found", "no such campaign", field="/id", status=404)
