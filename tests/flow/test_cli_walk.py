@@ -64,7 +64,11 @@ def test_a_campaign_is_made_checked_sent_and_looked_at_without_the_api(
             ("campaign", "preflight", "spring", "--json"),
         ]
     )
-    *_, imported, campaign, checked = [_ok(done) for done in prepared]
+    *prepared, asked = prepared
+    assert asked.code == 1, "a first campaign with an empty do-not-contact list asks"
+    checked = json.loads(asked.out)
+    assert [each["code"] for each in checked["findings"] if each["is_blocking"]] == ["empty_suppressions"]
+    *_, imported, campaign = [_ok(done) for done in prepared]
     assert (imported["created_count"], imported["rejected_count"]) == (3, 1)
     assert "nobody" in Path(refused).read_text()
     assert stat.S_IMODE(Path(refused).stat().st_mode) == 0o600

@@ -190,7 +190,8 @@ async def _unprotected(uow: UnitOfWork, campaign: CampaignView) -> list[Finding]
 def _price(price: Price | None, campaign: CampaignView) -> list[Finding]:
     if price is not None:
         return []
-    return [Finding("no_price", f"no price is known for {campaign.channel}", is_blocking=False)]
+    message = f"what {campaign.channel} costs depends on country and parts and is not estimated; a budget bounds it"
+    return [Finding("no_price", message, is_blocking=False)]
 
 
 def _people(campaign: CampaignView, reach: Reach) -> list[Finding]:
