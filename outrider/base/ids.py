@@ -13,6 +13,9 @@ NIL = UUID(int=0)
 DEFAULT_TENANT = UUID("00000000-0000-0000-0000-000000000001")
 """The tenant a fresh installation starts with [S1-01]."""
 
+NEWEST_ID = UUID(int=2**128 - 1)
+"""Greater than every id: where a walk from the newest begins."""
+
 _LONGEST_ID = 64
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -309,6 +309,9 @@ class Settings(BaseSettings):
         le=400,
         description="Sign-ups that ended or were never confirmed; the proof of a consent stays with the contact.",
     )
+    keep_callbacks_days: int = Field(
+        90, ge=1, le=1080, description="Callbacks of providers, and how often some were refused."
+    )
     keep_workers_days: int = Field(7, ge=1, le=90, description="Records of processes that are gone.")
     partitions_ahead: int = Field(3, ge=1, le=12, description="Monthly partitions made in advance.")
 

@@ -214,6 +214,23 @@ CASES: dict[str, list[Case]] = {
     "PUT /api/v1/senders/{sender_id:str}/fallbacks": write(
         "admin", "senders:write", lambda _, __: {"fallback_ids": []}
     ),
+    "GET /api/v1/callbacks": read("viewer", "senders:read"),
+    "GET /api/v1/callbacks/refusals": read("viewer", "senders:read"),
+    "POST /api/v1/callbacks/replay": write(
+        "operator", "senders:write", lambda pick, _: {"ids": [pick("event")]}, other=200
+    ),
+    "GET /api/v1/callbacks/exceptions": read("viewer", "senders:read"),
+    "POST /api/v1/callbacks/exceptions": write(
+        "admin",
+        "senders:write",
+        lambda pick, _: {"connection_id": pick("connection"), "network": "192.0.2.1", "minutes": 5, "reason": "matrix"},
+        own=201,
+    ),
+    "DELETE /api/v1/callbacks/exceptions/{exception_id:str}": write("admin", "senders:write", own=204),
+    # the world's provider does not report: refused, but only for whoever may look
+    "GET /api/v1/connections/{connection_id:str}/callback": read("viewer", "senders:read", own=422),
+    "GET /api/v1/inbound": read("viewer", "messages:read"),
+    "GET /api/v1/contacts/{contact_id:str}/conversation": read("viewer", "messages:read"),
     "GET /api/v1/numbers": read("viewer", "senders:read"),
     "POST /api/v1/numbers": write(  # the world's senders are of email: refused, but only for whoever may
         "admin", "senders:write", lambda pick, _: {"number": "+14155550100", "sender_id": pick("sender")}, own=422

@@ -159,6 +159,22 @@ async def _number(world: World) -> str:
     return await world.insert(statement, f"+1{uuid4().int % 10**10:010}", UUID(world.ids["sender"]))
 
 
+async def _exception(world: World) -> str:
+    statement = (
+        "INSERT INTO callback_exceptions (tenant_id, connection_id, network, ends_at, reason, created_by) "
+        "VALUES ($1, $2, '192.0.2.0/24', now() + interval '1 hour', $3, 'test') RETURNING id"
+    )
+    return await world.insert(statement, UUID(world.ids["connection"]), world.word)
+
+
+async def _event(world: World) -> str:
+    statement = (
+        "INSERT INTO webhook_events (tenant_id, connection_id, provider, event_key, kind, word, body_hash, signature, "
+        "source, state) VALUES ($1, $2, 'glass', $3, 'report', $4, '', 'genuine', 'test', 'orphan') RETURNING id"
+    )
+    return await world.insert(statement, UUID(world.ids["connection"]), str(uuid4()), world.word)
+
+
 FRESH: dict[str, Callable[[World], Awaitable[str]]] = {
     "draft": _draft,
     "empty_list": _list,
@@ -175,6 +191,8 @@ FRESH: dict[str, Callable[[World], Awaitable[str]]] = {
     "number": _number,
     "offered_list": _offered_list,
     "spare_form": _form,
+    "exception": _exception,
+    "event": _event,
 }
 
 

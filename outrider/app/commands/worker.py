@@ -11,7 +11,7 @@ from outrider.app.processes import run_process
 from outrider.app.signals import Stop, ready
 from outrider.engine.dispatch.run import WorkerOptions, run
 from outrider.engine.fanout import expand
-from outrider.engine.inbound import tracking
+from outrider.engine.inbound import reports, tracking
 from outrider.engine.jobs import reap
 from outrider.engine.maintenance import upkeep
 
@@ -36,7 +36,13 @@ def worker(
             options = WorkerOptions(
                 health_host=runtime.settings.worker_health_host, health_port=runtime.settings.worker_health_port
             )
-            loops = [*expand.loops(runtime), *tracking.loops(runtime), *upkeep.loops(runtime), *reap.loops(runtime)]
+            loops = [
+                *expand.loops(runtime),
+                *tracking.loops(runtime),
+                *reports.loops(runtime),
+                *upkeep.loops(runtime),
+                *reap.loops(runtime),
+            ]
             await run(runtime, worker=options, stop=stop.event, ready=ready, loops=loops)
 
     return run_process("worker", work, grace_s=wiring.settings().grace_s, lifeline=lifeline)

@@ -643,3 +643,30 @@ WITH page AS MATERIALIZED (
 )
 SELECT (SELECT id FROM page ORDER BY id DESC LIMIT 1) AS last, (SELECT count(*) FROM page) AS looked_at,
        (SELECT count(*) FROM recipients) AS queued, (SELECT count(*) FROM due WHERE NOT is_theirs) AS not_theirs;
+
+-- name: reported :many
+-- What providers report of messages: `$2..$6` one report each, at most one per message. The greatest state of the table of
+-- precedence holds; a report of another id at the provider than the known one moves nothing. Gives how each stands.
+WITH told AS (
+  SELECT * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[]) t(id, state, provider_id, code, detail)
+), held AS (
+  SELECT m.id, m.state AS was, coalesce(m.code, '') AS was_code, m.provider_id AS known, m.lane_id, m.address, t.state, t.provider_id, t.code, t.detail
+  FROM told t JOIN messages m ON m.tenant_id = $1 AND m.id = t.id AND m.id >= $7 AND m.id <= $8
+  ORDER BY m.id FOR UPDATE OF m
+), moved AS (
+  UPDATE messages m SET state = h.state, provider_id = coalesce(m.provider_id, h.provider_id), code = nullif(h.code, ''), detail = nullif(h.detail, '')
+  FROM held h
+  WHERE m.tenant_id = $1 AND m.id = h.id AND m.id >= $7 AND m.id <= $8 AND h.was IN ('uncertain', 'sent', 'delivered', 'failed', 'bounced')
+    AND (h.known IS NULL OR h.known = h.provider_id)
+    AND array_position(ARRAY['uncertain', 'sent', 'delivered', 'failed', 'bounced'], h.state) > array_position(ARRAY['uncertain', 'sent', 'delivered', 'failed', 'bounced'], h.was)
+  RETURNING m.id
+), deltas AS (
+  INSERT INTO rollup_deltas (tenant_id, lane_id, hour, state, code, n)
+  SELECT $1, h.lane_id, date_trunc('hour', now()), h.was, h.was_code, -count(*) FROM held h JOIN moved v ON v.id = h.id GROUP BY 2, 4, 5
+  UNION ALL
+  SELECT $1, h.lane_id, date_trunc('hour', now()), h.state, coalesce(h.code, ''), count(*) FROM held h JOIN moved v ON v.id = h.id GROUP BY 2, 4, 5
+), certain AS (
+  DELETE FROM uncertain_messages u USING moved v WHERE u.tenant_id = $1 AND u.message_id = v.id
+)
+SELECT h.id, h.was, h.known, h.address, l.channel, v.id IS NOT NULL AS is_moved
+FROM held h JOIN lanes l ON l.tenant_id = $1 AND l.id = h.lane_id LEFT JOIN moved v ON v.id = h.id;

@@ -22,6 +22,7 @@ from outrider.base.settings import Settings
 from outrider.contracts.actor import Actor
 from outrider.data.db import Database, Role, UnitOfWork
 from outrider.domain.audit.append import append
+from outrider.domain.callbacks.rows import SQL as CALLBACKS
 from outrider.domain.contacts.forget import forget
 from outrider.domain.limits.reasons import clean_reason
 from outrider.domain.messages import people
@@ -68,6 +69,9 @@ async def begin(uow: UnitOfWork, actor: Actor, contact_id: UUID, *, reason: str)
     await signups.forget(uow, [digest for _, digest in gone.hashes])
     withdrawn = await people.withdraw(uow, [address for _, address in gone.addresses])
     await SENDERS.forget_numbers.run(uow.raw, uow.tenant, [address for _, address in gone.addresses])
+    await CALLBACKS.forget_inbound.run(
+        uow.raw, uow.tenant, [address for _, address in gone.addresses], gone.contact_ids
+    )
     await SQL.erase_exports.many(uow.raw, uow.tenant, gone.contact_ids)
     ids = orjson.dumps([str(each) for each in gone.contact_ids]).decode()
     hashes = orjson.dumps([{"channel": channel, "sha256": digest.hex()} for channel, digest in gone.hashes]).decode()

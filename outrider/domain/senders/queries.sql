@@ -138,3 +138,12 @@ SELECT address, coalesce(kept, chosen) AS number FROM wanted;
 -- name: forget_numbers :run
 -- Forget from which numbers addresses heard.
 DELETE FROM sticky_numbers WHERE tenant_id = $1 AND address = ANY ($2::text[]);
+
+-- name: number_owner :one
+-- Whose number it is, out of pools and senders; a pool's entry first.
+SELECT sender_id, from_name FROM (
+  SELECT p.sender_id, s.from_name, 0 AS place FROM pool_numbers p JOIN senders s ON s.tenant_id = p.tenant_id AND s.id = p.sender_id
+  WHERE p.tenant_id = $1 AND p.number = $2 AND s.channel = $3
+  UNION ALL
+  SELECT s.id, s.from_name, 1 FROM senders s WHERE s.tenant_id = $1 AND s.channel = $3 AND s.from_address = $2 AND s.archived_at IS NULL
+) n ORDER BY place, sender_id LIMIT 1;

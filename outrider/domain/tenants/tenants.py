@@ -35,6 +35,30 @@ FIELDS: tuple[Field, ...] = (
         default="",
         longest=2,
     ),
+    Field(
+        "opt_out_words",
+        "Further words that opt out, with commas between, beside STOP, UNSUBSCRIBE, CANCEL, END, QUIT …",
+        default="",
+        longest=500,
+    ),
+    Field(
+        "opt_out_reply",
+        "What whoever opts out by an answer is told, once; {name} is the sender's name; empty: nothing.",
+        default="You will get no more messages from {name}. Reply START to get them again.",
+        longest=300,
+    ),
+    Field(
+        "opt_in_reply",
+        "What whoever opts in again by an answer is told; empty: nothing.",
+        default="You will get messages from {name} again. Reply STOP to opt out.",
+        longest=300,
+    ),
+    Field(
+        "help_reply",
+        "What whoever answers HELP or INFO is told, once an hour; empty: nothing.",
+        default="Messages from {name}. Reply STOP to opt out.",
+        longest=300,
+    ),
     *CAMPAIGN_FIELDS,
 )
 """The settings every tenant has whatever gates are installed."""

@@ -14,9 +14,11 @@ import asyncpg
 
 from outrider.base.clock import boottime_s
 from outrider.base.errors import Misconfigured
+from outrider.contracts.callbacks import CALLBACK_URL, Reports
 from outrider.contracts.channel import Channel, Composer, Content, Tracking
 from outrider.contracts.gate import Lane
 from outrider.data.runtime import Runtime
+from outrider.domain.callbacks.address import callback_url, signer_of
 from outrider.domain.senders import circuits, identity
 from outrider.domain.templates import contents
 from outrider.domain.tracking import choices, destinations
@@ -94,16 +96,21 @@ class Senders:
             left = 0
         elif connection.circuit == "half_open":
             left = _GROWTH * connection.passed
-        return Route(connection.id, self._account(connection, now_s), left, connection.is_noted)
+        return Route(connection.id, self._account(tenant_id, connection, now_s), left, connection.is_noted)
 
-    def _account(self, connection: identity.ConnectionInUse, now_s: float) -> Account:
+    def _account(self, tenant_id: UUID, connection: identity.ConnectionInUse, now_s: float) -> Account:
         key = (connection.id, connection.version)
         account = self._accounts.get(key)
         if account is None:
             provider = self._runtime.providers.get(connection.provider)
             if provider is None:
                 raise Misconfigured("provider_missing", f"the provider {connection.provider!r} is not installed")
-            transport = provider.open(connection.settings, connection.secrets, self._runtime.egress)
+            settings = dict(connection.settings)
+            if isinstance(provider, Reports):
+                signer, public_url = signer_of(self._runtime.keyring), self._runtime.settings.public_url
+                named = (tenant_id, connection.id)
+                settings[CALLBACK_URL] = callback_url(signer, public_url, provider.key, settings, *named)
+            transport = provider.open(settings, connection.secrets, self._runtime.egress)
             account = self._accounts[key] = Account(transport, now_s)
         account.used_s = now_s
         return account

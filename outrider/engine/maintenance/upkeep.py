@@ -22,6 +22,7 @@ from outrider.data.runtime import Runtime
 from outrider.data.sql import load
 from outrider.domain.audit import verify
 from outrider.domain.audit.prune import prune
+from outrider.domain.callbacks.rows import SQL as CALLBACKS
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
 from outrider.domain.contacts.rows import IMPORTS
 from outrider.domain.contacts.rows import SQL as CONTACTS
@@ -138,6 +139,10 @@ class Upkeep:
             ("exports", PEOPLE.exports_purge.run, keep.keep_exports_days),
             ("signups", SIGNUP.signups_purge.run, keep.keep_signups_days),
             ("contents", TEMPLATES.contents_purge.run, keep.keep_contents_days),
+            ("webhook_events", CALLBACKS.events_purge.run, keep.keep_callbacks_days),
+            ("webhook_refusals", CALLBACKS.refusals_purge.run, keep.keep_callbacks_days),
+            ("callback_exceptions", CALLBACKS.exceptions_purge.run, keep.keep_callbacks_days),
+            ("inbound_messages", CALLBACKS.inbound_purge.run, keep.keep_messages_days),
             ("schedule_runs", SCHEDULES.runs_purge.run, keep.keep_schedule_runs_days),
         )
         for table, purge, limit in purges:

@@ -31,11 +31,13 @@ from litestar.types import (
 )
 
 from outrider.data.runtime import Runtime
+from outrider.domain.callbacks.address import PREFIX as CALLBACK_PREFIX
 from outrider.engine.maintenance import imports
 from outrider.interfaces import api
 from outrider.interfaces.api import problems, server, v1
 from outrider.interfaces.api.bodies import ApiRequest
 from outrider.interfaces.api.browsers import cookie_name
+from outrider.interfaces.api.callbacks import CallbackApp
 from outrider.interfaces.api.figures import HttpFigures
 from outrider.interfaces.api.gathering import Gathering
 from outrider.interfaces.api.job_figures import JobFigures
@@ -59,6 +61,8 @@ class Application(Litestar):
     door: Door | None = None
     tracking: TrackingApp | None = None
     """What serves tracked links, beside the framework's routing."""
+    callbacks: CallbackApp | None = None
+    """What takes providers' reports, likewise."""
 
     async def __call__(
         self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend
@@ -69,6 +73,9 @@ class Application(Litestar):
                 send = self._with_every_method(cast("Scope", scope), cast("Send", send))
             if self.tracking is not None and str(scope.get("path")).startswith(TRACKING_PREFIX):
                 await self.door(self.tracking, scope, receive, send)  # type: ignore[arg-type]  # an HTTP scope's pair
+                return
+            if self.callbacks is not None and str(scope.get("path")).startswith(CALLBACK_PREFIX):
+                await self.door(self.callbacks, scope, receive, send)  # type: ignore[arg-type]  # an HTTP scope's pair
                 return
             await self.door(super().__call__, scope, receive, send)  # type: ignore[arg-type]  # an HTTP scope's pair
         else:
@@ -104,6 +111,7 @@ def create_app(runtime: Runtime) -> Litestar:
     rate = Buckets(settings.api_rate_per_s, settings.api_rate_per_s * 2)
     login_rate = Buckets(_LOGIN_PER_S, _LOGIN_BURST)
     tracking = TrackingApp(runtime, figures.registry)
+    callbacks = CallbackApp(runtime, figures.registry)
     app = Application(
         route_handlers=[Router("/api/v1", route_handlers=v1.routes()), *_other_routes()],
         request_class=ApiRequest,
@@ -123,7 +131,7 @@ def create_app(runtime: Runtime) -> Litestar:
         exception_handlers={Exception: problems.answer},
         request_max_body_size=None,  # the door counts
         openapi_config=None,  # description.py says more, and nothing else
-        lifespan=[_left_imports(runtime), tracking.running],
+        lifespan=[_left_imports(runtime), tracking.running, callbacks.running],
         on_shutdown=[runtime.bell.quiet, gathering.close],
         logging_config=None,
         state=State({"session_cookie": cookie_name(settings)}),
@@ -131,6 +139,7 @@ def create_app(runtime: Runtime) -> Litestar:
     )
     app.door = Door(settings, figures)
     app.tracking = tracking
+    app.callbacks = callbacks
     return app
 
 

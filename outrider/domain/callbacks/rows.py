@@ -1,0 +1,7 @@
+"""The named statements of callbacks."""
+
+from __future__ import annotations
+
+from outrider.data.sql import load
+
+SQL = load(__package__)

@@ -1,0 +1,91 @@
+"""Taking callbacks in: each is kept once, in the transaction after which the provider is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from outrider.contracts.callbacks import Inbound, Report, Told
+from outrider.domain.callbacks.rows import SQL
+
+_STATES = {"report": "new", "inbound": "new", "unknown": "unknown"}
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """One thing that was told, by whom, and how it was verified."""
+
+    connection_id: UUID
+    provider: str
+    told: Told
+    body_hash: bytes
+    signature: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The row of what came; `is_new`: for the first time; `is_other`: it said something else the first time."""
+
+    id: UUID
+    is_new: bool
+    is_other: bool
+
+
+async def take_in(raw: asyncpg.Connection, tenant_id: UUID, came: Sequence[Came]) -> list[Kept]:
+    """Keep what came of one tenant; one statement (engine role).
+
+    Gives:   one answer each, in order. Of several alike in one call the first is new, the others repeats.
+    """
+    first: dict[tuple[UUID, str], Came] = {}
+    for each in came:
+        first.setdefault((each.connection_id, each.told.key), each)
+    columns = zip(*(_row(each) for each in first.values()), strict=True)
+    rows = await SQL.take_in.many(raw, tenant_id, *map(list, columns))
+    found = {(row["connection_id"], row["event_key"]): row for row in rows}
+    kept: list[Kept] = []
+    for each in came:
+        key = (each.connection_id, each.told.key)
+        row = found[key]
+        kept.append(Kept(row["id"], row["is_new"] and first[key] is each, bytes(row["body_hash"]) != each.body_hash))
+    return kept
+
+
+async def refused(raw: asyncpg.Connection, tenant_id: UUID, counts: Sequence[tuple[UUID, str, str, int]]) -> None:
+    """Count callbacks that were not taken: connection, source, reason, how many (engine role)."""
+    await SQL.refused.run(raw, tenant_id, *map(list, zip(*counts, strict=True)))
+
+
+def _row(came: Came) -> tuple[Any, ...]:
+    told = came.told
+    kind = "report" if isinstance(told, Report) else "inbound" if isinstance(told, Inbound) else "unknown"
+    word = "received" if isinstance(told, Inbound) else told.word
+    message_id = told.message_id if isinstance(told, Report) else None
+    provider_id = "" if kind == "unknown" else told.provider_id  # type: ignore[union-attr]  # what is unknown has none
+    # an inbound text is applied in this very transaction; the loop must not find it
+    state = "unknown_number" if kind == "inbound" else _STATES[kind]
+    return (
+        came.connection_id, came.provider, told.key[:200], kind, word[:60], provider_id[:200], message_id,
+        orjson.dumps(data_of(told)).decode(), came.body_hash, came.signature, came.source[:60], state,
+    )  # fmt: skip
+
+
+def data_of(told: Told) -> dict[str, Any]:
+    """What is needed to apply a report again; nothing of a person."""
+    if not isinstance(told, Report):
+        return {}
+    return {
+        "state": told.state,
+        "cause": told.cause,
+        "detail": told.detail,
+        "suppress": told.suppress,
+        "is_soft": told.is_soft,
+        "at": None if told.at is None else told.at.isoformat(),
+        "price": None if told.price is None else str(told.price),
+        "currency": told.currency,
+    }

@@ -1,0 +1,161 @@
+"""The desk where callbacks are taken in: many of a tenant in one transaction, each answered after the commit.
+
+Owns what waits for its commit, within bounds; counts what was refused and writes the counts down every second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+
+from outrider.base import failpoint
+from outrider.base.errors import OutriderError, Unavailable
+from outrider.contracts.callbacks import Inbound
+from outrider.contracts.channel import Channel
+from outrider.data.db import Role, UnitOfWork
+from outrider.data.runtime import Runtime
+from outrider.domain.callbacks import take
+from outrider.domain.callbacks.rows import SQL
+from outrider.domain.callbacks.take import Came, Kept
+from outrider.engine.inbound import writing
+
+_log = structlog.get_logger(__name__)
+_MOST_WAITING = 5_000
+_AT_ONCE = 200
+_EVERY_S = 1.0
+_MOST_REFUSALS = 10_000
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    came: Came
+    channel: str
+    reply: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Desk:
+    """The callbacks of one process that are not committed yet."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._db = runtime.db
+        self._channels: Mapping[str, Channel] = runtime.channels
+        self._waiting: dict[UUID, list[_Waiting]] = defaultdict(list)
+        self._running: dict[UUID, asyncio.Task[None]] = {}
+        self._refused: Counter[tuple[UUID, UUID, str, str]] = Counter()
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.lag_s = 0.0
+        """How long the oldest report has waited to be applied, in the whole installation."""
+
+    def start(self) -> None:
+        """Write counts down from now on."""
+        self._task = asyncio.create_task(self._run(), name="callback counts")
+
+    async def close(self) -> None:
+        """Finish what is under way."""
+        self._stop.set()
+        if self._task is not None:
+            await self._task
+        while self._running:
+            await asyncio.wait(self._running.values())
+
+    async def take(self, tenant_id: UUID, channel: str, came: Came) -> str:
+        """Keep one callback; gives what whoever wrote is answered.
+
+        Raises:  Unavailable: nothing is kept that the provider would not tell again.
+        """
+        if sum(map(len, self._waiting.values())) >= _MOST_WAITING:
+            raise Unavailable("callbacks_waiting", "too many callbacks wait for the database")
+        waiting = _Waiting(came, channel)
+        self._waiting[tenant_id].append(waiting)
+        if tenant_id not in self._running:
+            task = self._running[tenant_id] = asyncio.create_task(self._carry(tenant_id))
+            task.add_done_callback(lambda _done: self._running.pop(tenant_id, None))
+        return await asyncio.shield(waiting.reply)
+
+    def refuse(self, tenant_id: UUID, connection_id: UUID, source: str, reason: str) -> None:
+        """Count one that was not taken; never waits."""
+        key = (tenant_id, connection_id, source[:60], reason[:60])
+        if key in self._refused or len(self._refused) < _MOST_REFUSALS:
+            self._refused[key] += 1
+            return
+        self._refused[tenant_id, connection_id, "many", reason[:60]] += 1
+
+    async def _carry(self, tenant_id: UUID) -> None:
+        """Commit what waits of a tenant, until nothing does."""
+        while batch := self._waiting[tenant_id][:_AT_ONCE]:
+            del self._waiting[tenant_id][:_AT_ONCE]
+            try:
+                replies = await self._commit(tenant_id, batch)
+            except OutriderError as error:
+                _fail(batch, error)
+            except Exception:  # noqa: BLE001 - the provider tells again; the next ones must not suffer
+                _log.exception("webhook_unkept", tenant=str(tenant_id), count=len(batch))
+                _fail(batch, Unavailable("callbacks_unkept", "the callback could not be kept"))
+            else:
+                for waiting, reply in zip(batch, replies, strict=True):
+                    if not waiting.reply.done():
+                        waiting.reply.set_result(reply)
+        del self._waiting[tenant_id]
+
+    async def _commit(self, tenant_id: UUID, batch: list[_Waiting]) -> list[str]:
+        async with self._db.uow(Role.ENGINE, tenant_id) as uow:
+            kept = await take.take_in(uow.raw, tenant_id, [each.came for each in batch])
+            replies = [await self._answer(uow, each, row) for each, row in zip(batch, kept, strict=True)]
+            if failpoint.ARMED:
+                failpoint.hit("callbacks.before_commit")
+        if failpoint.ARMED:
+            failpoint.hit("callbacks.committed")
+        for each, row in zip(batch, kept, strict=True):
+            if row.is_other:
+                _log.warning("webhook_conflicting", tenant=str(tenant_id), key=each.came.told.key, event=str(row.id))
+        return replies
+
+    async def _answer(self, uow: UnitOfWork, waiting: _Waiting, row: Kept) -> str:
+        told = waiting.came.told
+        if not isinstance(told, Inbound) or not row.is_new:
+            return ""
+        channel = self._channels[waiting.channel]
+        return await writing.take(uow, channel, waiting.came.connection_id, row.id, told)
+
+    async def _run(self) -> None:
+        while not self._stop.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), _EVERY_S)
+            try:
+                await self._look()
+            except OutriderError as error:
+                _log.warning("webhook_counts_wait", code=error.code)
+            except Exception:  # noqa: BLE001 - the last resort: counts are worth less than going on
+                _log.exception("webhook_counts_lost")
+                self._refused.clear()
+
+    async def _look(self) -> None:
+        """Write down what was refused, and see how long the oldest report waits."""
+        counted, self._refused = self._refused, Counter()
+        by_tenant: dict[UUID, list[tuple[UUID, str, str, int]]] = defaultdict(list)
+        for (tenant_id, connection_id, source, reason), count in counted.items():
+            by_tenant[tenant_id].append((connection_id, source, reason, count))
+        try:
+            for tenant_id, rows in by_tenant.items():
+                async with self._db.uow(Role.ENGINE, tenant_id) as uow:
+                    await take.refused(uow.raw, tenant_id, rows)
+        except BaseException:
+            self._refused.update(counted)
+            raise
+        async with self._db.uow(Role.ENGINE) as uow:
+            waiting = await SQL.tenants_with_reports.many(uow.raw)
+        self.lag_s = max((row["waited_s"] for row in waiting), default=0.0)
+
+
+def _fail(batch: list[_Waiting], error: OutriderError) -> None:
+    for waiting in batch:
+        if not waiting.reply.done():
+            waiting.reply.set_exception(error)
+            waiting.reply.exception()  # whoever hung up does not look; that is no fault

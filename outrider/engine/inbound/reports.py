@@ -1,0 +1,151 @@
+"""The loop that applies what providers reported: in any order, once, also before the message is finished here.
+
+Owns the rhythm and what a report leads to; each report was committed before the provider was answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+import structlog
+
+from outrider.base import failpoint
+from outrider.base.errors import Unavailable
+from outrider.contracts.actor import Actor
+from outrider.contracts.callbacks import RANKS, State
+from outrider.data.db import Role, UnitOfWork
+from outrider.data.runtime import Runtime
+from outrider.domain.callbacks.rows import SQL
+from outrider.domain.contacts import suppressions
+from outrider.domain.messages import events, reports
+from outrider.domain.messages.reports import Reported
+from outrider.engine.loop import Loop
+
+_log = structlog.get_logger(__name__)
+_AT_ONCE = 500
+_EVERY_S = 0.25
+_ACTOR = Actor("system", "callbacks")
+_LATE_S = 30.0
+
+
+def loops(runtime: Runtime) -> list[Loop]:
+    """What a worker process runs beside its dispatch."""
+    return [Loop("reports", _EVERY_S, _Applier(runtime).step)]
+
+
+@dataclass(slots=True)
+class _Ends:
+    """What becomes of each report."""
+
+    ids: list[UUID]
+    states: list[str]
+    notes: list[str]
+
+    def add(self, event_id: UUID, state: str, note: str = "") -> None:
+        self.ids.append(event_id)
+        self.states.append(state)
+        self.notes.append(note)
+
+
+class _Applier:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def step(self) -> bool:
+        """One bite of every tenant that has reports waiting. Tells whether there is more."""
+        async with self._runtime.db.uow(Role.ENGINE) as uow:
+            waiting = await SQL.tenants_with_reports.many(uow.raw)
+        more = False
+        for row in waiting:
+            if row["waited_s"] > _LATE_S:
+                _log.warning("webhook_lag", tenant=str(row["tenant_id"]), waited_s=round(row["waited_s"], 1))
+            try:
+                async with self._runtime.db.uow(Role.ENGINE, row["tenant_id"]) as uow:
+                    more |= await apply_due(uow) >= _AT_ONCE
+            except Unavailable:
+                raise
+            except Exception:  # noqa: BLE001 - one tenant whose reports cannot be applied must not stop everybody's
+                _log.exception("webhook_unapplied", tenant=str(row["tenant_id"]))
+        return more
+
+
+async def apply_due(uow: UnitOfWork) -> int:
+    """Apply what waits of one tenant, at most 500; gives how many were looked at (engine role)."""
+    rows = await SQL.reports_due.many(uow.raw, uow.tenant, _AT_ONCE)
+    if not rows:
+        return 0
+    told = [(row, orjson.loads(row["data"])) for row in rows]
+    best = _best(told)
+    found = await reports.settle(uow.raw, uow.tenant, list(best.values())) if best else {}
+    ends = _Ends([], [], [])
+    story: list[tuple[UUID, datetime, str, dict[str, Any]]] = []
+    suppress: dict[tuple[str, str], str] = {}
+    for row, data in told:
+        message = found.get(row["message_id"])
+        end = _end(row, message)
+        ends.add(row["id"], *end)
+        if end[0] != "applied" or message is None:
+            continue
+        is_this = message["is_moved"] and data["state"] == best[row["message_id"]].state
+        story += _story(row, data, is_moved=is_this)
+        if data["suppress"]:
+            suppress[message["channel"], message["address"]] = data["suppress"]
+    await events.append_many(uow.raw, uow.tenant, story)
+    for (channel, address), reason in sorted(suppress.items()):
+        await suppressions.record(uow, _ACTOR, channel, address, scope="all", reason=_reason(reason), source="callback")
+    await SQL.report_ends.run(uow.raw, uow.tenant, ends.ids, ends.states, ends.notes)
+    if failpoint.ARMED:
+        failpoint.hit("reports.before_commit")
+    return len(rows)
+
+
+def _best(told: Sequence[tuple[asyncpg.Record, dict[str, Any]]]) -> dict[UUID, Reported]:
+    """The greatest report of each message; what means nothing asks for nothing but the message."""
+    best: dict[UUID, Reported] = {}
+    for row, data in told:
+        message_id = row["message_id"]
+        if message_id is None:
+            continue
+        state: State = data["state"] or "sent"
+        known = best.get(message_id)
+        if known is None or RANKS[state] > RANKS[known.state]:
+            best[message_id] = Reported(message_id, state, row["provider_id"], data["cause"], data["detail"])
+    return best
+
+
+def _end(row: asyncpg.Record, message: asyncpg.Record | None) -> tuple[str, str]:
+    """What becomes of a report, given how its message stands."""
+    if row["message_id"] is None:
+        return "orphan", "names no message"
+    if message is None:
+        return "orphan", "no such message"
+    if message["known"] is not None and message["known"] != row["provider_id"]:
+        return "orphan", "the message has another id at the provider"
+    if message["was"] == "queued":  # told before our own commit of the outcome
+        return ("orphan", "its message was never finished") if row["is_old"] else ("parked", "its message is under way")
+    return "applied", ""
+
+
+def _story(
+    row: asyncpg.Record, data: dict[str, Any], *, is_moved: bool
+) -> list[tuple[UUID, datetime, str, dict[str, Any]]]:
+    """The event on the message's timeline; steps on the way leave none."""
+    if is_moved and data["state"] != "sent":
+        kind = data["state"]
+    elif data["state"] == "sent":
+        return []
+    else:
+        kind = "reported"
+    facts = {"word": row["word"], "cause": data["cause"], "detail": data["detail"]}
+    moment = row["received_at"]
+    return [(row["message_id"], moment, kind, {name: value for name, value in facts.items() if value})]
+
+
+def _reason(word: str) -> suppressions.Reason:
+    return next((reason for reason in suppressions.REASONS if reason == word), "invalid")

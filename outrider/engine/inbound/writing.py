@@ -1,0 +1,110 @@
+"""What people write to our numbers: kept on their timeline; a word to stop holds from the commit on.
+
+Owns what each word leads to and the one answer it gets. Runs in the transaction in which the callback is kept, so that
+the provider is answered only when it holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from outrider.base.errors import Refused
+from outrider.contracts.actor import Actor
+from outrider.contracts.callbacks import Inbound
+from outrider.contracts.channel import Channel
+from outrider.data.db import UnitOfWork
+from outrider.domain.callbacks.rows import SQL
+from outrider.domain.callbacks.words import Heard, heard
+from outrider.domain.contacts import suppressions
+from outrider.domain.contacts.rows import SQL as CONTACTS
+from outrider.domain.senders.rows import SQL as SENDERS
+from outrider.domain.tenants.rows import SQL as TENANTS
+from outrider.domain.tenants.tenants import FIELDS
+
+_ACTOR = Actor("recipient", "answer")
+_LONGEST_TEXT = 10_000
+_HELP_AGAIN_S = 3600.0
+_PRESETS = {field.name: str(field.default) for field in FIELDS}
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """Whom somebody wrote to: the tenant's words and answers, and the sender of the number, if it is known."""
+
+    sender_id: UUID | None
+    name: str
+    settings: dict[str, Any]
+
+
+async def take(uow: UnitOfWork, channel: Channel, connection_id: UUID, event_id: UUID, said: Inbound) -> str:
+    """Keep what somebody wrote and do what it asks for.
+
+    Takes:   a unit of work of the engine role, bound to the tenant; an inbound text that is new.
+    Gives:   what to answer; empty: nothing.
+    """
+    office = await _office(uow, channel, said.to)
+    address = _address(channel, said.sender)
+    found = heard(said.text, str(office.settings.get("opt_out_words") or "").split(","))
+    contact_id = await CONTACTS.address_owner.value(uow.raw, uow.tenant, channel.key, address) if address else None
+    reply = ""
+    if address:
+        wanted = await _obey(uow, channel, address, found, office)
+        # a number that is not ours answers nobody, and what the provider answered is not answered twice
+        reply = wanted if office.sender_id is not None and not said.is_answered else ""
+    await SQL.inbound_add.value(
+        uow.raw, uow.tenant, channel.key, connection_id, office.sender_id, contact_id,
+        address or said.sender[:64].replace("\0", ""), said.to[:64].replace("\0", ""), said.text[:_LONGEST_TEXT],
+        said.media_count, found.word, found.is_flagged, reply, said.provider_id,
+    )  # fmt: skip
+    state, note = ("applied", "") if office.sender_id is not None else ("unknown_number", "no sender has this number")
+    await SQL.inbound_ends.run(uow.raw, uow.tenant, event_id, state, note)
+    return reply
+
+
+async def _obey(uow: UnitOfWork, channel: Channel, address: str, found: Heard, office: Office) -> str:
+    """Do what a word asks for; gives its answer, once."""
+    match found.word:
+        case "stop":
+            is_new = await suppressions.record(
+                uow, _ACTOR, channel.key, address, scope="all", reason="stop", source="answer"
+            )
+            return _text(office, "opt_out_reply") if is_new else ""
+        case "start":
+            entry = await CONTACTS.lock_suppression.one(uow.raw, uow.tenant, channel.key, address)
+            if entry is None or entry["reason"] != "stop":
+                return ""
+            await CONTACTS.unsuppress.value(uow.raw, uow.tenant, channel.key, address)
+            return _text(office, "opt_in_reply")
+        case "help":
+            key = (uow.tenant, channel.key, address, "help")
+            is_answered = await SQL.answered_lately.value(uow.raw, *key, _HELP_AGAIN_S)
+            return "" if is_answered else _text(office, "help_reply")
+    return ""
+
+
+async def _office(uow: UnitOfWork, channel: Channel, number: str) -> Office:
+    tenant: asyncpg.Record = await TENANTS.tenant_get.one(uow.raw, uow.tenant)
+    settings = orjson.loads(tenant["settings"])
+    owner = await SENDERS.number_owner.one(uow.raw, uow.tenant, number, channel.key)
+    if owner is None:
+        return Office(None, tenant["name"], settings)
+    return Office(owner["sender_id"], owner["from_name"] or tenant["name"], settings)
+
+
+def _address(channel: Channel, sender: str) -> str:
+    """Who wrote, in its stored form; empty for whoever cannot be written to (`Anonymous`, short codes)."""
+    try:
+        return channel.normalise(sender)
+    except Refused:
+        return ""
+
+
+def _text(office: Office, name: str) -> str:
+    chosen = office.settings.get(name)
+    text = _PRESETS[name] if chosen is None else str(chosen)
+    return text.replace("{name}", office.name)

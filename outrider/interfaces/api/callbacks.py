@@ -1,0 +1,201 @@
+"""The addresses at which providers report, as a raw ASGI application: verified, kept, committed, then answered.
+
+Owns `/cb/{provider}/{token}`. The address a signature is compared with comes from configuration, never from a Host
+header. What is not taken is counted and answered cheaply, without a look at its body's meaning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any, cast
+from uuid import UUID
+
+import structlog
+from litestar.types import Receive, Scope, Send
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from outrider.base.errors import Refused, Unavailable
+from outrider.contracts.callbacks import CallbackRequest, Callbacks, Reports
+from outrider.data.db import Role
+from outrider.data.runtime import Runtime
+from outrider.domain.callbacks import look
+from outrider.domain.callbacks.address import PREFIX, base_of, signer_of
+from outrider.domain.callbacks.take import Came
+from outrider.domain.senders import connections
+from outrider.domain.senders.connections import Vault
+from outrider.engine.inbound.desk import Desk
+from outrider.interfaces.api.exchange import Exchange, exchange_in
+from outrider.interfaces.api.middleware.proxies import is_within
+
+_log = structlog.get_logger(__name__)
+_MOST_BYTES = 256 << 10
+_FRESH_S = 5.0
+_SAID_EVERY_S = 10.0
+_MOST_KNOWN = 1_000
+
+
+@dataclass(slots=True)
+class _Known:
+    """A connection as it was a moment ago."""
+
+    provider: str
+    channel: str
+    callbacks: Callbacks
+    base: str
+    settings: Mapping[str, Any]
+    secrets: Mapping[str, str]
+    exceptions: list[Any]
+    read_s: float
+    said_s: float = 0.0
+
+
+class CallbackApp:
+    """The raw ASGI application of one API process."""
+
+    def __init__(self, runtime: Runtime, registry: CollectorRegistry) -> None:
+        self._runtime = runtime
+        self._vault = Vault(runtime.providers, runtime.keyring, runtime.egress)
+        self._signer = signer_of(runtime.keyring)
+        self._known: dict[tuple[UUID, UUID], _Known] = {}
+        self.desk = Desk(runtime)
+        self._counts = Counter(
+            "outrider_callbacks", "Callbacks of providers, by what became of them.", ["app", "provider", "result"],
+            registry=registry,
+        )  # fmt: skip
+        lag = Gauge(
+            "outrider_callback_lag_seconds",
+            "Seconds the oldest report waits to be applied.",
+            ["app"],
+            registry=registry,
+        )
+        lag.labels(runtime.settings.app_label).set_function(lambda: self.desk.lag_s)
+
+    @asynccontextmanager
+    async def running(self, _app: Any = None) -> AsyncIterator[None]:
+        """Take callbacks while the block runs; at its end what is under way is finished."""
+        self.desk.start()
+        try:
+            yield
+        finally:
+            await self.desk.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request below `/cb/`."""
+        cast("dict[str, Any]", scope)["path_template"] = f"{PREFIX}{{provider}}/{{token}}"
+        exchange = exchange_in(cast("Mapping[str, Any]", scope))
+        provider, _, token = scope["path"].removeprefix(PREFIX).partition("/")
+        named = self._signer.read(token)
+        known = await self._connection(named, provider) if named is not None else None
+        if named is None or known is None:
+            raise Refused("not_found", "there is nothing here", status=404)
+        if exchange.method != "POST":
+            await _plain(send, 405, (b"allow", b"POST"))
+            return
+        body = await _read(receive)
+        target = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1").partition("?")[0]
+        query = scope.get("query_string", b"").decode("latin-1")
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        request = CallbackRequest(f"{target}?{query}" if query else target, headers, body, time.time())
+        await self._take(named, known, request, exchange, send)
+
+    async def _take(
+        self, named: tuple[UUID, UUID], known: _Known, request: CallbackRequest, exchange: Exchange, send: Send
+    ) -> None:
+        tenant_id, connection_id = named
+        source = exchange.client_ip
+        wrong = known.callbacks.verify(request, known.base, known.settings, known.secrets)
+        if wrong is not None and not is_within(source, known.exceptions):
+            self._refused(tenant_id, connection_id, known, source, wrong)
+            await _plain(send, 403)
+            return
+        try:
+            told = known.callbacks.read(request, known.settings)
+        except Refused as error:
+            self._refused(tenant_id, connection_id, known, source, error.code)
+            raise
+        signature = "genuine" if wrong is None else "excepted"
+        digest = hashlib.sha256(request.body).digest()
+        reply = ""
+        for each in told:
+            came = Came(connection_id, known.provider, each, digest, signature, source)
+            reply = await self.desk.take(tenant_id, known.channel, came) or reply
+        self._counts.labels(self._runtime.settings.app_label, known.provider, "taken").inc()
+        kind, body = known.callbacks.answer(reply)
+        headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _refused(self, tenant_id: UUID, connection_id: UUID, known: _Known, source: str, reason: str) -> None:
+        """Count it, and say so in the log, but not for each of a thousand a second [S1-36]."""
+        self._counts.labels(self._runtime.settings.app_label, known.provider, "refused").inc()
+        self.desk.refuse(tenant_id, connection_id, source, reason)
+        now_s = time.monotonic()
+        if now_s - known.said_s > _SAID_EVERY_S:
+            known.said_s = now_s
+            _log.warning("webhook_refused", connection=str(connection_id), reason=reason, ip=source)
+
+    async def _connection(self, named: tuple[UUID, UUID], provider: str) -> _Known | None:
+        """The connection, at most five seconds old; None when there is none that reports by this address."""
+        now_s = time.monotonic()
+        known = self._known.get(named)
+        if known is None or now_s - known.read_s > _FRESH_S:
+            found = await self._read(named)
+            if found is None:
+                self._known.pop(named, None)
+                return None
+            found.said_s = known.said_s if known is not None else 0.0
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            known = self._known[named] = found
+        return known if known.provider == provider else None
+
+    async def _read(self, named: tuple[UUID, UUID]) -> _Known | None:
+        tenant_id, connection_id = named
+        try:
+            async with self._runtime.db.uow(Role.APP, tenant_id) as uow:
+                account = await connections.opened(uow, self._vault, connection_id)
+                allowed = await look.exceptions(uow, connection_id=connection_id)
+        except Refused:
+            return None
+        if not isinstance(account.provider, Reports):
+            return None
+        return _Known(
+            provider=account.provider.key,
+            channel=account.provider.channel,
+            callbacks=account.provider.callbacks,
+            base=base_of(account.settings, self._runtime.settings.public_url),
+            settings=account.settings,
+            secrets=account.secrets,
+            exceptions=[ip_network(each.network) for each in allowed],
+            read_s=time.monotonic(),
+        )
+
+
+async def _read(receive: Receive) -> bytes:
+    """The whole body.
+
+    Raises:  Refused(body_too_large, 413); Unavailable when the caller hung up.
+    """
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Unavailable("caller_gone", "the caller hung up")
+        part = message.get("body", b"")
+        size += len(part)
+        if size > _MOST_BYTES:
+            raise Refused("body_too_large", f"a callback has at most {_MOST_BYTES} bytes", status=413)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def _plain(send: Send, status: int, *more: tuple[bytes, bytes]) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0"), *more]})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

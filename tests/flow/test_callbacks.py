@@ -1,0 +1,217 @@
+"""Providers report, over HTTP with real signatures: committed before the answer, applied once, in any order."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from outrider.base.clock import utc_now
+from outrider.base.ids import DEFAULT_TENANT
+from outrider.contracts.callbacks import Report, State
+from outrider.domain.callbacks.take import Came, take_in
+from tests.kit.texting import PHONE, Texting, sid_of, texting
+
+
+@pytest.fixture
+async def office(migrated_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Texting]:
+    async with texting(migrated_url, tmp_path, monkeypatch) as made:
+        yield made
+
+
+async def events_of(office: Texting, message_id: UUID) -> list[str]:
+    rows = await office.rows(
+        "SELECT kind FROM message_events WHERE tenant_id = $1 AND message_id = $2 ORDER BY at", message_id
+    )
+    return [row["kind"] for row in rows]
+
+
+async def counted(office: Texting) -> dict[str, int]:
+    rows = await office.rows("SELECT state, sum(n)::int AS n FROM rollup_deltas WHERE tenant_id = $1 GROUP BY 1")
+    return {row["state"]: row["n"] for row in rows if row["n"]}
+
+
+async def test_what_is_reported_moves_the_message_its_events_and_its_counts(office: Texting) -> None:
+    message_id = await office.sent()
+    for status in ("queued", "sent", "delivered"):
+        assert (await office.report(message_id, status))[0] == 200
+    assert (await office.state(message_id))[0] == "sent", "kept, but nobody applied it yet"
+    assert await office.applied() == 3
+    assert await office.state(message_id) == ("delivered", None)
+    assert await events_of(office, message_id) == ["delivered"]
+    assert await counted(office) == {"accepted": 1, "delivered": 1}
+
+
+async def test_a_failure_has_its_cause_and_an_address_that_is_gone_is_not_written_to_again(office: Texting) -> None:
+    message_id = await office.sent()
+    await office.report(message_id, "undelivered", form={"ErrorCode": "30005"})
+    await office.applied()
+    assert await office.state(message_id) == ("bounced", "handset_unknown")
+    rows = await office.rows("SELECT address, reason FROM suppressions WHERE tenant_id = $1")
+    assert [tuple(row) for row in rows] == [(PHONE, "invalid")]
+
+
+async def test_what_is_told_twice_counts_once_and_what_differs_shows(office: Texting) -> None:
+    message_id = await office.sent()
+    answers = await asyncio.gather(*(office.report(message_id, "delivered") for _ in range(100)))
+    assert {status for status, _ in answers} == {200}
+    await office.report(message_id, "delivered", form={"To": "+14155552672"})
+    await office.applied()
+    (row,) = await office.rows("SELECT repeats, is_conflicting FROM webhook_events WHERE tenant_id = $1")
+    assert row["repeats"] >= 1
+    assert row["is_conflicting"] is True
+    assert await events_of(office, message_id) == ["delivered"]
+    shown = await office.owner.get("/api/v1/callbacks?repeated=true")
+    assert [each["state"] for each in shown.json["items"]] == ["applied"]
+
+
+async def test_all_120_orders_of_five_reports_end_alike(office: Texting) -> None:
+    words: dict[str, State] = {
+        "queued": "sent",
+        "sending": "sent",
+        "sent": "sent",
+        "delivered": "delivered",
+        "undelivered": "bounced",
+    }
+    orders = list(itertools.permutations(words))
+    ids = [await office.sent(f"+1415555{n:04}") for n in range(2000, 2120)]
+    connection_id = UUID(office.connection["id"])
+    for step in range(5):
+        reports = [
+            Report(f"{m}:{o[step]}", sid_of(m), o[step], words[o[step]], m) for m, o in zip(ids, orders, strict=True)
+        ]
+        came = [Came(connection_id, "twilio", report, b"", "genuine", "test") for report in reports]
+        async with office.api.engine() as uow:
+            await take_in(uow.raw, DEFAULT_TENANT, came)
+        await office.applied()
+    rows = await office.rows("SELECT state, count(*)::int AS n FROM messages WHERE tenant_id = $1 GROUP BY 1")
+    assert [tuple(row) for row in rows] == [("bounced", 120)]
+    assert await counted(office) == {"accepted": 120, "bounced": 120}
+
+
+async def test_what_comes_before_our_own_commit_waits_for_it(office: Texting) -> None:
+    message_id = await office.accepted()
+    await office.report(message_id, "delivered")
+    assert await office.applied() == 1
+    (row,) = await office.rows("SELECT state, note FROM webhook_events WHERE tenant_id = $1")
+    assert tuple(row) == ("parked", "its message is under way")
+    statement = (
+        "WITH gone AS (DELETE FROM queue WHERE tenant_id = $1 AND message_id = $2) "
+        "UPDATE messages SET state = 'sent', provider_id = $3 WHERE tenant_id = $1 AND id = $2"
+    )
+    await office.rows(statement, message_id, sid_of(message_id))
+    await office.rows("UPDATE webhook_events SET due_at = now() WHERE tenant_id = $1")
+    await office.applied()
+    assert (await office.state(message_id))[0] == "delivered"
+
+
+async def test_a_report_settles_a_message_whose_answer_was_lost(office: Texting) -> None:
+    message_id = await office.accepted()
+    statement = (
+        "WITH gone AS (DELETE FROM queue WHERE tenant_id = $1 AND message_id = $2 RETURNING lane_id), "
+        "doubt AS (INSERT INTO uncertain_messages (tenant_id, message_id, lane_id, cause, detail) "
+        "SELECT $1, $2, lane_id, 'answer_lost', '' FROM gone) "
+        "UPDATE messages SET state = 'uncertain', code = 'answer_lost' WHERE tenant_id = $1 AND id = $2"
+    )
+    await office.rows(statement, message_id)
+    await office.report(message_id, "queued")
+    await office.applied()
+    assert await office.state(message_id) == ("sent", None)
+    assert await office.rows("SELECT 1 FROM uncertain_messages WHERE tenant_id = $1") == []
+
+
+async def test_reports_never_cross_and_what_belongs_to_nothing_is_an_orphan(office: Texting) -> None:
+    mine, other = await office.sent(), await office.sent("+14155552672")
+    await office.report(mine, "delivered", sid=sid_of(other))
+    await office.call(office.status("SM" + "a" * 32, "delivered"))
+    await office.report(UUID(int=7), "delivered")
+    await office.applied()
+    assert [(await office.state(each))[0] for each in (mine, other)] == ["sent", "sent"]
+    rows = await office.rows("SELECT note FROM webhook_events WHERE tenant_id = $1 AND state = 'orphan' ORDER BY note")
+    assert [row["note"] for row in rows] == [
+        "names no message", "no such message", "the message has another id at the provider",
+    ]  # fmt: skip
+
+
+async def test_one_id_for_two_messages_moves_each_by_its_own_reports(office: Texting) -> None:
+    sid = "SM" + "b" * 32
+    first, second = await office.sent(sid=sid), await office.sent("+14155552672", sid=sid)
+    await office.report(first, "delivered", sid=sid)
+    await office.applied()
+    assert [(await office.state(each))[0] for each in (first, second)] == ["delivered", "sent"]
+
+
+async def test_a_genuine_callback_replayed_days_later_changes_nothing(office: Texting) -> None:
+    message_id = await office.sent()
+    await office.report(message_id, "undelivered", form={"ErrorCode": "30003"})
+    await office.applied()
+    await office.rows("UPDATE webhook_events SET received_at = received_at - interval '3 days' WHERE tenant_id = $1")
+    before = await office.state(message_id)
+    assert (await office.report(message_id, "undelivered", form={"ErrorCode": "30003"}))[0] == 200
+    assert await office.applied() == 0
+    assert await office.state(message_id) == before
+
+
+async def test_stored_reports_are_applied_again_without_effect(office: Texting) -> None:
+    message_id = await office.sent()
+    await office.report(message_id, "delivered")
+    await office.applied()
+    again = await office.owner.post("/api/v1/callbacks/replay", {"since": (utc_now() - timedelta(hours=1)).isoformat()})
+    assert again.json == {"count": 1}
+    assert await office.applied() == 1
+    assert await events_of(office, message_id) == ["delivered", "reported"]
+    assert await counted(office) == {"accepted": 1, "delivered": 1}
+    neither = await office.owner.post("/api/v1/callbacks/replay", {})
+    assert (neither.status, neither.json["code"]) == (422, "required")
+
+
+async def test_forged_ones_are_refused_counted_and_change_nothing(office: Texting) -> None:
+    message_id = await office.sent()
+    for more in ({"signature": "x" * 28}, {"token": "another"}, {"signature": ""}):
+        assert (await office.report(message_id, "delivered", **more))[0] == 403
+    assert await office.rows("SELECT 1 FROM webhook_events WHERE tenant_id = $1") == []
+    async with asyncio.timeout(10):
+        while True:
+            shown = (await office.owner.get("/api/v1/callbacks/refusals")).json["items"]
+            if sum(each["count"] for each in shown) == 3:
+                break
+            await asyncio.sleep(0.05)
+    assert {each["reason"] for each in shown} == {"wrong_signature", "unsigned"}
+    text = (await office.owner.get("/metrics")).text
+    assert 'outrider_callbacks_total{app="outrider",provider="twilio",result="refused"} 3.0' in text
+
+
+async def test_an_address_that_was_guessed_is_nowhere(office: Texting) -> None:
+    base, _, token = office.callback_url.rpartition("/")
+    form = office.status("SM" + "a" * 32, "delivered")
+    for url in (f"{base}/{'A' * 64}", f"{base}/x", base.replace("twilio", "smtp") + "/" + token):
+        assert (await office.call(form, url=url))[0] == 404
+
+
+async def test_a_network_is_excepted_for_a_while_and_no_longer(office: Texting) -> None:
+    message_id = await office.sent()
+    body = {"connection_id": office.connection["id"], "network": "127.0.0.1", "minutes": 30, "reason": "rotation"}
+    for wrong in ({"minutes": 1441}, {"network": "0.0.0.0/0"}, {"network": "x"}, {"reason": " "}):
+        assert (await office.owner.post("/api/v1/callbacks/exceptions", {**body, **wrong})).status == 422
+    made = await office.owner.post("/api/v1/callbacks/exceptions", body)
+    assert made.status == 201, made.text
+    assert (await office.report(message_id, "delivered", signature="forged"))[0] == 200
+    await office.applied()
+    shown = await office.owner.get("/api/v1/callbacks?signature=excepted")
+    assert [each["source"] for each in shown.json["items"]] == ["127.0.0.1"]
+    assert (await office.owner.delete(f"/api/v1/callbacks/exceptions/{made.json['id']}")).status == 204
+    assert (await office.owner.get("/api/v1/callbacks/exceptions")).json == {"items": []}
+
+
+async def test_while_the_token_is_rotated_both_count(office: Texting) -> None:
+    message_id = await office.sent()
+    path = f"/api/v1/connections/{office.connection['id']}"
+    settings = {"auth_token": "second-token", "previous_auth_token": "first-token"}
+    assert (await office.owner.patch(path, {"settings": settings})).status == 200
+    assert (await office.report(message_id, "sent", token="first-token"))[0] == 200
+    assert (await office.report(message_id, "delivered", token="second-token"))[0] == 200

@@ -1,0 +1,111 @@
+"""People write to our numbers: a word to stop holds from the commit on and is answered once; both sides are shown."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.texting import PHONE, Texting, texting
+
+
+@pytest.fixture
+async def office(migrated_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Texting]:
+    async with texting(migrated_url, tmp_path, monkeypatch) as made:
+        yield made
+
+
+async def suppressed(office: Texting) -> list[tuple[str, str]]:
+    rows = await office.rows("SELECT address, reason FROM suppressions WHERE tenant_id = $1 ORDER BY 1")
+    return [tuple(row) for row in rows]
+
+
+async def test_stop_suppresses_before_it_is_answered_and_is_answered_once(office: Texting) -> None:
+    assert await office.wrote("Stop!") == ["You will get no more messages from Acme. Reply START to get them again."]
+    assert await suppressed(office) == [(PHONE, "stop")]
+    assert await office.wrote("STOP") == []
+    assert await office.wrote("start") == ["You will get messages from Acme again. Reply STOP to opt out."]
+    assert await suppressed(office) == []
+    assert await office.wrote("start") == []
+    assert len(await office.wrote("arrêt")) == 1
+
+
+async def test_start_undoes_nothing_but_a_stop(office: Texting) -> None:
+    body = {"channel": "sms", "address": PHONE, "reason": "complaint"}
+    assert (await office.owner.post("/api/v1/suppressions", body)).status in {200, 201}
+    assert await office.wrote("START") == []
+    assert await suppressed(office) == [(PHONE, "complaint")]
+
+
+async def test_the_tenants_own_words_and_answers_count(office: Texting) -> None:
+    settings = {"opt_out_words": "BAJA, stopp", "opt_out_reply": "Adios de {name}", "opt_in_reply": ""}
+    changed = await office.owner.patch("/api/v1/tenants/00000000-0000-0000-0000-000000000001", {"settings": settings})
+    assert changed.status == 200, changed.text
+    assert await office.wrote("baja") == ["Adios de Acme"]
+    assert await office.wrote("start") == []
+    assert await suppressed(office) == []
+
+
+async def test_help_is_answered_once_an_hour_also_to_whoever_opted_out(office: Texting) -> None:
+    await office.wrote("STOP")
+    assert await office.wrote("HELP") == ["Messages from Acme. Reply STOP to opt out."]
+    assert await office.wrote("info") == []
+    await office.rows(
+        "UPDATE inbound_messages SET received_at = received_at - interval '61 minutes' WHERE tenant_id = $1"
+    )
+    assert len(await office.wrote("help")) == 1
+
+
+async def test_the_same_text_told_twice_is_one(office: Texting) -> None:
+    sid = "SM" + "c" * 32
+    assert len(await office.wrote("STOP", MessageSid=sid)) == 1
+    assert await office.wrote("STOP", MessageSid=sid) == []
+    assert len(await office.rows("SELECT 1 FROM inbound_messages WHERE tenant_id = $1")) == 1
+
+
+async def test_what_twilio_answered_is_not_answered_again(office: Texting) -> None:
+    assert await office.wrote("STOP", OptOutType="STOP") == []
+    assert await suppressed(office) == [(PHONE, "stop")]
+
+
+async def test_an_unknown_number_is_recorded_and_a_stop_to_it_holds(office: Texting) -> None:
+    assert await office.wrote("stop", to="+14155550199") == []
+    assert await suppressed(office) == [(PHONE, "stop")]
+    shown = await office.owner.get("/api/v1/callbacks?in_state=unknown_number")
+    assert [each["note"] for each in shown.json["items"]] == ["no sender has this number"]
+
+
+@pytest.mark.parametrize("sender", ["+1", "Anonymous", "whatsapp:+14155552671", "", "12345"])
+async def test_whoever_cannot_be_written_to_is_kept_and_not_answered(office: Texting, sender: str) -> None:
+    assert await office.wrote("STOP", sender=sender) == []
+    assert await suppressed(office) == []
+    (row,) = await office.rows("SELECT word FROM inbound_messages WHERE tenant_id = $1")
+    assert row["word"] == "stop"
+
+
+async def test_a_pools_number_is_known_and_a_conversation_shows_both_sides(office: Texting) -> None:
+    body = {"number": "+14155550111", "sender_id": office.sender["id"]}
+    assert (await office.owner.post("/api/v1/numbers", body)).status == 201
+    person = {"name": "Ann", "addresses": [{"channel": "sms", "address": PHONE}]}
+    contact = (await office.owner.post("/api/v1/contacts", person)).json
+    message_id = await office.sent()
+    assert await office.wrote("Please stop by at 5 <script>", to="+14155550111") == []
+    shown = await office.owner.get(f"/api/v1/contacts/{contact['id']}/conversation")
+    assert [(each["direction"], each["text"], each["is_flagged"]) for each in shown.json["items"]] == [
+        ("received", "Please stop by at 5 <script>", True),
+        ("sent", "", False),
+    ]
+    assert shown.json["items"][1]["id"] == str(message_id)
+    flagged = await office.owner.get("/api/v1/inbound?flagged=true")
+    assert [(each["address"], each["number"]) for each in flagged.json["items"]] == [(PHONE, "+14155550111")]
+    assert await suppressed(office) == []
+
+
+async def test_who_is_erased_leaves_nothing_they_wrote(office: Texting) -> None:
+    person = {"name": "Ann", "addresses": [{"channel": "sms", "address": PHONE}]}
+    contact = (await office.owner.post("/api/v1/contacts", person)).json
+    await office.wrote("my secret")
+    gone = await office.owner.post(f"/api/v1/contacts/{contact['id']}/erase", {"reason": "asked"})
+    assert gone.status == 202, gone.text
+    assert await office.rows("SELECT 1 FROM inbound_messages WHERE tenant_id = $1") == []
