@@ -19,7 +19,7 @@ from outrider.domain.tenants import keys
 from outrider.domain.tenants.roles import SCOPES
 from outrider.interfaces.cli import exits, output
 from outrider.interfaces.cli.demonstration import people as cast
-from outrider.interfaces.cli.demonstration import proof, readers, servers
+from outrider.interfaces.cli.demonstration import proof, readers, servers, texts
 from outrider.interfaces.cli.demonstration.client import Api
 from outrider.interfaces.cli.demonstration.ledger import Ledger
 from outrider.interfaces.cli.demonstration.people import People
@@ -98,6 +98,7 @@ async def _run(home: Path, environment: dict[str, str], people: People, kept: _K
             first = await play(stage, people)
             lines = proof.prove(people, first.counts, first.messages, stage.ledger.records, first.course)
             lines += await _second_act(stage, people, first, base_url, environment)
+            lines += await _third_act(stage, base_url, environment)
         if kept.keep:
             output.emit(_answer(lines), as_json=kept.is_json)
             output.say(_where(base_url, inbox, key, home))
@@ -119,6 +120,19 @@ async def _second_act(
         smtp_url, _, inbox = mail.partition(" ")
         room = readers.Room(stage, int(smtp_url.rpartition(":")[2]), inbox, base_url, Ledger(path), http)
         return readers.prove(people, await readers.play(room, people, first))
+
+
+async def _third_act(stage: Stage, base_url: str, environment: dict[str, str]) -> list[Line]:
+    """Texts, with a server that answers as Twilio does."""
+    path = stage.folder / "texts.jsonl"
+    path.unlink(missing_ok=True)
+    arguments = ["sandbox", "twilio", "--ledger", str(path), "--port", "0"]
+    async with (
+        servers.started("sandbox twilio", arguments, environment, stage.folder / "texts.log") as provider_url,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http,
+    ):
+        room = texts.Room(stage, provider_url, base_url, texts.SID, texts.TOKEN, http)
+        return texts.prove(await texts.play(room))
 
 
 async def _key(db: Database) -> str:

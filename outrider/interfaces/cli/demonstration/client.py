@@ -43,6 +43,10 @@ class Api:
         """Change something."""
         return await self._ask("POST", path, json=body or {})
 
+    async def put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Set something."""
+        return await self._ask("PUT", path, json=body)
+
     async def upload(self, path: str, content: bytes, **parameters: str) -> dict[str, Any]:
         """Send a CSV file."""
         return await self._ask("POST", path, data=content, params=parameters, headers={"Content-Type": "text/csv"})

@@ -98,11 +98,12 @@ async def _prepare(stage: Stage, people: People) -> tuple[str, str]:
     return sender["id"], template["id"]
 
 
-async def imported(stage: Stage, name: str, content: bytes, list_id: str) -> dict[str, int]:
+async def imported(stage: Stage, name: str, content: bytes, list_id: str, *, channel: str = "email") -> dict[str, int]:
     """A CSV file through the API, to its end; gives what it counted."""
     view = await stage.api.upload(
-        "/imports", content, list_id=list_id, consent="granted", consent_source="demonstration", file_name=name
-    )
+        "/imports", content, list_id=list_id, consent="granted", consent_source="demonstration", file_name=name,
+        channel=channel,
+    )  # fmt: skip
     began_s = time.monotonic()
     while view["state"] == "running":
         await asyncio.sleep(0.1)
