@@ -34,6 +34,7 @@ class Known(msgspec.Struct, frozen=True):
     app_label: str
     environment: str
     takes_submissions: bool
+    takes_returns: bool
 
 
 class Named(msgspec.Struct, frozen=True):

@@ -51,6 +51,7 @@ def _known(settings: Settings) -> Known:
         app_label=settings.app_label,
         environment=settings.environment,
         takes_submissions=settings.submission_port is not None,
+        takes_returns=settings.returns_port is not None,
     )
 
 

@@ -156,6 +156,22 @@ class Settings(BaseSettings):
         35_000_000, ge=10_000, le=100_000_000, description="Largest message taken by SMTP, as it comes over the wire."
     )
 
+    # letters that come back
+    returns_host: str = Field("127.0.0.1", description="Address on which `outrider returns` listens.")
+    returns_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port on which bounces and complaints come back by SMTP (25, or where your mail server relays to; 0: any "
+        "free one, printed); unset: nothing listens.",
+    )
+    returns_certificate: Path | None = Field(
+        None, description="PEM file with private key and certificate chain for STARTTLS of `outrider returns`."
+    )
+    returns_max_bytes: int = Field(
+        10_000_000, ge=10_000, le=100_000_000, description="Largest letter that is taken back; its beginning is read."
+    )
+
     # database
     db_pool_size: int = Field(10, ge=2, le=200, description="Connections per process.")
     db_pool_wait_s: float = Field(

@@ -41,6 +41,42 @@ class LinkSigner:
         return UUID(bytes=body[:16]), UUID(bytes=body[16:])
 
 
+class ReturnSigner:
+    """Makes and reads the local parts of addresses to which one message comes back (VERP).
+
+    60 characters of lower-case base32 (RFC 4648 6, without padding): tenant, message, truncated HMAC-SHA256 (5 bytes).
+    Mail servers may change the case of a local part and refuse more than 64 characters (RFC 5321 4.5.3.1.1), so there
+    is no room for more: whoever guesses must know a message's id, and is turned away after a few wrong addresses.
+
+    Takes:   a key derived for it (`Keyring.derive("returns")`).
+    """
+
+    LENGTH = 60
+    _MAC_BYTES = 5
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def sign(self, tenant_id: UUID, message_id: UUID) -> str:
+        """The local part of a message's own return address."""
+        body = tenant_id.bytes + message_id.bytes
+        mac = hmac.digest(self._key, body, "sha256")[: self._MAC_BYTES]
+        return base64.b32encode(body + mac).decode().rstrip("=").lower()
+
+    def read(self, local_part: str) -> tuple[UUID, UUID] | None:
+        """(tenant id, message id) of a local part that we made, in whatever case; else None."""
+        if len(local_part) != self.LENGTH or not local_part.isascii():
+            return None
+        try:
+            raw = base64.b32decode(local_part.upper() + "=" * (-self.LENGTH % 8))
+        except binascii.Error:
+            return None
+        body, mac = raw[: -self._MAC_BYTES], raw[-self._MAC_BYTES :]
+        if not hmac.compare_digest(hmac.digest(self._key, body, "sha256")[: self._MAC_BYTES], mac):
+            return None
+        return UUID(bytes=body[:16]), UUID(bytes=body[16:])
+
+
 class TrackingSigner:
     """Makes and reads the tokens behind tracked links, opening pixels and web versions of a message or campaign.
 

@@ -125,6 +125,18 @@ class Reports(Protocol):
     callbacks: Callbacks
 
 
+@runtime_checkable
+class ReadsLetters(Protocol):
+    """A provider whose reports come back as letters, each to the address of its message."""
+
+    def read_letter(self, letter: bytes, *, has_null_sender: bool) -> Report | Unread:
+        """What a letter says, its key and message left empty; never raises.
+
+        Takes:   letter: as received; has_null_sender: its envelope sender was `<>`.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Lost:
     """A message whose answer was lost, as far as a provider can be asked about it."""

@@ -122,6 +122,7 @@ class Dkim:
 class Identity:
     """Who a message comes from, as frozen with the sender.
 
+    return_path   where messages come back; `*@domain`: each message to an address of its own there
     public_url    the base of links to unsubscribe and to the web version; empty: the installation's
     tracking_url  the base of tracked links; empty: `public_url`
     opt_out_line  what a bulk text says at its end about the way out, on channels where people answer; empty: nothing;
@@ -151,6 +152,8 @@ class Item:
     dated_at: datetime
     unsubscribe_url: str = ""
     """Empty for transactional messages: no List-Unsubscribe header, no footer."""
+    return_address: str = ""
+    """Where this message comes back; empty: where the identity says."""
     web_version_url: str = ""
     """What `{{ web_version_url }}` is; asked for by `Composer.has_web_version`."""
     preferences_url: str = ""

@@ -21,7 +21,7 @@ from outrider.domain.tenants import keys
 from outrider.interfaces.sandbox.tls import make_certificate
 from outrider.interfaces.submission import intake as accepting
 from outrider.interfaces.submission import room, session
-from outrider.interfaces.submission.server import _tls
+from outrider.interfaces.submission.house import certificate
 from tests.kit.api import TESTER
 from tests.kit.smtp_talk import Talk, until
 from tests.kit.submission import Intake, intake_of, letter, plain
@@ -281,8 +281,8 @@ def test_a_listener_for_elsewhere_needs_a_certificate(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="SUBMISSION_CERTIFICATE"):
         load(submission_host="0.0.0.0")
     with pytest.raises(Misconfigured, match="cannot be used"):
-        _tls(tmp_path / "nothing.pem")
-    assert _tls(None) is None
+        certificate(tmp_path / "nothing.pem", variable="OUTRIDER_SUBMISSION_CERTIFICATE", code="submission_certificate")
+    assert certificate(None, variable="OUTRIDER_SUBMISSION_CERTIFICATE", code="submission_certificate") is None
 
 
 # refusing

@@ -88,6 +88,7 @@ async def _start(family: Family, known: Known, nursery: Nursery, workers: int, s
             *(child(f"worker {number}", "worker") for number in range(1, workers + 1)),
             child("scheduler", "scheduler"),
             *([child("submission", "submission")] if known.takes_submissions else []),
+            *([child("returns", "returns")] if known.takes_returns else []),
         )
 
     starting = asyncio.create_task(start())

@@ -646,7 +646,8 @@ SELECT (SELECT id FROM page ORDER BY id DESC LIMIT 1) AS last, (SELECT count(*) 
 
 -- name: reported :many
 -- What providers report of messages: `$2..$6` one report each, at most one per message. The greatest state of the table of
--- precedence holds; a report of another id at the provider than the known one moves nothing. Gives how each stands.
+-- precedence holds; a report of another id at the provider than the known one moves nothing (an empty one is none: letters
+-- that come back know of no ids). Gives how each stands.
 WITH told AS (
   SELECT * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[]) t(id, state, provider_id, code, detail)
 ), held AS (
@@ -654,10 +655,10 @@ WITH told AS (
   FROM told t JOIN messages m ON m.tenant_id = $1 AND m.id = t.id AND m.id >= $7 AND m.id <= $8
   ORDER BY m.id FOR UPDATE OF m
 ), moved AS (
-  UPDATE messages m SET state = h.state, provider_id = coalesce(m.provider_id, h.provider_id), code = nullif(h.code, ''), detail = nullif(h.detail, '')
+  UPDATE messages m SET state = h.state, provider_id = coalesce(m.provider_id, nullif(h.provider_id, '')), code = nullif(h.code, ''), detail = nullif(h.detail, '')
   FROM held h
   WHERE m.tenant_id = $1 AND m.id = h.id AND m.id >= $7 AND m.id <= $8 AND h.was IN ('uncertain', 'sent', 'delivered', 'failed', 'bounced')
-    AND (h.known IS NULL OR h.known = h.provider_id)
+    AND (h.known IS NULL OR h.provider_id IN ('', h.known))
     AND array_position(ARRAY['uncertain', 'sent', 'delivered', 'failed', 'bounced'], h.state) > array_position(ARRAY['uncertain', 'sent', 'delivered', 'failed', 'bounced'], h.was)
   RETURNING m.id
 ), deltas AS (
@@ -670,3 +671,11 @@ WITH told AS (
 )
 SELECT h.id, h.was, h.known, h.address, l.channel, v.id IS NOT NULL AS is_moved
 FROM held h JOIN lanes l ON l.tenant_id = $1 AND l.id = h.lane_id LEFT JOIN moved v ON v.id = h.id;
+
+-- name: connections_of :many
+-- The connection of the sender of each message; `$3`, `$4` are the least and greatest id.
+SELECT m.id, s.connection_id
+FROM unnest($2::uuid[]) t(id)
+JOIN messages m ON m.tenant_id = $1 AND m.id = t.id AND m.id >= $3 AND m.id <= $4
+JOIN lanes l ON l.tenant_id = $1 AND l.id = m.lane_id
+JOIN senders s ON s.tenant_id = $1 AND s.id = l.sender_id;

@@ -67,6 +67,8 @@ class Domains:
     keys: tuple[Key, ...]
     link_hosts: tuple[str, ...]
     public_host: str
+    returns_to: str = ""
+    """Where messages come back that have an address of their own; empty: they have none."""
 
 
 async def domains_of(uow: UnitOfWork, vault: Vault, settings: Settings, sender_id: UUID) -> Domains:
@@ -91,6 +93,7 @@ async def domains_of(uow: UnitOfWork, vault: Vault, settings: Settings, sender_i
         keys=_keys(row, vault, uow.tenant, sender_id),
         link_hosts=tuple(dict.fromkeys(each for each in hosts if each and not is_local_host(each))),
         public_host=urlsplit(settings.public_url).hostname or "",
+        returns_to=(urlsplit(settings.public_url).hostname or "") if row["return_path"].startswith("*@") else "",
     )
 
 
@@ -112,6 +115,15 @@ def wanted(domains: Domains) -> list[Record]:
             "SPF: which servers may send for it; add what your provider names, one such record only",
         )
     )
+    if domains.returns_to and _is_name(domains.returns_to):
+        found.append(
+            Record(
+                "MX",
+                domains.bounce_domain,
+                f"10 {domains.returns_to}",
+                "returns: what cannot be delivered comes back to where `outrider returns` listens, on port 25",
+            )
+        )
     reports = f"rua=mailto:dmarc@{domains.from_domain}"
     found.append(
         Record(

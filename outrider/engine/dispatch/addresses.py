@@ -5,7 +5,7 @@ Owns putting them together; what they do is the API's. Nothing of a recipient st
 
 from __future__ import annotations
 
-from outrider.base.signing import TrackingSigner
+from outrider.base.signing import ReturnSigner, TrackingSigner
 from outrider.contracts.channel import Composer, Identity, Item
 from outrider.contracts.gate import Lane
 from outrider.data.runtime import Runtime
@@ -20,6 +20,7 @@ class Addresses:
         self._base = runtime.settings.public_url
         self._unsubscribe = runtime.unsubscribe_links
         self._links = Links(runtime.keyring)
+        self._returns = ReturnSigner(runtime.keyring.derive("returns"))
         self._signer = TrackingSigner(runtime.keyring.derive("tracking"))
 
     def item(self, lane: Lane, composer: Composer, claimed: Claimed, identity: Identity, number: str = "") -> Item:
@@ -27,6 +28,8 @@ class Addresses:
         base, tenant_id = identity.public_url or self._base, lane.tenant_id
         tracked = identity.tracking_url or base
         item = Item(claimed.id, claimed.address, claimed.variables, claimed.dated_at, from_address=number)
+        if identity.return_path.startswith("*@"):
+            item.return_address = f"{self._returns.sign(tenant_id, claimed.id)}{identity.return_path[1:]}"
         if lane.message_class == "bulk":
             item.unsubscribe_url = f"{base}/u/{self._unsubscribe.sign(tenant_id, claimed.id)}"
         if composer.links:

@@ -125,7 +125,7 @@ def _end(row: asyncpg.Record, message: asyncpg.Record | None) -> tuple[str, str]
         return "orphan", "names no message"
     if message is None:
         return "orphan", "no such message"
-    if message["known"] is not None and message["known"] != row["provider_id"]:
+    if message["known"] is not None and row["provider_id"] not in {"", message["known"]}:
         return "orphan", "the message has another id at the provider"
     if message["was"] == "queued":  # told before our own commit of the outcome
         return ("orphan", "its message was never finished") if row["is_old"] else ("parked", "its message is under way")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outrider.base.signing import LinkSigner, TrackingSigner
+from outrider.base.signing import LinkSigner, ReturnSigner, TrackingSigner
 
 SIGNER = LinkSigner(b"k" * 32)
 TENANT, MESSAGE = UUID(int=7), UUID(int=9)
@@ -71,3 +71,32 @@ def test_a_tracking_token_serves_one_purpose_alone(made_for: int, used_for: int)
 @pytest.mark.parametrize("token", ["", "A" * 75, "A" * 77, "A" * 76, "+" * 76, "é" * 76, " " * 76, CLICK[:-1] + "="])
 def test_a_tracking_token_we_did_not_make_is_nobodys(token: str) -> None:
     assert [TRACKING.read(kind, token) for kind in KINDS] == [None] * 4
+
+
+RETURNS = ReturnSigner(b"k" * 32)
+RETURN = RETURNS.sign(TENANT, MESSAGE)
+
+
+def test_a_return_address_fits_into_a_local_part_and_survives_another_case() -> None:
+    assert len(RETURN) == ReturnSigner.LENGTH <= 64
+    assert RETURN.lower() == RETURN
+    assert RETURN.isalnum()
+    assert RETURNS.read(RETURN) == (TENANT, MESSAGE)
+    assert RETURNS.read(RETURN.upper()) == (TENANT, MESSAGE)
+    assert RETURNS.sign(TENANT, TENANT) != RETURN
+
+
+@pytest.mark.parametrize(
+    "local_part", ["", "x", RETURN[:-1], RETURN + "a", "é" * 60, "1" * 60, "a" * 60, RETURN[:-1] + "="]
+)
+def test_what_is_no_return_address_of_ours_is_none(local_part: str) -> None:
+    assert RETURNS.read(local_part) is None
+
+
+def test_every_character_of_a_return_address_is_signed() -> None:
+    for at, character in enumerate(RETURN):
+        for other in "a2":
+            if other != character:
+                forged = RETURN[:at] + other + RETURN[at + 1 :]
+                assert RETURNS.read(forged) is None, at
+    assert ReturnSigner(b"x" * 32).read(RETURN) is None

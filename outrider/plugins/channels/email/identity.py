@@ -38,9 +38,7 @@ def check_identity(identity: Identity) -> tuple[Identity, list[str]]:
     name = identity.from_name.strip() or name
     tried(lambda: _check_name(name), None)
     reply_to = tried(lambda: normalise(identity.reply_to, field="reply_to") if identity.reply_to else "", "")
-    return_path = tried(
-        lambda: normalise(identity.return_path, field="return_path") if identity.return_path else "", ""
-    )
+    return_path = tried(lambda: _return_path(identity.return_path), "")
     tried(lambda: _check_postal_address(identity.postal_address), None)
     tried(lambda: headers.check_custom(identity.headers), None)
     if identity.opt_out_line:
@@ -58,6 +56,14 @@ def check_identity(identity: Identity) -> tuple[Identity, list[str]]:
         identity, from_address=address, from_name=name, reply_to=reply_to, return_path=return_path, opt_out_line=""
     )
     return checked, warnings
+
+
+def _return_path(given: str) -> str:
+    """Where messages come back; `*@domain` stays, with the domain in its stored form."""
+    if not given.startswith("*@"):
+        return normalise(given, field="return_path") if given else ""
+    domain = normalise(f"b{given[1:]}", field="return_path").rpartition("@")[2]
+    return f"*@{domain}"
 
 
 def _check_name(name: str) -> None:

@@ -71,7 +71,8 @@ class EmailComposer:
         self._substitution = Substitution(compiled, self._frame, identity.postal_address) if compiled else None
         self._signer = Signer(identity.dkim) if identity.dkim else None
         self._sender_is_ascii = identity.from_address.isascii() and identity.reply_to.isascii()
-        self._return_path = identity.return_path or identity.from_address
+        is_own = identity.return_path.startswith("*@")  # then each item has an address of its own
+        self._return_path = identity.from_address if is_own else identity.return_path or identity.from_address
         self._has_url_places: bool | None = None
         self._dated: tuple[datetime | None, str] = (None, "")
 
@@ -239,7 +240,15 @@ class EmailComposer:
 
     def _outgoing(self, item: Item, envelope: Envelope, body: bytes) -> Outgoing:
         is_ascii = self._sender_is_ascii and item.address.isascii()
-        return Outgoing(item.id, item.address, self._return_path, body, envelope.id, not is_ascii, not is_ascii)
+        return Outgoing(
+            item.id,
+            item.address,
+            item.return_address or self._return_path,
+            body,
+            envelope.id,
+            not is_ascii,
+            not is_ascii,
+        )
 
     def _variables(self, item: Item) -> dict[str, Any]:
         """The variables of an item, with the system's own.

@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from outrider.base.fields import Field
+from outrider.contracts.callbacks import Report, Unread
 from outrider.contracts.provider import Egress, Stage, Transport
 from outrider.plugins.providers.smtp.examine import examine
 from outrider.plugins.providers.smtp.handshake import TlsContexts, tls_context
+from outrider.plugins.providers.smtp.reports import read
 from outrider.plugins.providers.smtp.settings import FIELDS, account_of
 from outrider.plugins.providers.smtp.transport import SmtpTransport
 
@@ -40,6 +42,25 @@ class Smtp:
     def examine(self, settings: Mapping[str, Any], secrets: Mapping[str, str], egress: Egress) -> AsyncIterator[Stage]:
         """Try dns, tcp, greeting, tls and auth in turn; the first that fails is the last. Sends nothing."""
         return examine(account_of(settings, secrets), egress, self._contexts)
+
+    def read_letter(self, letter: bytes, *, has_null_sender: bool) -> Report | Unread:
+        """What a bounce or a complaint says of its message; see `contracts.callbacks.ReadsLetters`."""
+        found = read(letter, has_null_sender=has_null_sender)
+        word = found.status or found.kind
+        match found.kind:
+            case "bounced":
+                suppress = "hard_bounce" if found.is_hard else ""
+                return Report(
+                    "", "", word, "bounced", cause=found.cause, detail=found.detail, suppress=suppress,
+                    is_soft=not found.is_hard,
+                )  # fmt: skip
+            case "delivered":
+                return Report("", "", word, "delivered", detail=found.detail)
+            case "delayed":
+                return Report("", "", "delayed", detail=found.detail)
+            case "complaint":
+                return Report("", "", "complaint", detail=found.detail, suppress="complaint")
+        return Unread("", found.kind)
 
 
 PROVIDER = Smtp()

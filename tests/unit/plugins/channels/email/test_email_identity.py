@@ -30,6 +30,18 @@ def test_the_name_that_was_given_wins_over_the_one_in_the_address() -> None:
     assert checked.from_name == "Mine"
 
 
+def test_a_star_gives_each_message_a_return_address_of_its_own() -> None:
+    checked, _ = CHANNEL.check_identity(identity(return_path="*@Bounces.Bücher.de"))
+    assert checked.return_path == "*@bounces.xn--bcher-kva.de"
+
+
+@pytest.mark.parametrize("path", ["*", "*@", "*@a b.example", "*@a@b.example", "a*@b.example\r\n"])
+def test_a_star_stands_before_a_domain(path: str) -> None:
+    with pytest.raises(RefusedMany) as refused:
+        CHANNEL.check_identity(identity(return_path=path))
+    assert [error.field for error in refused.value.errors] == ["return_path"]
+
+
 def test_every_wrong_field_is_named_at_once() -> None:
     with pytest.raises(RefusedMany) as refused:
         CHANNEL.check_identity(

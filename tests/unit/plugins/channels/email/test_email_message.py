@@ -70,6 +70,14 @@ async def test_a_transactional_message_has_exactly_these_headers(*, is_compiled:
     assert not made.needs_smtputf8
 
 
+async def test_a_message_comes_back_to_its_own_address_where_it_has_one() -> None:
+    sender = identity(return_path="*@bounces.tenant.example")
+    who = item({"name": "Ada"})
+    who.return_address = "abc@bounces.tenant.example"
+    assert (await one(who=who, sender=sender)).envelope_from == "abc@bounces.tenant.example"
+    assert (await one(sender=sender)).envelope_from == "news@tenant.example", "shown without having been accepted"
+
+
 @BOTH
 async def test_a_bulk_message_can_be_unsubscribed_by_header_and_in_each_part(*, is_compiled: bool) -> None:
     made = await one(
