@@ -195,6 +195,24 @@ CASES: dict[str, list[Case]] = {
     "DELETE /api/v1/limits/{kind:str}/{scope_id:str}": write(
         "admin", "limits:write", own=204, other=204, nouns={"kind": "=sender", "scope_id": "sender"}
     ),
+    "GET /api/v1/budgets": read("viewer", "limits:read"),
+    "GET /api/v1/budgets/events": read("viewer", "limits:read"),
+    "PUT /api/v1/budgets/{kind:str}/{scope_id:str}": write(
+        "admin",
+        "limits:write",
+        lambda _, __: {"daily_cents": 100_000, "monthly_cents": None},
+        nouns={"kind": "=campaign", "scope_id": "campaign"},
+    ),
+    "POST /api/v1/budgets/{kind:str}/{scope_id:str}/reset": write(
+        "admin", "limits:write", lambda _, __: {"period": "both"}, nouns={"kind": "=campaign", "scope_id": "campaign"}
+    ),
+    "GET /api/v1/prices": read("viewer", "limits:read"),
+    "POST /api/v1/prices": write(
+        "admin", "limits:write", lambda _, __: {"channel": "sms", "country": "DE", "micros": 79_000}, own=201
+    ),
+    "DELETE /api/v1/prices/{channel:str}/{country:str}": write(
+        "admin", "limits:write", own=204, nouns={"channel": "=sms", "country": "=DE"}
+    ),
     "GET /api/v1/providers": read("viewer", "senders:read"),
     "GET /api/v1/connections": read("viewer", "senders:read"),
     "POST /api/v1/connections": write(

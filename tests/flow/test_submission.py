@@ -19,9 +19,10 @@ from outrider.base.ids import DEFAULT_TENANT
 from outrider.base.settings import load
 from outrider.domain.tenants import keys
 from outrider.interfaces.sandbox.tls import make_certificate
+from outrider.interfaces.smtp import room
+from outrider.interfaces.smtp.house import certificate
 from outrider.interfaces.submission import intake as accepting
-from outrider.interfaces.submission import room, session
-from outrider.interfaces.submission.house import certificate
+from outrider.interfaces.submission import session
 from tests.kit.api import TESTER
 from tests.kit.smtp_talk import Talk, until
 from tests.kit.submission import Intake, intake_of, letter, plain

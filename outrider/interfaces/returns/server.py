@@ -9,8 +9,8 @@ from outrider.base.signing import ReturnSigner
 from outrider.data.runtime import Runtime
 from outrider.interfaces.returns.intake import Intake
 from outrider.interfaces.returns.session import Session
-from outrider.interfaces.submission import house
-from outrider.interfaces.submission.room import Rules
+from outrider.interfaces.smtp import house
+from outrider.interfaces.smtp.room import Rules
 
 
 async def serve(runtime: Runtime, *, ready: Callable[[str], None], stop: asyncio.Event) -> None:

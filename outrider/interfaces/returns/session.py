@@ -16,9 +16,9 @@ import structlog
 from outrider.base.errors import OutriderError
 from outrider.base.ids import NIL
 from outrider.interfaces.returns.intake import Intake
-from outrider.interfaces.submission import commands
-from outrider.interfaces.submission.room import Rules
-from outrider.interfaces.submission.wire import COMMAND_WITHIN_S, Gone, Wire
+from outrider.interfaces.smtp import commands
+from outrider.interfaces.smtp.room import Rules
+from outrider.interfaces.smtp.wire import COMMAND_WITHIN_S, Gone, Wire
 
 _log = structlog.get_logger(__name__)
 MOST_RECIPIENTS: Final = 10

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 from outrider.data.runtime import Runtime
-from outrider.interfaces.submission import house
-from outrider.interfaces.submission.room import Rules
+from outrider.interfaces.smtp import house
+from outrider.interfaces.smtp.room import Rules
 from outrider.interfaces.submission.session import Session
 
 

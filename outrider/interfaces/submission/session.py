@@ -17,9 +17,10 @@ import structlog
 
 from outrider.base.errors import OutriderError, Refused, RefusedMany, Unavailable
 from outrider.data.runtime import Runtime
-from outrider.interfaces.submission import commands, intake, letter
-from outrider.interfaces.submission.room import Rules
-from outrider.interfaces.submission.wire import COMMAND_WITHIN_S, Gone, Wire
+from outrider.interfaces.smtp import commands
+from outrider.interfaces.smtp.room import Rules
+from outrider.interfaces.smtp.wire import COMMAND_WITHIN_S, Gone, Wire
+from outrider.interfaces.submission import intake, letter
 
 _log = structlog.get_logger(__name__)
 MOST_RECIPIENTS: Final = 100

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-from outrider.interfaces.submission.wire import HELD_BYTES
+from outrider.interfaces.smtp.wire import HELD_BYTES
 
 _READ_AT_ONCE: Final = 2
 

@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 
 from outrider.base.errors import Misconfigured
-from outrider.interfaces.submission.wire import Gone, Wire
+from outrider.interfaces.smtp.wire import Gone, Wire
 
 _log = structlog.get_logger(__name__)
 MOST_CONNECTIONS: Final = 200
