@@ -234,9 +234,14 @@ async def test_a_key_never_makes_a_stronger_key(api: Api, people: dict[str, Call
 
 async def test_tenants_settings_are_known_ones_and_changes_are_audited(api: Api, people: dict[str, Caller]) -> None:
     path = f"/api/v1/tenants/{DEFAULT_TENANT}"
-    assert (await people["viewer"].get(path)).json["settings"] == {"consent_required": True}
+    usual = {field.name: field.default for field in tenants.FIELDS}
+    assert usual["consent_required"] is True
+    assert (await people["viewer"].get(path)).json["settings"] == usual
     changed = await people["admin"].patch(path, {"timezone": "Europe/Berlin", "settings": {"consent_required": False}})
-    assert (changed.json["timezone"], changed.json["settings"]) == ("Europe/Berlin", {"consent_required": False})
+    assert (changed.json["timezone"], changed.json["settings"]) == (
+        "Europe/Berlin",
+        {**usual, "consent_required": False},
+    )
     async with api.app() as uow:
         newest = (await audited(uow, limit=1))[0]
     assert newest.details == {"timezone": ["UTC", "Europe/Berlin"], "settings.consent_required": [True, False]}
@@ -250,7 +255,7 @@ async def test_tenants_settings_are_known_ones_and_changes_are_audited(api: Api,
         refused = await people["admin"].patch(path, body)
         assert (refused.status, refused.code) == (422, code)
     back = await people["admin"].patch(path, {"timezone": "UTC", "settings": {"consent_required": None}})
-    assert back.json["settings"] == {"consent_required": True}
+    assert back.json["settings"] == usual
 
 
 async def test_only_administrators_of_the_installation_see_and_make_other_tenants(
