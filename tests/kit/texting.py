@@ -33,6 +33,7 @@ from outrider.interfaces.sandbox.twilio import TwilioOptions, TwilioSandbox
 from outrider.interfaces.sandbox.twilio.callbacks import signature as signed
 from outrider.plugins.channels.email import CHANNEL as EMAIL
 from outrider.plugins.channels.sms import CHANNEL as SMS
+from outrider.plugins.gates.do_not_contact import GATE as DO_NOT_CONTACT
 from outrider.plugins.providers.twilio import PROVIDER
 from tests.kit import api as api_kit
 from tests.kit.api import Api, Caller, api_of
@@ -140,7 +141,13 @@ async def texting(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **set
     def with_texts(database_url: str, **more: Any) -> Any:
         runtime = runtime_for(database_url, **more)
         egress = Egress([ip_network("127.0.0.0/8")])
-        return replace(runtime, channels={"email": EMAIL, "sms": SMS}, providers={"twilio": PROVIDER}, egress=egress)
+        return replace(
+            runtime,
+            channels={"email": EMAIL, "sms": SMS},
+            providers={"twilio": PROVIDER},
+            gates=(DO_NOT_CONTACT,),
+            egress=egress,
+        )
 
     monkeypatch.setattr(api_kit, "runtime_for", with_texts)
     sandbox = TwilioSandbox(TwilioOptions(ledger_path=folder / "texts", port=0, auth_token="first-token"))

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 from outrider.app import wiring
 from outrider.app.processes import run_process
 from outrider.app.signals import Stop, ready
+from outrider.engine.dispatch import reconcile
 from outrider.engine.dispatch.run import WorkerOptions, run
 from outrider.engine.fanout import expand
 from outrider.engine.inbound import reports, tracking
@@ -40,6 +41,7 @@ def worker(
                 *expand.loops(runtime),
                 *tracking.loops(runtime),
                 *reports.loops(runtime),
+                *reconcile.loops(runtime),
                 *upkeep.loops(runtime),
                 *reap.loops(runtime),
             ]

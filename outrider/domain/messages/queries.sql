@@ -679,3 +679,24 @@ FROM unnest($2::uuid[]) t(id)
 JOIN messages m ON m.tenant_id = $1 AND m.id = t.id AND m.id >= $3 AND m.id <= $4
 JOIN lanes l ON l.tenant_id = $1 AND l.id = m.lane_id
 JOIN senders s ON s.tenant_id = $1 AND s.id = l.sender_id;
+
+-- name: tenants_in_doubt :many
+-- Tenants with messages of a channel whose answer was lost at least `$1` seconds ago.
+-- tenant: none, because it is the directory of the loop
+SELECT DISTINCT u.tenant_id FROM uncertain_messages u JOIN lanes l ON l.tenant_id = u.tenant_id AND l.id = u.lane_id
+WHERE u.cause = 'answer_lost' AND u.since < now() - $1 * interval '1 second' AND u.since > now() - interval '3 days' AND l.channel = ANY ($2::text[]);
+
+-- name: in_doubt :many
+-- Messages of a tenant whose answer was lost at least `$2` seconds ago and at most three days, oldest first, with their lane.
+SELECT m.id, m.contact_id, m.content_id, m.address, m.purpose, m.variables::text AS variables, m.attempts, coalesce(m.attempted_at, u.since) AS attempted_at,
+       u.since, u.since < now() - $3 * interval '1 second' AS is_old, l.id AS lane_id, l.channel, l.sender_id, l.campaign_id, l.message_class
+FROM uncertain_messages u
+JOIN messages m ON m.tenant_id = u.tenant_id AND m.id = u.message_id
+JOIN lanes l ON l.tenant_id = u.tenant_id AND l.id = u.lane_id
+WHERE u.tenant_id = $1 AND u.cause = 'answer_lost' AND u.since < now() - $2 * interval '1 second' AND u.since > now() - interval '3 days'
+  AND l.channel = ANY ($4::text[])
+ORDER BY u.since LIMIT 100;
+
+-- name: known_at_provider :many
+-- Ids at the provider of the messages to some addresses: none of them is one whose answer was lost.
+SELECT address, provider_id FROM messages WHERE tenant_id = $1 AND address = ANY ($2::text[]) AND provider_id IS NOT NULL;

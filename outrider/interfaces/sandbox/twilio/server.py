@@ -194,7 +194,8 @@ class TwilioSandbox:
         return shown
 
     def _report(self, shown: dict[str, Any], url: str, rule: Rule | None) -> None:
-        statuses = list((rule.statuses if rule else None) or self.options.statuses)
+        chosen = rule.statuses if rule is not None else None
+        statuses = list(self.options.statuses if chosen is None else chosen)
         error_code = rule.error_code if rule else None
         shown["status"], shown["error_code"] = (statuses or ["queued"])[-1], error_code
         forms = [

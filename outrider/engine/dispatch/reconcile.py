@@ -1,0 +1,136 @@
+"""The loop that asks providers what became of messages whose answer was lost.
+
+Owns the waits: nothing is asked in the first minute, because a report may settle it by itself; nothing counts as not
+taken before five, because a list may be behind. What was taken is sent; what certainly was not goes again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from outrider.base.errors import Misconfigured, Refused, Unavailable
+from outrider.contracts.callbacks import Finds, Lost, Reports
+from outrider.contracts.channel import Unrenderable
+from outrider.contracts.gate import Lane
+from outrider.data.db import Role
+from outrider.data.runtime import Runtime
+from outrider.domain.messages import events, reports
+from outrider.domain.messages.reports import Reported
+from outrider.domain.messages.rows import SQL
+from outrider.engine.dispatch.addresses import Addresses
+from outrider.engine.dispatch.batch import Claimed
+from outrider.engine.dispatch.senders import Senders
+from outrider.engine.loop import Loop
+
+_log = structlog.get_logger(__name__)
+_EVERY_S = 30.0
+_ASKED_AFTER_S = 60.0
+_BELIEVED_AFTER_S = 300.0
+_WHO = "reconciliation"
+
+
+def loops(runtime: Runtime) -> list[Loop]:
+    """What a worker process runs beside its dispatch."""
+    return [Loop("reconcile", _EVERY_S, Reconciler(runtime).step)]
+
+
+class Reconciler:
+    """Asks for lost answers, tenant by tenant and sender by sender."""
+
+    def __init__(
+        self, runtime: Runtime, *, asked_after_s: float = _ASKED_AFTER_S, believed_after_s: float = _BELIEVED_AFTER_S
+    ) -> None:
+        self._runtime = runtime
+        self._waits = (asked_after_s, believed_after_s)
+        self._channels = sorted({each.channel for each in runtime.providers.values() if isinstance(each, Reports)})
+
+    async def step(self) -> bool:
+        """Ask about what is in doubt, a hundred messages of each tenant at most."""
+        async with self._runtime.db.uow(Role.ENGINE) as uow:
+            rows = await SQL.tenants_in_doubt.many(uow.raw, self._waits[0], self._channels)
+        for row in rows:
+            try:
+                await self._tenant(row["tenant_id"])
+            except Unavailable as error:
+                _log.warning("reconciling_waits", tenant=str(row["tenant_id"]), code=error.code)
+            except Exception:  # noqa: BLE001 - one tenant's fault must not keep the others in doubt
+                _log.exception("reconciling_failed", tenant=str(row["tenant_id"]))
+        return False
+
+    async def _tenant(self, tenant_id: UUID) -> None:
+        async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
+            rows = await SQL.in_doubt.many(uow.raw, tenant_id, *self._waits, self._channels)
+            known: dict[str, set[str]] = defaultdict(set)
+            for row in await SQL.known_at_provider.many(uow.raw, tenant_id, list({row["address"] for row in rows})):
+                known[row["address"]].add(row["provider_id"])
+        by_lane: dict[int, list[asyncpg.Record]] = defaultdict(list)
+        for row in rows:
+            by_lane[row["lane_id"]].append(row)
+        for part in by_lane.values():
+            try:
+                await self._lane(tenant_id, part, known)
+            except (Refused, Misconfigured) as error:
+                _log.warning("reconciling_waits", tenant=str(tenant_id), code=error.code)
+
+    async def _lane(self, tenant_id: UUID, rows: list[asyncpg.Record], known: dict[str, set[str]]) -> None:
+        """Ask every connection of a lane's sender; one that has the message took it."""
+        head = rows[0]
+        lane = Lane(
+            tenant_id, head["lane_id"], head["channel"], head["sender_id"], head["campaign_id"], head["message_class"]
+        )
+        senders = Senders(self._runtime)
+        try:
+            lost, transports = await self._made_again(senders, lane, rows, known)
+            found: dict[UUID, str | None] = {}
+            for transport in transports:
+                for message_id, provider_id in (await transport.find(lost)).items():
+                    found[message_id] = found.get(message_id) or provider_id
+        finally:
+            await senders.close_idle(everything=True)
+        await self._settle(tenant_id, found, {row["id"] for row in rows if row["is_old"]})
+
+    async def _made_again(
+        self, senders: Senders, lane: Lane, rows: list[asyncpg.Record], known: dict[str, set[str]]
+    ) -> tuple[list[Lost], list[Finds]]:
+        """The messages with their texts as they went out, and the transports that can be asked."""
+        async with self._runtime.db.uow(Role.ENGINE, lane.tenant_id) as uow:
+            use = await senders.use(uow.raw, lane)
+            made = await senders.composers(uow.raw, lane, use, {row["content_id"] for row in rows})
+        addresses, lost = Addresses(self._runtime), list[Lost]()
+        for row in rows:
+            composer = made.by_content.get(row["content_id"])
+            if composer is None:
+                continue
+            claimed = Claimed(
+                id=row["id"], contact_id=row["contact_id"], content_id=row["content_id"], address=row["address"],
+                purpose=row["purpose"], variables=row["variables"], attempt=row["attempts"],
+                dated_at=row["attempted_at"], until_s=None,
+            )  # fmt: skip
+            (message,) = await composer.compose([addresses.item(lane, composer, claimed, use.sender.identity)])
+            if not isinstance(message, Unrenderable):
+                others = frozenset(known[row["address"]])
+                lost.append(
+                    Lost(row["id"], row["address"], message.envelope_from, message.body, row["attempted_at"], others)
+                )
+        transports = [route.account.transport for route in use.routes]
+        return lost, [each for each in transports if isinstance(each, Finds)] if lost else []
+
+    async def _settle(self, tenant_id: UUID, found: dict[UUID, str | None], old: set[UUID]) -> None:
+        """What was taken is sent; what was certainly not, and long enough ago, goes again."""
+        taken = [Reported(message_id, "sent", sid) for message_id, sid in found.items() if sid is not None]
+        again = [message_id for message_id, sid in found.items() if sid is None and message_id in old]
+        async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
+            if taken:
+                moved = await reports.settle(uow.raw, tenant_id, taken)
+                for each in taken:
+                    if each.message_id in moved and moved[each.message_id]["is_moved"]:
+                        await events.append(uow.raw, tenant_id, each.message_id, "sent", {"marked_by": _WHO})
+            if again:
+                why = "the provider has no such message"
+                await SQL.uncertain_resend.many(uow.raw, tenant_id, again, _WHO, why)
+        if taken or again:
+            _log.info("reconciled", tenant=str(tenant_id), sent=len(taken), again=len(again))
