@@ -380,7 +380,7 @@ CASES: dict[str, list[Case]] = {
     ),
     "GET /api/v1/campaigns/{campaign_id:str}/gates": read("viewer", "campaigns:read"),
     "PATCH /api/v1/campaigns/{campaign_id:str}/gates": write(
-        "operator", "campaigns:write", lambda _, __: {"settings": {"quiet_hours": "off"}}
+        "operator", "campaigns:write", lambda _, __: {"settings": {}}
     ),
     "GET /api/v1/campaigns/{campaign_id:str}/web-version": read("viewer", "campaigns:read", own=404),
     "PUT /api/v1/campaigns/{campaign_id:str}/web-version": write(

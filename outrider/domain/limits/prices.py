@@ -69,14 +69,13 @@ async def add(
 
 
 async def remove(uow: UnitOfWork, actor: Actor, channel: str, country: str, *, reason: str = NOT_GIVEN) -> int:
-    """Take the prices of a channel and country away, past ones and those to come; gives how many. Audited.
+    """Take the prices of a channel and country away, past ones and those to come. Audited each time.
 
-    Raises:  Refused(not_found).
+    Gives:   how many there were.
+    Raises:  Refused(unknown_channel, invalid_country).
     """
     _check(channel, country)
     rows = await SQL.price_remove.many(uow.raw, uow.tenant, channel, country)
-    if not rows:
-        raise Refused("not_found", "no such price", field="/country", status=404)
     await append(
         uow, actor, action="price.remove", target=("price", f"{channel} {country or '*'}"), reason=clean_reason(reason),
         details={"was": [[row["valid_from"].isoformat(), row["micros"]] for row in rows[:100]]},

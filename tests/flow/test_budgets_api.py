@@ -1,0 +1,56 @@
+"""Budgets and prices over HTTP, and the settings of gates of a campaign."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from outrider.base.ids import DEFAULT_TENANT, NIL
+from tests.kit.api import Api, api_of
+
+BUDGET = f"/api/v1/budgets/tenant/{DEFAULT_TENANT}"
+
+
+@pytest.fixture
+async def api(new_database: Callable[..., str]) -> AsyncIterator[Api]:
+    async with api_of(new_database("migrated")) as running:
+        await running.user("admin@example.org", "admin")
+        await running.user("viewer@example.org", "viewer")
+        yield running
+
+
+async def test_a_budget_is_set_read_and_reset_by_admins_only(api: Api) -> None:
+    admin, viewer = await api.signed_in("admin@example.org"), await api.signed_in("viewer@example.org")
+    wanted = {"daily_cents": 500, "monthly_cents": None, "reason": "agreed"}
+    assert (await viewer.put(BUDGET, wanted)).status == 403
+    made = await admin.put(BUDGET, wanted)
+    assert made.status == 200, made.text
+    assert (made.json["daily_cents"], made.json["monthly_cents"]) == (500, None)
+    listed = (await viewer.get("/api/v1/budgets")).json["items"]
+    assert [(each["scope"], each["daily_cents"], each["daily_spent_cents"]) for each in listed] == [("tenant", 500, 0)]
+    reset = await admin.post(f"{BUDGET}/reset", {"period": "both"})
+    assert reset.status == 200
+    assert (await viewer.get("/api/v1/budgets/events")).json["items"] == []
+
+
+async def test_what_no_budget_or_price_can_be_is_refused_by_its_field(api: Api) -> None:
+    admin = await api.signed_in("admin@example.org")
+    wrong = await admin.put(BUDGET, {"daily_cents": -1, "monthly_cents": None})
+    assert (wrong.status, wrong.json["pointer"]) == (422, "/daily_cents")
+    other = await admin.put(f"/api/v1/budgets/tenant/{NIL}", {"daily_cents": 1, "monthly_cents": None})
+    assert other.status == 404
+    price = await admin.post("/api/v1/prices", {"channel": "sms", "country": "de", "micros": 1})
+    assert (price.status, price.json["pointer"]) == (422, "/country")
+    global_price = {"channel": "sms", "micros": 1, "installation": True}
+    assert (await admin.post("/api/v1/prices", global_price)).status == 403
+
+
+async def test_prices_are_added_listed_and_taken_away(api: Api) -> None:
+    admin = await api.signed_in("admin@example.org")
+    assert (await admin.post("/api/v1/prices", {"channel": "sms", "country": "AU", "micros": 79_000})).status == 201
+    assert (await admin.post("/api/v1/prices", {"channel": "sms", "micros": 99_000})).status == 201
+    listed = (await admin.get("/api/v1/prices")).json["items"]
+    assert [(each["country"], each["micros"]) for each in listed] == [("", 99_000), ("AU", 79_000)]
+    assert (await admin.delete("/api/v1/prices/sms/-")).status == 204
+    assert [each["country"] for each in (await admin.get("/api/v1/prices")).json["items"]] == ["AU"]
