@@ -1,7 +1,8 @@
 """The second act: a campaign for some people only, and what its readers do with it.
 
-Newcomers are imported; a segment says which city, an exclusion that nobody gets it who had the first campaign. Then
-readers open and click, and a mail scanner follows every link: the product's results are compared with what was done.
+Newcomers are imported; a segment says which city, an exclusion that nobody gets it who had the first campaign. Half
+of them draw one of two subjects, and the rest gets the one that was clicked more. Readers open and click, and a mail
+scanner follows every link: the product's results are compared with what was done.
 Owns the order of events and the verdicts; everything is asked of the public API and of the mail server's inbox.
 """
 
@@ -32,11 +33,13 @@ from outrider.interfaces.cli.demonstration.story import SENDER, Played, Stage, i
 CITY: Final = CITIES[0]
 SHOP: Final = "https://shop.example.com"
 _SHARE: Final = 20
-_LEAST: Final = 120
+_LEAST: Final = 240
 _AT_ONCE: Final = 16
 _BOUND_S: Final = 60.0
 _BROWSER: Final = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 _SUBJECT: Final = "{{ name }}, the market opens on Saturday"
+_OTHER_SUBJECT: Final = "{{ name }}, your voucher for Saturday"
+_PLAIN, _VOUCHER = _VARIANTS = ("plain", "voucher")
 _HTML: Final = f"""<p>Dear {{{{ name }}}},</p>
 <p><a href="{SHOP}/market">The market</a>, <a href="{SHOP}/map">the way there</a>,
 <a href="{SHOP}/for/{{{{ code }}}}">your voucher</a>.</p>
@@ -59,11 +62,16 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What one recipient got: where its links and its pixel lead, paths of the API."""
+    """What one recipient got: where its links and its pixel lead, paths of the API.
+
+    variant  which of the two subjects; is_test: before the winner was chosen
+    """
 
     code: str
     links: tuple[str, ...]
     pixel: str
+    variant: str = _PLAIN
+    is_test: bool = False
 
     @property
     def opens(self) -> bool:
@@ -72,13 +80,15 @@ class Letter:
 
     @property
     def clicks(self) -> bool:
-        """Every fourth follows the voucher."""
+        """In the test everybody whose subject promised the voucher, and nobody else; later every fourth."""
+        if self.is_test:
+            return self.variant == _VOUCHER and not self.is_scanned
         return int(self.code) % 4 == 0
 
     @property
     def is_scanned(self) -> bool:
         """Every tenth has a mail server that follows every link at once, and says that it is a browser."""
-        return int(self.code) % 10 == 9  # noqa: PLR2004 - an odd one, so that nobody does two things
+        return int(self.code) % 10 == 9  # noqa: PLR2004 - an odd one, so that nobody opens who is scanned
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,8 @@ class Reading:
     wanted: frozenset[str]
     segment_count: int
     preflight: Mapping[str, Any]
+    test_clicks: Mapping[str, int]
+    winner: str
     letters: Sequence[Letter]
     wrong_ways: int
     results: Mapping[str, Any]
@@ -115,16 +127,21 @@ async def play(room: Room, people: People, first: Played) -> Reading:
         f"{checked['will_go_count']} are left"
     )
     async with asyncio.timeout(_BOUND_S):
+        letters, wrong_ways = await _test(room, campaign_id)
+        test_clicks, winner = await _choose(stage, campaign_id, letters)
         await until_finished(stage, campaign_id)
-        letters = await _letters(room)
-        wrong_ways = await _read(room, letters)
+        rest = await _letters(room, is_test=False)
+        wrong_ways += await _read(room, rest)
+        letters = [*letters, *rest]
         results = await _judged(stage, campaign_id, letters)
     stage.tell(
         f"read: {results['opens']['people']} opened, {results['clicks']['people']} clicked, "
         f"{results['clicks']['machines']} followed by machines only"
     )
     wanted = frozenset(code for _, _, city, code in rows if city == CITY)
-    return Reading(len(rows), wanted, counted["contact_count"], checked, letters, wrong_ways, results)
+    return Reading(
+        len(rows), wanted, counted["contact_count"], checked, test_clicks, winner, letters, wrong_ways, results
+    )
 
 
 def prove(people: People, reading: Reading) -> list[Line]:
@@ -144,6 +161,18 @@ def prove(people: People, reading: Reading) -> list[Line]:
             is_right=set(got) == reading.wanted and len(reading.letters) == wanted,
             must=f"the {wanted} newcomers in {CITY} and nobody else",
         ),
+        Line(
+            "A/B test: the winner",
+            reading.winner,
+            is_right=reading.winner == _VOUCHER and dict(reading.test_clicks) == _test_clicks(reading.letters),
+            must="chosen by its clicks: " + ", ".join(f"{name} {n}" for name, n in reading.test_clicks.items()),
+        ),
+        equal(
+            "got the winner afterwards",
+            sum(each.variant == reading.winner for each in reading.letters if not each.is_test),
+            sum(not each.is_test for each in reading.letters),
+            "everybody who was not in the test",
+        ),
         equal("links that led astray", reading.wrong_ways, 0, "each to where its author said"),
         equal("readers who opened", results["opens"]["people"], opened),
         equal("readers who clicked", results["clicks"]["people"], clicked),
@@ -151,7 +180,12 @@ def prove(people: People, reading: Reading) -> list[Line]:
     ]
 
 
-def letter_of(raw: bytes) -> Letter:
+def _test_clicks(letters: Sequence[Letter]) -> dict[str, int]:
+    """How many people clicked in the test, by variant."""
+    return {name: sum(each.clicks for each in letters if each.is_test and each.variant == name) for name in _VARIANTS}
+
+
+def letter_of(raw: bytes, *, is_test: bool) -> Letter:
     """What a letter of this act holds.
 
     Raises:  Unavailable when it is not one of ours: then nothing can be proved.
@@ -164,7 +198,8 @@ def letter_of(raw: bytes) -> Letter:
     number = re.search(r"Newcomer (\d+)", str(parsed["Subject"]))
     if number is None or pixel is None or len(links) != len(set(links)) or not links:
         raise Unavailable("demo_letter", "a letter has no tracked links or no pixel")
-    return Letter(number[1], links, _path(pixel[1]))
+    variant = _VOUCHER if "voucher" in str(parsed["Subject"]) else _PLAIN
+    return Letter(number[1], links, _path(pixel[1]), variant, is_test)
 
 
 def _path(url: str) -> str:
@@ -193,20 +228,58 @@ async def _launch(room: Room, segment_id: str, first_id: str) -> tuple[str, Mapp
             "exclusions": {"campaign_ids": [first_id]},
         },
     )
+    test = {
+        "audience_percent": 50,
+        "wait_minutes": 0,
+        "decision": "by_hand",
+        "variants": [
+            {"name": _PLAIN, "share_percent": 50},
+            {"name": _VOUCHER, "share_percent": 50, "subject": _OTHER_SUBJECT},
+        ],
+    }
+    await api.put(f"/campaigns/{campaign['id']}/delivery", {"ab_test": test})
     checked = await api.post(f"/campaigns/{campaign['id']}/preflight")
     await api.post(f"/campaigns/{campaign['id']}/launch")
     return str(campaign["id"]), checked
 
 
-async def _letters(room: Room) -> list[Letter]:
-    """Every letter that the mail server took, from its inbox."""
-    room.ledger.read()
-    numbers = [record.seq for record in room.ledger.records if record.is_taken]
+async def _test(room: Room, campaign_id: str) -> tuple[list[Letter], int]:
+    """Wait until the test is out, and let its readers read; gives its letters, and links that led astray."""
+    while True:
+        seen = await room.stage.api.get(f"/campaigns/{campaign_id}/delivery")
+        if any(wave["state"] in {"resting", "deciding"} for wave in seen["waves"]):
+            break
+        await asyncio.sleep(0.1)
+    letters = await _letters(room, is_test=True)
+    return letters, await _read(room, letters)
+
+
+async def _choose(stage: Stage, campaign_id: str, letters: Sequence[Letter]) -> tuple[dict[str, int], str]:
+    """Wait until the clicks of the test are known, and let the variant with most of them go on."""
+    wanted = sum(_test_clicks(letters).values())
+    give_up_s = time.monotonic() + _BOUND_S / 4
+    while True:
+        found = await stage.api.get(f"/campaigns/{campaign_id}/results/variants")
+        clicks = {each["name"]: int(each["clicked_count"]) for each in found["items"]}
+        if sum(clicks.values()) >= wanted or time.monotonic() > give_up_s:
+            break
+        await asyncio.sleep(0.1)
+    winner = max(clicks, key=lambda name: clicks[name])
+    await stage.api.post(f"/campaigns/{campaign_id}/winner", {"variant": winner, "reason": "most clicks"})
+    stage.tell(
+        "A/B test: " + ", ".join(f"{name} {count} clicks" for name, count in clicks.items()) + f"; {winner} wins"
+    )
+    return clicks, winner
+
+
+async def _letters(room: Room, *, is_test: bool) -> list[Letter]:
+    """Letters that the mail server took since the last call, from its inbox."""
+    numbers = [record.seq for record in room.ledger.read() if record.is_taken]
     limit = asyncio.Semaphore(_AT_ONCE)
 
     async def one(number: int) -> Letter:
         async with limit, room.http.get(f"{room.inbox_url}/messages/{number}/raw") as response:
-            return letter_of(await response.read())
+            return letter_of(await response.read(), is_test=is_test)
 
     return await asyncio.gather(*(one(number) for number in numbers))
 

@@ -24,7 +24,10 @@ def _raw(html: str = HTML, subject: str = "Newcomer 12, the market opens") -> by
 
 
 def _reading() -> Reading:
-    letters = [Letter(code, ("/a", "/b", "/c"), "/p") for code in CODES]
+    letters = [
+        Letter(code, ("/a", "/b", "/c"), "/p", ("plain", "voucher")[at % 2] if at < 20 else "voucher", at < 20)
+        for at, code in enumerate(CODES)
+    ]
     results = {
         "opens": {"people": sum(each.opens for each in letters)},
         "clicks": {
@@ -34,7 +37,11 @@ def _reading() -> Reading:
     }
     checked = {"excluded_count": PEOPLE.of_city(CITY)}
     counted = len(CODES) + PEOPLE.of_city(CITY)
-    return Reading(len(ROWS), frozenset(CODES), counted, checked, letters, 0, results)
+    tested = {
+        name: sum(each.clicks for each in letters if each.is_test and each.variant == name)
+        for name in ("plain", "voucher")
+    }
+    return Reading(len(ROWS), frozenset(CODES), counted, checked, tested, "voucher", letters, 0, results)
 
 
 def _wrong(reading: Reading) -> set[str]:
@@ -42,7 +49,8 @@ def _wrong(reading: Reading) -> set[str]:
 
 
 def test_a_letter_gives_its_links_its_pixel_and_whose_it_is() -> None:
-    assert letter_of(_raw()) == Letter("12", ("/t/c/AA", "/t/c/BB"), "/t/o/CC.gif")
+    assert letter_of(_raw(), is_test=False) == Letter("12", ("/t/c/AA", "/t/c/BB"), "/t/o/CC.gif")
+    assert letter_of(_raw(subject="Newcomer 3, your voucher"), is_test=True).variant == "voucher"
 
 
 @pytest.mark.parametrize(
@@ -56,14 +64,16 @@ def test_a_letter_gives_its_links_its_pixel_and_whose_it_is() -> None:
 )
 def test_a_letter_that_proves_nothing_is_refused(html: str, subject: str) -> None:
     with pytest.raises(Unavailable):
-        letter_of(_raw(html, subject))
+        letter_of(_raw(html, subject), is_test=True)
 
 
 def test_nobody_does_two_things_that_cannot_be_told_apart() -> None:
     letters = [Letter(str(number), ("/a",), "/p") for number in range(1000)]
     assert not [each for each in letters if each.is_scanned and (each.opens or each.clicks)]
-    assert not [each for each in letters if each.clicks and not each.opens]
     assert [each for each in letters if each.is_scanned]
+    tested = [replace(each, variant=name, is_test=True) for each in letters for name in ("plain", "voucher")]
+    assert {each.variant for each in tested if each.clicks} == {"voucher"}
+    assert not [each for each in tested if each.is_scanned and each.clicks]
 
 
 def test_the_cities_of_the_first_file_share_its_ordinary_people() -> None:
@@ -82,6 +92,10 @@ def test_every_figure_can_be_wrong() -> None:
     assert _wrong(replace(good, wrong_ways=1)) == {"links that led astray"}
     nobody = {"opens": {"people": 0}, "clicks": {"people": 0, "machines": 0}}
     assert _wrong(replace(good, results=nobody)) == {"readers who opened", "readers who clicked", "clicks of machines"}
+    assert _wrong(replace(good, winner="plain")) == {"A/B test: the winner", "got the winner afterwards"}
+    assert _wrong(replace(good, test_clicks={"plain": 1, "voucher": 3})) == {"A/B test: the winner"}
+    astray = [replace(each, variant="plain") if not each.is_test else each for each in good.letters]
+    assert _wrong(replace(good, letters=astray)) == {"got the winner afterwards"}
     twice = [*good.letters, replace(good.letters[0], code=CODES[1])]
     assert "segment reached once" in _wrong(replace(good, letters=twice))
     assert "segment reached once" in _wrong(replace(good, letters=good.letters[1:]))
