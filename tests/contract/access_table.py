@@ -235,7 +235,7 @@ CASES: dict[str, list[Case]] = {
     "GET /api/v1/callbacks": read("viewer", "senders:read"),
     "GET /api/v1/callbacks/refusals": read("viewer", "senders:read"),
     "POST /api/v1/callbacks/replay": write(
-        "operator", "senders:write", lambda pick, _: {"ids": [pick("event")]}, other=200
+        "admin", "senders:write", lambda pick, _: {"ids": [pick("event")]}, other=200
     ),
     "GET /api/v1/callbacks/exceptions": read("viewer", "senders:read"),
     "POST /api/v1/callbacks/exceptions": write(

@@ -49,7 +49,7 @@ REFUSED = {
 PREMIUM = {"P18": "+19005551234", "P19": "+449012345678"}
 ELSEWHERE = {
     "P24": "flow/test_twilio.py: a number that is refused fails at the first attempt",
-    "P48": "flow/test_inbound.py: a stop suppresses; the gate's claim is flow/test_dispatch_worker.py's",
+    "P48": "flow/test_reconcile.py: a stop keeps what waits from going",
     "P52": "flow/test_inbound.py and unit/domain/test_callback_words.py: a sentence is flagged, not obeyed",
     "P54": "flow/test_inbound.py: help is answered once an hour, also to whoever opted out",
     "P65": "quiet hours are a gate, for every channel alike",
