@@ -170,3 +170,25 @@ async def test_a_text_is_measured_before_it_is_sent(owner: Caller) -> None:
     shown = await owner.post(path, {"variables": {"name": "Ann"}, "is_bulk": True})
     assert shown.json["text"] == "Hello Ann, sale!\nReply STOP to opt out"
     assert (shown.json["measure"]["segments"], shown.json["measure"]["encoding"]) == (1, "GSM-7")
+
+
+async def test_a_campaign_of_texts_is_looked_at_as_texts(api: Api, owner: Caller) -> None:
+    sender = await _sender(owner)
+    template = (
+        await owner.post(
+            "/api/v1/templates", {"name": "sale", "channel": "sms", "subject": "", "text": "Hi {{ phone }}"}
+        )
+    ).json
+    person = {"name": "Ann", "addresses": [{"channel": "sms", "address": "+61412345678"}]}
+    contact = (await owner.post("/api/v1/contacts", person)).json
+    said = {"channel": "sms", "purpose": "marketing", "status": "granted", "source": "test"}
+    await owner.post(f"/api/v1/contacts/{contact['id']}/consents", said)
+    people = (await owner.post("/api/v1/lists", {"name": "all"})).json
+    await owner.post(f"/api/v1/lists/{people['id']}/members", {"contact_ids": [contact["id"]]})
+    wanted = {"name": "sale", "sender_id": sender["id"], "template_id": template["id"], "list_id": people["id"]}
+    campaign = await owner.post("/api/v1/campaigns", wanted)
+    assert campaign.status == 201, campaign.text
+    assert campaign.json["channel"] == "sms"
+    found = (await owner.post(f"/api/v1/campaigns/{campaign.json['id']}/preflight", {})).json
+    assert found["will_go_count"] == 1
+    assert "no_postal_address" not in [each["code"] for each in found["findings"]]

@@ -234,7 +234,7 @@ async def _sender(uow: UnitOfWork, vault: Vault, campaign: CampaignView) -> list
     findings = []
     if sender.archived_at is not None:
         findings.append(Finding("sender_archived", f"the sender {sender.name} is archived", is_blocking=True))
-    if not sender.postal_address:
+    if sender.channel == "email" and not sender.postal_address:
         message = "the sender has no postal address; many countries require one in advertising"
         findings.append(Finding("no_postal_address", message, is_blocking=False))
     try:
