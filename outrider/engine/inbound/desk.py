@@ -75,8 +75,7 @@ class Desk:
         waiting = _Waiting(came, channel)
         self._waiting[tenant_id].append(waiting)
         if tenant_id not in self._running:
-            task = self._running[tenant_id] = asyncio.create_task(self._carry(tenant_id))
-            task.add_done_callback(lambda _done: self._running.pop(tenant_id, None))
+            self._running[tenant_id] = asyncio.create_task(self._carry(tenant_id))
         return await asyncio.shield(waiting.reply)
 
     def refuse(self, tenant_id: UUID, connection_id: UUID, source: str, reason: str) -> None:
@@ -89,20 +88,32 @@ class Desk:
 
     async def _carry(self, tenant_id: UUID) -> None:
         """Commit what waits of a tenant, until nothing does."""
-        while batch := self._waiting[tenant_id][:_AT_ONCE]:
-            del self._waiting[tenant_id][:_AT_ONCE]
-            try:
-                replies = await self._commit(tenant_id, batch)
-            except OutriderError as error:
-                _fail(batch, error)
-            except Exception:  # noqa: BLE001 - the provider tells again; the next ones must not suffer
-                _log.exception("webhook_unkept", tenant=str(tenant_id), count=len(batch))
-                _fail(batch, Unavailable("callbacks_unkept", "the callback could not be kept"))
-            else:
-                for waiting, reply in zip(batch, replies, strict=True):
-                    if not waiting.reply.done():
-                        waiting.reply.set_result(reply)
-        del self._waiting[tenant_id]
+        try:
+            while batch := self._waiting[tenant_id][:_AT_ONCE]:
+                del self._waiting[tenant_id][:_AT_ONCE]
+                await self._keep(tenant_id, batch)
+        finally:  # in the same step as the last look: who comes after it finds nobody running and begins anew
+            del self._waiting[tenant_id]
+            del self._running[tenant_id]
+
+    async def _keep(self, tenant_id: UUID, batch: list[_Waiting]) -> None:
+        """Commit a batch and answer it; when one of it is at fault, each by itself, so that it costs only itself."""
+        try:
+            replies = await self._commit(tenant_id, batch)
+        except Unavailable as error:
+            _fail(batch, error)
+        except Exception as error:  # noqa: BLE001 - whoever can tells again; the next ones must not suffer
+            if len(batch) > 1:
+                for each in batch:
+                    await self._keep(tenant_id, [each])
+                return
+            _log.exception("webhook_unkept", tenant=str(tenant_id), key=batch[0].came.told.key)
+            unkept = Unavailable("callbacks_unkept", "the callback could not be kept")
+            _fail(batch, error if isinstance(error, OutriderError) else unkept)
+        else:
+            for waiting, reply in zip(batch, replies, strict=True):
+                if not waiting.reply.done():
+                    waiting.reply.set_result(reply)
 
     async def _commit(self, tenant_id: UUID, batch: list[_Waiting]) -> list[str]:
         async with self._db.uow(Role.ENGINE, tenant_id) as uow:

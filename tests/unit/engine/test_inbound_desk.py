@@ -1,0 +1,72 @@
+"""The desk of callbacks: nobody waits for ever, and what cannot be kept costs only itself."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+
+from outrider.base.errors import Unavailable
+from outrider.contracts.callbacks import Unread
+from outrider.data.runtime import Runtime
+from outrider.domain.callbacks.take import Came
+from outrider.engine.inbound.desk import Desk, _Waiting
+
+TENANT, CONNECTION = UUID(int=1), UUID(int=2)
+
+
+class Counter(Desk):
+    """A desk whose database is a list; `bad` cannot be kept, and nothing is before `open` is set."""
+
+    def __init__(self) -> None:
+        super().__init__(cast("Runtime", SimpleNamespace(db=None, channels={})))
+        self.open = asyncio.Event()
+        self.begun = asyncio.Event()
+        self.kept: list[str] = []
+
+    async def _commit(self, tenant_id: UUID, batch: list[_Waiting]) -> list[str]:
+        assert tenant_id == TENANT
+        self.begun.set()
+        await self.open.wait()
+        keys = [each.came.told.key for each in batch]
+        if "bad" in keys:
+            raise ValueError("a byte that no column takes")
+        self.kept += keys
+        return keys
+
+
+def told(key: str) -> Came:
+    return Came(CONNECTION, "glass", Unread(key, "unknown"), b"", "genuine", "192.0.2.1")
+
+
+async def all_of(*waiting: asyncio.Task[str]) -> list[Any]:
+    async with asyncio.timeout(5):
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_what_comes_in_the_very_moment_in_which_the_last_is_kept_is_kept_as_well() -> None:
+    desk = Counter()
+    first = asyncio.create_task(desk.take(TENANT, "glass", told("first")))
+    await desk.begun.wait()
+    desk.open.set()  # wakes the commit; the second comes right behind it, before anybody hears that it has ended
+    second = asyncio.create_task(desk.take(TENANT, "glass", told("second")))
+    assert await all_of(first, second) == ["first", "second"]
+    await desk.close()
+
+
+async def test_one_that_cannot_be_kept_costs_only_itself(caplog: pytest.LogCaptureFixture) -> None:
+    del caplog
+    desk = Counter()
+    first = asyncio.create_task(desk.take(TENANT, "glass", told("first")))
+    await desk.begun.wait()
+    others = [asyncio.create_task(desk.take(TENANT, "glass", told(key))) for key in ("stop", "bad", "report")]
+    await asyncio.sleep(0)
+    desk.open.set()
+    answers = await all_of(first, *others)
+    assert [each for each in answers if isinstance(each, str)] == ["first", "stop", "report"]
+    assert isinstance(answers[2], Unavailable)
+    assert desk.kept == ["first", "stop", "report"]
+    await desk.close()
