@@ -50,8 +50,6 @@ class Claimed:
     dated_at: datetime
     until_s: float | None
     """CLOCK_BOOTTIME second after which it must not leave (expiry, or quiet hours begin); None: no limit."""
-    connection_id: UUID | None = None
-    """The connection that took it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +134,6 @@ class BatchWatch:
         if failpoint.ARMED:
             failpoint.hit("send.before_bytes")
         return None
-
-    def accepted_by(self, message: Outgoing, connection_id: UUID) -> None:
-        """Which of the sender's connections took it: its callbacks come from there."""
-        self._batch.messages[message.id].connection_id = connection_id
 
     def moves(self, message: Outgoing) -> None:
         """It is known not to have left, and another connection is about to try: as if it had not been begun."""

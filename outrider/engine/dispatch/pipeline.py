@@ -8,32 +8,28 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
 
-from outrider.base import failpoint
 from outrider.base.clock import boottime_s
 from outrider.base.errors import Misconfigured, OutriderError, Refused, Unavailable
-from outrider.contracts.channel import Composer, Unrenderable
 from outrider.contracts.gate import Gate, Lane
-from outrider.contracts.outcome import Deferred, Outcome, Rejected, Uncertain, Unsent
+from outrider.contracts.outcome import Deferred, Outcome, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing
 from outrider.data.db import Database
 from outrider.data.runtime import Runtime
 from outrider.domain.messages import lanes
 from outrider.domain.messages.rows import SQL
 from outrider.domain.senders import circuits
-from outrider.domain.senders.numbers import assign
 from outrider.engine.dispatch import routes
-from outrider.engine.dispatch.addresses import Addresses
-from outrider.engine.dispatch.batch import ASK_AGAIN_S, Batch, BatchWatch, Claimed, just_claimed
+from outrider.engine.dispatch.batch import ASK_AGAIN_S, Batch, BatchWatch, just_claimed
 from outrider.engine.dispatch.board import Board
 from outrider.engine.dispatch.claim import Claimer
 from outrider.engine.dispatch.journal import Journal
+from outrider.engine.dispatch.making import Maker
 from outrider.engine.dispatch.record import Recorder, Row, write
 from outrider.engine.dispatch.ring import Ring
 from outrider.engine.dispatch.senders import Senders, Use
@@ -97,7 +93,7 @@ class Pipeline:
         self._claimer = Claimer(database, runtime.gates, lease_s=runtime.settings.lease_s)
         self._second_thoughts: Sequence[Gate] = [gate for gate in runtime.gates if gate.is_asked_again and gate.facts]
         self._senders = Senders(runtime)
-        self._addresses = Addresses(runtime)
+        self._maker = Maker(runtime, database, self._senders, journal, self._claimer.spending)
         self._ring = Ring(boottime_s)
         self._paces: dict[tuple[UUID, UUID], Pace] = {}
         self._tokens = iter(range(0))
@@ -107,8 +103,6 @@ class Pipeline:
         self._directory_lock = asyncio.Lock()
         self._promises: dict[int, bool] = {}
         self._lost_tokens: dict[int, tuple[UUID, float]] = {}
-        self._suspects = asyncio.Lock()
-        """Messages that may have killed a worker are rendered one at a time, so that the next death names one."""
         self._open: dict[tuple[UUID, UUID], int] = defaultdict(int)
         self._room = asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()
@@ -199,11 +193,10 @@ class Pipeline:
         count = len(batch.messages)
         left: Outcome = Unsent("the worker stopped")
         try:
-            use, slices = await self._prepare(batch)
+            use, slices = await self._maker.prepare(batch)
+            self._promises[batch.token] = use.sender.guarantees[batch.lane.message_class] == "at_least_once"
             for part in slices:
-                outgoing = await self._compose(batch, use, part, watch)
-                if batch.money is not None:
-                    outgoing = await self._pay(batch, outgoing, watch)
+                outgoing = await self._maker.make(batch, use, part, watch)
                 if outgoing:
                     await self._send(batch, use, outgoing, watch)
             left = Deferred("plugin_failed", "the provider settled nothing")
@@ -223,7 +216,7 @@ class Pipeline:
 
     async def _send(self, batch: Batch, use: Use, outgoing: Sequence[Outgoing], watch: BatchWatch) -> None:
         """Send by the sender's connections, and tell their circuits what is worth telling."""
-        tallies = await routes.send(use.routes, outgoing, watch, moves=watch.moves, accepted_by=watch.accepted_by)
+        tallies = await routes.send(use.routes, outgoing, watch, moves=watch.moves)
         for tally in tallies:
             if tally.is_failure or (tally.accepted and tally.route.is_noted):
                 await self._tell_circuit(batch.lane.tenant_id, tally)
@@ -265,81 +258,6 @@ class Pipeline:
             pass
         elif took_s > _WORK_S:
             pace.learn(count, took_s)
-
-    async def _prepare(self, batch: Batch) -> tuple[Use, list[list[Claimed]]]:
-        """The sender of a batch, and its messages in slices whose bytes fit into memory; nearly always one."""
-        wanted = {claimed.content_id for claimed in batch.messages.values()}
-        async with self._database.statements() as raw:
-            use = await self._senders.use(raw, batch.lane)
-            unknown = await self._senders.unknown(raw, batch.lane, use, wanted)
-            if len(unknown) == 1:  # the usual news of a small sender; when it is too heavy to be kept, it is weighed
-                self._senders.remember(await self._senders.composers(raw, batch.lane, use, unknown))
-                unknown = await self._senders.unknown(raw, batch.lane, use, wanted)
-            rows = await SQL.content_weights.many(raw, batch.lane.tenant_id, unknown) if unknown else []
-        self._promises[batch.token] = use.sender.guarantees[batch.lane.message_class] == "at_least_once"
-        return use, _slices(batch.messages.values(), {row["id"]: row["bytes"] for row in rows})
-
-    async def _compose(self, batch: Batch, use: Use, part: Sequence[Claimed], watch: BatchWatch) -> list[Outgoing]:
-        """The bytes of every message that can be rendered; the others fail by themselves."""
-        by_content: dict[UUID, list[Claimed]] = {}
-        for claimed in part:
-            by_content.setdefault(claimed.content_id, []).append(claimed)
-        made = None if use.sender.numbers else self._senders.at_hand(batch.lane, use, by_content)
-        numbers: Mapping[str, str] = {}
-        if made is None:
-            async with self._database.statements() as raw:
-                made = await self._senders.composers(raw, batch.lane, use, by_content)
-                heard = [claimed.address for claimed in part] if use.sender.numbers else []
-                numbers = await assign(raw, batch.lane.tenant_id, batch.lane.sender_id, use.sender.numbers, heard)
-            self._senders.remember(made)
-        async with self._suspects if batch.is_suspect else nullcontext():
-            return await self._render(batch, use, made.by_content, by_content, watch, numbers)
-
-    async def _pay(self, batch: Batch, outgoing: list[Outgoing], watch: BatchWatch) -> list[Outgoing]:
-        """Pay for the parts messages really have; what there is no money for goes back, and its next claim holds it."""
-        channel = self._runtime.channels[batch.lane.channel]
-        refused = await self._claimer.spending.correct(self._database, batch, channel, outgoing)
-        for message in outgoing:
-            if message.id in refused:
-                watch.settle(message, Unsent("it has more parts than there is money for"))
-        return [message for message in outgoing if message.id not in refused]
-
-    async def _render(
-        self,
-        batch: Batch,
-        use: Use,
-        composers: dict[UUID, Composer],
-        by_content: dict[UUID, list[Claimed]],
-        watch: BatchWatch,
-        numbers: Mapping[str, str],
-    ) -> list[Outgoing]:
-        """Turn messages into bytes, with a note in the journal: should the worker die now, it counts against them."""
-        self._journal.rendering(batch.token, batch.lane.tenant_id, is_over=False)
-        if failpoint.ARMED:
-            failpoint.hit("render.begun")
-        outgoing: list[Outgoing] = []
-        for content_id, same in by_content.items():
-            composer = composers.get(content_id)
-            if composer is None:
-                made: Sequence[Outgoing | Unrenderable] = [Unrenderable(c.id, "its content is gone") for c in same]
-            else:
-                identity = use.sender.identity
-                made = await composer.compose(
-                    [
-                        self._addresses.item(batch.lane, composer, each, identity, numbers.get(each.address, ""))
-                        for each in same
-                    ]
-                )
-            for message in made:
-                if isinstance(message, Unrenderable):
-                    claimed = batch.messages[message.id]
-                    stand_in = Outgoing(claimed.id, claimed.address, "", b"", str(claimed.id))
-                    watch.settle(stand_in, Rejected("render_failed", message.detail))
-                else:
-                    message.until_s = batch.messages[message.id].until_s
-                    outgoing.append(message)
-        self._journal.rendering(batch.token, batch.lane.tenant_id, is_over=True)
-        return outgoing
 
     async def _token(self) -> int:
         """The next lease token; a block of a thousand comes from the database."""
@@ -430,17 +348,3 @@ class Pipeline:
     async def close(self) -> None:
         """Close every account."""
         await self._senders.close_idle(everything=True)
-
-
-def _slices(messages: Iterable[Claimed], weights: dict[UUID, int]) -> list[list[Claimed]]:
-    """Messages in slices of at most 16 MiB of content; known contents are light and weigh nothing here."""
-    slices: list[list[Claimed]] = [[]]
-    room = _SLICE_BYTES
-    for claimed in messages:
-        weight = weights.get(claimed.content_id, 0)
-        if slices[-1] and weight > room:
-            slices.append([])
-            room = _SLICE_BYTES
-        slices[-1].append(claimed)
-        room -= weight
-    return slices

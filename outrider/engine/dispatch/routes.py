@@ -83,7 +83,6 @@ class _RouteWatch:
     watch: Watch
     tally: Tally
     move: Callable[[Outgoing], None] | None
-    accepted_by: Callable[[Outgoing, UUID], None]
     moved: dict[UUID, Outgoing] = field(default_factory=dict)
 
     def begin(self, message: Outgoing) -> str | None:
@@ -96,7 +95,6 @@ class _RouteWatch:
             return
         if isinstance(outcome, Accepted):
             self.tally.accepted += 1
-            self.accepted_by(message, self.tally.route.connection_id)
         elif isinstance(outcome, Deferred) and outcome.cause in UNREACHED:
             self.tally.unreached += 1
             self.tally.cause = outcome.cause
@@ -113,14 +111,12 @@ async def send(
     watch: Watch,
     *,
     moves: Callable[[Outgoing], None],
-    accepted_by: Callable[[Outgoing, UUID], None],
 ) -> list[Tally]:
     """Send by the first connection that takes it, and by the next what did not leave by that one.
 
     Parts that go by different connections go at the same time: one that is only being tried holds up nobody.
 
-    Takes:   routes: in their order, at least one; moves: told of each message before another connection tries it;
-             accepted_by: told which connection a message went by, before it is settled.
+    Takes:   routes: in their order, at least one; moves: told of each message before another connection tries it.
     Gives:   what each send came to; every message was settled once, unless a provider forgot it.
     Raises:  what a provider raises that breaks its contract, when the others have ended.
     """
@@ -129,8 +125,7 @@ async def send(
     shares = _shares(usable, 0, outgoing)
     while shares:
         sends = [
-            _RouteWatch(watch, Tally(usable[at]), None if at == len(usable) - 1 else moves, accepted_by)
-            for at, _part in shares
+            _RouteWatch(watch, Tally(usable[at]), None if at == len(usable) - 1 else moves) for at, _part in shares
         ]
         tallies += [each.tally for each in sends]
         await _together([_by(each, part) for each, (_at, part) in zip(sends, shares, strict=True)])

@@ -41,7 +41,6 @@ class Notes:
 
     settled: dict[UUID, Outcome] = field(default_factory=dict)
     moved: list[UUID] = field(default_factory=list)
-    accepted: dict[UUID, UUID] = field(default_factory=dict)
 
     def begin(self, _message: Outgoing) -> str | None:
         return None
@@ -52,9 +51,6 @@ class Notes:
 
     def moves(self, message: Outgoing) -> None:
         self.moved.append(message.id)
-
-    def accepted_by(self, message: Outgoing, connection_id: UUID) -> None:
-        self.accepted[message.id] = connection_id
 
 
 def letters(count: int) -> list[Outgoing]:
@@ -67,7 +63,7 @@ def route(line: Line, left: float = NO_LIMIT) -> Route:
 
 async def run(routes: list[Route], outgoing: list[Outgoing], notes: Notes) -> list[Tally]:
     async with asyncio.timeout(10):
-        return await send(routes, outgoing, notes, moves=notes.moves, accepted_by=notes.accepted_by)
+        return await send(routes, outgoing, notes, moves=notes.moves)
 
 
 AWAY = Deferred("connection_failed", "refused")
@@ -76,9 +72,9 @@ AWAY = Deferred("connection_failed", "refused")
 async def test_all_goes_by_the_first_connection_while_it_works() -> None:
     first, second, notes = Line(), Line(), Notes()
     (tally,) = await run([own := route(first), route(second)], sent := letters(5), notes)
+    assert tally.route is own
     assert first.given == sent
     assert not second.given
-    assert set(notes.accepted.values()) == {own.connection_id}
     assert (tally.accepted, tally.unreached, tally.is_failure) == (5, 0, False)
 
 
@@ -89,7 +85,7 @@ async def test_what_is_known_not_to_have_left_goes_by_the_next_at_once(cause: st
     assert (failed.is_failure, failed.cause, went.accepted) == (True, cause, 3)
     assert notes.moved == [message.id for message in sent]
     assert set(notes.settled.values()) == {Accepted()}
-    assert set(notes.accepted.values()) == {spare.connection_id}
+    assert went.route is spare
 
 
 @pytest.mark.parametrize(
