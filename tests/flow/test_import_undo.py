@@ -180,6 +180,20 @@ async def test_a_withdrawal_made_since_is_never_undone_also_when_the_file_had_wi
     assert second != first
 
 
+async def test_a_withdrawal_that_was_moved_in_since_keeps_its_contact_whatever_its_date(
+    audience: Audience, tmp_path: Path
+) -> None:
+    people = write_csv(tmp_path / "people.csv", ["email", "name"], [["n1@b.co", "Ann"], ["n2@b.co", "Ben"]])
+    view = await import_file(audience, people)
+    told = [["n1@b.co", "withdrawn", "2024-05-01T10:00:00Z"]]
+    former = write_csv(tmp_path / "consents.csv", ["email", "status", "at"], told)
+    moved = await import_file(audience, former, kind="consents")
+    assert (moved.created_count, moved.rejected_count) == (1, 0)
+    await undone(audience, view)
+    assert await left(audience, view) == {"n1@b.co": ("left", ["consent_since"])}
+    assert await audience.fetch("SELECT status FROM consents") == [("withdrawn",)]
+
+
 async def test_an_undo_that_was_stopped_goes_on_where_it_was(audience: Audience, tmp_path: Path) -> None:
     await known(audience, tmp_path)
     before = await everything(audience)

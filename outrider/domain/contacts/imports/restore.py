@@ -87,7 +87,8 @@ def _uses(after: dict[str, Any], at: datetime, now: Now) -> list[str]:
         reasons.append("tagged_since")
     if set(now.lists) - set(after.get("lists", ())):
         reasons.append("listed_since")
-    if now.said_at is not None and now.said_at > at:
+    # what was moved in from another system keeps its former time, so the time alone does not tell
+    if (now.said_at is not None and now.said_at > at) or _has_other_consent(after.get("consent"), now):
         reasons.append("consent_since")
     if any(moment > at for moment in now.suppressed.values()):
         reasons.append("suppressed_since")
@@ -96,6 +97,12 @@ def _uses(after: dict[str, Any], at: datetime, now: Now) -> list[str]:
     if now.is_merged:
         reasons.append("merged_since")
     return reasons
+
+
+def _has_other_consent(said: dict[str, Any] | None, now: Now) -> bool:
+    """Whether consent is held that is not what the import said."""
+    ours = {} if said is None else {(said["channel"], said["purpose"]): (said["status"], said["source"])}
+    return any(ours.get(key) != (held["status"], held["source"]) for key, held in now.consents.items())
 
 
 def _are_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
