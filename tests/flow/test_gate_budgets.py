@@ -15,11 +15,12 @@ from outrider.base.errors import Refused
 from outrider.base.ids import NIL
 from outrider.contracts.actor import Actor
 from outrider.contracts.gate import Lane
+from outrider.contracts.outcome import Uncertain
 from outrider.data.db import Role
 from outrider.domain.limits import accounts, budgets, charges, prices
 from outrider.domain.messages import holds, uncertain
 from outrider.engine.dispatch.claim import Claimer
-from outrider.engine.dispatch.record import Row, write
+from outrider.engine.dispatch.record import Row, row_for, write
 from outrider.engine.maintenance import money
 from tests.kit.campaigns import fanned_out, launched
 from tests.kit.dispatch import GATES, Desk, Post, posts
@@ -180,6 +181,24 @@ async def test_what_was_sent_or_may_have_been_stays_charged(desk: Desk, kind: st
         async with desk.engine() as uow:
             await uncertain.mark(uow, TESTER, desk.tenant_id, ids[:1], state="failed", reason="asked the provider")
         assert await spent(desk) == (CENT, CENT)
+
+
+async def test_an_attempt_that_may_have_been_made_stays_charged_while_it_is_repeated_and_its_repetition_as_well(
+    desk: Desk,
+) -> None:
+    await price(desk, CENT)
+    (message_id,) = await desk.admit(1)
+    claim = await desk.claim()
+    assert claim.batch is not None
+    outcome, settings = Uncertain("answer_lost", "cut"), desk.post.runtime.settings
+    row = row_for(message_id, claim.batch.token, outcome, attempt=1, may_repeat=True, settings=settings)
+    async with desk.post.engine.transaction() as raw:
+        assert await write(raw, desk.tenant_id, [row]) == {message_id}
+    assert await spent(desk) == (CENT, CENT), "nobody knows that the provider does not bill it"
+    await desk.post.execute("UPDATE queue SET due_at = now() WHERE tenant_id = $1", desk.tenant_id)
+    await promote(desk)
+    assert (await desk.claim()).batch is not None
+    assert await spent(desk) == (2 * CENT, 2 * CENT)
 
 
 async def test_a_raise_and_a_reset_release_what_is_held_and_are_audited(desk: Desk) -> None:

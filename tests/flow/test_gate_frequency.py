@@ -135,6 +135,17 @@ async def test_what_was_not_sent_does_not_count(desk: Desk) -> None:
     assert await claimed(desk, second) == 1
 
 
+async def test_an_attempt_that_may_have_left_counts_for_others_and_does_not_hold_its_own_repetition(desk: Desk) -> None:
+    await settle(desk, frequency_cap=1)
+    first, second = await campaigns_to_the_same(desk, 2, 1)
+    claim = await desk.claim(lane=await first.lane())
+    assert claim.batch is not None
+    async with desk.post.engine.transaction() as raw:
+        await write(raw, desk.tenant_id, [Row("try_again", each, claim.batch.token) for each in claim.batch.messages])
+    assert await claimed(desk, first) == 1
+    assert await claimed(desk, second) == 0
+
+
 async def test_other_purposes_go_and_contacts_are_found_by_their_address(desk: Desk) -> None:
     await settle(desk, frequency_cap=1)
     (campaign,) = await campaigns_to_the_same(desk, 1, 1)

@@ -42,7 +42,7 @@ class Result:
 
 @dataclass(slots=True)
 class Row:
-    """What to write for one message; `kind` chooses the statement."""
+    """What to write for one message; `kind` chooses the statement. `is_doubtful`: it may have left, so it stays charged."""
 
     kind: str
     id: UUID
@@ -53,6 +53,7 @@ class Row:
     detail: str | None = None
     delay_s: float = 0.0
     crash: int = 0
+    is_doubtful: bool = False
 
 
 def row_for(
@@ -81,7 +82,10 @@ def row_for(
     if pause_s is None or attempt >= settings.retry_attempts:
         state = "uncertain" if isinstance(outcome, Uncertain) else "failed"
         return Row("finish", message_id, token, state, None, cause, detail[:_DETAIL])
-    return Row("defer", message_id, token, code=cause, detail=detail[:_DETAIL], delay_s=pause_s)
+    is_doubtful = isinstance(outcome, Uncertain)
+    return Row(
+        "defer", message_id, token, code=cause, detail=detail[:_DETAIL], delay_s=pause_s, is_doubtful=is_doubtful
+    )
 
 
 async def write(raw: asyncpg.Connection, tenant_id: UUID, rows: list[Row]) -> set[UUID]:
@@ -141,6 +145,8 @@ async def _write_kind(raw: asyncpg.Connection, tenant_id: UUID, kind: str, rows:
 
 def _is_unsent(row: Row) -> bool:
     """Whether an attempt is known not to have been sent, so that nobody bills it."""
+    if row.is_doubtful:
+        return False
     return row.kind in {"hand_back", "defer"} or (row.kind == "finish" and row.state == "failed")
 
 

@@ -97,6 +97,7 @@ GATE = FrequencyCap(
           SELECT coalesce(array_agg(n.at), '{}') AS sent_at
           FROM (SELECT at FROM contact_sends s
                 WHERE s.tenant_id = $1 AND s.contact_id = c.contact_id AND s.purpose = t.purpose
+                  AND s.message_id <> t.id -- an attempt of its own that may have left does not hold what repeats it
                   AND s.at > now() - interval '1440 hours'
                 ORDER BY at DESC LIMIT 1000) n
         ) s
