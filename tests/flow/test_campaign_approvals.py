@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,15 +11,17 @@ import pytest
 
 from outrider.base.errors import Refused, RefusedMany
 from outrider.contracts.actor import Actor
-from outrider.domain.campaigns import approvals, draft, launch, read, schedule
+from outrider.domain.campaigns import approvals, audience, draft, launch, read, schedule
 from outrider.domain.campaigns.approvals import ApprovalView, Who
 from outrider.domain.campaigns.schedule import Schedule
-from outrider.domain.campaigns.views import CampaignView
+from outrider.domain.campaigns.views import CampaignView, Exclusions
 from outrider.domain.senders import senders
 from outrider.domain.templates import templates
 from outrider.domain.templates.templates import Source
 from outrider.domain.tenants import keys
+from outrider.engine.fanout import expand
 from tests.flow.test_campaign_schedule import ahead
+from tests.kit.api import runtime_for
 from tests.kit.audience import ACTOR
 from tests.kit.office import Office, open_office
 
@@ -263,3 +266,56 @@ async def test_undoing_leaves_the_approval_as_it_is(office: Office) -> None:
         await launch.launch(uow, office.settings, office.vault, ACTOR, campaign.id, wanted, channels=office.channels)
         await launch.undo(uow, ACTOR, campaign.id, reason="wait")
     assert (await launched(office, campaign.id)).state == "sending"
+
+
+async def test_who_joins_the_list_after_the_launch_gets_nothing_that_nobody_approved(
+    office: Office, migrated_url: str
+) -> None:
+    people = await office.newsletter_list(2)
+    campaign = await office.campaign(list_id=people)
+    await launched(office, campaign.id)
+    await _join(office, people, await office.newsletter_list(30))
+    runtime = runtime_for(migrated_url)
+    (loop,) = (each for each in expand.loops(replace(runtime, db=office.db)) if each.name == "fan_out")
+    while await loop.step():
+        pass
+    await runtime.db.close()
+    assert await office.fetch("SELECT expanded_count, joined_count FROM campaigns") == [(2, 0)]
+
+
+async def test_an_audience_that_outgrew_its_approval_after_the_launch_is_not_queued(office: Office) -> None:
+    people, gone = await office.newsletter_list(20), await office.newsletter_list(1)
+    campaign = await office.campaign(list_id=people, exclusions=Exclusions(list_ids=[gone]))
+    await asked(office, campaign.id)
+    await decided(office, campaign.id)
+    later = await office.newsletter_list(30)
+    await launched(office, campaign.id)
+    await _join(office, people, later)
+    with pytest.raises(Refused) as refused:
+        await audience.settle(office.db, office.tenant, campaign.id)
+    assert refused.value.code == "approval_outgrown"
+    assert await office.fetch("SELECT expanded_count, audience_at FROM campaigns") == [(0, None)]
+    await office.fetch(
+        "DELETE FROM list_members WHERE contact_id IN (SELECT contact_id FROM list_members WHERE list_id = $1)", later
+    )
+    assert await audience.settle(office.db, office.tenant, campaign.id) == 20
+
+
+async def test_other_gates_of_the_draft_are_another_campaign_than_was_approved(office: Office) -> None:
+    campaign = await office.campaign()
+    await asked(office, campaign.id)
+    await decided(office, campaign.id)
+    await office.fetch(
+        "INSERT INTO campaign_gates (tenant_id, campaign_id, settings) VALUES ($1, $2, '{\"frequency_cap\": 0}')",
+        office.tenant, campaign.id,
+    )  # fmt: skip
+    assert await refusal(office, campaign.id) == "approval_outdated"
+
+
+async def _join(office: Office, list_id: UUID, others: UUID) -> None:
+    """Put the members of a list on another one as well."""
+    await office.fetch(
+        "INSERT INTO list_members (tenant_id, list_id, contact_id) SELECT tenant_id, $1, contact_id "
+        "FROM list_members WHERE list_id = $2",
+        list_id, others,
+    )  # fmt: skip

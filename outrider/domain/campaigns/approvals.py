@@ -40,8 +40,6 @@ NEEDED: Final = frozenset(
     }
 )
 """Codes of findings that a request for approval is there to settle."""
-_GROWTH: Final = 1.1
-"""So many times the members that were approved may be on the list at the launch."""
 _NEWEST: Final = UUID(int=2**128 - 1)
 
 
@@ -193,13 +191,13 @@ async def _missing(
         return "approval_expired", "the approval was not given or not used in time: ask again"
     if row["state"] == "waiting":
         return "approval_waiting", f"{row['requested_by']} asked for approval; nobody has answered"
-    if member_count > row["member_count"] * _GROWTH:
+    if member_count > row["member_count"] * audience.GROWTH:
         return "approval_outgrown", f"{row['member_count']} members were approved, {member_count} it would be now"
     return None
 
 
 async def digest(uow: UnitOfWork, campaign: CampaignView) -> bytes:
-    """What an approval holds for: content, sender, audience and terms, each as it would go out now."""
+    """What an approval holds for: content, sender, audience, gates and terms, each as it would go out now."""
     content_id = campaign.content_id
     if campaign.template_id is not None and campaign.template_version is None:
         content_id = (await templates.version_of(uow, campaign.template_id)).content_id
@@ -210,6 +208,7 @@ async def digest(uow: UnitOfWork, campaign: CampaignView) -> bytes:
     terms["audience"] = await audience.frozen(uow, campaign)
     variants = await DELIVERY.variants_of.many(uow.raw, uow.tenant, campaign.id)
     terms["variants"] = [str(row["content_id"]) for row in variants]
+    terms["gates"] = await SQL.own_gates.value(uow.raw, uow.tenant, campaign.id)
     terms["sender_version"] = await SQL.sender_version.value(uow.raw, uow.tenant, campaign.sender_id)
     return hashlib.sha256(msgspec.json.encode(terms, order="deterministic")).digest()
 

@@ -6,11 +6,12 @@ launch, as of the launch, and kept until the campaign has ended.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
 
+from outrider.base.errors import Refused
 from outrider.base.settings import Settings
 from outrider.data.db import Database, Role, UnitOfWork
 from outrider.domain.campaigns import waves
@@ -19,6 +20,9 @@ from outrider.domain.campaigns.rows import SQL
 from outrider.domain.campaigns.views import CampaignView, Exclusions, Finding
 from outrider.domain.contacts import attributes
 from outrider.domain.segments import check, rules, segments
+
+GROWTH: Final = 1.1
+"""So many times the members that were approved may belong to it at the launch, and after it."""
 
 SETTLE_WITHIN_MS = 900_000
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -133,6 +137,8 @@ async def settle(db: Database, tenant_id: UUID, campaign_id: UUID) -> int | None
     """Find who belongs to a launched campaign, once, in one transaction that a pause does not wait for.
 
     Gives:   how many; None when it was done, is being done elsewhere or is not to be done now.
+    Raises:  Refused(approval_outgrown, 409) when it is more than a second person saw, or nobody had to; nothing was
+             written then.
     """
     async with db.uow(Role.ENGINE, tenant_id) as uow:
         if not await SQL.audience_turn.value(uow.raw, campaign_id):
@@ -150,7 +156,16 @@ async def settle(db: Database, tenant_id: UUID, campaign_id: UUID) -> int | None
             now=row["launched_at"],
             within_ms=SETTLE_WITHIN_MS,
         )
+        _refuse_outgrown(found["n"], row["launched_count"], row["approval_above_count"])
         await SQL.audience_settled.run(uow.raw, tenant_id, campaign_id, found["n"])
         await waves.plan(uow, campaign_id, Delivery.read(row["delivery"]))
         count: int = found["n"]
         return count
+
+
+def _refuse_outgrown(count: int, launched_count: int, approval_above_count: int | None) -> None:
+    """A small launch does not become a large one behind the back of who would have to approve it."""
+    if approval_above_count is None or count <= max(approval_above_count, launched_count * GROWTH):
+        return
+    why = f"{launched_count} members were counted at the launch, {count} it would be now: cancel it, and ask anew"
+    raise Refused("approval_outgrown", why, field="/id", status=409)

@@ -156,7 +156,8 @@ SELECT pg_try_advisory_xact_lock(hashtextextended('audience ' || $1::uuid::text,
 
 -- name: audience_due :one
 -- What was frozen of the audience, while it is still to be found.
-SELECT audience::text AS audience, launched_at, delivery::text AS delivery FROM campaigns
+SELECT audience::text AS audience, launched_at, delivery::text AS delivery, coalesce((preflight ->> 'member_count')::bigint, 0) AS launched_count,
+       (SELECT (t.settings ->> 'approval_above_count')::bigint FROM tenants t WHERE t.id = $1) AS approval_above_count FROM campaigns
 WHERE tenant_id = $1 AND id = $2 AND state = 'sending' AND audience IS NOT NULL AND audience_at IS NULL
   AND (undo_until IS NULL OR undo_until <= now());
 
@@ -191,8 +192,9 @@ ORDER BY served_at NULLS FIRST LIMIT 50;
 -- name: fan_out_lock :one
 -- Take one campaign for one page; another worker's is passed over. Without a list its audience was found before. With
 -- waves the checkpoint is the wave's, read after this lock is held: beside it, one would still see the page before.
+-- is_counted: how many it goes to decides who has to approve it, so it goes to nobody who joined after it was counted.
 SELECT id, channel, sender_id, CASE WHEN audience IS NULL THEN list_id END AS list_id, content_id, purpose, priority, expires_at, lane_id, expanded_to,
-       delivery::text AS delivery, wave
+       delivery::text AS delivery, wave, (SELECT t.settings ->> 'approval_above_count' IS NOT NULL FROM tenants t WHERE t.id = $1) AS is_counted
 FROM campaigns
 WHERE tenant_id = $1 AND id = $2 AND state = 'sending' AND expanded_at IS NULL AND NOT waits_for_look AND (audience IS NULL OR audience_at IS NOT NULL)
   AND retry_of IS NULL AND (undo_until IS NULL OR undo_until <= now()) FOR UPDATE SKIP LOCKED;
@@ -299,6 +301,10 @@ SELECT * FROM (
 -- name: sender_version :value
 -- Which version of a sender there is.
 SELECT version FROM senders WHERE tenant_id = $1 AND id = $2;
+
+-- name: own_gates :value
+-- The settings of gates that a campaign has for itself, as one text; nothing when it follows its tenant.
+SELECT settings::text FROM campaign_gates WHERE tenant_id = $1 AND campaign_id = $2;
 
 -- name: makers_of_key :many
 -- Who made a key, and who made the keys of that name, and so on.

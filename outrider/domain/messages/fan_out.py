@@ -48,6 +48,8 @@ class Plan:
     """What a campaign sends and to whom; frozen at launch. Without a list: to the audience that was found for it.
 
     Without part, lots and hours: to all of them, the same, now.
+
+    only_counted  not to who joined the list after the launch
     """
 
     campaign_id: UUID
@@ -61,13 +63,14 @@ class Plan:
     part: Part | None = None
     lots: Lots | None = None
     hours: Hours | None = None
+    only_counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """What one page did. `last` is None when there was nothing left: the fan-out is complete.
 
-    joined: members looked at who joined the list after the launch.
+    joined: members it goes to who joined the list after the launch.
     """
 
     last: UUID | None
@@ -93,7 +96,7 @@ async def fan_out(raw: asyncpg.Connection, tenant_id: UUID, plan: Plan, *, after
         lots.content_ids if lots else None, lots.begins if lots else None,
         part.begin if part else None, part.end if part else None,
         hours.due_s if hours else None, hours.else_at if hours else None, hours.attribute if hours else None,
-        hours.skips_late if hours else None,
+        hours.skips_late if hours else None, plan.only_counted,
     )  # fmt: skip
     if row is None:
         return Page(None, 0, 0, 0)

@@ -262,7 +262,8 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 
 -- id. Variables are frozen here. Gives the last contact looked at, how many members were looked at, queued, without address, late, and
 -- who of them joined the list after the launch.
 -- `$12`, `$13` contents and the first bucket of each (null: `$8` for all); `$14`, `$15` the buckets of this wave (null: everybody);
--- `$16` the moment of each zone in seconds (null: now), `$17` of everybody else, `$18` the attribute that names a zone, `$19` skip the late.
+-- `$16` the moment of each zone in seconds (null: now), `$17` of everybody else, `$18` the attribute that names a zone, `$19` skip the late;
+-- `$20` leave out who joined the list after the launch.
 WITH page AS MATERIALIZED (
   SELECT lm.contact_id, lm.is_in, lm.has_joined, a.address, outrider_id() AS message_id,
          c.attributes || jsonb_build_object('name', c.name, CASE $5 WHEN 'email' THEN 'email' WHEN 'sms' THEN 'phone' ELSE 'address' END, a.address)
@@ -270,7 +271,8 @@ WITH page AS MATERIALIZED (
          CASE WHEN $13::int[] IS NULL THEN $8::uuid ELSE ($12::uuid[])[width_bucket(outrider_bucket($2, lm.contact_id, 3), $13)] END AS content_id,
          CASE WHEN $16::jsonb IS NULL THEN now()
               ELSE coalesce(to_timestamp(($16 ->> lower(coalesce(c.timezone, c.attributes ->> $18::text)))::float8), $17::timestamptz) END AS hour_at
-  FROM (SELECT m.contact_id, $14::int IS NULL OR outrider_bucket($2, m.contact_id, 0) BETWEEN $14 AND $15::int - 1 AS is_in,
+  FROM (SELECT m.contact_id, ($14::int IS NULL OR outrider_bucket($2, m.contact_id, 0) BETWEEN $14 AND $15::int - 1)
+                 AND ($20::boolean IS NOT TRUE OR m.added_at IS NULL OR m.added_at <= (SELECT k.launched_at FROM campaigns k WHERE k.tenant_id = $1 AND k.id = $2)) AS is_in,
                m.added_at > (SELECT k.launched_at FROM campaigns k WHERE k.tenant_id = $1 AND k.id = $2) AS has_joined
         FROM ((SELECT contact_id, added_at FROM list_members WHERE tenant_id = $1 AND list_id = $3 AND contact_id > $6 ORDER BY contact_id LIMIT $7)
               UNION ALL -- without a list: the audience that was found at the launch
@@ -302,7 +304,7 @@ WITH page AS MATERIALIZED (
 SELECT (SELECT contact_id FROM page ORDER BY contact_id DESC LIMIT 1) AS last, (SELECT count(*) FROM page) AS looked_at,
        (SELECT count(*) FROM recipients) AS queued, (SELECT count(*) FROM page WHERE is_in AND address IS NULL) AS without_address,
        (SELECT count(*) FROM page WHERE address IS NOT NULL AND hour_at < now() AND $19 IS TRUE) AS late,
-       (SELECT count(*) FROM page WHERE has_joined) AS joined;
+       (SELECT count(*) FROM page WHERE has_joined AND is_in) AS joined;
 
 -- name: lanes_of_campaign :many
 -- The lanes a campaign was ever queued by.
@@ -688,8 +690,14 @@ WHERE u.cause = 'answer_lost' AND u.since < now() - $1 * interval '1 second' AND
 
 -- name: in_doubt :many
 -- Messages of a tenant whose answer was lost at least `$2` seconds ago and at most three days, oldest first, with their lane.
+-- `is_old` when what no provider has was not taken: long enough ago, and nobody changed since by which connection they go
+-- (workers may have used the old one for some seconds more).
 SELECT m.id, m.contact_id, m.content_id, m.address, m.purpose, m.variables::text AS variables, m.attempts, coalesce(m.attempted_at, u.since) AS attempted_at,
-       u.since, u.since < now() - $3 * interval '1 second' AS is_old, l.id AS lane_id, l.channel, l.sender_id, l.campaign_id, l.message_class
+       u.since, u.since < now() - $3 * interval '1 second' AND NOT EXISTS (
+         SELECT FROM senders s WHERE s.tenant_id = $1 AND s.id = l.sender_id AND s.updated_at > greatest(s.created_at, coalesce(m.attempted_at, u.since) - interval '10 seconds')
+       ) AND NOT EXISTS (
+         SELECT FROM connections c WHERE c.tenant_id = $1 AND c.updated_at > greatest(c.created_at, coalesce(m.attempted_at, u.since) - interval '10 seconds')
+       ) AS is_old, l.id AS lane_id, l.channel, l.sender_id, l.campaign_id, l.message_class
 FROM uncertain_messages u
 JOIN messages m ON m.tenant_id = u.tenant_id AND m.id = u.message_id
 JOIN lanes l ON l.tenant_id = u.tenant_id AND l.id = u.lane_id

@@ -139,7 +139,7 @@ class _FanOut:
             turn = await turn_of(uow.raw, tenant_id, row, self._hours)
             plan = Plan(
                 campaign_id, row["list_id"], lane_id, row["channel"], row["content_id"], row["purpose"],
-                row["priority"], row["expires_at"], turn.part, turn.lots, turn.hours,
+                row["priority"], row["expires_at"], turn.part, turn.lots, turn.hours, row["is_counted"],
             )  # fmt: skip
             await SQL.index_plans.run(uow.raw)
             limit = turn.limit(self._runtime.settings.expand_batch)
