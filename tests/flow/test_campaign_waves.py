@@ -241,6 +241,24 @@ async def test_people_may_stop_a_wave_at_any_time_and_go_on_before_the_look(desk
     assert len(await recipients(other)) == 100
 
 
+async def test_a_wave_that_was_stopped_half_queued_goes_on_where_it_was_and_everybody_gets_it_once(desk: Desk) -> None:
+    campaign = await waved(desk, 100, Delivery(canary=CANARY))
+    await settle(desk.post)
+    async with desk.engine() as uow:
+        await waves.stop(uow, TESTER, campaign.id, reason="wrong link")
+    async with desk.engine() as uow:
+        with pytest.raises(Refused, match="say that it goes on"):
+            await launch.resume(uow, TESTER, campaign.id, reason="back")
+    async with desk.engine() as uow:
+        await waves.go_on(uow, TESTER, campaign.id, reason="the link was right")
+    await through(desk.post)
+    assert 0 < len(await recipients(campaign)) < 100, "the canary first, the rest waits for its look"
+    async with desk.engine() as uow:
+        await waves.go_on(uow, TESTER, campaign.id, reason="in a hurry")
+    await through(desk.post)
+    assert len(await recipients(campaign)) == 100
+
+
 async def test_a_paused_campaign_is_not_looked_at_and_goes_on_where_it_was(desk: Desk) -> None:
     campaign = await canary_gone(desk, 100)
     async with desk.engine() as uow:

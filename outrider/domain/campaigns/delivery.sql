@@ -124,6 +124,11 @@ UPDATE campaign_waves SET looked_at = now(), found = $4::text::jsonb WHERE tenan
 UPDATE campaign_waves SET verdict = $4, why = $5, winner = coalesce(winner, $6), decided_by = $7, decided_at = now()
 WHERE tenant_id = $1 AND campaign_id = $2 AND n = $3 AND verdict IS DISTINCT FROM 'go_on' RETURNING n;
 
+-- name: wave_reopen :run
+-- Let a wave that was stopped before it was queued be queued to its end.
+UPDATE campaign_waves SET verdict = NULL, why = NULL, decided_by = NULL, decided_at = NULL
+WHERE tenant_id = $1 AND campaign_id = $2 AND n = $3 AND verdict = 'stop';
+
 -- name: pace_of :value
 -- How fast a campaign may go.
 SELECT rate FROM buckets WHERE tenant_id = $1 AND scope = 'campaign' AND scope_id = $2;

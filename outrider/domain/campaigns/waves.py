@@ -149,9 +149,19 @@ async def _judged(
 async def go_on(uow: UnitOfWork, actor: Actor, campaign_id: UUID, *, reason: str) -> None:
     """Let the rest go before anybody looked, or although the canary stopped it; what was stopped resumes.
 
+    What was stopped while it was still being queued goes on with that wave, and is looked at as it would have been.
+
     Raises:  Refused(not_found; no_wave_waits, winner_needed, 409).
     """
-    row = await _waiting(uow, campaign_id)
+    row = await _waiting(uow, campaign_id, may_be_stopped=True)
+    if not row["waits_for_look"]:
+        await SQL.wave_reopen.run(uow.raw, uow.tenant, campaign_id, row["n"])
+        target = ("campaign", str(campaign_id))
+        details = {"wave": row["n"], "why": "it was stopped before it was queued"}
+        action = "campaign.wave_go_on"
+        await append(uow, actor, action=action, target=target, reason=clean_reason(reason), details=details)
+        await _resume(uow, actor, campaign_id, row, reason)
+        return
     if row["kind"] == "test":
         raise Refused("winner_needed", "the rest waits for a winner: choose one", field="/id", status=409)
     judgement = judge.Judgement("go_on", clean_reason(reason)[:_LONGEST_WHY])
@@ -196,19 +206,22 @@ async def refuse_resume(uow: UnitOfWork, campaign_id: UUID) -> None:
     """
     row = await SQL.wave_now.one(uow.raw, uow.tenant, campaign_id)
     if row is not None and row["verdict"] == "stop":
-        how = "choose a winner" if row["kind"] == "test" else "say that it goes on"
+        how = "choose a winner" if row["kind"] == "test" and row["waits_for_look"] else "say that it goes on"
         why = f"it was stopped before its next wave: {row['why']}; {how}, or cancel it"
         raise Refused("stopped_by_wave", why, field="/id", status=409)
 
 
-async def _waiting(uow: UnitOfWork, campaign_id: UUID, *, may_be_queued: bool = False) -> asyncpg.Record:
+async def _waiting(
+    uow: UnitOfWork, campaign_id: UUID, *, may_be_queued: bool = False, may_be_stopped: bool = False
+) -> asyncpg.Record:
     """The wave about which people may decide now, held; read under the lock, so that a look under way is seen."""
     await CAMPAIGNS.lock_campaign.value(uow.raw, uow.tenant, campaign_id)
     row = await SQL.wave_now.one(uow.raw, uow.tenant, campaign_id)
     if row is None:
         raise Refused("not_found", "no such campaign", field="/id", status=404)
     is_open = row["state"] in {"sending", "paused"} and row["n"] is not None and row["n"] < row["last_n"]
-    if not is_open or not (row["waits_for_look"] or may_be_queued):
+    may_wait_not = may_be_queued or (may_be_stopped and row["verdict"] == "stop")
+    if not is_open or not (row["waits_for_look"] or may_wait_not):
         raise Refused("no_wave_waits", "nothing of it waits for a decision", field="/id", status=409)
     return row
 
