@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
+from outrider.contracts.callbacks import Lost
 from outrider.engine.dispatch.reconcile import Reconciler
 from outrider.engine.dispatch.run import WorkerOptions, run
 from outrider.engine.inbound import reports
 from outrider.interfaces.sandbox.twilio.options import Rule
+from outrider.plugins.providers.twilio.transport import TwilioTransport
 from tests.kit.texting import PHONE, Texting, texting
 
 _BOUND_S = 30.0
@@ -88,3 +91,67 @@ async def test_what_was_taken_is_found_and_what_was_not_goes_again(office: Texti
     assert (await office.state(lost))[0] == "delivered"
     accepted = [entry.to for entry in office.sandbox.ledger.entries if entry.outcome in {"accepted", "accepted_cut"}]
     assert sorted(accepted) == ["+14155552671", "+14155552672"]
+
+
+async def in_doubt(office: Texting) -> UUID:
+    """A message that no provider has, whose answer was lost."""
+    office.sandbox.rules = [Rule(cut="before")]
+    lost = await office.accepted(PHONE)
+    async with working(office):
+        await until_state(office, "uncertain", 1)
+    office.sandbox.rules = []
+    return lost
+
+
+async def reconciled(office: Texting, message_id: UUID) -> str:
+    await Reconciler(office.api.runtime, asked_after_s=0, believed_after_s=0).step()
+    return (await office.state(message_id))[0]
+
+
+async def test_it_goes_again_only_when_every_connection_says_that_it_has_no_such_message(
+    office: Texting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {**office.connection["settings"], "auth_token": "first-token"}
+    body = {"name": "spare", "provider": "twilio", "settings": given}
+    spare = (await office.owner.post("/api/v1/connections", body)).json["id"]
+    path = f"/api/v1/senders/{office.sender['id']}/fallbacks"
+    chosen = await office.owner.put(path, {"fallback_ids": [spare]})
+    assert chosen.status == 200, chosen.text
+    await office.rows("UPDATE senders SET updated_at = created_at WHERE tenant_id = $1 RETURNING 1")
+    lost = await in_doubt(office)
+    asked: list[TwilioTransport] = []
+
+    async def find(transport: TwilioTransport, wanted: list[Lost]) -> dict[UUID, str | None]:
+        asked.append(transport)
+        return {each.id: None for each in wanted} if len(asked) == 1 else {}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TwilioTransport, "find", find)
+        assert await reconciled(office, lost) == "uncertain"
+    assert len(asked) == 2
+    assert await reconciled(office, lost) == "queued"
+
+
+async def test_nothing_goes_again_when_its_sender_has_been_changed_since(office: Texting) -> None:
+    lost = await in_doubt(office)
+    path = f"/api/v1/senders/{office.sender['id']}/fallbacks"
+    assert (await office.owner.put(path, {"fallback_ids": []})).status == 200
+    assert await reconciled(office, lost) == "uncertain", "another account may have taken it"
+
+
+async def test_asking_takes_no_turn_to_try_a_connection_and_gives_back_what_was_charged(office: Texting) -> None:
+    lost = await in_doubt(office)
+    circuit = (
+        "INSERT INTO circuits"
+        " (tenant_id, connection_id, state, failures, openings, cause, failed_at, opened_at, try_at)"
+        " VALUES ($1, $2, 'open', 3, 1, 'provider_down', now(), now(), now()) RETURNING 1"
+    )
+    await office.rows(circuit, UUID(office.connection["id"]))
+    charge = (
+        "INSERT INTO charges (tenant_id, message_id, token, micros, segments, day_on, month_on)"
+        " VALUES ($1, $2, 1, 70000, 1, current_date, current_date) RETURNING 1"
+    )
+    await office.rows(charge, lost)
+    assert await reconciled(office, lost) == "queued"
+    assert [row["state"] for row in await office.rows("SELECT state FROM circuits WHERE tenant_id = $1")] == ["open"]
+    assert await office.rows("SELECT 1 FROM charges WHERE tenant_id = $1") == []

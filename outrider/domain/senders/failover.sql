@@ -62,7 +62,8 @@ WHERE k.state <> 'closed' ORDER BY k.opened_at LIMIT 1000;
 SELECT coalesce(array_agg(connection_id ORDER BY position), '{}') FROM sender_fallbacks WHERE tenant_id = $1 AND sender_id = $2;
 
 -- name: fallbacks_clear :run
--- Nothing takes over.
+-- Nothing takes over. The sender has been changed: what was lost on another way is not looked for on the new ones.
+WITH told AS (UPDATE senders SET updated_at = now() WHERE tenant_id = $1 AND id = $2)
 DELETE FROM sender_fallbacks WHERE tenant_id = $1 AND sender_id = $2;
 
 -- name: fallbacks_set :run

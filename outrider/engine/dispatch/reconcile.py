@@ -1,7 +1,8 @@
 """The loop that asks providers what became of messages whose answer was lost.
 
 Owns the waits: nothing is asked in the first minute, because a report may settle it by itself; nothing counts as not
-taken before five, because a list may be behind. What was taken is sent; what certainly was not goes again.
+taken before five, because a list may be behind. What was taken is sent; what certainly was not goes again: when every
+connection says so by which it may have gone, and none of them has been changed since.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from outrider.base.errors import Misconfigured, Refused, Unavailable
 from outrider.contracts.callbacks import Finds, Lost, Reports
 from outrider.contracts.channel import Unrenderable
 from outrider.contracts.gate import Lane
+from outrider.contracts.provider import Transport
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
+from outrider.domain.limits import charges, contacted
 from outrider.domain.messages import events, reports
 from outrider.domain.messages.reports import Reported
 from outrider.domain.messages.rows import SQL
@@ -31,6 +34,8 @@ _EVERY_S = 30.0
 _ASKED_AFTER_S = 60.0
 _BELIEVED_AFTER_S = 300.0
 _WHO = "reconciliation"
+_UNTOLD = ""
+"""In the place of an id: this provider does not say."""
 
 
 def loops(runtime: Runtime) -> list[Loop]:
@@ -82,21 +87,26 @@ class Reconciler:
         lane = Lane(
             tenant_id, head["lane_id"], head["channel"], head["sender_id"], head["campaign_id"], head["message_class"]
         )
-        senders = Senders(self._runtime)
+        senders = Senders(self._runtime, is_sending=False)
         try:
             lost, transports = await self._made_again(senders, lane, rows, known)
-            found: dict[UUID, str | None] = {}
-            for transport in transports:
-                for message_id, provider_id in (await transport.find(lost)).items():
-                    found[message_id] = found.get(message_id) or provider_id
+            asked = [each for each in transports if isinstance(each, Finds)]
+            answers = [await each.find(lost) for each in asked] if lost else []
         finally:
             await senders.close_idle(everything=True)
+        found: dict[UUID, str | None] = {}
+        for each in lost:
+            said = [answer.get(each.id, _UNTOLD) for answer in answers]
+            taken = next((sid for sid in said if sid), None)
+            # one that cannot be asked, or does not know, may be the one that took it
+            if taken is not None or (said and _UNTOLD not in said and len(asked) == len(transports)):
+                found[each.id] = taken
         await self._settle(tenant_id, found, {row["id"] for row in rows if row["is_old"]})
 
     async def _made_again(
         self, senders: Senders, lane: Lane, rows: list[asyncpg.Record], known: dict[str, set[str]]
-    ) -> tuple[list[Lost], list[Finds]]:
-        """The messages with their texts as they went out, and the transports that can be asked."""
+    ) -> tuple[list[Lost], list[Transport]]:
+        """The messages with their texts as they went out, and the transports by which they may have gone."""
         async with self._runtime.db.uow(Role.ENGINE, lane.tenant_id) as uow:
             use = await senders.use(uow.raw, lane)
             made = await senders.composers(uow.raw, lane, use, {row["content_id"] for row in rows})
@@ -116,8 +126,7 @@ class Reconciler:
                 lost.append(
                     Lost(row["id"], row["address"], message.envelope_from, message.body, row["attempted_at"], others)
                 )
-        transports = [route.account.transport for route in use.routes]
-        return lost, [each for each in transports if isinstance(each, Finds)] if lost else []
+        return lost, [route.account.transport for route in use.routes]
 
     async def _settle(self, tenant_id: UUID, found: dict[UUID, str | None], old: set[UUID]) -> None:
         """What was taken is sent; what was certainly not, and long enough ago, goes again."""
@@ -131,6 +140,10 @@ class Reconciler:
                         await events.append(uow.raw, tenant_id, each.message_id, "sent", {"marked_by": _WHO})
             if again:
                 why = "the provider has no such message"
-                await SQL.uncertain_resend.many(uow.raw, tenant_id, again, _WHO, why)
+                rows = await SQL.uncertain_resend.many(uow.raw, tenant_id, again, _WHO, why)
+                back = [row["id"] for row in rows]
+                if back:
+                    await charges.release_all(uow.raw, tenant_id, back)
+                    await contacted.release_all(uow.raw, tenant_id, back)
         if taken or again:
             _log.info("reconciled", tenant=str(tenant_id), sent=len(taken), again=len(again))

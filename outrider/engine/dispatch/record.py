@@ -42,7 +42,7 @@ class Result:
 
 @dataclass(slots=True)
 class Row:
-    """What to write for one message; `kind` chooses the statement. `is_doubtful`: it may have left, so it stays charged."""
+    """What to write for one message; `kind` chooses the statement. `is_doubtful`: it may have left, and is charged."""
 
     kind: str
     id: UUID

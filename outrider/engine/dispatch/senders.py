@@ -57,8 +57,10 @@ class Made:
 class Senders:
     """Loads senders, opens their accounts and makes composers."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, *, is_sending: bool = True) -> None:
+        """`is_sending` False: nothing goes by them, so nobody's turn to try a connection is taken."""
         self._runtime = runtime
+        self._is_sending = is_sending
         self._uses: dict[tuple[UUID, UUID], Use] = {}
         self._accounts: dict[tuple[UUID, int], Account] = {}
         self._composers: OrderedDict[Kept, Composer] = OrderedDict()
@@ -90,7 +92,7 @@ class Senders:
     ) -> Route:
         """A connection as a route: how much may go by it until the next look, says its circuit."""
         left = NO_LIMIT
-        if connection.is_due and await circuits.take_try(raw, tenant_id, connection.id):
+        if self._is_sending and connection.is_due and await circuits.take_try(raw, tenant_id, connection.id):
             left = 1
         elif connection.circuit == "open":
             left = 0
