@@ -334,7 +334,6 @@ def test_l59_a_dry_run_writes_nothing(ready: Command, tmp_path: Path) -> None:
         ("lists", "create", "dry"),
         ("suppressions", "add", "dry@example.org"),
         ("suppressions", "remove", "no@example.org"),
-        ("contacts", "import", str(people), "--list", "dry"),
         ("connection", "create", "dry", *mx),
         ("connection", "update", "mx", "--set", "port=26"),
         ("sender", "create", "dry", "--connection", "mx", "--from", "dry@example.org"),
@@ -351,6 +350,13 @@ def test_l59_a_dry_run_writes_nothing(ready: Command, tmp_path: Path) -> None:
         assert done.code == 0, done
         assert "dry run" in done.out
     assert asyncio.run(_contents(url)) == before
+    (tried,) = ready.many([("contacts", "import", str(people), "--list", "everybody", "--dry-run")])
+    assert tried.code == 0, tried
+    now = asyncio.run(_contents(url))
+    changed = {name for name in now if now[name] != before[name]}
+    assert changed == {"imports", "import_changes", "audit_log", "audit_heads"}, (
+        "what it would change is kept to be read"
+    )
     assert not (Path(ready.environment["OUTRIDER_DATA_DIR"]) / "EMERGENCY_STOP").exists()
 
 

@@ -29,7 +29,8 @@ CATALOGUE = {
     "WHERE connamespace = 'outrider_dbos'::regnamespace AND contype <> 'n'",
     "functions": "SELECT proname, pg_get_functiondef(oid) FROM pg_proc "
     "WHERE pronamespace = 'outrider_dbos'::regnamespace",
-    "triggers": "SELECT tgrelid::regclass::text, tgname FROM pg_trigger WHERE NOT tgisinternal",
+    "triggers": "SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
+    "WHERE NOT t.tgisinternal AND c.relnamespace = 'outrider_dbos'::regnamespace",
     "version": "SELECT version FROM outrider_dbos.dbos_migrations",
 }
 

@@ -72,7 +72,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(buckets_module, "time", made)
+    monkeypatch.setattr(buckets_module, "monotonic", made.monotonic)
     return made
 
 
