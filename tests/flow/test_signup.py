@@ -100,6 +100,21 @@ async def test_pressing_twice_and_at_once_confirms_once(shop: Shop) -> None:
         assert await uow.raw.fetchval("SELECT count(*) FROM contacts") == 1
 
 
+async def test_nobody_confirms_what_a_stranger_filled_in_after_they_looked(shop: Shop) -> None:
+    await shop.fill(ANN, "News")
+    (path,) = await shop.links()
+    seen = (await shop.api.caller().get(path)).text.split('name="seen" value="')[1][:32]
+    await shop.fill(ANN, "Offers")
+    for given in ({"do": "confirm", "seen": seen}, {"do": "confirm"}):
+        answer = await shop.press(path, given)
+        assert ("filled in once more" in answer.text, "Offers" in answer.text) == (True, True)
+    assert await shop.contact(ANN) is None
+    await shop.confirm(path)
+    found = await shop.contact(ANN)
+    assert found is not None
+    assert found["on"] == {"Offers"}
+
+
 async def test_two_forms_confirmed_at_once_make_one_contact(shop: Shop) -> None:
     other = await opened(shop.api, "Seeds")
     await shop.fill(ANN)

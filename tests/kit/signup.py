@@ -5,6 +5,7 @@ API
         .path, .token(age_s=)                         the form's path; what its page carries, so many seconds old
         .fill(address, lists=, **fields) -> Answer    as a visitor with a browser does, after some seconds
         .links() -> list[str]                         paths of the confirmations mailed so far, oldest first
+        .confirm(path) -> Answer                      as somebody who opens a link and presses the button
         .contact(address) -> dict | None              the contact behind an address: lists, consent, refusals
         .letter(address, …) -> str                    path of the preference centre of a bulk message to an address
         .press(path, **fields) -> Answer              a form posted to a page
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,7 +72,10 @@ class Shop:
         return await self.press(self.path, [*given.items(), *ticked])
 
     async def confirm(self, path: str) -> Answer:
-        return await self.press(path, {"do": "confirm"})
+        """Look at the page, then press its button."""
+        shown = await self.api.caller().get(path)
+        found = re.search(r'name="seen" value="([0-9a-f]*)"', shown.text)
+        return await self.press(path, {"do": "confirm", "seen": found.group(1) if found else ""})
 
     async def links(self) -> list[str]:
         async with self.api.engine(self.tenant_id) as uow:

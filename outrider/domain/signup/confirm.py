@@ -6,6 +6,7 @@ link that was used, or whose time is over, changes nothing more, so that somebod
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Literal
 from uuid import UUID
@@ -31,13 +32,14 @@ State = Literal["waiting", "confirmed", "refused", "expired"]
 
 
 class Pending(msgspec.Struct, frozen=True):
-    """What a link is about, as its page shows it."""
+    """What a link is about, as its page shows it; the mark of what is shown goes back with the button."""
 
     address: str
     state: State
     form_title: str
     lists: list[str]
     text_shown: str
+    mark: str
 
 
 async def look(uow: UnitOfWork, signup_id: UUID) -> Pending | None:
@@ -46,16 +48,17 @@ async def look(uow: UnitOfWork, signup_id: UUID) -> Pending | None:
     if row is None:
         return None
     titles = [each.title for each in await offers.listed(uow, _lists(row))]
-    return Pending(row["address"], _state(row), row["title"], titles, row["text_shown"])
+    return Pending(row["address"], _state(row), row["title"], titles, row["text_shown"], _mark(row))
 
 
 async def confirm(
-    uow: UnitOfWork, channels: Mapping[str, Channel], signup_id: UUID, *, ip: str | None
+    uow: UnitOfWork, channels: Mapping[str, Channel], signup_id: UUID, *, seen: str, ip: str | None
 ) -> Pending | None:
     """Take a confirmation (engine role). Whoever confirms twice, or at once in two windows, confirms once.
 
+    Takes:   seen: the mark of what the page showed. The form may have been filled in once more since, by anybody.
     Gives:   what it is about with the state after this; None when it is not kept. State refused: something stands
-             against the address that nobody lifts by a link.
+             against the address that nobody lifts by a link; waiting: something else was seen, nothing was changed.
     """
     row = await SQL.signup_get.one(uow.raw, uow.tenant, signup_id)
     if row is None:
@@ -64,7 +67,7 @@ async def confirm(
     row = await SQL.signup_get.one(uow.raw, uow.tenant, signup_id)  # as it is now that it is our turn
     if row is None:
         return None
-    if _state(row) == "waiting":
+    if _state(row) == "waiting" and seen == _mark(row):
         state: State = "confirmed" if await _yes(uow, channels, row, ip) else "refused"
         await SQL.signup_settle.value(uow.raw, uow.tenant, signup_id, state)
     return await look(uow, signup_id)
@@ -112,3 +115,9 @@ def _state(row: Any) -> State:
 
 def _lists(row: Any) -> list[UUID]:
     return [UUID(each) for each in orjson.loads(row["list_ids"])]
+
+
+def _mark(row: Any) -> str:
+    """Of what would be agreed to: the lists and the words."""
+    what = f"{row['form_id']}:{row['form_version']}:{row['list_ids']}:{row['text_shown']}"
+    return hashlib.sha256(what.encode()).hexdigest()[:32]

@@ -25,7 +25,14 @@ from outrider.interfaces.api.pages import page
 from outrider.interfaces.api.unsubscribe import sorry
 from outrider.interfaces.auth import PUBLIC
 
-_BUTTON = '<form method="post"><button name="do" value="confirm">Yes, sign me up</button></form>'
+_BUTTON = (
+    '<form method="post"><input type="hidden" name="seen" value="{}">'
+    '<button name="do" value="confirm">Yes, sign me up</button></form>'
+)
+_CHANGED = (
+    '<p class="told" role="alert">The form was filled in once more since you opened this page: look at what you would'
+    " get, then press the button.</p>"
+)
 
 
 @route(
@@ -63,15 +70,18 @@ async def done(
     if place is None:
         return _unknown()
     if visits.first(given, "do") != "confirm":
-        return page(400, "Confirm", f"<h1>Not yet</h1><p>Please press the button.</p>{_BUTTON}")
+        return page(400, "Confirm", "<h1>Not yet</h1><p>Open the link in the mail again and press the button.</p>")
     ip = exchange_of(request).client_ip
     async with runtime.db.uow(Role.ENGINE, place[0]) as uow:
-        pending = await confirm.confirm(uow, runtime.channels, place[1], ip=ip)
+        seen = visits.first(given, "seen")
+        pending = await confirm.confirm(uow, runtime.channels, place[1], seen=seen, ip=ip)
         look = await looks.of(uow)
-    return _unknown() if pending is None else _page(pending, look)
+    if pending is None:
+        return _unknown()
+    return _page(pending, look, _CHANGED if pending.state == "waiting" else "")
 
 
-def _page(pending: Pending, look: Look) -> Response[str]:
+def _page(pending: Pending, look: Look, told: str = "") -> Response[str]:
     tenant, address = f"<bdi>{escape(look.name)}</bdi>", f"<bdi>{escape(mask(pending.address))}</bdi>"
     rows = "".join(f"<li><bdi>{escape(each)}</bdi></li>" for each in pending.lists)
     lists = f'<ul class="ticked">{rows}</ul>'
@@ -80,7 +90,7 @@ def _page(pending: Pending, look: Look) -> Response[str]:
             title = "Sign up?"
             body = (
                 f"<p>{tenant} may send this to {address}:</p>{lists}"
-                f'<p class="note text">{escape(pending.text_shown)}</p>{_BUTTON}'
+                f'<p class="note text">{escape(pending.text_shown)}</p>{_BUTTON.format(pending.mark)}'
                 '<p class="note">Was it not you? Close this page: you will get nothing more because of this.</p>'
             )
         case "confirmed":
@@ -98,7 +108,7 @@ def _page(pending: Pending, look: Look) -> Response[str]:
         case "expired":
             title = "This link is too old"
             body = f"<p>Nothing was changed. Fill the form of {tenant} in once more to get a new one.</p>"
-    return page(200, title, f"<h1>{title}</h1>{body}", look=look)
+    return page(200, title, f"{told}<h1>{title}</h1>{body}", look=look)
 
 
 def _unknown() -> Response[str]:
