@@ -146,6 +146,16 @@ async def test_one_id_for_two_messages_moves_each_by_its_own_reports(office: Tex
     assert [(await office.state(each))[0] for each in (first, second)] == ["delivered", "sent"]
 
 
+async def test_a_report_under_another_id_hides_none_of_the_messages_own(office: Texting) -> None:
+    message_id = await office.sent()
+    await office.report(message_id, "failed", sid="SM" + "c" * 32)
+    await office.report(message_id, "delivered")
+    assert await office.applied() == 2
+    assert await office.state(message_id) == ("delivered", None)
+    rows = await office.rows("SELECT word, state FROM webhook_events WHERE tenant_id = $1 ORDER BY word")
+    assert [tuple(row) for row in rows] == [("delivered", "applied"), ("failed", "orphan")]
+
+
 async def test_a_genuine_callback_replayed_days_later_changes_nothing(office: Texting) -> None:
     message_id = await office.sent()
     await office.report(message_id, "undelivered", form={"ErrorCode": "30003"})

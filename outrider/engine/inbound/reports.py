@@ -5,7 +5,8 @@ Owns the rhythm and what a report leads to; each report was committed before the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -32,6 +33,8 @@ _AT_ONCE = 500
 _EVERY_S = 0.25
 _ACTOR = Actor("system", "callbacks")
 _LATE_S = 30.0
+_Key = tuple[UUID, str]
+"""A message and its id at the provider."""
 
 
 def loops(runtime: Runtime) -> list[Loop]:
@@ -82,17 +85,23 @@ async def apply_due(uow: UnitOfWork) -> int:
         return 0
     told = [(row, orjson.loads(row["data"])) for row in rows]
     best = _best(told)
-    found = await reports.settle(uow.raw, uow.tenant, list(best.values())) if best else {}
+    found: dict[_Key, asyncpg.Record] = {}
+    for part in _rounds(best):
+        settled = await reports.settle(uow.raw, uow.tenant, part)
+        found |= {
+            (each.message_id, each.provider_id): settled[each.message_id] for each in part if each.message_id in settled
+        }
     ends = _Ends([], [], [])
     story: list[tuple[UUID, datetime, str, dict[str, Any]]] = []
     suppress: dict[tuple[str, str], str] = {}
     for row, data in told:
-        message = found.get(row["message_id"])
+        key = (row["message_id"], row["provider_id"])
+        message = found.get(key)
         end = _end(row, message)
         ends.add(row["id"], *end)
         if end[0] != "applied" or message is None:
             continue
-        is_this = message["is_moved"] and data["state"] == best[row["message_id"]].state
+        is_this = message["is_moved"] and data["state"] == best[key].state
         story += _story(row, data, is_moved=is_this)
         if data["suppress"]:
             suppress[message["channel"], message["address"]] = data["suppress"]
@@ -105,18 +114,35 @@ async def apply_due(uow: UnitOfWork) -> int:
     return len(rows)
 
 
-def _best(told: Sequence[tuple[asyncpg.Record, dict[str, Any]]]) -> dict[UUID, Reported]:
-    """The greatest report of each message; what means nothing asks for nothing but the message."""
-    best: dict[UUID, Reported] = {}
+def _best(told: Sequence[tuple[asyncpg.Record, dict[str, Any]]]) -> dict[_Key, Reported]:
+    """The greatest report of each message under each id; what means nothing asks for nothing but the message.
+
+    A message that was tried twice has two ids at its provider: what is told of the other one must not hide its own.
+    """
+    best: dict[_Key, Reported] = {}
     for row, data in told:
         message_id = row["message_id"]
         if message_id is None:
             continue
         state: State = data["state"] or "sent"
-        known = best.get(message_id)
+        key = (message_id, row["provider_id"])
+        known = best.get(key)
         if known is None or RANKS[state] > RANKS[known.state]:
-            best[message_id] = Reported(message_id, state, row["provider_id"], data["cause"], data["detail"])
+            best[key] = Reported(message_id, state, row["provider_id"], data["cause"], data["detail"])
     return best
+
+
+def _rounds(best: Mapping[_Key, Reported]) -> list[list[Reported]]:
+    """Reports in rounds that have each message once; nearly always there is one."""
+    rounds: list[list[Reported]] = []
+    seen: Counter[UUID] = Counter()
+    for each in best.values():
+        at = seen[each.message_id]
+        seen[each.message_id] += 1
+        if at == len(rounds):
+            rounds.append([])
+        rounds[at].append(each)
+    return rounds
 
 
 def _end(row: asyncpg.Record, message: asyncpg.Record | None) -> tuple[str, str]:
