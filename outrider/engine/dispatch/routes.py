@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -121,6 +121,16 @@ async def send(
     Raises:  what a provider raises that breaks its contract, when the others have ended.
     """
     usable = [route for route in routes if route.left >= 1] or [routes[0]]
+    with ExitStack() as open_ones:
+        for route in usable:  # one that may have to take over stays open, however long those before it take
+            open_ones.enter_context(route.account.busy())
+        return await _send(usable, outgoing, watch, moves)
+
+
+async def _send(
+    usable: Sequence[Route], outgoing: Sequence[Outgoing], watch: Watch, moves: Callable[[Outgoing], None]
+) -> list[Tally]:
+    """In rounds, until nothing has to move on."""
     tallies: list[Tally] = []
     shares = _shares(usable, 0, outgoing)
     while shares:
@@ -128,7 +138,12 @@ async def send(
             _RouteWatch(watch, Tally(usable[at]), None if at == len(usable) - 1 else moves) for at, _part in shares
         ]
         tallies += [each.tally for each in sends]
-        await _together([_by(each, part) for each, (_at, part) in zip(sends, shares, strict=True)])
+        await _together(
+            [
+                each.tally.route.account.transport.send(part, each)
+                for each, (_at, part) in zip(sends, shares, strict=True)
+            ]
+        )
         shares = [
             share
             for each, (at, _part) in zip(sends, shares, strict=True)
@@ -146,11 +161,6 @@ def _shares(usable: Sequence[Route], first: int, waiting: Sequence[Outgoing]) ->
             shares.append((at, waiting[:count]))
             waiting = waiting[count:]
     return shares
-
-
-async def _by(kept: _RouteWatch, part: Sequence[Outgoing]) -> None:
-    with kept.tally.route.account.busy() as transport:
-        await transport.send(part, kept)
 
 
 async def _together(sends: list[Coroutine[None, None, None]]) -> None:

@@ -104,6 +104,19 @@ async def test_what_may_have_left_or_is_the_messages_own_matter_never_moves(outc
     assert set(notes.settled.values()) == {outcome}
 
 
+async def test_a_spare_stays_open_while_it_may_have_to_take_over() -> None:
+    first, second, notes = Line(lambda _m: AWAY, gate=asyncio.Event()), Line(), Notes()
+    running = asyncio.create_task(run([route(first), spare := route(second)], letters(1), notes))
+    async with asyncio.timeout(10):
+        while not first.given:  # noqa: ASYNC110 - a list tells nobody
+            await asyncio.sleep(0)
+    assert spare.account.busy_count == 1, "one that nobody uses is closed after a minute"
+    assert first.gate is not None
+    first.gate.set()
+    await running
+    assert (spare.account.busy_count, set(notes.settled.values())) == (0, {Accepted()})
+
+
 async def test_the_last_connection_settles_what_it_cannot_do_either() -> None:
     lines, notes = [Line(lambda _m: AWAY) for _ in range(3)], Notes()
     tallies = await run([route(line) for line in lines], letters(2), notes)
