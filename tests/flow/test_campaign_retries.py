@@ -132,6 +132,20 @@ async def test_only_what_failed_by_a_passing_cause_is_sent_again_and_the_origina
     assert actions == [("campaign.retry", "the server is back", "3")]
 
 
+async def test_gates_and_pace_of_a_campaign_hold_for_its_retry(office: Office, steps: dict[str, Step]) -> None:
+    campaign = await queued(office, steps)
+    await end(office, campaign.id, 3, "failed", "connection_timeout")
+    await office.fetch(
+        """INSERT INTO campaign_gates (tenant_id, campaign_id, settings) VALUES ($1, $2, '{"quiet_from": "20:00"}')""",
+        office.tenant, campaign.id,
+    )  # fmt: skip
+    await office.fetch("""UPDATE campaigns SET delivery = '{"pacing": {"per_minute": 6}}'""")
+    retry = await retried(office, campaign.id, 3)
+    own = await office.fetch("SELECT settings ->> 'quiet_from' FROM campaign_gates WHERE campaign_id = $1", retry.id)
+    paces = await office.fetch("SELECT rate FROM buckets WHERE scope = 'campaign' AND scope_id = $1", retry.id)
+    assert (own, paces) == ([("20:00",)], [(0.1,)])
+
+
 async def test_who_failed_again_is_due_again_and_who_got_it_is_not(office: Office, steps: dict[str, Step]) -> None:
     campaign = await queued(office, steps)
     await end(office, campaign.id, 10, "failed", "connection_failed")

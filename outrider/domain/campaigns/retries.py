@@ -17,7 +17,7 @@ from outrider.base.settings import Settings
 from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
-from outrider.domain.campaigns import read
+from outrider.domain.campaigns import pacing, read
 from outrider.domain.campaigns.rows import SQL
 from outrider.domain.campaigns.views import CampaignView, Preflight
 from outrider.domain.limits.reasons import clean_reason
@@ -124,7 +124,7 @@ async def retry(uow: UnitOfWork, settings: Settings, actor: Actor, campaign_id: 
 
 
 async def _made(uow: UnitOfWork, actor: Actor, root: UUID, name: str, found: Due) -> CampaignView:
-    """The retry as a row that the loops take; its promise is what was counted."""
+    """The retry as a row that the loops take; its promise is what was counted, gates and pace are the campaign's."""
     now = (await read.row_of(uow, root))["read_at"]
     promise = Preflight(
         member_count=found.count, no_address_count=0, suppressed_count=0, without_consent_count=0,
@@ -148,4 +148,6 @@ async def _made(uow: UnitOfWork, actor: Actor, root: UUID, name: str, found: Due
         message_class="bulk",
     )
     await SQL.retry_lane.run(uow.raw, uow.tenant, made, lane_id)
+    await SQL.retry_gates.run(uow.raw, uow.tenant, root, made)
+    await pacing.begin(uow, made, (await read.get(uow, root)).delivery, found.count)
     return await read.get(uow, made)
