@@ -160,13 +160,34 @@ async def test_money_that_comes_back_frees_what_waits_for_it(desk: Desk) -> None
     claim = await desk.claim()
     assert claim.batch is not None
     await record(desk, claim.batch.token, ids[:1], "finish", "failed")
-    assert await money.release_freed(desk.post.runtime) == 2
-    assert await money.release_freed(desk.post.runtime) == 0, "told once"
+    assert await money.release_freed(desk.post.runtime, set()) == 2
+    assert await money.release_freed(desk.post.runtime, set()) == 0, "told once"
     await promote(desk)
     again = await desk.claim()
     assert again.batch is not None
     assert len(again.batch.messages) == 1
     assert await spent(desk) == (2 * CENT, 2 * CENT)
+
+
+async def test_money_for_many_that_comes_back_at_once_frees_more_until_somebody_lacks_it_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(money, "_SOME", 1)
+    await price(desk, CENT)
+    await limit(desk, 3)
+    ids = await desk.admit(7)
+    claim = await desk.claim()
+    assert claim.batch is not None
+    await record(desk, claim.batch.token, ids[:2], "finish", "failed")
+    unfinished: set[money.Freed] = set()
+    for sent in (1, 1, 0):
+        assert await money.release_freed(desk.post.runtime, unfinished) == 1
+        await promote(desk)
+        again = await desk.claim()
+        assert len(again.batch.messages if again.batch else ()) == sent
+    assert await money.release_freed(desk.post.runtime, unfinished) == 0, "somebody lacks it again"
+    assert unfinished == set()
+    assert await spent(desk) == (3 * CENT, 3 * CENT)
 
 
 @pytest.mark.parametrize(("kind", "state"), [("sent", "sent"), ("try_again", ""), ("finish", "uncertain")])

@@ -162,6 +162,12 @@ async def freed(uow: UnitOfWork) -> list[tuple[UUID, UUID | None]]:
     return [(row["tenant_id"], row["scope_id"] if row["scope"] == "campaign" else None) for row in rows]
 
 
+async def is_short(uow: UnitOfWork, campaign_id: UUID | None) -> bool:
+    """Whether messages were found to lack money of the tenant, or of a campaign, since `freed` told of it."""
+    scope, scope_id = ("tenant", uow.tenant) if campaign_id is None else ("campaign", campaign_id)
+    return bool(await SPENDING.account_is_short.value(uow.raw, uow.tenant, scope, scope_id))
+
+
 async def _locked(uow: UnitOfWork, scope: Scope, scope_id: UUID) -> Account:
     zone = await SPENDING.zone_of_tenant.value(uow.raw, uow.tenant) or "UTC"
     return await accounts.lock(uow.raw, uow.tenant, scope, scope_id, zone)

@@ -19,6 +19,10 @@ FROM (SELECT tenant_id, scope, scope_id FROM budget_accounts WHERE is_freed ORDE
 WHERE a.tenant_id = f.tenant_id AND a.scope = f.scope AND a.scope_id = f.scope_id
 RETURNING a.tenant_id, a.scope, a.scope_id;
 
+-- name: account_is_short :value
+-- Whether messages were found to lack its money.
+SELECT is_short FROM budget_accounts WHERE tenant_id = $1 AND scope = $2 AND scope_id = $3;
+
 -- name: account_write :run
 -- Write a locked account.
 UPDATE budget_accounts SET day_on = $4, day_ends_at = $5, day_spent_micros = $6, month_on = $7, month_ends_at = $8, month_spent_micros = $9,
