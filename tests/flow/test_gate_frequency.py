@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 
 from outrider.base.ids import NIL
 from outrider.contracts.actor import Actor
+from outrider.contracts.channel import Channel
 from outrider.contracts.gate import Block, Candidate, Lane, Pass
+from outrider.contracts.provider import Outgoing
 from outrider.domain.limits import prices
 from outrider.domain.tenants import tenants
 from outrider.engine.dispatch.claim import Claimer
@@ -181,3 +184,23 @@ async def test_what_costs_more_than_one_message_may_is_blocked(desk: Desk) -> No
     shown = await desk.message(ids[0])
     assert (shown["state"], shown["code"]) == ("blocked", "fraud_guard")
     assert "50,001" in shown["detail"]
+
+
+async def test_what_has_more_parts_than_estimated_is_blocked_when_it_costs_more_than_one_message_may(
+    desk: Desk,
+) -> None:
+    await settle(desk, highest_price_micros=50_000)
+    async with desk.engine() as uow:
+        await prices.add(uow, TESTER, "email", "", 30_000)
+    (message_id,) = await desk.admit(1)
+    claimer = Claimer(desk.post.engine, GATES, lease_s=60.0)
+    claim = await desk.claim(claimer=claimer)
+    assert claim.batch is not None
+    two_parts = cast("Channel", SimpleNamespace(measure=lambda _body: SimpleNamespace(segments=2)))
+    made = [Outgoing(message_id, "a@example.org", "b@example.org", b"long", str(message_id))]
+    assert await claimer.spending.correct(desk.post.engine, claim.batch, two_parts, made) == {message_id}
+    async with desk.post.engine.transaction() as raw:
+        await write(raw, desk.tenant_id, [Row("hand_back", message_id, claim.batch.token)])
+    assert (await desk.claim(claimer=claimer)).batch is None
+    shown = await desk.message(message_id)
+    assert (shown["state"], shown["code"]) == ("blocked", "fraud_guard")

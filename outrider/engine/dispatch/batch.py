@@ -54,11 +54,12 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """What the messages of a batch were charged, to whom and in which day."""
+    """What the messages of a batch were charged, to whom and in which day; `highest`: what one may cost at most."""
 
     payer: Payer
     dates: Dates
     costs: dict[UUID, Cost]
+    highest: int | None = None
 
 
 @dataclass(slots=True)

@@ -80,14 +80,16 @@ class Spending:
         payer = Payer(lane.tenant_id, lane.campaign_id, terms.zone)
         short, dates = await charges.reserve(raw, payer, token, costs)
         stopped.update((mid, (GATE, Hold(each.until, each.reason))) for mid, each in short.items())
-        return Money(payer, dates, {cost.message_id: cost for cost in costs if cost.message_id not in short}), stopped
+        charged = {cost.message_id: cost for cost in costs if cost.message_id not in short}
+        return Money(payer, dates, charged, highest), stopped
 
     async def correct(
         self, database: Database, batch: Batch, channel: Channel, outgoing: Sequence[Outgoing]
     ) -> set[UUID]:
         """Charge finished messages for the parts they really have.
 
-        Gives:   those whose further parts there is no money for: they must stay in the house.
+        Gives:   those whose further parts there is no money for, or that cost more than one message may: they must stay
+                 in the house, and their next claim judges them by their true parts.
         """
         money = batch.money
         if money is None:
@@ -98,10 +100,13 @@ class Spending:
             size = channel.measure(message.body) if cost is not None else None
             if cost is not None and size is not None and size.segments != cost.segments:
                 changes[message.id] = (cost, size.segments)
-        if not changes:
-            return set()
-        async with database.transaction() as raw:
-            refused = await charges.correct(raw, money.payer, batch.token, money.dates, changes)
+        most = money.highest
+        dear = {mid for mid, (cost, parts) in changes.items() if most is not None and cost.per_segment * parts > most}
+        payable = {mid: change for mid, change in changes.items() if mid not in dear}
+        refused = set(dear)
+        if payable:
+            async with database.transaction() as raw:
+                refused |= await charges.correct(raw, money.payer, batch.token, money.dates, payable)
         for message_id in refused:
             self._remember(message_id, changes[message_id][1])
         return refused
