@@ -38,6 +38,23 @@ async def test_start_undoes_nothing_but_a_stop(office: Texting) -> None:
     assert await suppressed(office) == [(PHONE, "complaint")]
 
 
+async def test_a_stop_and_a_start_do_not_lift_what_people_entered_before(office: Texting) -> None:
+    body = {"channel": "sms", "address": PHONE, "reason": "manual", "note": "asked by their lawyer"}
+    assert (await office.owner.post("/api/v1/suppressions", body)).status in {200, 201}
+    await office.wrote("STOP")
+    assert await office.wrote("START") == []
+    assert await suppressed(office) == [(PHONE, "stop")]
+
+
+async def test_a_start_is_audited(office: Texting) -> None:
+    await office.wrote("STOP")
+    await office.wrote("START")
+    rows = await office.rows(
+        "SELECT actor_kind, action FROM audit_log WHERE tenant_id = $1 AND action LIKE 'recipient.%'"
+    )
+    assert [tuple(row) for row in rows] == [("recipient", "recipient.came_back")]
+
+
 async def test_the_tenants_own_words_and_answers_count(office: Texting) -> None:
     settings = {"opt_out_words": "BAJA, stopp", "opt_out_reply": "Adios de {name}", "opt_in_reply": ""}
     changed = await office.owner.patch("/api/v1/tenants/00000000-0000-0000-0000-000000000001", {"settings": settings})

@@ -6,6 +6,7 @@ the provider is answered only when it holds.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from outrider.contracts.actor import Actor
 from outrider.contracts.callbacks import Inbound
 from outrider.contracts.channel import Channel
 from outrider.data.db import UnitOfWork
+from outrider.domain.audit.append import append
 from outrider.domain.callbacks.rows import SQL
 from outrider.domain.callbacks.words import Heard, heard
 from outrider.domain.contacts import suppressions
@@ -26,7 +28,8 @@ from outrider.domain.senders.rows import SQL as SENDERS
 from outrider.domain.tenants.rows import SQL as TENANTS
 from outrider.domain.tenants.tenants import FIELDS
 
-_ACTOR = Actor("recipient", "answer")
+_ANSWER = "answer"
+_ACTOR = Actor("recipient", _ANSWER)
 _LONGEST_TEXT = 10_000
 _HELP_AGAIN_S = 3600.0
 _PRESETS = {field.name: str(field.default) for field in FIELDS}
@@ -71,14 +74,17 @@ async def _obey(uow: UnitOfWork, channel: Channel, address: str, found: Heard, o
     match found.word:
         case "stop":
             is_new = await suppressions.record(
-                uow, _ACTOR, channel.key, address, scope="all", reason="stop", source="answer"
+                uow, _ACTOR, channel.key, address, scope="all", reason="stop", source=_ANSWER
             )
             return _text(office, "opt_out_reply") if is_new else ""
         case "start":
             entry = await CONTACTS.lock_suppression.one(uow.raw, uow.tenant, channel.key, address)
-            if entry is None or entry["reason"] != "stop":
+            # one that a STOP made: where it only strengthened what others had entered before, theirs stays
+            if entry is None or (entry["reason"], entry["source"]) != ("stop", _ANSWER):
                 return ""
             await CONTACTS.unsuppress.value(uow.raw, uow.tenant, channel.key, address)
+            target = ("suppression", f"{channel.key}:{hashlib.sha256(address.encode()).hexdigest()}")
+            await append(uow, _ACTOR, action="recipient.came_back", target=target, details={"source": _ANSWER})
             return _text(office, "opt_in_reply")
         case "help":
             key = (uow.tenant, channel.key, address, "help")
