@@ -10,11 +10,13 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from alembic import command
 from alembic.script import ScriptDirectory
 
 from outrider import migrations
 from outrider.base.errors import Misconfigured, Refused
 from outrider.data import migrate, revision
+from tests.kit.office import open_office
 from tests.kit.postgres import run_sql, shared_server
 
 OURS = revision.known()
@@ -153,3 +155,23 @@ async def test_a_login_that_does_not_migrate_sees_whether_the_schema_fits(migrat
         await revision.require_current(url)
     finally:
         run_sql(superuser, "DROP ROLE runs_only")
+
+
+async def test_migrations_go_back_and_forth_and_nobody_is_queued_twice_or_missed(migrated_url: str) -> None:
+    async with open_office(migrated_url) as office:
+        await office.campaign("News")
+        await office.fetch("UPDATE campaigns SET state = 'sending', wave = 1, expanded_to = id")
+        await office.fetch(
+            "INSERT INTO campaigns (tenant_id, name, channel, purpose, sender_id, content_id, list_id, created_by, "
+            "state, retry_of) SELECT tenant_id, 'retry', channel, purpose, sender_id, content_id, list_id, 'test', "
+            "'sending', id FROM campaigns"
+        )
+    engine = revision.login_engine(migrated_url)
+    async with revision.connected(engine) as connection:
+        await connection.run_sync(lambda plain: command.downgrade(migrate._config(plain), "0009"))
+        await connection.commit()
+    assert (await revision.status(migrated_url)).current == "0009"
+    assert await migrate.upgrade(migrated_url) == OURS[OURS.index("0009") + 1 :]
+    async with open_office(migrated_url) as office:
+        rows = await office.fetch("SELECT name, expanded_to IS NULL, expanded_at IS NULL FROM campaigns ORDER BY name")
+    assert rows == [("News", True, True), ("retry", True, False)]

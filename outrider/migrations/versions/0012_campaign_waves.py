@@ -65,6 +65,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Take them away; campaigns under way go on to everybody at once."""
     op.execute("SET LOCAL ROLE outrider_owner")
+    # they are walked from the beginning: the checkpoint was the wave's, and who has it already is passed over
+    op.execute("UPDATE campaigns SET expanded_to = NULL WHERE wave IS NOT NULL AND expanded_at IS NULL")
     op.execute("DELETE FROM buckets WHERE scope = 'campaign'")
     op.execute(
         "ALTER TABLE buckets DROP CONSTRAINT buckets_scope_check, "

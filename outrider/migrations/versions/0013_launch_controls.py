@@ -46,8 +46,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take them away; retries become campaigns like others."""
+    """Take them away; retries become campaigns like others, and what of them is not queued never is."""
     op.execute("SET LOCAL ROLE outrider_owner")
+    # else a release that knows no retries would queue their whole list a second time
+    op.execute("UPDATE campaigns SET expanded_at = now() WHERE retry_of IS NOT NULL AND expanded_at IS NULL")
     op.execute("DROP TABLE campaign_approvals")
     op.execute("ALTER TABLE campaigns " + ", ".join(f"DROP COLUMN {each.split()[0]}" for each in _COLUMNS))
     op.execute("RESET ROLE")
