@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,24 @@ async def test_a_lost_answer_is_uncertain_and_the_provider_is_asked_what_became_
         assert await transport.find([replace(lost, known_ids=frozenset(taken))]) == {message.id: None}
         other = replace(lost, body=b"another text")
         assert await transport.find([other]) == {message.id: None}
+    await transport.close()
+
+
+async def test_what_the_provider_took_and_has_not_sent_yet_is_found_and_what_is_older_is_not(
+    sandbox: TwilioSandbox,
+) -> None:
+    sandbox.rules = [Rule(cut="after")]
+    transport = opened(sandbox)
+    message = text()
+    await sent(transport, message)
+    (shown,) = sandbox.messages.values()
+    shown["date_sent"] = None
+    sandbox.rules = []
+    assert isinstance(transport, Finds)
+    lost = Lost(message.id, message.address, message.envelope_from, message.body, datetime.now(UTC), frozenset())
+    assert await transport.find([lost]) == {message.id: shown["sid"]}
+    shown["date_created"] = format_datetime(datetime.now(UTC) - timedelta(days=2))
+    assert await transport.find([lost]) == {message.id: None}
     await transport.close()
 
 

@@ -15,7 +15,7 @@ import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from email.utils import format_datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
 
 import msgspec
@@ -220,10 +220,12 @@ class TwilioSandbox:
 
     async def _list(self, request: web.Request) -> web.Response:
         wanted = {name: request.query.get(name) for name in ("To", "From")}
+        since = request.query.get("DateSent>")
         found = [
             shown
             for shown in reversed(self.messages.values())
             if all(value is None or shown[name.lower()] == value for name, value in wanted.items())
+            and (since is None or _is_sent_since(shown["date_sent"], since))
         ]
         size = int(request.query.get("PageSize", "50"))
         return web.json_response({"messages": found[:size], "next_page_uri": None, "page_size": size})
@@ -290,3 +292,8 @@ async def serve(options: TwilioOptions, *, ready: Callable[[str], None], stop: a
         await stop.wait()
     finally:
         await sandbox.close()
+
+
+def _is_sent_since(sent: str | None, day: str) -> bool:
+    """What still waits was never sent."""
+    return sent is not None and f"{parsedate_to_datetime(sent):%Y-%m-%d}" >= day

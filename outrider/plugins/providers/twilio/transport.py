@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 from uuid import UUID
@@ -31,7 +33,7 @@ _ACCOUNT_CAUSES: Final = frozenset(
 """What tells of the account and not of a message: others that wait are not tried in vain."""
 _PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 60.0
-_PAGE: Final = 100
+_PAGE: Final = 1000
 _OK: Final = 200
 
 
@@ -91,7 +93,10 @@ class TwilioTransport:
         found: dict[UUID, str | None] = {}
         taken: set[str] = set()
         for each in lost:
-            candidates = [sid for sid in await self._listed(each) if sid not in each.known_ids | taken]
+            listed = await self._listed(each)
+            if listed is None:
+                continue
+            candidates = [sid for sid in listed if sid not in each.known_ids | taken]
             # of several alike it does not matter which is which: the same text reached the same person
             found[each.id] = candidates[-1] if candidates else None
             taken.update(candidates[-1:])
@@ -164,21 +169,35 @@ class TwilioTransport:
         form["ValidityPeriod"] = str(left_s)
         return urlencode(form).encode()
 
-    async def _listed(self, lost: Lost) -> list[str]:
-        """Ids of messages with the same recipient, sender and text since the day of the attempt."""
-        query = f"To={quote(lost.address, safe='')}&DateSent%3E={lost.since:%Y-%m-%d}&PageSize={_PAGE}"
+    async def _listed(self, lost: Lost) -> list[str] | None:
+        """Ids of messages with the same recipient and text since the day of the attempt; None: too many to compare.
+
+        Never asked for by when they were sent: what still waits at the provider was not sent yet, but it was taken.
+        """
+        query = f"To={quote(lost.address, safe='')}&PageSize={_PAGE}"
         reply = await self._http.ask("GET", f"{self._account.path}/Messages.json?{query}")
         said = _object(reply) if isinstance(reply, Reply) and reply.status == _OK else None
-        if said is None or not isinstance(said.get("messages"), list) or said.get("next_page_uri"):
-            raise Unavailable(
-                "provider_unavailable", "the provider cannot be asked now, or has too many to look through"
-            )
+        if said is None or not isinstance(said.get("messages"), list):
+            raise Unavailable("provider_unavailable", "the provider cannot be asked now")
+        if said.get("next_page_uri"):
+            return None
         text = lost.body.decode()
         return [
             each["sid"]
             for each in said["messages"]
-            if isinstance(each, dict) and each.get("body") == text and is_sid(str(each.get("sid")))
+            if isinstance(each, dict)
+            and each.get("body") == text
+            and is_sid(str(each.get("sid")))
+            and _made_since(each.get("date_created"), lost.since)
         ]
+
+
+def _made_since(made: object, since: datetime) -> bool:
+    """Whether a message was made on the day of an attempt or later; one that does not say when may have been."""
+    try:
+        return parsedate_to_datetime(str(made)).astimezone(UTC).date() >= since.astimezone(UTC).date()
+    except (ValueError, OverflowError):
+        return True
 
 
 class _Desk:
