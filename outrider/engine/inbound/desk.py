@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 
 from outrider.base import failpoint
+from outrider.base.clock import boottime_s
 from outrider.base.errors import OutriderError, Unavailable
 from outrider.contracts.callbacks import Inbound
 from outrider.contracts.channel import Channel
@@ -30,12 +31,16 @@ _MOST_WAITING = 5_000
 _AT_ONCE = 200
 _EVERY_S = 1.0
 _MOST_REFUSALS = 10_000
+_PATIENCE_S = 6.0
+"""So long the database is asked again; Twilio waits 15 s for an answer."""
+_PAUSE_S = 0.25
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
     came: Came
     channel: str
+    since_s: float = field(default_factory=boottime_s)
     reply: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -101,7 +106,12 @@ class Desk:
         try:
             replies = await self._commit(tenant_id, batch)
         except Unavailable as error:
-            _fail(batch, error)
+            # not every provider tells again what somebody wrote; all wait some seconds for their answer
+            if boottime_s() - batch[0].since_s >= _PATIENCE_S:
+                _fail(batch, error)
+                return
+            await asyncio.sleep(_PAUSE_S)
+            await self._keep(tenant_id, batch)
         except Exception as error:  # noqa: BLE001 - whoever can tells again; the next ones must not suffer
             if len(batch) > 1:
                 for each in batch:

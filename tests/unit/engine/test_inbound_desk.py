@@ -13,6 +13,7 @@ from outrider.base.errors import Unavailable
 from outrider.contracts.callbacks import Unread
 from outrider.data.runtime import Runtime
 from outrider.domain.callbacks.take import Came
+from outrider.engine.inbound import desk as desk_module
 from outrider.engine.inbound.desk import Desk, _Waiting
 
 TENANT, CONNECTION = UUID(int=1), UUID(int=2)
@@ -26,11 +27,15 @@ class Counter(Desk):
         self.open = asyncio.Event()
         self.begun = asyncio.Event()
         self.kept: list[str] = []
+        self.away_count = 0
 
     async def _commit(self, tenant_id: UUID, batch: list[_Waiting]) -> list[str]:
         assert tenant_id == TENANT
         self.begun.set()
         await self.open.wait()
+        if self.away_count:
+            self.away_count -= 1
+            raise Unavailable("database_unavailable", "away")
         keys = [each.came.told.key for each in batch]
         if "bad" in keys:
             raise ValueError("a byte that no column takes")
@@ -69,4 +74,23 @@ async def test_one_that_cannot_be_kept_costs_only_itself(caplog: pytest.LogCaptu
     assert [each for each in answers if isinstance(each, str)] == ["first", "stop", "report"]
     assert isinstance(answers[2], Unavailable)
     assert desk.kept == ["first", "stop", "report"]
+    await desk.close()
+
+
+async def test_a_database_that_is_away_for_a_moment_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk_module, "_PAUSE_S", 0.0)
+    desk = Counter()
+    desk.away_count = 3
+    desk.open.set()
+    assert await all_of(asyncio.create_task(desk.take(TENANT, "glass", told("stop")))) == ["stop"]
+    await desk.close()
+
+
+async def test_one_that_stays_away_is_said_so_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk_module, "_PATIENCE_S", 0.0)
+    desk = Counter()
+    desk.away_count = 1
+    desk.open.set()
+    (answer,) = await all_of(asyncio.create_task(desk.take(TENANT, "glass", told("stop"))))
+    assert isinstance(answer, Unavailable)
     await desk.close()
