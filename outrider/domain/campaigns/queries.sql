@@ -343,11 +343,6 @@ ON CONFLICT (tenant_id, name) DO NOTHING RETURNING id;
 -- By which lane a retry is queued.
 UPDATE campaigns SET lane_id = $3 WHERE tenant_id = $1 AND id = $2;
 
--- name: retry_gates :run
--- What a campaign has set of gates for itself holds for its retry as well.
-INSERT INTO campaign_gates (tenant_id, campaign_id, settings)
-SELECT tenant_id, $3, settings FROM campaign_gates WHERE tenant_id = $1 AND campaign_id = $2;
-
 -- name: retries_due :many
 -- Retries that are not through their campaigns' messages, the one served longest ago first.
 -- tenant: none, because it is the directory of the loop that queues them

@@ -20,6 +20,7 @@ from outrider.domain.audit.append import append
 from outrider.domain.campaigns import pacing, read
 from outrider.domain.campaigns.rows import SQL
 from outrider.domain.campaigns.views import CampaignView, Preflight
+from outrider.domain.limits import gates
 from outrider.domain.limits.reasons import clean_reason
 from outrider.domain.messages import counts
 from outrider.domain.messages.again import PASSING
@@ -148,6 +149,6 @@ async def _made(uow: UnitOfWork, actor: Actor, root: UUID, name: str, found: Due
         message_class="bulk",
     )
     await SQL.retry_lane.run(uow.raw, uow.tenant, made, lane_id)
-    await SQL.retry_gates.run(uow.raw, uow.tenant, root, made)
+    await gates.copy(uow, root, made)
     await pacing.begin(uow, made, (await read.get(uow, root)).delivery, found.count)
     return await read.get(uow, made)

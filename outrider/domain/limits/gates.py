@@ -85,6 +85,11 @@ async def set_of_campaign(
     return after
 
 
+async def copy(uow: UnitOfWork, campaign_id: UUID, to_campaign_id: UUID) -> None:
+    """Let what a campaign has for itself hold for a new one as well, such as its retry; the caller audits that one."""
+    await SQL.campaign_gates_copy.run(uow.raw, uow.tenant, campaign_id, to_campaign_id)
+
+
 def _made(
     campaign_id: UUID, own: Mapping[str, Any], tenant: Mapping[str, Any], fields: Sequence[Field]
 ) -> CampaignGates:

@@ -141,6 +141,11 @@ WHERE c.tenant_id = $1 AND c.id = $2;
 INSERT INTO campaign_gates (tenant_id, campaign_id, settings) VALUES ($1, $2, $3::text::jsonb)
 ON CONFLICT (tenant_id, campaign_id) DO UPDATE SET settings = excluded.settings, updated_at = now();
 
+-- name: campaign_gates_copy :run
+-- What a campaign has set for itself holds for another one as well.
+INSERT INTO campaign_gates (tenant_id, campaign_id, settings)
+SELECT tenant_id, $3, settings FROM campaign_gates WHERE tenant_id = $1 AND campaign_id = $2;
+
 -- name: campaign_gates_clear :run
 -- A campaign that has set nothing for itself has no row.
 DELETE FROM campaign_gates WHERE tenant_id = $1 AND campaign_id = $2;
