@@ -10,9 +10,11 @@ import hashlib
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import aiohttp
@@ -25,7 +27,9 @@ from outrider.base.clock import utc_now
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.domain.tenants import tenants
 from outrider.domain.tenants.roles import ROLES, SCOPES, includes
+from outrider.interfaces.api import visits
 from outrider.interfaces.api.application import create_app
+from outrider.interfaces.api.middleware.buckets import Buckets
 from outrider.interfaces.api.strictness import is_public
 from outrider.interfaces.api.tokens import Claim, Tokens
 from outrider.interfaces.auth import Needs, needs_installation_admin
@@ -203,13 +207,29 @@ async def _keys(api: Api) -> dict[str, dict[str, Person]]:
     return keys
 
 
+class Unhurried(visits.Rates):
+    """Public pages that nobody comes to too often: everybody here comes from one address, and many of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.guesses = self.looks = self.posts = self.signups = Buckets(1e6, 1e6)
+
+
 @pytest.fixture(scope="module")
 async def matrix(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Matrix]:
     folder: Path = tmp_path_factory.mktemp("matrix")
     settings = {"api_rate_per_s": 100_000, "allow_localhost_links": True, "data_dir": folder}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(visits, "Rates", Unhurried)
+        async with _matrix(new_database("migrated"), settings) as made:
+            yield made
+
+
+@asynccontextmanager
+async def _matrix(url: str, settings: dict[str, Any]) -> AsyncIterator[Matrix]:
     async with (
         serving(Table()) as names,
-        api_of(new_database("migrated"), dns_servers=[names], **settings) as api,
+        api_of(url, dns_servers=[names], **settings) as api,
     ):
         async with api.engine(None) as uow:
             other = await tenants.create(uow, TESTER, "theirs")

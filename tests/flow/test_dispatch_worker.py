@@ -498,9 +498,11 @@ async def test_a_gate_with_a_bug_stops_the_lane_that_meets_it_and_no_other(
             hanging.go.set()
         await other.until(ids, "sent")
         if is_asked_again:
-            await until(lambda: _is(len(post.provider.withheld) >= 3))
-            assert {message.id for message, _reason in post.provider.withheld} == set(met)
-            assert post.provider.withheld[0][1] == "do-not-contact could not be asked again"
+            # on a slow machine one of the other tenant's may have had to wait as well; it went all the same
+            await until(lambda: _is({message.id for message, _reason in post.provider.withheld} >= set(met)))
+            reasons = {reason for message, reason in post.provider.withheld if message.id in set(met)}
+            assert reasons == {"do-not-contact could not be asked again"}
+            assert set(met).isdisjoint(message.id for message in post.provider.taken)
         else:
             assert set(await desk.states(met)) == {"queued"}
             assert worker.pipeline._ring._rests[(await desk.lane()).id] > boottime_s() + 5
