@@ -74,6 +74,10 @@ def test_everything_can_be_said_shown_and_taken_back(outrider: Command, tmp_path
     ("options", "told"),
     [
         (("--at", "tomorrow"), "--at"),
+        (("--late", "skip"), "--at"),
+        (("--canary-by-hand",), "--canary"),
+        (("--test", "30"), "--variant"),
+        (("--file", "none.json", "--per-hour", "5"), "--file"),
         (("--at", "2027-03-01T09:00Z"), "local_time.at"),
         (("--variant", "A"), "--variant"),
         (("--variant", "A=x"), "--variant"),

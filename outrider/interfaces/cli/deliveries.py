@@ -50,6 +50,8 @@ class Hour:
     def said(self) -> dict[str, Any]:
         """As the API says it."""
         if self.at is None:
+            if self != HOUR:
+                raise Refused("required", "say with --at which hour it is about", field="--at")
             return {}
         zones = {"attribute": self.zone_attribute, "fallback_zone": self.fallback_zone}
         try:
@@ -108,6 +110,8 @@ class First:
     def said(self) -> dict[str, Any]:
         """As the API says it."""
         if self.canary is None:
+            if self != FIRST:
+                raise Refused("required", "say with --canary how many percent go first", field="--canary")
             return {}
         counts = {"minimum_count": self.canary_minimum, "wait_minutes": self.canary_wait}
         decision = "by_hand" if self.canary_by_hand else "automatic"
@@ -168,6 +172,8 @@ class Compared:
                     raise Refused("unknown_variant", f"no --variant is called {name}", field=option)
                 found[name][key] = value
         if not found:
+            if self != COMPARED:
+                raise Refused("required", "say with --variant what is compared", field="--variant")
             return {}
         decision = "by_hand" if self.winner_by_hand else "automatic"
         counts = {"wait_minutes": self.test_wait, "minimum_count": self.test_minimum}

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import App, Parameter
 
+from outrider.base.errors import Refused
 from outrider.domain.campaigns import going_out, pacing, shown, variants, waves
 from outrider.domain.campaigns.delivery import Delivery
 from outrider.domain.limits import switches
@@ -46,6 +47,8 @@ async def set_(
     options: Changing = CHANGING,
 ) -> Answer:
     """Say of a draft how it goes out, in place of what was said before. Without options: at once, to all."""
+    if file is not None and (hour, pace, first, compared) != (HOUR, PACE, FIRST, COMPARED):
+        raise Refused("cannot_combine", "the file says all of it: no other options beside it", field="--file")
     async with wired(options) as (runtime, work):
         found = await campaigns.find(work.uow, which)
         template_ids = {
