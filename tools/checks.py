@@ -33,7 +33,7 @@ LINTERS: dict[str, list[str]] = {
 }
 LANES: dict[str, tuple[tuple[str, ...], ...]] = {
     "quick": (("contract",), ("unit",)),
-    "all": (("contract", "unit", "e2e"), ("flow", "drill")),
+    "all": (("contract", "flow"), ("drill", "unit", "e2e")),
 }
 """Which folders of tests run one after another, and which beside each other."""
 _LAST_WORDS_S = 10.0
