@@ -243,7 +243,7 @@ DEFECTS: dict[str, Defect] = {
     ),
     "outcomes not counted": Defect(
         "finishing writes no rollup",
-        _rewrite("finish_sent", "count(*) FROM gone GROUP BY 2", "0 FROM gone WHERE false"),
+        _rewrite("finish_sent", "count(*) FROM gone GROUP BY 1, 2", "0 FROM gone WHERE false"),
     ),
     "checkpoint moved before the rows": Defect(
         "the fan-out's checkpoint is committed before its page", _replace(expand._FanOut, "_page", _checkpoint_first)

@@ -162,7 +162,7 @@ class Drill:
 
     def start(
         self,
-        role: Literal["worker", "api", "scheduler", "submission"],
+        role: Literal["worker", "api", "scheduler", "submission", "returns"],
         *,
         at: str = "",
         own_data: bool = False,
