@@ -7,8 +7,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from outrider.app import wiring
-from outrider.app.processes import run_process
-from outrider.app.signals import Stop, ready
+from outrider.app.listeners import run_listener
 from outrider.base.errors import Misconfigured
 from outrider.interfaces.submission import serve
 
@@ -29,9 +28,4 @@ def submission(
     """
     if wiring.settings().submission_port is None:
         raise Misconfigured("submission_off", "set OUTRIDER_SUBMISSION_PORT to the port it should listen on")
-
-    async def work(stop: Stop) -> None:
-        async with wiring.runtime("submission", is_warm=False) as runtime:
-            await serve(runtime, ready=ready, stop=stop.event)
-
-    return run_process("submission", work, grace_s=wiring.settings().grace_s, lifeline=lifeline)
+    return run_listener("submission", serve, lifeline=lifeline)

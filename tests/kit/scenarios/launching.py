@@ -77,7 +77,10 @@ async def killed_when_the_undo_ends(drill: Drill, *, at: str) -> list[str]:
 
 
 async def killed_while_retrying(drill: Drill, *, at: str) -> list[str]:
-    """Workers die between the pages of a retry: who failed gets it once, who got it before gets nothing more."""
+    """Workers die between the pages of a retry: who failed gets it once, who got it before gets nothing more.
+
+    The sender is held meanwhile: what a killed worker has on the wire is uncertain by right, and no part of this.
+    """
     sender = await drill.sender("at_most_once", connections=4)
     drill.faults({"action": "defer", "stage": "rcpt", "every": 2})
     campaign_id = await drill.campaign(sender, 600)
@@ -92,8 +95,10 @@ async def killed_while_retrying(drill: Drill, *, at: str) -> list[str]:
         due = await retries.due(uow, campaign_id)
         retry = await retries.retry(uow, load(), OPERATOR, campaign_id, Retry(due.count, "drill"))
     found = [] if due.count else ["I2: nothing failed, so the drill shows nothing"]
+    await drill.pause("sender", str(sender.id))
     for nth in (1, 2):
         await drill.start_worker(at=f"{at}:{nth}:kill", expand_batch=_PAGE).killed(at)
+    await drill.resume("sender", str(sender.id))
     await drill.worker(expand_batch=_PAGE)
     await expanded(drill, retry.id)
     await drill.drained()
