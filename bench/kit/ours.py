@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,13 +108,15 @@ class Installation:
     processes: int = 0
 
     @contextmanager
-    def workers(self, count: int, **settings: str) -> Iterator[list[Running]]:
+    def workers(
+        self, count: int, *, program: Sequence[str | Path] = (PROGRAM,), **settings: str
+    ) -> Iterator[list[Running]]:
         """Worker processes, up when the block begins."""
         with ExitStack() as stack:
-            yield [stack.enter_context(self.role("worker", **settings)) for _ in range(count)]
+            yield [stack.enter_context(self.role("worker", program=program, **settings)) for _ in range(count)]
 
     @contextmanager
-    def role(self, role: str, **settings: str) -> Iterator[Running]:
+    def role(self, role: str, *, program: Sequence[str | Path] = (PROGRAM,), **settings: str) -> Iterator[Running]:
         """One process of a role, ready."""
         self.processes += 1
         environment = self.environment | {f"OUTRIDER_{name.upper()}": value for name, value in settings.items()}
@@ -122,7 +124,7 @@ class Installation:
         with (
             log.open("wb") as errors,
             process(
-                [PROGRAM, role], name=role, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+                [*program, role], name=role, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
             ) as child,
         ):
             yield Running(child.pid, wait_ready(child, log))
