@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from outrider.base.signing import LinkSigner
 from outrider.contracts.channel import Content, Dkim, Identity, Item
 from outrider.contracts.provider import Outgoing
 from outrider.data.render_pool import RenderPool
@@ -137,6 +138,7 @@ async def messages(pool: RenderPool, seconds: float) -> None:
     show("slots, ASCII (7bit)", us, peer_us / us)
     us = await cost_us(lambda: composer.compose(other_items), BATCH, seconds)
     show("slots, other letters in values (quoted-printable)", us, peer_us / us)
+    await footers(pool, seconds)
     engine = CHANNEL.composer(replace(of, compiled=None), IDENTITY, pool)
     us = await cost_us(lambda: engine.compose(ascii_items), BATCH, seconds)
     show("from what the children render, this process", us, peer_us / us)
@@ -150,6 +152,34 @@ async def messages(pool: RenderPool, seconds: float) -> None:
         signer = CHANNEL.composer(of, signing, pool)
         us = await cost_us(lambda signer=signer: signer.compose(ascii_items[:100]), 100, seconds)  # type: ignore[misc]  # bound now
         show(f"slots with DKIM, {name}", us)
+
+
+async def footers(pool: RenderPool, seconds: float) -> None:
+    """What the two links of a footer cost, their signatures included: in turn, so that the machine's mood is shared."""
+    way_out = ('<p><a href="{{ unsubscribe_url }}">Unsubscribe</a></p>', "Unsubscribe: {{ unsubscribe_url }}\n")
+    bare = Content("bare", "News for {{ name }}", HTML.replace(way_out[0], ""), TEXT.replace(way_out[1], ""))
+    bare = replace(bare, compiled=await CHANNEL.compile(bare, pool))
+    leave, choose = LinkSigner(bytes(32)), LinkSigner(bytes(range(32)))
+    takes: dict[str, list[float]] = {"none": [], "the way out": [], "both": []}
+    composers = {
+        name: CHANNEL.composer(bare, replace(IDENTITY, has_preferences_footer=name == "both"), pool) for name in takes
+    }
+    plain = items("Ada")
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until or len(takes["both"]) < 5:
+        for name, composer in composers.items():
+            began = time.process_time()
+            for item in plain:
+                item.unsubscribe_url = item.preferences_url = ""
+                if name != "none":
+                    item.unsubscribe_url = f"https://mail.tenant.example/u/{leave.sign(item.id, item.id)}"
+                if name == "both":
+                    item.preferences_url = f"https://mail.tenant.example/p/{choose.sign(item.id, item.id)}"
+            await composer.compose(plain)
+            takes[name].append((time.process_time() - began) / BATCH * 1e6)
+    none, one, both = (statistics.median(takes[name]) for name in takes)
+    show("footer, way out and preference centre", both)
+    print(f"  the way out costs {one - none:.2f} us of it, the preference centre {both - one:.2f} us", flush=True)
 
 
 async def renders(pool: RenderPool, seconds: float) -> None:

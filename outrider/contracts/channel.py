@@ -127,6 +127,7 @@ class Identity:
     tracking_url  the base of tracked links; empty: `public_url`
     opt_out_line  what a bulk text says at its end about the way out, on channels where people answer; empty: nothing;
                   None: not chosen, so the channel's own words
+    has_preferences_footer  whether the footer of bulk emails shows the way to the preference centre too
     """
 
     sender_id: UUID
@@ -140,6 +141,7 @@ class Identity:
     public_url: str = ""
     tracking_url: str = ""
     opt_out_line: str | None = None
+    has_preferences_footer: bool = False
 
 
 @dataclass(slots=True)
@@ -157,7 +159,7 @@ class Item:
     web_version_url: str = ""
     """What `{{ web_version_url }}` is; asked for by `Composer.has_web_version`."""
     preferences_url: str = ""
-    """What `{{ preferences_url }}` is; asked for by `Composer.has_preferences`."""
+    """What `{{ preferences_url }}` is; asked for by `Composer.has_preferences`, for bulk also by its footer."""
     open_url: str = ""
     click_urls: tuple[str, ...] = ()
     """One per link of `Composer.links`, in their order; both only for tracked content."""
@@ -262,6 +264,11 @@ class Composer(Protocol):
     @property
     def has_preferences(self) -> bool:
         """Whether the content shows a link to the recipient's preference centre."""
+        ...
+
+    @property
+    def has_preferences_footer(self) -> bool:
+        """Whether bulk messages may show that link without the content saying so."""
         ...
 
     async def page(self, item: Item) -> str | Unrenderable:

@@ -25,6 +25,7 @@ class SlowComposer:
     has_pixel: bool = False
     has_web_version: bool = False
     has_preferences: bool = False
+    has_preferences_footer: bool = False
 
     async def page(self, item: Item) -> str | Unrenderable:
         raise NotImplementedError

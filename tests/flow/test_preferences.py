@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,9 @@ from outrider.domain.contacts.offers import OfferIn
 from outrider.domain.contacts.views import AddressView
 from outrider.domain.contacts.write import NewContact
 from outrider.domain.people import export, merge
-from outrider.domain.tenants import looks
+from outrider.domain.senders import identity, senders
+from outrider.domain.senders.shown import identity_of
+from outrider.domain.tenants import looks, tenants
 from outrider.domain.tenants.looks import LookChange
 from outrider.engine.dispatch.addresses import Addresses
 from outrider.engine.dispatch.batch import Claimed
@@ -305,12 +308,43 @@ async def test_the_link_in_a_message_opens_the_centre_of_its_recipient(shop: Sho
         message_id = await uow.raw.fetchval("SELECT id FROM messages WHERE purpose = 'marketing'")
     lane = Lane(shop.tenant_id, 1, "email", shop.sender_id, None, "bulk")
     claimed = Claimed(message_id, None, uuid4(), ANN, "marketing", None, 1, datetime.now(UTC), None)
-    composer: Any = SimpleNamespace(links=(), has_pixel=False, has_web_version=False, has_preferences=True)
+    composer: Any = SimpleNamespace(
+        links=(), has_pixel=False, has_web_version=False, has_preferences=True, has_preferences_footer=False
+    )
     base = "https://mail.gardens.example"
     made = Addresses(runtime).item(lane, composer, claimed, Identity(shop.sender_id, "a@b.example", public_url=base))
     assert made.preferences_url == f"{base}{path}"
     composer.has_preferences = False
     assert Addresses(runtime).item(lane, composer, claimed, Identity(uuid4(), "a@b.example")).preferences_url == ""
+    composer.has_preferences_footer = True
+    own = Identity(shop.sender_id, "a@b.example", public_url=base)
+    assert Addresses(runtime).item(lane, composer, claimed, own).preferences_url == f"{base}{path}"
+    single = replace(lane, message_class="transactional")
+    assert Addresses(runtime).item(single, composer, claimed, own).preferences_url == ""
+
+
+async def test_mails_lead_there_by_themselves_while_a_list_is_on_offer_and_the_tenant_lets_them(shop: Shop) -> None:
+    runtime = shop.api.runtime
+
+    async def is_shown() -> bool:
+        async with shop.api.engine() as uow:
+            sender = await identity.load(uow.raw, runtime.keyring, shop.tenant_id, shop.sender_id)
+        async with shop.api.app(shop.tenant_id) as uow:
+            shown = await identity_of(uow, await senders.get(uow, shop.sender_id))
+        assert shown.has_preferences_footer == sender.identity.has_preferences_footer
+        return shown.has_preferences_footer
+
+    assert await is_shown()
+    async with shop.api.engine() as uow:
+        await tenants.change(uow, TESTER, shop.tenant_id, settings={"preferences_footer": False})
+    assert not await is_shown()
+    async with shop.api.engine() as uow:
+        await tenants.change(uow, TESTER, shop.tenant_id, settings={"preferences_footer": None})
+    assert await is_shown()
+    async with shop.api.app(shop.tenant_id) as uow:
+        for list_id in shop.lists.values():
+            await offers.withdraw(uow, TESTER, list_id)
+    assert not await is_shown()
 
 
 async def test_an_import_puts_nobody_on_a_list_that_they_turned_off(shop: Shop) -> None:

@@ -104,6 +104,7 @@ class PlainComposer:
     has_pixel: bool = False
     has_web_version: bool = False
     has_preferences: bool = False
+    has_preferences_footer: bool = False
 
     async def page(self, item: Item) -> str:
         return f"<p>{item.address}: {self.content.text}</p>"

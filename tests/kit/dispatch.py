@@ -142,6 +142,7 @@ class _GlassComposer:
     has_pixel: bool = False
     has_web_version: bool = False
     has_preferences: bool = False
+    has_preferences_footer: bool = False
 
     async def page(self, item: Item) -> str | Unrenderable:
         return f"<p>{item.address}</p>"

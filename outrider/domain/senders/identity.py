@@ -99,6 +99,7 @@ async def load(raw: asyncpg.Connection, keyring: Keyring, tenant_id: UUID, sende
             public_url=row["public_url"],
             tracking_url=row["tracking_url"],
             opt_out_line=row["opt_out_line"],
+            has_preferences_footer=row["has_preferences_footer"],
         ),
         channel=row["channel"],
         connections=tuple(_connection(keyring, tenant_id, each) for each in (row, *others)),

@@ -6,10 +6,17 @@ SELECT s.channel, s.from_address, s.from_name, s.reply_to, s.return_path, s.post
        ARRAY(SELECT p.number FROM pool_numbers p WHERE p.tenant_id = s.tenant_id AND p.sender_id = s.id AND p.is_active ORDER BY p.id) AS numbers,
        c.id AS connection_id, c.provider, c.settings::text AS settings, c.sealed_secrets, c.version AS connection_version,
        k.state AS circuit, k.passed, k.try_at <= now() AS is_due,
-       EXISTS (SELECT FROM sender_fallbacks f WHERE f.tenant_id = s.tenant_id AND f.sender_id = s.id) AS has_fallbacks
+       EXISTS (SELECT FROM sender_fallbacks f WHERE f.tenant_id = s.tenant_id AND f.sender_id = s.id) AS has_fallbacks,
+       EXISTS (SELECT FROM list_offers o WHERE o.tenant_id = s.tenant_id)
+         AND NOT EXISTS (SELECT FROM tenants t WHERE t.id = s.tenant_id AND t.settings ->> 'preferences_footer' = 'false') AS has_preferences_footer
 FROM senders s JOIN connections c ON c.tenant_id = s.tenant_id AND c.id = s.connection_id
 LEFT JOIN circuits k ON k.tenant_id = s.tenant_id AND k.connection_id = s.connection_id
 WHERE s.tenant_id = $1 AND s.id = $2;
+
+-- name: preferences_footer :value
+-- Whether bulk emails show the way to the preference centre by themselves: a list is on offer, and the tenant says nothing else.
+SELECT EXISTS (SELECT FROM list_offers o WHERE o.tenant_id = $1)
+   AND NOT EXISTS (SELECT FROM tenants t WHERE t.id = $1 AND t.settings ->> 'preferences_footer' = 'false');
 
 -- name: mint_id :value
 -- An id before its row exists: secrets are sealed for the row they belong to.

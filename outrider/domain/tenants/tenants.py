@@ -20,7 +20,7 @@ from outrider.contracts.actor import Actor
 from outrider.contracts.gate import Gate
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
-from outrider.domain.tenants.policies import CAMPAIGN_FIELDS
+from outrider.domain.tenants.policies import BOUNCE_FIELDS, CAMPAIGN_FIELDS
 from outrider.domain.tenants.regions import check_region
 from outrider.domain.tenants.rows import SQL
 
@@ -59,6 +59,13 @@ FIELDS: tuple[Field, ...] = (
         default="Messages from {name}. Reply STOP to opt out.",
         longest=300,
     ),
+    Field(
+        "preferences_footer",
+        "The footer of marketing emails shows the way to the preference centre too, as soon as a list is on offer.",
+        "boolean",
+        default=True,
+    ),
+    *BOUNCE_FIELDS,
     *CAMPAIGN_FIELDS,
 )
 """The settings every tenant has whatever gates are installed."""

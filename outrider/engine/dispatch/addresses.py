@@ -30,7 +30,8 @@ class Addresses:
         item = Item(claimed.id, claimed.address, claimed.variables, claimed.dated_at, from_address=number)
         if identity.return_path.startswith("*@"):
             item.return_address = f"{self._returns.sign(tenant_id, claimed.id)}{identity.return_path[1:]}"
-        if lane.message_class == "bulk":
+        is_bulk = lane.message_class == "bulk"
+        if is_bulk:
             item.unsubscribe_url = f"{base}/u/{self._unsubscribe.sign(tenant_id, claimed.id)}"
         if composer.links:
             keys = [link.key for link in composer.links]
@@ -42,6 +43,6 @@ class Addresses:
         if composer.has_web_version:
             (token,) = self._signer.signed(TrackingSigner.VIEW, tenant_id, claimed.id)
             item.web_version_url = f"{base}/w/{token}"
-        if composer.has_preferences:
+        if composer.has_preferences or (is_bulk and composer.has_preferences_footer):
             item.preferences_url = f"{base}{self._links.path('preferences', tenant_id, claimed.id)}"
         return item

@@ -32,8 +32,10 @@ _MOST_COMPOSERS = 256
 _MOST_CONTENT_BYTES = 32 << 20
 
 
-Kept = tuple[UUID, UUID, int, Tracking, UUID]
-"""What a composer is kept by: tenant, sender and its version, what is noticed, content."""
+Terms = tuple[UUID, UUID, int, bool, Tracking]
+"""Under what a composer is made: tenant, sender and its version, its footer, what is noticed."""
+Kept = tuple[Terms, UUID]
+"""What a composer is kept by: its terms, its content."""
 
 
 @dataclass(slots=True)
@@ -124,8 +126,8 @@ class Senders:
         `remember` is called.
         """
         tracking = await self._tracking(raw, lane)
-        prefix = (lane.tenant_id, lane.sender_id, use.sender.versions.sender, tracking)
-        made, missing = self._kept(prefix, content_ids)
+        terms = _terms(lane, use, tracking)
+        made, missing = self._kept(terms, content_ids)
         if missing:
             loaded = await contents.load(raw, lane.tenant_id, missing)
             for content_id, content in loaded.items():
@@ -134,7 +136,7 @@ class Senders:
                 await destinations.keep(raw, lane.tenant_id, composer.links)
                 made.by_content[content_id] = composer
                 if _is_small(content):
-                    made.fresh[*prefix, content_id] = composer
+                    made.fresh[terms, content_id] = composer
         return made
 
     def at_hand(self, lane: Lane, use: Use, content_ids: Iterable[UUID]) -> Made | None:
@@ -142,20 +144,19 @@ class Senders:
         checked_s, tracking = self._noticed.get((lane.tenant_id, lane.id), (0.0, None))
         if tracking is None or boottime_s() - checked_s >= _FRESH_S:
             return None
-        prefix = (lane.tenant_id, lane.sender_id, use.sender.versions.sender, tracking)
-        made, missing = self._kept(prefix, content_ids)
+        made, missing = self._kept(_terms(lane, use, tracking), content_ids)
         return None if missing else made
 
-    def _kept(self, prefix: tuple[UUID, UUID, int, Tracking], content_ids: Iterable[UUID]) -> tuple[Made, list[UUID]]:
+    def _kept(self, terms: Terms, content_ids: Iterable[UUID]) -> tuple[Made, list[UUID]]:
         """The composers in memory, and the contents that have none there."""
         made = Made()
         missing: list[UUID] = []
         for content_id in content_ids:
-            composer = self._composers.get((*prefix, content_id))
+            composer = self._composers.get((terms, content_id))
             if composer is None:
                 missing.append(content_id)
             else:
-                self._composers.move_to_end((*prefix, content_id))
+                self._composers.move_to_end((terms, content_id))
                 made.by_content[content_id] = composer
         return made, missing
 
@@ -167,8 +168,8 @@ class Senders:
 
     async def unknown(self, raw: asyncpg.Connection, lane: Lane, use: Use, content_ids: Iterable[UUID]) -> list[UUID]:
         """Contents whose composer is not in memory: new ones, and those too heavy to be kept."""
-        prefix = (lane.tenant_id, lane.sender_id, use.sender.versions.sender, await self._tracking(raw, lane))
-        return [content_id for content_id in content_ids if (*prefix, content_id) not in self._composers]
+        terms = _terms(lane, use, await self._tracking(raw, lane))
+        return [content_id for content_id in content_ids if (terms, content_id) not in self._composers]
 
     async def _tracking(self, raw: asyncpg.Connection, lane: Lane) -> Tracking:
         """What may be noticed about a lane's messages, at most five seconds old."""
@@ -202,6 +203,11 @@ class Senders:
                     if all(route.account is not account for route in use.routes)
                 }
                 await account.transport.close()
+
+
+def _terms(lane: Lane, use: Use, tracking: Tracking) -> Terms:
+    sender = use.sender
+    return lane.tenant_id, lane.sender_id, sender.versions.sender, sender.identity.has_preferences_footer, tracking
 
 
 def _is_small(content: Content) -> bool:

@@ -20,11 +20,12 @@ from litestar.params import FromPath
 
 from outrider.base.errors import Refused
 from outrider.base.signing import TrackingSigner
-from outrider.contracts.channel import Composer, Identity, Item, Unrenderable
+from outrider.contracts.channel import Composer, Item, Unrenderable
 from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
 from outrider.domain.senders import senders
 from outrider.domain.senders.senders import SenderView
+from outrider.domain.senders.shown import identity_of
 from outrider.domain.signup.links import Links
 from outrider.domain.templates import contents
 from outrider.domain.tracking import web_versions
@@ -125,7 +126,7 @@ async def _composer(uow: UnitOfWork, runtime: Runtime, letter: Letter, sender: S
     content = found.get(letter.content_id)
     if channel is None or content is None:
         return None
-    identity = Identity(sender.id, sender.from_address, sender.from_name, postal_address=sender.postal_address)
+    identity = await identity_of(uow, sender)
     return channel.composer(replace(content, attachments=()), identity, runtime.renderer)
 
 

@@ -1,7 +1,7 @@
-"""What stands in a body besides the author's text: the hidden preheader and the unsubscribe footer.
+"""What stands in a body besides the author's text: the hidden preheader and the footer of bulk messages.
 
-Owns where both go. The footer is added to each part of a bulk message that does not show the link [T52]; never to a
-transactional one.
+Owns where both go. The footer is added to each part of a bulk message that does not show the unsubscribe link [T52];
+never to a transactional one. Beside that link it shows the one to the preference centre, where the identity has it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from html import escape
+from typing import NamedTuple
 
 from outrider.contracts.channel import Content
 from outrider.data.slots import Piece, Slot, slots_of
@@ -38,10 +39,16 @@ _PREHEADER = (
     '<span style="display:none;font-size:1px;line-height:1px;max-height:0;max-width:0;opacity:0;overflow:hidden;'
     'mso-hide:all">{}</span>'
 )
-_HTML_FOOTER = (
-    '<div style="margin:24px 0 0;padding:12px 0;font:12px/1.5 sans-serif;color:#666;text-align:center">{}<a href="',
-    '" style="color:#666">Unsubscribe</a></div>',
-)
+_FOOTER_BOX = '<div style="margin:24px 0 0;padding:12px 0;font:12px/1.5 sans-serif;color:#666;text-align:center">'
+_FOOTER_LINK = ('<a href="', '" style="color:#666">{}</a>')
+_LEAVE, _CHOOSE = "Unsubscribe", "Choose what you get"
+
+
+class Footer(NamedTuple):
+    """What stands below a part that does not show the unsubscribe link: the sender's address, and which links."""
+
+    postal_address: str
+    has_preferences: bool
 
 
 def sources_of(content: Content) -> dict[str, str]:
@@ -94,9 +101,9 @@ def _escaped_source(source: str) -> str:
     return "".join(done)
 
 
-def shows_link(parts: Sequence[Piece]) -> bool:
-    """Whether pieces show the unsubscribe link to a reader; inside an HTML comment they do not."""
-    return any(slot.path == (UNSUBSCRIBE,) and slot.place != "comment" for slot in slots_of(parts))
+def shows_link(parts: Sequence[Piece], name: str = UNSUBSCRIBE) -> bool:
+    """Whether pieces show a link of ours to a reader; inside an HTML comment they do not."""
+    return any(slot.path == (name,) and slot.place != "comment" for slot in slots_of(parts))
 
 
 def html_shows(html: str, url: str, escaped_url: str) -> bool:
@@ -105,18 +112,27 @@ def html_shows(html: str, url: str, escaped_url: str) -> bool:
     return escaped_url in visible or url in visible
 
 
-def html_footer(postal_address: str) -> list[Piece]:
+def html_footer(footer: Footer) -> list[Piece]:
     """The footer of an HTML part as pieces."""
-    lines = "<br>".join(escape(line) for line in postal_address.splitlines())
-    before, after = _HTML_FOOTER
-    shown = f"{lines}<br>" if lines else ""
-    return [before.replace("{}", shown), Slot((UNSUBSCRIBE,), place="attribute"), after]
+    lines = "".join(f"{escape(line)}<br>" for line in footer.postal_address.splitlines())
+    made: list[Piece] = [f"{_FOOTER_BOX}{lines}", *_html_link(UNSUBSCRIBE, _LEAVE)]
+    if footer.has_preferences:
+        made += [" |\n", *_html_link(PREFERENCES, _CHOOSE)]
+    return [*made, "</div>"]
 
 
-def text_footer(postal_address: str) -> list[Piece]:
+def _html_link(name: str, shown: str) -> list[Piece]:
+    before, after = _FOOTER_LINK
+    return [before, Slot((name,), place="attribute"), after.format(shown)]
+
+
+def text_footer(footer: Footer) -> list[Piece]:
     """The footer of a text part as pieces."""
-    address = "".join(f"{line}\n" for line in postal_address.splitlines())
-    return ["\n--\nUnsubscribe: ", Slot((UNSUBSCRIBE,)), f"\n{address}"]
+    address = "".join(f"{line}\n" for line in footer.postal_address.splitlines())
+    made: list[Piece] = [f"\n--\n{_LEAVE}: ", Slot((UNSUBSCRIBE,))]
+    if footer.has_preferences:
+        made += [f"\n{_CHOOSE}: ", Slot((PREFERENCES,))]
+    return [*made, f"\n{address}"]
 
 
 def end_of_body(html: str) -> int:

@@ -23,13 +23,15 @@ from outrider.plugins.channels.email.body import (
     PREFERENCES,
     UNSUBSCRIBE,
     WEB_VERSION,
+    Footer,
     end_of_body,
     html_footer,
     html_shows,
+    shows_link,
     sources_of,
     text_footer,
 )
-from outrider.plugins.channels.email.compile import read_compiled
+from outrider.plugins.channels.email.compile import Compiled, read_compiled
 from outrider.plugins.channels.email.dkim import Signer
 from outrider.plugins.channels.email.encoding import choose, encode, is_sendable, with_crlf
 from outrider.plugins.channels.email.frame import Envelope, Frame
@@ -68,7 +70,9 @@ class EmailComposer:
         self._address_count = 1 + len(made.links) if made.links or self.has_pixel else 0
         self.has_web_version = any(WEB_VERSION in source for source in sources.values())
         self.has_preferences = any(PREFERENCES in source for source in sources.values())
-        self._substitution = Substitution(compiled, self._frame, identity.postal_address) if compiled else None
+        self.has_preferences_footer = identity.has_preferences_footer and _may_need_footer(compiled)
+        self._footer = Footer(identity.postal_address, self.has_preferences_footer)
+        self._substitution = Substitution(compiled, self._frame, self._footer) if compiled else None
         self._signer = Signer(identity.dkim) if identity.dkim else None
         self._sender_is_ascii = identity.from_address.isascii() and identity.reply_to.isascii()
         is_own = identity.return_path.startswith("*@")  # then each item has an address of its own
@@ -108,8 +112,8 @@ class EmailComposer:
         except (Missing, Failed, ValueError) as error:
             return Unrenderable(item.id, str(error))
         if "html" in parts:
-            return self._finished("html", parts["html"], item.unsubscribe_url)
-        text = self._finished("text", parts["text"], item.unsubscribe_url)
+            return self._finished("html", parts["html"], item)
+        text = self._finished("text", parts["text"], item)
         return f'<!doctype html><pre style="white-space:pre-wrap">{escape(text)}</pre>'
 
     def _page_parts(self, item: Item) -> Mapping[str, str]:
@@ -139,7 +143,7 @@ class EmailComposer:
             try:
                 body = substitution.assemble(variables, envelope, addresses)
             except Unfit:
-                body = self._assemble(envelope, _filled(substitution, variables), addresses)
+                body = self._assemble(item, envelope, _filled(substitution, variables), addresses)
         except NotPlain:
             return None
         except Missing as missing:
@@ -158,7 +162,7 @@ class EmailComposer:
                 if problem:
                     return Unrenderable(item.id, f"html: {problem}")
             envelope = self._envelope(item)
-            body = self._assemble(envelope, answer, self._addresses(item))
+            body = self._assemble(item, envelope, answer, self._addresses(item))
         except (Failed, ValueError) as error:
             return Unrenderable(item.id, str(error))
         return self._outgoing(item, envelope, body)
@@ -182,6 +186,8 @@ class EmailComposer:
             raise Failed("the address is not in its stored form")
         if item.unsubscribe_url and not _LINK.fullmatch(item.unsubscribe_url):
             raise Failed("the unsubscribe link is not an http address in ASCII")
+        if item.preferences_url and not _LINK.fullmatch(item.preferences_url):
+            raise Failed("the link to the preference centre is not an http address in ASCII")
         moment, dated = self._dated
         if moment is not item.dated_at and moment != item.dated_at:
             dated = headers.date(item.dated_at)
@@ -202,7 +208,7 @@ class EmailComposer:
             raise Failed("a tracked address is not an http address in ASCII")
         return [in_attribute(address) for address in addresses]
 
-    def _assemble(self, envelope: Envelope, parts: Mapping[str, str], addresses: Sequence[str]) -> bytes:
+    def _assemble(self, item: Item, envelope: Envelope, parts: Mapping[str, str], addresses: Sequence[str]) -> bytes:
         """The bytes of a message from whole rendered parts.
 
         Raises:  ValueError when a part has what cannot be sent.
@@ -215,24 +221,28 @@ class EmailComposer:
             if part != "subject":
                 if not is_sendable(text):
                     raise Failed(f"{part}: has NUL, U+FFFE or U+FFFF, which cannot be sent")
-                whole = with_crlf(self._finished(part, text, envelope.unsubscribe_url))
+                whole = with_crlf(self._finished(part, text, item))
                 if addresses and part == "html":
                     whole = filled(whole, addresses)
                 encoding = choose(whole)
                 bodies[part] = (encoding, encode(whole, encoding))
         return self._frame.join(envelope, headers.unstructured("Subject", subject), bodies)
 
-    def _finished(self, part: str, text: str, url: str) -> str:
+    def _finished(self, part: str, text: str, item: Item) -> str:
         """A rendered part with its last line end, and with the footer if it is bulk and shows no link [T52]."""
-        variables, postal_address = {UNSUBSCRIBE: url}, self._identity.postal_address
-        if part == "text":
-            is_shown = not url or url in text
-            footer = "" if is_shown else fill(text_footer(postal_address), variables, is_html=False)
-            return f"{self._ended(part, text)}{footer}"
-        if url and not html_shows(text, url, escape(url)):
-            at = end_of_body(text)
-            text = f"{text[:at]}{fill(html_footer(postal_address), variables, is_html=True)}{text[at:]}"
-        return self._ended(part, text)
+        is_html = part == "html"
+        if not item.unsubscribe_url or _shows(text, item.unsubscribe_url, is_html=is_html):
+            return self._ended(part, text)
+        preferences = item.preferences_url
+        has_preferences = self._footer.has_preferences and preferences != ""
+        footer = self._footer._replace(
+            has_preferences=has_preferences and not _shows(text, preferences, is_html=is_html)
+        )
+        variables = {UNSUBSCRIBE: item.unsubscribe_url, PREFERENCES: preferences}
+        if not is_html:
+            return f"{self._ended(part, text)}{fill(text_footer(footer), variables, is_html=False)}"
+        at = end_of_body(text)
+        return self._ended(part, f"{text[:at]}{fill(html_footer(footer), variables, is_html=True)}{text[at:]}")
 
     def _ended(self, part: str, text: str) -> str:
         """A part that ends with a line end: the source's own, or one more, whatever the values are."""
@@ -269,7 +279,7 @@ class EmailComposer:
             variables.setdefault(UNSUBSCRIBE, "")
         if self.has_web_version:
             variables[WEB_VERSION] = item.web_version_url
-        if self.has_preferences:
+        if self.has_preferences or self.has_preferences_footer:
             variables[PREFERENCES] = item.preferences_url
         return variables  # type: ignore[no-any-return]  # its type was just compared
 
@@ -290,6 +300,16 @@ class EmailComposer:
         if self.has_preferences:
             members.append(f'"{PREFERENCES}":{orjson.dumps(item.preferences_url).decode()}')
         return f"{{{','.join(filter(None, members))}}}"
+
+
+def _may_need_footer(compiled: Compiled | None) -> bool:
+    """Whether a part may come out without the unsubscribe link; what the engine renders shows that only then."""
+    return compiled is None or not all(shows_link(pieces) for part, pieces in compiled.items() if part != "subject")
+
+
+def _shows(text: str, url: str, *, is_html: bool) -> bool:
+    """Whether a rendered part shows a link to a reader."""
+    return html_shows(text, url, escape(url)) if is_html else url in text
 
 
 def _filled(substitution: Substitution, variables: Mapping[str, Any]) -> dict[str, str]:

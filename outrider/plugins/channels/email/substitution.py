@@ -7,12 +7,21 @@ encoded as one. Gives the same text as the slow way, and the same bytes for the 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from outrider.data.slots import Failed, Piece, Slot, escape, slots_of, text_of
 from outrider.plugins.channels.email import headers
-from outrider.plugins.channels.email.body import UNSUBSCRIBE, html_footer, shows_link, text_footer, with_html_footer
+from outrider.plugins.channels.email.body import (
+    PREFERENCES,
+    UNSUBSCRIBE,
+    Footer,
+    html_footer,
+    shows_link,
+    text_footer,
+    with_html_footer,
+)
 from outrider.plugins.channels.email.encoding import (
     LONGEST_LINE,
     Encoding,
@@ -33,6 +42,10 @@ _NOT_ONE_LINE = re.compile("[\x00-\x08\x0a-\x1e\x7f\x85\u2028\u2029\ufffe\uffff\
 Field = tuple[tuple[str, ...], str | None]
 """What a value is read by: path and default."""
 
+Links = tuple[str, str]
+"""The message's own addresses, in the order of `_OWN`."""
+_OWN = ((UNSUBSCRIBE,), (PREFERENCES,))
+
 
 class Unfit(Exception):
     """A value does not fit between pre-encoded pieces."""
@@ -41,32 +54,38 @@ class Unfit(Exception):
 class _Part:
     """One body part: its pieces with and without the footer, and which values go into it."""
 
-    def __init__(self, name: str, pieces: Sequence[Piece], postal_address: str, fields: Sequence[Field]) -> None:
+    def __init__(self, name: str, pieces: Sequence[Piece], footer: Footer, fields: Sequence[Field]) -> None:
         self.name = name
         self._is_html = name == "html"
         with_footer = [*pieces]
         if not shows_link(pieces):
+            footer = footer._replace(has_preferences=footer.has_preferences and not shows_link(pieces, PREFERENCES))
             if self._is_html:
-                with_footer = with_html_footer(pieces, html_footer(postal_address))
+                with_footer = with_html_footer(pieces, html_footer(footer))
             else:
-                with_footer = [*_ended(pieces), *text_footer(postal_address)]
+                with_footer = [*_ended(pieces), *text_footer(footer)]
         self.variants = {False: _ended(pieces), True: _ended(with_footer)}
         constants = "".join([piece if isinstance(piece, str) else "" for piece in self.variants[True]])
         self.best = choose(constants)
-        self.room = LONGEST_LINE - longest_line(constants)
-        uses = {self._use(slot): None for slot in slots_of(pieces) if slot.path != (UNSUBSCRIBE,)}
+        self.room = (LONGEST_LINE - longest_line(constants)) // _most_in_a_line(self.variants[True])
+        uses = {self._use(slot): None for slot in slots_of(pieces) if not _is_own(slot)}
         self._positions = {use: position for position, use in enumerate(uses)}
         self._uses = [(fields.index(use[:2]), use[2]) for use in uses]
         self._marks = sorted({int(found[1]) for found in MARK.finditer(constants)}) if self._is_html else []
-        self.value_count = len(uses) + 1 + len(self._marks)
+        self.value_count = len(uses) + len(_OWN) + len(self._marks)
 
     def _use(self, slot: Slot) -> tuple[tuple[str, ...], str | None, bool]:
         return (*_field(slot), self._is_html or slot.is_escaped)
 
-    def values(self, raws: Sequence[str], escaped: Sequence[str], link: str, addresses: Sequence[str]) -> list[str]:
-        """The values of this part, then the link, then the tracked addresses, not yet encoded."""
+    def values(
+        self, raws: Sequence[str], escaped: Sequence[str], links: tuple[Links, Links], addresses: Sequence[str]
+    ) -> list[str]:
+        """The values of this part, then its own links, then the tracked addresses, not yet encoded.
+
+        Takes:   links: as they are, and escaped.
+        """
         chosen = [escaped[field] if is_escaped else raws[field] for field, is_escaped in self._uses]
-        chosen.append(escape_link(link) if self._is_html else link)
+        chosen += links[self._is_html]
         if self._marks:
             chosen += [addresses[number] for number in self._marks]
         return chosen
@@ -77,8 +96,8 @@ class _Part:
         for piece in self.variants[is_bulk]:
             if isinstance(piece, str):
                 encoded += self._constant(piece, encoding, first)
-            elif piece.path == (UNSUBSCRIBE,):
-                encoded.append(Hole(first + len(self._positions)))
+            elif _is_own(piece):
+                encoded.append(Hole(first + len(self._positions) + _OWN.index(piece.path)))
             else:
                 encoded.append(Hole(first + self._positions[self._use(piece)]))
         return encoded
@@ -88,7 +107,7 @@ class _Part:
         encoded: list[Text] = []
         for at, text in enumerate(MARK.split(piece) if self._marks else [piece]):
             if at % 2:
-                encoded.append(Hole(first + len(self._positions) + 1 + self._marks.index(int(text))))
+                encoded.append(Hole(first + len(self._positions) + len(_OWN) + self._marks.index(int(text))))
             else:
                 encoded.append(text if encoding == "7bit" else quoted_printable_piece(text))
         return encoded
@@ -97,23 +116,25 @@ class _Part:
 class Substitution:
     """Messages of one compiled content."""
 
-    def __init__(self, parts: Mapping[str, Sequence[Piece]], frame: Frame, postal_address: str) -> None:
+    def __init__(self, parts: Mapping[str, Sequence[Piece]], frame: Frame, footer: Footer) -> None:
         self.parts = parts
         self._frame = frame
+        self._footer = footer
         slots = [slot for pieces in parts.values() for slot in slots_of(pieces)]
-        fields: list[Field] = list(dict.fromkeys(_field(slot) for slot in slots if slot.path != (UNSUBSCRIBE,)))
+        fields: list[Field] = list(dict.fromkeys(_field(slot) for slot in slots if not _is_own(slot)))
         self._fields = [(path[0] if len(path) == 1 else "", Slot(path, default)) for path, default in fields]
         self._uses_link = any(slot.path == (UNSUBSCRIBE,) for slot in slots)
         self._url_slots = [slot for slot in slots if slot.place == "url"]
-        self._url_fields = [fields.index(_field(slot)) for slot in self._url_slots if slot.path != (UNSUBSCRIBE,)]
-        self._bodies = [_Part(name, parts[name], postal_address, fields) for name in ("text", "html") if name in parts]
+        self._url_fields = [fields.index(_field(slot)) for slot in self._url_slots if not _is_own(slot)]
+        self._bodies = [_Part(name, parts[name], footer, fields) for name in ("text", "html") if name in parts]
+        self._has_preferences = footer.has_preferences or any(slot.path == (PREFERENCES,) for slot in slots)
         self._subject = [
             piece if isinstance(piece, str) else fields.index(_field(piece))
             for piece in parts["subject"]
-            if isinstance(piece, str) or piece.path != (UNSUBSCRIBE,)
+            if isinstance(piece, str) or not _is_own(piece)
         ]
         self._is_fit = not any(part.best == "base64" for part in self._bodies) and not any(
-            slot.path == (UNSUBSCRIBE,) or slot.is_escaped for slot in slots_of(parts["subject"])
+            _is_own(slot) or slot.is_escaped for slot in slots_of(parts["subject"])
         )
         self._subject_line = ""
         self._skeletons: dict[Shape, Skeleton] = {}
@@ -121,12 +142,16 @@ class Substitution:
     def assemble(self, variables: Mapping[str, Any], envelope: Envelope, addresses: Sequence[str] = ()) -> bytes:
         """The bytes of one message.
 
-        Takes:   addresses: what goes into the marks, by number, as it stands in an attribute.
+        Takes:   variables: with the system's own; addresses: what goes into the marks, by number, as it stands in an
+                 attribute.
         Raises:  Missing, NotPlain, Failed, ValueError (subject); Unfit when it has to be made the slow way.
         """
-        link = envelope.unsubscribe_url
+        link, preferences = envelope.unsubscribe_url, variables[PREFERENCES] if self._has_preferences else ""
         if not self._is_fit or (self._uses_link and not link and variables[UNSUBSCRIBE]):
             raise Unfit
+        if link and self._footer.has_preferences and not preferences:
+            raise Unfit
+        links = (link, preferences), (escape_link(link), escape_link(preferences))
         if addresses and max(map(len, addresses)) > LONGEST_URL:
             raise Unfit
         raws: list[str] = []
@@ -143,7 +168,7 @@ class Substitution:
         for index in self._url_fields:
             _check_url(raws[index])
         subject = self._subject_line or self._make_subject(raws)
-        is_ascii, length = joined.isascii(), len(joined) + 6 * len(link)
+        is_ascii, length = joined.isascii(), len(joined) + len(links[1][0]) + len(links[1][1])
         kinds = tuple(
             [
                 (part.name, "7bit" if is_ascii and part.best == "7bit" and length <= part.room else "quoted-printable")
@@ -152,7 +177,7 @@ class Substitution:
         )
         values = [*envelope, subject]
         for part, (_, encoding) in zip(self._bodies, kinds, strict=True):
-            of_part = part.values(raws, escaped, link, addresses)
+            of_part = part.values(raws, escaped, links, addresses)
             values += of_part if encoding == "7bit" else map(quoted_printable_piece, of_part)
         shape: Shape = (bool(link), kinds)  # type: ignore[assignment]  # the two literals above are Encodings
         return (self._skeletons.get(shape) or self._skeleton(shape)).join(values)
@@ -187,6 +212,23 @@ class Substitution:
 
 def _field(slot: Slot) -> Field:
     return slot.path, slot.default
+
+
+def _is_own(slot: Slot) -> bool:
+    """Whether a slot shows an address of ours as it is; escaped in a text it is a value like others."""
+    return slot.path in _OWN and not slot.is_escaped
+
+
+def _most_in_a_line(pieces: Sequence[Piece]) -> int:
+    """How often one value stands in one line at most, at least 1: a line grows by every one of them."""
+    most, in_line = 1, Counter[tuple[str, ...]]()
+    for piece in pieces:
+        if not isinstance(piece, str):
+            in_line[piece.path] += 1
+            most = max(most, in_line[piece.path])
+        elif "\n" in piece:
+            in_line.clear()
+    return most
 
 
 def _check_url(value: str) -> None:

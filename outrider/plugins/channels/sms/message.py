@@ -24,6 +24,7 @@ class SmsComposer:
     has_pixel = False
     has_web_version = False
     has_preferences = False
+    has_preferences_footer = False
 
     def __init__(self, content: Content, identity: Identity, renderer: Renderer) -> None:
         self._identity = identity
