@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,8 @@ from outrider.base.clock import utc_now
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.contracts.callbacks import Report, State
 from outrider.domain.callbacks.take import Came, take_in
+from outrider.engine.inbound import reports
+from outrider.interfaces.api.callbacks import CallbackApp
 from tests.kit.texting import PHONE, Texting, sid_of, texting
 
 
@@ -60,7 +63,7 @@ async def test_what_is_told_twice_counts_once_and_what_differs_shows(office: Tex
     message_id = await office.sent()
     answers = await asyncio.gather(*(office.report(message_id, "delivered") for _ in range(100)))
     assert {status for status, _ in answers} == {200}
-    await office.report(message_id, "delivered", form={"To": "+14155552672"})
+    assert (await office.report(message_id, "delivered", form={"To": "+14155552672"}))[0] == 200
     await office.applied()
     (row,) = await office.rows("SELECT repeats, is_conflicting FROM webhook_events WHERE tenant_id = $1")
     assert row["repeats"] >= 1
@@ -180,6 +183,47 @@ async def test_stored_reports_are_applied_again_without_effect(office: Texting) 
     assert (neither.status, neither.json["code"]) == (422, "required")
 
 
+async def test_a_report_that_cannot_be_applied_holds_up_nobody_elses(office: Texting) -> None:
+    broken, sound = await office.sent(), await office.sent("+14155552672")
+    for message_id in (broken, sound):
+        await office.report(message_id, "delivered")
+    await office.rows("UPDATE webhook_events SET data = '{}' WHERE tenant_id = $1 AND message_id = $2", broken)
+    (loop,) = reports.loops(office.api.runtime)
+    assert await loop.step() is False
+    assert [(await office.state(each))[0] for each in (broken, sound)] == ["sent", "delivered"]
+    (row,) = await office.rows(
+        "SELECT state, note, due_at > now() AS is_later FROM webhook_events WHERE tenant_id = $1 AND message_id = $2",
+        broken,
+    )
+    assert tuple(row) == ("parked", "cannot be applied: KeyError", True)
+    await office.rows(
+        "UPDATE webhook_events SET due_at = now(), received_at = now() - interval '2 days' WHERE tenant_id = $1"
+    )
+    await loop.step()
+    rows = await office.rows("SELECT state FROM webhook_events WHERE tenant_id = $1 ORDER BY state")
+    assert [row["state"] for row in rows] == ["applied", "orphan"], "not for ever"
+
+
+async def test_of_several_reasons_not_to_write_again_the_strongest_stands(office: Texting) -> None:
+    message_id = await office.sent()
+    await office.report(message_id, "failed", form={"ErrorCode": "21610"})
+    await office.report(message_id, "undelivered", form={"ErrorCode": "30005"})
+    await office.applied()
+    rows = await office.rows("SELECT address, reason FROM suppressions WHERE tenant_id = $1")
+    assert [tuple(row) for row in rows] == [(PHONE, "stop")]
+
+
+async def test_who_was_taken_off_the_list_stays_off_it_when_reports_are_applied_again(office: Texting) -> None:
+    message_id = await office.sent()
+    await office.report(message_id, "undelivered", form={"ErrorCode": "30005"})
+    await office.applied()
+    await office.rows("DELETE FROM suppressions WHERE tenant_id = $1")
+    again = await office.owner.post("/api/v1/callbacks/replay", {"since": (utc_now() - timedelta(hours=1)).isoformat()})
+    assert again.json == {"count": 1}
+    assert await office.applied() == 1
+    assert await office.rows("SELECT 1 FROM suppressions WHERE tenant_id = $1") == []
+
+
 async def test_forged_ones_are_refused_counted_and_change_nothing(office: Texting) -> None:
     message_id = await office.sent()
     for more in ({"signature": "x" * 28}, {"token": "another"}, {"signature": ""}):
@@ -216,6 +260,47 @@ async def test_a_network_is_excepted_for_a_while_and_no_longer(office: Texting) 
     assert [each["source"] for each in shown.json["items"]] == ["127.0.0.1"]
     assert (await office.owner.delete(f"/api/v1/callbacks/exceptions/{made.json['id']}")).status == 204
     assert (await office.owner.get("/api/v1/callbacks/exceptions")).json == {"items": []}
+
+
+async def test_an_exception_excuses_a_signature_and_nothing_else(office: Texting) -> None:
+    body = {"connection_id": office.connection["id"], "network": "127.0.0.1", "minutes": 30, "reason": "rotation"}
+    assert (await office.owner.post("/api/v1/callbacks/exceptions", body)).status == 201
+    form = {**office.status("SM" + "a" * 32, "delivered"), "AccountSid": "AC" + "9" * 32}
+    status, answer = await office.call(form, signature="forged")
+    assert (status, json.loads(answer)["code"]) == (403, "other_account")
+    assert await office.rows("SELECT 1 FROM webhook_events WHERE tenant_id = $1") == []
+
+
+async def test_callbacks_that_come_together_ask_for_their_connection_once(
+    office: Texting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, asked = CallbackApp._read, []
+
+    async def counted(self: CallbackApp, named: tuple[UUID, UUID]) -> object:
+        asked.append(named)
+        return await read(self, named)
+
+    monkeypatch.setattr(CallbackApp, "_read", counted)
+    message_id = await office.sent()
+    answers = await asyncio.gather(*(office.report(message_id, "delivered") for _ in range(20)))
+    assert {status for status, _ in answers} == {200}
+    assert len(asked) == 1
+
+
+async def test_a_connection_that_is_gone_is_not_asked_for_again_and_again(
+    office: Texting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, asked = CallbackApp._read, []
+
+    async def counted(self: CallbackApp, named: tuple[UUID, UUID]) -> object:
+        asked.append(named)
+        return await read(self, named)
+
+    monkeypatch.setattr(CallbackApp, "_read", counted)
+    await office.rows("UPDATE connections SET provider = 'smtp' WHERE tenant_id = $1")
+    for _ in range(5):
+        assert (await office.call(office.status("SM" + "a" * 32, "delivered")))[0] == 404
+    assert len(asked) == 1
 
 
 async def test_while_the_token_is_rotated_both_count(office: Texting) -> None:

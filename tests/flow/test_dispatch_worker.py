@@ -21,7 +21,9 @@ from outrider.contracts.gate import Candidate, Fact, Gate, Verdict
 from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Unsent
 from outrider.contracts.provider import Outgoing, Watch
 from outrider.data.db import Database
+from outrider.domain.contacts.rows import SQL as CONTACTS
 from outrider.domain.messages import workers
+from outrider.engine.dispatch import batch as batch_module
 from outrider.engine.dispatch import pipeline
 from outrider.engine.dispatch.batch import LONGEST_UNASKED_S, Batch
 from outrider.engine.dispatch.claim import Claim, Claimer
@@ -335,6 +337,37 @@ async def test_who_says_stop_while_a_message_waits_for_its_connection_does_not_g
         await desk.until(ids, "sent", "blocked")
     assert await desk.states(ids) == ["sent", "blocked"]
     assert post.provider.addresses() == ["p0@example.org"]
+
+
+async def test_every_worker_hears_at_once_who_says_stop_and_asks_about_nobody_else(
+    post: Post, desk: Desk, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # never by itself: what is asked again is asked because somebody said so
+    monkeypatch.setattr(pipeline, "ASK_AGAIN_S", 3600.0)
+    monkeypatch.setattr(batch_module, "LONGEST_UNASKED_S", 3600.0)
+    other = await post.desk()
+    ids, others = await desk.admit(4), await other.admit(1)
+    async with (
+        post.working(claim_batch=1, lanes_in_flight=2) as first,
+        post.working(claim_batch=1, lanes_in_flight=2) as second,
+    ):
+
+        def open_batches(*tenants: UUID) -> list[Batch]:
+            found = [batch for worker in (first, second) for batch in worker.batches.values()]
+            return [batch for batch in found if batch.lane.tenant_id in tenants]
+
+        await until(lambda: _is(len(open_batches(desk.tenant_id)) == 4 and len(open_batches(other.tenant_id)) == 1))
+        (elsewhere,) = open_batches(other.tenant_id)
+        claimed_s = elsewhere.asked_s
+        for person in range(4):
+            await desk.suppress(f"p{person}@example.org")
+        await post.execute(CONTACTS.tell_suppression.sql, str(desk.tenant_id))
+        await until(lambda: _is(all(batch.withdrawn for batch in open_batches(desk.tenant_id))))
+        assert elsewhere.asked_s == claimed_s
+        hanging.go.set()
+        await desk.until(ids, "blocked")
+        await other.until(others, "sent")
+    assert len(post.provider.taken) == 1
 
 
 async def test_the_emergency_file_stops_everything_without_the_database(

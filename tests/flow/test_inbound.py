@@ -46,6 +46,15 @@ async def test_a_stop_and_a_start_do_not_lift_what_people_entered_before(office:
     assert await suppressed(office) == [(PHONE, "stop")]
 
 
+async def test_a_start_lifts_a_stop_that_only_the_provider_told_of(office: Texting) -> None:
+    message_id = await office.sent()
+    await office.report(message_id, "failed", form={"ErrorCode": "21610"})
+    await office.applied()
+    assert await suppressed(office) == [(PHONE, "stop")]
+    assert len(await office.wrote("START")) == 1
+    assert await suppressed(office) == []
+
+
 async def test_a_start_is_audited(office: Texting) -> None:
     await office.wrote("STOP")
     await office.wrote("START")

@@ -24,9 +24,10 @@ WITH RECURSIVE waiting AS (
 SELECT tenant_id, extract(epoch FROM clock_timestamp() - due_at)::float8 AS waited_s FROM waiting WHERE due_at <= clock_timestamp();
 
 -- name: reports_due :many
--- Reports of a tenant that are to be applied, oldest first, held until the end of the transaction.
-SELECT id, word, provider_id, message_id, data::text AS data, attempts, received_at, received_at < now() - interval '1 day' AS is_old
-FROM webhook_events WHERE tenant_id = $1 AND state IN ('new', 'parked') AND due_at <= now()
+-- Reports of a tenant that are to be applied, oldest first, or `$3` alone; held until the end of the transaction.
+SELECT id, word, provider_id, message_id, data::text AS data, received_at, received_at < now() - interval '1 day' AS is_old,
+       applied_at IS NOT NULL AS is_replayed
+FROM webhook_events WHERE tenant_id = $1 AND state IN ('new', 'parked') AND due_at <= now() AND ($3::uuid IS NULL OR id = $3)
 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED;
 
 -- name: report_ends :run

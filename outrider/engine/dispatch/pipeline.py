@@ -16,6 +16,7 @@ import structlog
 
 from outrider.base.clock import boottime_s
 from outrider.base.errors import Misconfigured, OutriderError, Refused, Unavailable
+from outrider.base.ids import NIL
 from outrider.contracts.gate import Gate, Lane
 from outrider.contracts.outcome import Deferred, Outcome, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing
@@ -48,6 +49,8 @@ _LOOK_SHARE = 20.0
 """Looking round for lanes takes at most a twentieth of a worker's time …"""
 _LONGEST_LOOK_REST_S = 1.0
 """… but what is new waits no longer than this."""
+_HEED_EVERY_S = 0.05
+"""A batch is not asked about more often, however many people say stop."""
 _MOST_BATCHES = 32
 """Open batches of a worker; one sender has at most `lanes_in_flight` of them."""
 
@@ -107,6 +110,8 @@ class Pipeline:
         self._room = asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()
         self.wake = asyncio.Event()
+        self.stop_bell = asyncio.Event()
+        self._stops_heard: dict[UUID, float] = {}
         recorder.promise(lambda batch: self._promises.get(batch.token, False))
 
     async def feed(self, stop: asyncio.Event) -> None:
@@ -304,11 +309,24 @@ class Pipeline:
         self._batches.pop(batch.token, None)
         self._promises.pop(batch.token, None)
 
+    def heed(self, owner: str) -> None:
+        """A do-not-contact list has grown, of a tenant or (NIL) of all: ask about its open batches at once."""
+        self._stops_heard[UUID(owner)] = boottime_s()
+        self.stop_bell.set()
+
+    def _is_old(self, batch: Batch, now_s: float) -> bool:
+        """Whether gates are to be asked about a batch again: it is time, or somebody has said stop since."""
+        age_s = now_s - batch.asked_s
+        heard = self._stops_heard
+        heard_s = max(heard.get(batch.lane.tenant_id, 0.0), heard.get(NIL, 0.0))
+        return age_s >= ASK_AGAIN_S or (heard_s > batch.asked_s and age_s >= _HEED_EVERY_S)
+
     async def ask_again(self) -> bool:
         """Ask gates that can change their mind about everything that waits for its write for a while."""
         now_s = boottime_s()
+        self._stops_heard = {owner: at_s for owner, at_s in self._stops_heard.items() if now_s - at_s < ASK_AGAIN_S}
         for batch in list(self._batches.values()):
-            if now_s - batch.asked_s < ASK_AGAIN_S or not batch.unsettled:
+            if not batch.unsettled or not self._is_old(batch, now_s):
                 continue
             asked_s = boottime_s()
             try:

@@ -210,9 +210,9 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_file(ended))
             group.create_task(self._listen(ended))
+            bells = {"switches": self.switch_bell, "second_thoughts": self.pipeline.stop_bell}
             for loop in self.loops:
-                wake = self.switch_bell if loop.name == "switches" else None
-                group.create_task(repeat(loop, self.pulses, ended, wake))
+                group.create_task(repeat(loop, self.pulses, ended, bells.get(loop.name)))
             recording_ends = asyncio.Event()
             recording = group.create_task(self.recorder.run(recording_ends))
             feeders = [group.create_task(self.pipeline.feed(stop)) for _ in range(_FEEDERS)]
@@ -255,6 +255,7 @@ class Worker:
             {
                 "outrider_switch": lambda _payload: self.switch_bell.set(),
                 "outrider_ready": lambda _payload: self.pipeline.wake.set(),
+                "outrider_suppression": self.pipeline.heed,
             },
             ring_all,
             stop,

@@ -1,1 +1,1 @@
-"""What comes in from outside and is taken in by itself: openings and clicks."""
+"""What comes in from outside: openings and clicks, what providers report, what people write."""

@@ -135,7 +135,7 @@ class Desk:
             failpoint.hit("callbacks.committed")
         for each, row in zip(batch, kept, strict=True):
             if row.is_other:
-                _log.warning("webhook_conflicting", tenant=str(tenant_id), key=each.came.told.key, event=str(row.id))
+                _log.warning("webhook_conflicting", tenant=str(tenant_id), key=each.came.told.key, report=str(row.id))
         return replies
 
     async def _answer(self, uow: UnitOfWork, waiting: _Waiting, row: Kept) -> str:

@@ -75,12 +75,30 @@ class _Applier:
                 raise
             except Exception:  # noqa: BLE001 - one tenant whose reports cannot be applied must not stop everybody's
                 _log.exception("webhook_unapplied", tenant=str(row["tenant_id"]))
+                await self._apart(row["tenant_id"])
         return more
 
+    async def _apart(self, tenant_id: UUID) -> None:
+        """Apply what waits of a tenant one by one: what cannot be applied waits by itself, and the others do not."""
+        async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
+            rows = await SQL.reports_due.many(uow.raw, tenant_id, _AT_ONCE, None)
+        for row in rows:
+            try:
+                async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
+                    await apply_due(uow, only=row["id"])
+            except Unavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - its trace is in the log already, with the others of its batch
+                why = f"cannot be applied: {type(error).__name__}"
+                _log.error("webhook_set_aside", tenant=str(tenant_id), report=str(row["id"]), why=why)
+                async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
+                    end = "orphan" if row["is_old"] else "parked"
+                    await SQL.report_ends.run(uow.raw, tenant_id, [row["id"]], [end], [why])
 
-async def apply_due(uow: UnitOfWork) -> int:
-    """Apply what waits of one tenant, at most 500; gives how many were looked at (engine role)."""
-    rows = await SQL.reports_due.many(uow.raw, uow.tenant, _AT_ONCE)
+
+async def apply_due(uow: UnitOfWork, *, only: UUID | None = None) -> int:
+    """Apply what waits of one tenant, at most 500, or one; gives how many were looked at (engine role)."""
+    rows = await SQL.reports_due.many(uow.raw, uow.tenant, _AT_ONCE, only)
     if not rows:
         return 0
     told = [(row, orjson.loads(row["data"])) for row in rows]
@@ -93,7 +111,7 @@ async def apply_due(uow: UnitOfWork) -> int:
         }
     ends = _Ends([], [], [])
     story: list[tuple[UUID, datetime, str, dict[str, Any]]] = []
-    suppress: dict[tuple[str, str], str] = {}
+    suppress: dict[tuple[str, str], suppressions.Reason] = {}
     for row, data in told:
         key = (row["message_id"], row["provider_id"])
         message = found.get(key)
@@ -103,11 +121,11 @@ async def apply_due(uow: UnitOfWork) -> int:
             continue
         is_this = message["is_moved"] and data["state"] == best[key].state
         story += _story(row, data, is_moved=is_this)
-        if data["suppress"]:
-            suppress[message["channel"], message["address"]] = data["suppress"]
+        if data["suppress"] and not row["is_replayed"]:  # who was taken off the list since stays off it
+            _strongest(suppress, (message["channel"], message["address"]), _reason(data["suppress"]))
     await events.append_many(uow.raw, uow.tenant, story)
     for (channel, address), reason in sorted(suppress.items()):
-        await suppressions.record(uow, _ACTOR, channel, address, scope="all", reason=_reason(reason), source="callback")
+        await suppressions.record(uow, _ACTOR, channel, address, scope="all", reason=reason, source="callback")
     await SQL.report_ends.run(uow.raw, uow.tenant, ends.ids, ends.states, ends.notes)
     if failpoint.ARMED:
         failpoint.hit("reports.before_commit")
@@ -171,6 +189,13 @@ def _story(
     facts = {"word": row["word"], "cause": data["cause"], "detail": data["detail"]}
     moment = row["received_at"]
     return [(row["message_id"], moment, kind, {name: value for name, value in facts.items() if value})]
+
+
+def _strongest(
+    wanted: dict[tuple[str, str], suppressions.Reason], whom: tuple[str, str], reason: suppressions.Reason
+) -> None:
+    """Of several reasons the strongest stands."""
+    wanted[whom] = min(wanted.get(whom, reason), reason, key=suppressions.REASONS.index)
 
 
 def _reason(word: str) -> suppressions.Reason:

@@ -29,6 +29,7 @@ from outrider.domain.tenants.rows import SQL as TENANTS
 from outrider.domain.tenants.tenants import FIELDS
 
 _ANSWER = "answer"
+_TOLD_BY_THEM = frozenset({_ANSWER, "callback"})
 _ACTOR = Actor("recipient", _ANSWER)
 _LONGEST_TEXT = 10_000
 _HELP_AGAIN_S = 3600.0
@@ -79,8 +80,8 @@ async def _obey(uow: UnitOfWork, channel: Channel, address: str, found: Heard, o
             return _text(office, "opt_out_reply") if is_new else ""
         case "start":
             entry = await CONTACTS.lock_suppression.one(uow.raw, uow.tenant, channel.key, address)
-            # one that a STOP made: where it only strengthened what others had entered before, theirs stays
-            if entry is None or (entry["reason"], entry["source"]) != ("stop", _ANSWER):
+            # one that a STOP made, told us or the provider: what others had entered before it, it only strengthened
+            if entry is None or entry["reason"] != "stop" or entry["source"] not in _TOLD_BY_THEM:
                 return ""
             await CONTACTS.unsuppress.value(uow.raw, uow.tenant, channel.key, address)
             target = ("suppression", f"{channel.key}:{hashlib.sha256(address.encode()).hexdigest()}")

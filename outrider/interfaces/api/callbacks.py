@@ -6,6 +6,7 @@ header. What is not taken is counted and answered cheaply, without a look at its
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -37,6 +38,8 @@ _MOST_BYTES = 256 << 10
 _FRESH_S = 5.0
 _SAID_EVERY_S = 10.0
 _MOST_KNOWN = 1_000
+_Named = tuple[UUID, UUID]
+"""Tenant and connection."""
 
 
 @dataclass(slots=True)
@@ -61,7 +64,9 @@ class CallbackApp:
         self._runtime = runtime
         self._vault = Vault(runtime.providers, runtime.keyring, runtime.egress)
         self._signer = signer_of(runtime.keyring)
-        self._known: dict[tuple[UUID, UUID], _Known] = {}
+        self._known: dict[_Named, _Known] = {}
+        self._nobody: dict[_Named, float] = {}
+        self._reading: dict[_Named, asyncio.Task[_Known | None]] = {}
         self.desk = Desk(runtime)
         self._counts = Counter(
             "outrider_callbacks", "Callbacks of providers, by what became of them.", ["app", "provider", "result"],
@@ -104,7 +109,7 @@ class CallbackApp:
         await self._take(named, known, request, exchange, send)
 
     async def _take(
-        self, named: tuple[UUID, UUID], known: _Known, request: CallbackRequest, exchange: Exchange, send: Send
+        self, named: _Named, known: _Known, request: CallbackRequest, exchange: Exchange, send: Send
     ) -> None:
         tenant_id, connection_id = named
         source = exchange.client_ip
@@ -120,12 +125,10 @@ class CallbackApp:
             raise
         signature = "genuine" if wrong is None else "excepted"
         digest = hashlib.sha256(request.body).digest()
-        reply = ""
-        for each in told:
-            came = Came(connection_id, known.provider, each, digest, signature, source)
-            reply = await self.desk.take(tenant_id, known.channel, came) or reply
+        came = [Came(connection_id, known.provider, each, digest, signature, source) for each in told]
+        replies = await asyncio.gather(*(self.desk.take(tenant_id, known.channel, each) for each in came))
         self._counts.labels(self._runtime.settings.app_label, known.provider, "taken").inc()
-        kind, body = known.callbacks.answer(reply)
+        kind, body = known.callbacks.answer(next(filter(None, replies), ""))
         headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
@@ -139,22 +142,42 @@ class CallbackApp:
             known.said_s = now_s
             _log.warning("webhook_refused", connection=str(connection_id), reason=reason, ip=source)
 
-    async def _connection(self, named: tuple[UUID, UUID], provider: str) -> _Known | None:
+    async def _connection(self, named: _Named, provider: str) -> _Known | None:
         """The connection, at most five seconds old; None when there is none that reports by this address."""
         now_s = time.monotonic()
         known = self._known.get(named)
         if known is None or now_s - known.read_s > _FRESH_S:
-            found = await self._read(named)
-            if found is None:
-                self._known.pop(named, None)
+            if now_s - self._nobody.get(named, -_FRESH_S) < _FRESH_S:
                 return None
-            found.said_s = known.said_s if known is not None else 0.0
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            known = self._known[named] = found
-        return known if known.provider == provider else None
+            known = await self._fresh(named)
+        return known if known is not None and known.provider == provider else None
 
-    async def _read(self, named: tuple[UUID, UUID]) -> _Known | None:
+    async def _fresh(self, named: _Named) -> _Known | None:
+        """Read a connection; of callbacks that come together one asks the database."""
+        task = self._reading.get(named)
+        if task is None:
+            task = self._reading[named] = asyncio.create_task(self._look_up(named))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting any more
+        return await asyncio.shield(task)
+
+    async def _look_up(self, named: _Named) -> _Known | None:
+        try:
+            found = await self._read(named)
+        finally:
+            del self._reading[named]
+        before = self._known.pop(named, None)
+        for memory in (self._known, self._nobody):
+            if len(memory) >= _MOST_KNOWN:
+                memory.clear()
+        if found is None:
+            self._nobody[named] = time.monotonic()
+            return None
+        found.said_s = before.said_s if before is not None else 0.0
+        self._nobody.pop(named, None)
+        self._known[named] = found
+        return found
+
+    async def _read(self, named: _Named) -> _Known | None:
         tenant_id, connection_id = named
         try:
             async with self._runtime.db.uow(Role.APP, tenant_id) as uow:

@@ -49,14 +49,14 @@ class TwilioCallbacks:
         self, request: CallbackRequest, base: str, settings: Mapping[str, Any], secrets: Mapping[str, str]
     ) -> str | None:
         """Whether it was signed with one of the account's tokens over the address it is configured with."""
+        del settings
         given = request.headers.get("x-twilio-signature", "")
         if not given:
             return "unsigned"
         if len(given) > _LONGEST_SIGNATURE or not given.isascii():
             return "wrong_signature"
         tokens = [secrets[name] for name in self.needs if secrets.get(name)]
-        is_form = _media_type(request) == _FORM
-        signed = _signed(_pairs(request.body)) if is_form else _signed_hash(request)
+        signed = _signed(_pairs(request.body)) if _media_type(request) == _FORM else _signed_hash(request)
         if signed is None:
             return "wrong_signature"
         is_genuine = False
@@ -64,21 +64,13 @@ class TwilioCallbacks:
             for token in tokens:
                 made = hmac.new(token.encode(), url.encode() + signed, hashlib.sha1).digest()
                 is_genuine |= hmac.compare_digest(base64.b64encode(made), given.encode())
-        if not is_genuine:
-            return "wrong_signature"
-        if (
-            is_form
-            and _values(_pairs(request.body)).get("AccountSid", settings["account_sid"]) != settings["account_sid"]
-        ):
-            return "other_account"
-        return None
+        return None if is_genuine else "wrong_signature"
 
     def read(self, request: CallbackRequest, settings: Mapping[str, Any]) -> Sequence[Told]:
         """One report, one inbound text, or something unknown.
 
-        Raises:  Refused(unsupported_media_type, 415; invalid_callback, 400).
+        Raises:  Refused(unsupported_media_type, 415; invalid_callback, 400; other_account, 403).
         """
-        del settings
         if request.headers.get("content-encoding", "identity") != "identity":
             raise Refused("unsupported_media_type", "must not be compressed", status=415)
         if _media_type(request) != _FORM:
@@ -87,6 +79,8 @@ class TwilioCallbacks:
         if len(pairs) > _MOST_PARAMETERS:
             raise Refused("invalid_callback", f"has more than {_MOST_PARAMETERS} parameters", status=400)
         values = _values(pairs)
+        if values.get("AccountSid", settings["account_sid"]) != settings["account_sid"]:
+            raise Refused("other_account", "is about another account", status=403)
         sid = values.get("MessageSid") or values.get("SmsSid") or ""
         if not _is_sound(values) or not sid:
             digest = hashlib.sha256(request.body).hexdigest()[:32]
