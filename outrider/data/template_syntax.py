@@ -44,6 +44,7 @@ _OPERATORS = frozenset({"and", "or", "not", "in", "is", "if", "else"})
 _LOOP_METHODS = frozenset({"cycle", "changed"})
 
 _OPENING = re.compile(r"\{([{%#])")
+_MARKUP = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 _RAW = re.compile(r"\{%[-+]?\s*raw\s*[-+]?%\}")
 _END_RAW = re.compile(r"\{%[-+]?\s*endraw\s*[-+]?%\}")
 _TOKEN = re.compile(
@@ -145,6 +146,11 @@ def _expression(source: str, start: int, line: int, *, is_block: bool) -> tuple[
             depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(found[0], 0)
         at = found.end()
     raise TemplateSyntaxProblem(line, f"{'{%' if is_block else '{{'} is not closed by {closing}")
+
+
+def bare(source: str) -> str:
+    """What a source says without its markup: what is sure to be in what is made of it."""
+    return _MARKUP.sub("", source)
 
 
 def problems(source: str) -> list[tuple[int, str]]:

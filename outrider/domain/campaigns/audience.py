@@ -6,13 +6,17 @@ launch, as of the launch, and kept until the campaign has ended.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Final
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from outrider.base.errors import Refused
 from outrider.base.settings import Settings
+from outrider.data.countries import country_of
 from outrider.data.db import Database, Role, UnitOfWork
 from outrider.domain.campaigns import waves
 from outrider.domain.campaigns.delivery import Delivery
@@ -29,7 +33,10 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Reach(msgspec.Struct, frozen=True):
-    """Whom a campaign would reach now, gate by gate; excluded_count are not among the members."""
+    """Whom a campaign would reach now, gate by gate; excluded_count are not among the members.
+
+    countries   who would go by the country of their number ('' none); empty unless it was asked for
+    """
 
     member_count: _Count
     excluded_count: _Count
@@ -37,6 +44,7 @@ class Reach(msgspec.Struct, frozen=True):
     suppressed_count: _Count
     without_consent_count: _Count
     role_count: _Count = 0
+    countries: dict[str, int] = {}
 
     @property
     def will_go_count(self) -> int:
@@ -82,17 +90,18 @@ async def checked(
     return await check.checked(uow, rule_of(list_id, segment_id, without), await attributes.listed(uow), field=field)
 
 
-async def reach(uow: UnitOfWork, campaign: CampaignView) -> Reach:
+async def reach(uow: UnitOfWork, campaign: CampaignView, *, by_country: bool = False) -> Reach:
     """Whom it would reach now."""
-    facts = (campaign.channel, campaign.purpose)
+    facts = (campaign.channel, campaign.purpose, by_country)
     if is_plain(campaign):
-        (row,) = await SQL.audience.many(uow.raw, uow.tenant, campaign.list_id, *facts)
+        rows = await SQL.audience.many(uow.raw, uow.tenant, campaign.list_id, *facts)
     else:
         world = await segments.world(uow)
         whole = await checked(uow, campaign.list_id, campaign.segment_id, campaign.exclusions)
         own = (uow.tenant, *facts)
         within = segments.COUNT_WITHIN_MS
-        (row,) = await segments.settled(uow, SQL.audience_of_rules, whole, *own, now=world.now, within_ms=within)
+        rows = await segments.settled(uow, SQL.audience_of_rules, whole, *own, now=world.now, within_ms=within)
+    row = next(each for each in rows if each["is_total"])
     excluded = 0
     if campaign.exclusions != Exclusions():
         base = await segments.count(uow, base_of(campaign.list_id, campaign.segment_id))
@@ -102,9 +111,25 @@ async def reach(uow: UnitOfWork, campaign: CampaignView) -> Reach:
         excluded_count=excluded,
         no_address_count=row["no_address_count"],
         suppressed_count=row["suppressed_count"],
-        without_consent_count=row["withdrawn_count"] + row["silent_count"] * row["is_consent_required"],
+        without_consent_count=_without_consent(row),
         role_count=row["role_count"],
+        countries=_countries([each for each in rows if not each["is_total"]]) if by_country else {},
     )
+
+
+def _without_consent(row: asyncpg.Record) -> int:
+    count: int = row["withdrawn_count"] + row["silent_count"] * row["is_consent_required"]
+    return count
+
+
+def _countries(groups: Sequence[asyncpg.Record]) -> dict[str, int]:
+    """Who would go by country; each group are numbers that begin alike, judged by one of them."""
+    found: Counter[str] = Counter()
+    for row in groups:
+        if row["sample"] is not None:
+            stopped = row["no_address_count"] + row["suppressed_count"] + _without_consent(row)
+            found[country_of(row["sample"])] += row["member_count"] - stopped
+    return {country: count for country, count in found.items() if count}
 
 
 async def frozen(uow: UnitOfWork, campaign: CampaignView) -> str | None:

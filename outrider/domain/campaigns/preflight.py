@@ -18,16 +18,16 @@ from outrider.base.settings import Settings
 from outrider.base.web import is_local_host
 from outrider.contracts.channel import Channel
 from outrider.data.db import UnitOfWork
-from outrider.domain.campaigns import approvals, audience, going_out, pacing, read
+from outrider.domain.campaigns import approvals, audience, going_out, pacing, price, read
 from outrider.domain.campaigns.audience import Reach
-from outrider.domain.campaigns.price import Price, price_of
+from outrider.domain.campaigns.content import content_of
 from outrider.domain.campaigns.rows import SQL
 from outrider.domain.campaigns.views import CampaignView, Finding, Preflight, campaign_view
 from outrider.domain.contacts.channels import channel_of
 from outrider.domain.limits import buckets
 from outrider.domain.senders import connections, senders
 from outrider.domain.senders.connections import StageView, Vault
-from outrider.domain.templates import contents, templates
+from outrider.domain.templates import templates
 from outrider.domain.tenants import tenants
 
 ACKNOWLEDGEABLE: Final = ("empty_suppressions",)
@@ -66,12 +66,13 @@ async def look(
     """What `preflight` finds, without keeping it."""
     row = await read.row_of(uow, campaign_id)
     campaign = campaign_view(row)
-    reach = await audience.reach(uow, campaign)
+    tenant = await tenants.get(uow, uow.tenant)
+    tariff = await price.tariff_of(uow, channels, campaign, tenant.settings)
+    reach = await audience.reach(uow, campaign, by_country=tariff.is_by_country)
+    cost = tariff.cost(reach)
     will_go = reach.will_go_count
     rate_per_s, rate_source = pacing.narrowed(campaign.delivery, will_go, *await _rate(uow, campaign))
     estimated_s = pacing.estimated_s(campaign.delivery, will_go, rate_per_s, row["read_at"])
-    tenant = await tenants.get(uow, uow.tenant)
-    price = price_of(campaign.channel, tenant.settings)
     findings = [
         *await _links(uow, settings, campaign),
         *_people(campaign, reach),
@@ -83,7 +84,7 @@ async def look(
         *await _unprotected(uow, campaign),
         *await going_out.findings(uow, settings, channels, campaign, reach.member_count),
         *await approvals.findings(uow, tenant.settings, campaign, row["read_at"], reach.member_count),
-        *_price(price, campaign),
+        *await price.findings(uow, campaign, cost),
         *_switches(await read.paused_by(uow, campaign)),
         *_connection(stages),
     ]
@@ -101,7 +102,7 @@ async def look(
         rate_source=rate_source,
         estimated_at=row["read_at"] + timedelta(seconds=estimated_s) if estimated_s is not None else None,
         role_address_count=reach.role_count,
-        cost=price.of(will_go) if price is not None else None,
+        cost=cost,
     )
 
 
@@ -156,10 +157,7 @@ async def _content_links(
     uow: UnitOfWork, settings: Settings, channels: Mapping[str, Channel], campaign: CampaignView
 ) -> list[Finding]:
     """Links in what is said: those that lead to the reader's own machine refuse the launch, others are told."""
-    content_id = campaign.content_id
-    if campaign.template_id is not None and campaign.template_version is None:
-        content_id = (await templates.version_of(uow, campaign.template_id)).content_id
-    content = (await contents.load(uow, uow.tenant, [content_id]))[content_id]
+    content = await content_of(uow, campaign)
     found = []
     for note in channel_of(channels, campaign.channel).review(content, is_bulk=True):
         where = f"{note.part}, line {note.line}: " if note.line else ""
@@ -185,13 +183,6 @@ async def _unprotected(uow: UnitOfWork, campaign: CampaignView) -> list[Finding]
         f"complained at your former system, or acknowledge {code}"
     )
     return [Finding(code, message, is_blocking=not is_known, is_acknowledgeable=True, is_acknowledged=is_known)]
-
-
-def _price(price: Price | None, campaign: CampaignView) -> list[Finding]:
-    if price is not None:
-        return []
-    message = f"what {campaign.channel} costs depends on country and parts and is not estimated; a budget bounds it"
-    return [Finding("no_price", message, is_blocking=False)]
 
 
 def _people(campaign: CampaignView, reach: Reach) -> list[Finding]:

@@ -97,9 +97,10 @@ UPDATE campaigns SET state = $3, finished_at = CASE WHEN $3 = 'cancelled' THEN n
 -- Delete a campaign that was never launched.
 DELETE FROM campaigns WHERE tenant_id = $1 AND id = $2 AND state = 'draft' RETURNING name;
 
--- name: audience :one
--- Whom a campaign would reach, gate by gate, in the gates' order; the address is the one the fan-out takes.
-SELECT count(*) AS member_count,
+-- name: audience :many
+-- Whom a campaign would reach, gate by gate, in the gates' order; the address is the one the fan-out takes. One row with the
+-- totals; `$5` also one for each beginning of a telephone number, so that they can be told apart by country.
+SELECT grouping(CASE WHEN $5::boolean THEN left(a.address, 8) END) = 1 AS is_total, min(a.address) AS sample, count(*) AS member_count,
        count(*) FILTER (WHERE a.address IS NULL) AS no_address_count,
        count(*) FILTER (WHERE stop.is_there) AS suppressed_count,
        count(*) FILTER (WHERE a.address IS NOT NULL AND stop.is_there IS NULL AND held.status = 'withdrawn') AS withdrawn_count,
@@ -115,11 +116,12 @@ LEFT JOIN LATERAL (SELECT true AS is_there FROM suppressions s
                      AND s.address_hash = sha256(convert_to(a.address, 'UTF8')) LIMIT 1) stop ON true
 LEFT JOIN LATERAL (SELECT status FROM consents c
                    WHERE c.tenant_id = $1 AND c.contact_id = m.contact_id AND c.channel = $3 AND c.purpose = $4 LIMIT 1) held ON true
-WHERE m.tenant_id = $1 AND m.list_id = $2;
+WHERE m.tenant_id = $1 AND m.list_id = $2
+GROUP BY ROLLUP (CASE WHEN $5::boolean THEN left(a.address, 8) END);
 
--- name: audience_of_rules :one
--- As `audience`, of the contacts for whom the rules of a segment less exclusions hold.
-SELECT count(*) AS member_count,
+-- name: audience_of_rules :many
+-- As `audience` with `$4` for its `$5`, of the contacts for whom the rules of a segment less exclusions hold.
+SELECT grouping(CASE WHEN $4::boolean THEN left(a.address, 8) END) = 1 AS is_total, min(a.address) AS sample, count(*) AS member_count,
        count(*) FILTER (WHERE a.address IS NULL) AS no_address_count,
        count(*) FILTER (WHERE stop.is_there) AS suppressed_count,
        count(*) FILTER (WHERE a.address IS NOT NULL AND stop.is_there IS NULL AND held.status = 'withdrawn') AS withdrawn_count,
@@ -135,7 +137,13 @@ LEFT JOIN LATERAL (SELECT true AS is_there FROM suppressions s
                      AND s.address_hash = sha256(convert_to(a.address, 'UTF8')) LIMIT 1) stop ON true
 LEFT JOIN LATERAL (SELECT status FROM consents o
                    WHERE o.tenant_id = $1 AND o.contact_id = c.id AND o.channel = $2 AND o.purpose = $3 LIMIT 1) held ON true
-WHERE c.tenant_id = $1 AND /* rules */ true;
+WHERE c.tenant_id = $1 AND /* rules */ true
+GROUP BY ROLLUP (CASE WHEN $4::boolean THEN left(a.address, 8) END);
+
+-- name: charged_micros :value
+-- What the messages of a campaign were charged, those whose outcome nobody knows included.
+SELECT coalesce(sum(c.micros), 0)::bigint FROM messages m JOIN charges c ON c.tenant_id = m.tenant_id AND c.message_id = m.id
+WHERE m.tenant_id = $1 AND m.campaign_id = $2;
 
 -- name: excluded_campaigns :many
 -- Campaigns whose recipients are to be left out, and whether that can be known; `$3` is how many days messages are kept.

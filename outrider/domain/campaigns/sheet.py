@@ -16,7 +16,7 @@ import msgspec
 from outrider.data.db import UnitOfWork
 from outrider.domain.campaigns import read
 from outrider.domain.campaigns.rows import SQL
-from outrider.domain.campaigns.views import CampaignView, Preflight, campaign_view
+from outrider.domain.campaigns.views import CampaignView, Cost, Preflight, campaign_view
 from outrider.domain.messages import counts
 from outrider.domain.messages.counts import Count
 from outrider.domain.messages.states import END_STATES
@@ -37,6 +37,7 @@ _WORDS: Final = {
     "uncertain": "were handed over, the answer was lost",
     "expired": "were not sent before the campaign expired",
     "cancelled": "were withdrawn before they were sent",
+    "charged": "came to other parts, countries or prices than estimated",
 }
 
 
@@ -96,14 +97,23 @@ async def of_campaign(uow: UnitOfWork, campaign_id: UUID) -> Sheet:
             states = await counts.of_campaign(uow, uow.tenant, member["id"])
             retried += sum(states.get(state, 0) for state in _WENT)
     skipped = await SQL.late_count.value(uow.raw, uow.tenant, campaign_id)
-    return filled(campaign, found, late_count=skipped, retried_count=retried)
+    charged = await SQL.charged_micros.value(uow.raw, uow.tenant, campaign_id)
+    return filled(campaign, found, late_count=skipped, retried_count=retried, charged_micros=charged)
 
 
-def filled(campaign: CampaignView, found: Sequence[Count], *, late_count: int = 0, retried_count: int = 0) -> Sheet:
+def filled(
+    campaign: CampaignView,
+    found: Sequence[Count],
+    *,
+    late_count: int = 0,
+    retried_count: int = 0,
+    charged_micros: int = 0,
+) -> Sheet:
     """Promise and outcome side by side; pure.
 
-    Takes:   found       messages of the campaign by state and code
-             late_count  members skipped because their local hour had passed
+    Takes:   found           messages of the campaign by state and code
+             late_count      members skipped because their local hour had passed
+             charged_micros  what its messages were charged
     """
     promise = campaign.preflight
     is_launched = campaign.launched_at is not None
@@ -118,6 +128,8 @@ def filled(campaign: CampaignView, found: Sequence[Count], *, late_count: int = 
         rows = [_row(name, count, None, []) for name, count in _promised(promise)]
     elif promise is not None:
         rows = _rows(campaign, promise, found, late_count)
+        if promise.cost is not None:
+            rows.append(_cost(promise.cost, rows[-1], charged_micros))
     return Sheet(
         campaign_id=campaign.id,
         state=campaign.state,
@@ -177,11 +189,17 @@ def _rows(campaign: CampaignView, promise: Preflight, found: Sequence[Count], la
         part = _whys({name: count} if campaign.expanded_at else {gone: count})
         rows.append(_row(name, promised, promised + count, part))
     rows.append(_row("will_go", promise.will_go_count, went, whys))
-    if promise.cost is not None:
-        each = promise.cost.per_message_micros
-        priced = [Why(why.code, why.count * each, why.message) for why in whys if each]
-        rows.append(_row("cost_micros", promise.cost.total_micros, went * each, priced))
     return rows
+
+
+def _cost(cost: Cost, went: Row, charged_micros: int) -> Row:
+    """What it cost: where parts and countries decide, what was charged; else what went at its price."""
+    each = cost.per_message_micros
+    whys = [Why(why.code, why.count * each, why.message) for why in went.why if each]
+    if not cost.is_estimate:
+        return _row("cost_micros", cost.total_micros, (went.actual or 0) * each, whys)
+    rest = charged_micros - cost.total_micros - sum(why.count for why in whys)
+    return _row("cost_micros", cost.total_micros, charged_micros, [*whys, *_whys({"charged": rest})])
 
 
 def _lost(found: Sequence[Count]) -> list[Why]:

@@ -26,12 +26,32 @@ class Finding(msgspec.Struct, frozen=True):
     is_acknowledged: bool = False
 
 
+class CountryCost(msgspec.Struct, frozen=True):
+    """Those in one country ('' none): what one part costs there, and what all of them do; null: no price is known."""
+
+    country: str
+    count: int
+    per_part_micros: int | None
+    total_micros: int | None
+
+
 class Cost(msgspec.Struct, frozen=True):
-    """What messages cost, in millionths of the currency."""
+    """What messages cost, in millionths of the currency.
+
+    per_message_micros  on average
+    parts               in how many parts a message seems to be sent; null where messages are not counted in parts
+    is_estimate         parts depend on what is put in, prices on the country; what is charged may differ
+    unpriced_count      people for whose country no price is known; they are not in the total
+    countries           where prices differ by country
+    """
 
     currency: str
     per_message_micros: int
     total_micros: int
+    parts: int | None = None
+    is_estimate: bool = False
+    unpriced_count: int = 0
+    countries: list[CountryCost] = []
 
 
 class Exclusions(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

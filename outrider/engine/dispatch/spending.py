@@ -5,7 +5,6 @@ Owns the estimate of parts before a message is rendered; prices, accounts and ch
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -18,6 +17,7 @@ from outrider.contracts.provider import Outgoing
 from outrider.data.countries import country_of
 from outrider.data.db import Database
 from outrider.data.gsm import size_of
+from outrider.data.template_syntax import bare
 from outrider.domain.limits import charges
 from outrider.domain.limits.budgets import GATE
 from outrider.domain.limits.charges import Cost, Payer
@@ -26,7 +26,6 @@ from outrider.engine.dispatch.batch import Batch, Money
 from outrider.engine.dispatch.terms import Terms
 
 _PRICELESS_FOR = timedelta(hours=1)
-_TAGS = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 _MOST = 8192
 _EMAIL = "email"
 _GUARD = "fraud_guard"
@@ -116,7 +115,7 @@ class Spending:
         unknown = [] if lane.channel in _WITHOUT_PARTS else [each for each in content_ids if each not in self._parts]
         if unknown:
             for row in await SPENDING.content_texts.many(raw, lane.tenant_id, unknown):
-                self._remember(row["id"], size_of(_TAGS.sub("", row["text"])).segments)
+                self._remember(row["id"], size_of(bare(row["text"])).segments)
 
     def _remember(self, key: UUID, parts: int) -> None:
         if len(self._parts) >= _MOST:

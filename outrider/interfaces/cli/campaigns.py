@@ -25,6 +25,7 @@ from outrider.domain.templates import templates
 from outrider.interfaces.cli import deliveries, named
 from outrider.interfaces.cli.output import facts, table
 
+_MOST_COUNTRIES = 5
 Which = Annotated[str, Parameter(help="The campaign's name or id.")]
 Acknowledge = Annotated[
     list[str] | None, Parameter(negative="", help="A finding of the preflight that you mean: empty_suppressions.")
@@ -125,8 +126,19 @@ def told_preflight(found: Preflight) -> str:
 
 
 def told_cost(cost: Cost | None) -> str:
-    """An amount with its currency."""
-    return "unknown" if cost is None else f"{Decimal(cost.total_micros) / 1_000_000:,.2f} {cost.currency}"
+    """An amount with its currency, and what it rests on where it is an estimate."""
+    if cost is None:
+        return "unknown"
+    amount = f"{Decimal(cost.total_micros) / 1_000_000:,.2f} {cost.currency}"
+    if not cost.is_estimate:
+        return amount
+    rests_on = [] if cost.parts is None else [f"{cost.parts} part{'s' * (cost.parts > 1)} each"]
+    rests_on += [
+        f"{each.count} in {each.country or 'no country'} at {Decimal(each.per_part_micros) / 1_000_000:f}"
+        for each in sorted(cost.countries, key=lambda one: -one.count)[:_MOST_COUNTRIES]
+        if each.per_part_micros is not None
+    ]
+    return f"about {amount} ({'; '.join(rests_on)})"
 
 
 def _weight(finding: Finding) -> str:

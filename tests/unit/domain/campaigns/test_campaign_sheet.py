@@ -6,10 +6,12 @@ import random
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import msgspec
 import pytest
 
+from outrider.domain.campaigns.audience import Reach
 from outrider.domain.campaigns.delivery import Delivery
-from outrider.domain.campaigns.price import price_of
+from outrider.domain.campaigns.price import Tariff
 from outrider.domain.campaigns.sheet import filled
 from outrider.domain.campaigns.views import CampaignView, Cost, Exclusions, Preflight
 from outrider.domain.messages.counts import Count
@@ -107,9 +109,37 @@ def test_it_is_final_only_when_nothing_is_open() -> None:
     assert not filled(campaign(promise(), state="cancelled"), [Count("sending", "", 1)]).is_final
 
 
-def test_a_price_is_known_or_not_and_never_guessed() -> None:
-    settings = {"email_price_micros": 400, "currency": "USD"}
-    price = price_of("email", settings)
-    assert price is not None
-    assert price.of(1000) == Cost("USD", 400, 400_000)
-    assert price_of("sms", settings) is None
+def test_where_parts_decide_the_sheet_says_what_was_charged_and_explains_the_rest() -> None:
+    promised = msgspec.structs.replace(promise(), cost=Cost("EUR", 80_000, 90 * 80_000, parts=1, is_estimate=True))
+    found = [Count("sent", "", 88), Count("failed", "number_invalid", 2)]
+    made = campaign(promised, expanded_count=90, no_address_count=5)
+    sheet = filled(made, found, charged_micros=9_000_000)
+    row = {one.name: one for one in sheet.rows}["cost_micros"]
+    assert (row.promised, row.actual, row.is_explained) == (7_200_000, 9_000_000, True)
+    assert {why.code: why.count for why in row.why}["charged"] > 0
+    assert {why.code: why.count for why in row.why}["failed:number_invalid"] == -160_000
+
+
+def reach(**countries: int) -> Reach:
+    return Reach(sum(countries.values()), 0, 0, 0, 0, countries={name.strip("_"): n for name, n in countries.items()})
+
+
+def test_what_it_costs_goes_by_country_and_parts_and_an_unknown_price_is_never_guessed() -> None:
+    tariff = Tariff("sms", "AUD", {"AU": 79_000, "": 100_000}, parts=2, is_in_parts=True)
+    cost = tariff.cost(reach(AU=10, NZ=5))
+    assert cost is not None
+    assert (cost.total_micros, cost.unpriced_count, cost.parts) == (10 * 2 * 79_000 + 5 * 2 * 100_000, 0, 2)
+    only = Tariff("sms", "AUD", {"AU": 79_000}, is_in_parts=True)
+    known = only.cost(reach(AU=10, NZ=5))
+    assert known is not None
+    assert (known.total_micros, known.unpriced_count, known.per_message_micros) == (790_000, 5, 79_000)
+    assert [(each.country, each.total_micros) for each in known.countries] == [("AU", 790_000), ("NZ", None)]
+    assert only.cost(reach(NZ=5)) is None
+    assert Tariff("sms", "AUD", {}, is_in_parts=True).cost(reach()) is None
+
+
+def test_one_price_for_all_needs_nobodys_country() -> None:
+    tariff = Tariff("email", "USD", {"": 400})
+    assert not tariff.is_by_country
+    assert tariff.cost(Reach(1000, 0, 0, 0, 0)) == Cost("USD", 400, 400_000)
+    assert Tariff("email", "USD", {"": 0}).cost(Reach(5, 0, 0, 0, 0)) == Cost("USD", 0, 0)
