@@ -43,7 +43,7 @@ class Report:
     word         the provider's own, kept with the event; state: what it means for the message, None: nothing
     cause        of contracts/outcome.py, with `detail`, when it says why not
     suppress     the address is put on the do-not-contact list for this reason; empty: not
-    is_soft      a failure that may pass: it counts towards the limit of soft bounces
+    is_soft      the mailbox or handset could not be reached for now: it counts towards the limit of soft bounces
     price        what the provider charges, in `currency`; None: not told
     """
 

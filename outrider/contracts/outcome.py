@@ -123,19 +123,29 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Known not sent; may be tried again. `after_s` is the provider's own wish, if it had one."""
+    """Known not sent; may be tried again. `after_s` is the provider's own wish, if it had one.
+
+    `is_soft`: because of the recipient's mailbox or handset; once it is given up, it counts as a soft bounce.
+    """
 
     cause: str
     detail: str = ""
     after_s: float | None = None
+    is_soft: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Known not sent; never tried again."""
+    """Known not sent; never tried again.
+
+    `suppress`: the reason for which the address belongs on the do-not-contact list, empty: it does not. `is_soft`: the
+    recipient's mailbox or handset cannot be reached for now; it counts as a soft bounce.
+    """
 
     cause: str
     detail: str = ""
+    suppress: str = ""
+    is_soft: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -421,6 +421,7 @@ CASES: dict[str, list[Case]] = {
         Case(
             "viewer",
             "contacts:read",
+    "GET /api/v1/contacts/{contact_id:str}/soft-bounces": read("viewer", "contacts:read"),
             body=lambda pick, _: {"rules": {"kind": "list", "list_ids": [pick("list")]}},
             other=422,
         ),

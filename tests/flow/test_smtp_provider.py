@@ -66,7 +66,9 @@ async def test_a_multi_line_answer_is_one_answer() -> None:
     async with SmtpFaults(script) as server:
         outcomes = await send(server, outgoing("a@b.c"), outgoing("b@b.c"), outgoing("c@b.c"))
     assert outcomes["a@b.c"] == outcomes["c@b.c"] == Accepted("LATE1")
-    assert outcomes["b@b.c"] == Rejected("mailbox_unavailable", "RCPT: 550 5.1.1 no 5.1.1 such 5.1.1 user")
+    assert outcomes["b@b.c"] == Rejected(
+        "mailbox_unavailable", "RCPT: 550 5.1.1 no 5.1.1 such 5.1.1 user", "hard_bounce"
+    )
 
 
 # refusals, for each step and each recipient
@@ -82,21 +84,21 @@ async def test_a_multi_line_answer_is_one_answer() -> None:
         ("mail", "530 5.7.0 sign in first", Deferred("authentication_failed", "MAIL: 530 5.7.0 sign in first")),
         ("mail", "552 5.3.4 too big", Rejected("too_large", "MAIL: 552 5.3.4 too big")),
         ("mail", "503 5.5.1 order", Deferred("protocol_error", "MAIL: 503 5.5.1 order")),
-        ("rcpt", "450 4.2.1 try later", Deferred("server_deferred", "RCPT: 450 4.2.1 try later")),
+        ("rcpt", "450 4.2.1 try later", Deferred("server_deferred", "RCPT: 450 4.2.1 try later", is_soft=True)),
         (
             "rcpt",
             "451 4.7.1 Greylisted, try again in 300 seconds",
             Deferred("server_deferred", "RCPT: 451 4.7.1 Greylisted, try again in 300 seconds", 300.0),
         ),
-        ("rcpt", "550 5.1.1 unknown", Rejected("mailbox_unavailable", "RCPT: 550 5.1.1 unknown")),
-        ("rcpt", "550 unknown", Rejected("mailbox_unavailable", "RCPT: 550 unknown")),
-        ("rcpt", "552 5.2.2 mailbox full", Rejected("mailbox_unavailable", "RCPT: 552 5.2.2 mailbox full")),
+        ("rcpt", "550 5.1.1 unknown", Rejected("mailbox_unavailable", "RCPT: 550 5.1.1 unknown", "hard_bounce")),
+        ("rcpt", "550 unknown", Rejected("mailbox_unavailable", "RCPT: 550 unknown", is_soft=True)),
+        ("rcpt", "552 5.2.2 full", Rejected("mailbox_unavailable", "RCPT: 552 5.2.2 full", is_soft=True)),
         ("rcpt", "554 5.7.1 relay access denied", Rejected("message_rejected", "RCPT: 554 5.7.1 relay access denied")),
         ("data", "451 4.3.0 not now", Deferred("server_deferred", "DATA: 451 4.3.0 not now")),
         ("data", "554 5.7.1 no", Rejected("message_rejected", "DATA: 554 5.7.1 no")),
         ("dot", "451 4.3.2 scanner down", Deferred("server_deferred", "DOT: 451 4.3.2 scanner down")),
         ("dot", "554 5.7.1 spam", Rejected("message_rejected", "DOT: 554 5.7.1 spam")),
-        ("dot", "550 5.1.1 no such user", Rejected("mailbox_unavailable", "DOT: 550 5.1.1 no such user")),
+        ("dot", "550 5.1.1 nobody", Rejected("mailbox_unavailable", "DOT: 550 5.1.1 nobody", "hard_bounce")),
         ("dot", "552 5.3.4 too big", Rejected("too_large", "DOT: 552 5.3.4 too big")),
     ],
 )
@@ -123,7 +125,7 @@ async def test_a_go_ahead_without_a_recipient_ends_with_a_lone_dot_and_counts_as
 
     async with SmtpFaults(script, is_354_without_recipient=True) as server:
         outcomes = await send(server, *people(5))
-    unknown = Rejected("mailbox_unavailable", "RCPT: 550 5.1.1 unknown")
+    unknown = Rejected("mailbox_unavailable", "RCPT: 550 5.1.1 unknown", "hard_bounce")
     assert outcomes["p1@example.com"] == outcomes["p2@example.com"] == unknown
     assert [taken.recipient for taken in server.accepted] == ["p0@example.com", "p3@example.com", "p4@example.com"]
     assert all(taken.body == BODY for taken in server.accepted)

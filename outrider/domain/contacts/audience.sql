@@ -117,7 +117,8 @@ SELECT tag, added_at FROM contact_tags WHERE tenant_id = $1 AND contact_id = $2 
 -- name: suppress_hash :run
 -- Keep the promise not to write to an address of which only the hash may stay.
 INSERT INTO suppressions (tenant_id, channel, address_hash, scope, reason, source, created_by) VALUES ($1, $2, $3, 'all', 'erased', $4, $5)
-ON CONFLICT (tenant_id, channel, address_hash) DO UPDATE SET scope = 'all', address = NULL, note = '';
+ON CONFLICT (tenant_id, channel, address_hash) DO UPDATE SET scope = 'all', address = NULL, note = '', expires_at = NULL,
+  reason = CASE WHEN suppressions.expires_at IS NULL THEN suppressions.reason ELSE 'erased' END;
 
 -- name: blank_import_errors :run
 -- Blank what refused rows quoted of a person.

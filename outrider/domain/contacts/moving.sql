@@ -17,6 +17,8 @@ ON CONFLICT (tenant_id, channel, address_hash) DO UPDATE SET
   scope = CASE WHEN excluded.scope = 'all' THEN 'all' ELSE suppressions.scope END,
   reason = CASE WHEN array_position($4::text[], excluded.reason) < coalesce(array_position($4::text[], suppressions.reason), 1000)
                 THEN excluded.reason ELSE suppressions.reason END,
+  expires_at = CASE WHEN array_position($4::text[], excluded.reason) <= coalesce(array_position($4::text[], suppressions.reason), 1000)
+                    THEN NULL ELSE suppressions.expires_at END,
   created_at = least(suppressions.created_at, excluded.created_at)
 WHERE (suppressions.scope = 'bulk' AND excluded.scope = 'all') OR excluded.created_at < suppressions.created_at
    OR array_position($4::text[], excluded.reason) < coalesce(array_position($4::text[], suppressions.reason), 1000)

@@ -79,20 +79,34 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 SELECT channel, purpose, status, at, source, ip, text_shown, form_version FROM consent_events
 WHERE tenant_id = $1 AND contact_id = $2 ORDER BY id LIMIT 1000;
 
--- name: suppress :one
--- Put an address on the do-not-contact list, or make its entry stronger; an entry never becomes weaker. `$9` ranks reasons.
-INSERT INTO suppressions (tenant_id, channel, address_hash, address, scope, reason, source, note, created_by)
-VALUES ($1, $2, sha256(convert_to($3, 'UTF8')), $3, $4, $5, $6, $7, $8)
+-- name: suppress :many
+-- Put addresses on the do-not-contact list, or make their entries stronger; an entry never becomes weaker. `$8` ranks reasons;
+-- an entry that would end does so no more when it becomes stronger. Gives those that are new or became stronger.
+INSERT INTO suppressions (tenant_id, channel, address_hash, address, scope, reason, source, note, created_by, expires_at)
+SELECT $1, t.channel, sha256(convert_to(t.address, 'UTF8')), t.address, t.scope, t.reason, $6, t.note, $7, t.expires_at
+FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $9::text[], $10::timestamptz[]) t(channel, address, scope, reason, note, expires_at)
+ORDER BY 2, 3
 ON CONFLICT (tenant_id, channel, address_hash) DO UPDATE SET
   scope = CASE WHEN excluded.scope = 'all' THEN 'all' ELSE suppressions.scope END,
-  reason = CASE WHEN array_position($9::text[], excluded.reason) < coalesce(array_position($9::text[], suppressions.reason), 1000)
+  reason = CASE WHEN array_position($8::text[], excluded.reason) < coalesce(array_position($8::text[], suppressions.reason), 1000)
                 THEN excluded.reason ELSE suppressions.reason END,
+  expires_at = CASE WHEN array_position($8::text[], excluded.reason) < coalesce(array_position($8::text[], suppressions.reason), 1000) THEN excluded.expires_at
+                    WHEN excluded.reason <> suppressions.reason OR suppressions.expires_at IS NULL THEN suppressions.expires_at
+                    WHEN excluded.expires_at IS NOT NULL THEN greatest(excluded.expires_at, suppressions.expires_at) END,
   note = CASE WHEN excluded.note <> '' THEN excluded.note ELSE suppressions.note END,
   address = coalesce(suppressions.address, excluded.address)
 WHERE (suppressions.scope = 'bulk' AND excluded.scope = 'all')
-   OR array_position($9::text[], excluded.reason) < coalesce(array_position($9::text[], suppressions.reason), 1000)
+   OR array_position($8::text[], excluded.reason) < coalesce(array_position($8::text[], suppressions.reason), 1000)
    OR (excluded.note <> '' AND suppressions.note <> excluded.note)
-RETURNING xmax = 0 AS is_new;
+   OR (excluded.expires_at IS NULL AND suppressions.expires_at IS NOT NULL AND excluded.reason = suppressions.reason)
+RETURNING channel, address;
+
+-- name: suppressions_expire :many
+-- Take away entries whose time is over, `$1` at a time.
+-- tenant: none, because one look serves every tenant
+DELETE FROM suppressions WHERE expires_at <= now() AND ctid = ANY (ARRAY(
+  SELECT ctid FROM suppressions WHERE expires_at <= now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED))
+RETURNING tenant_id, channel, encode(address_hash, 'hex') AS address_hash, reason;
 
 -- name: tell_suppression :run
 -- Tell every process that the do-not-contact list of a tenant (NIL: of all) has grown; delivered at commit.
@@ -110,14 +124,14 @@ DELETE FROM suppressions WHERE tenant_id = $1 AND channel = $2 AND address_hash 
 
 -- name: suppressions_of :many
 -- What stands against an address: the tenant's entry and the installation's.
-SELECT tenant_id, channel, encode(address_hash, 'hex') AS address_hash, address, scope, reason, source, note, created_by, created_at
+SELECT tenant_id, channel, encode(address_hash, 'hex') AS address_hash, address, scope, reason, source, note, created_by, created_at, expires_at
 FROM suppressions
 WHERE tenant_id IN ($1, '00000000-0000-0000-0000-000000000000') AND channel = $2 AND address_hash = sha256(convert_to($3, 'UTF8'))
 ORDER BY tenant_id DESC;
 
 -- name: suppressions_page :many
 -- The do-not-contact list of a tenant by key, after (`$2`, `$3`); each filter is off when null.
-SELECT tenant_id, channel, encode(address_hash, 'hex') AS address_hash, address, scope, reason, source, note, created_by, created_at
+SELECT tenant_id, channel, encode(address_hash, 'hex') AS address_hash, address, scope, reason, source, note, created_by, created_at, expires_at
 FROM suppressions
 WHERE tenant_id = $1 AND (channel, address_hash) > ($2, $3) AND ($5::text IS NULL OR channel = $5) AND ($6::text IS NULL OR reason = $6)
 ORDER BY channel, address_hash LIMIT $4;

@@ -1,13 +1,16 @@
 """The do-not-contact list: addresses that must not be written to, of one tenant or of the installation [S1-37, S1-38].
 
 Owns the strength of entries: all is stronger than bulk, a recipient's word stronger than ours; none becomes weaker
-but by `unsuppress`. The gate reads the table itself.
+but by `unsuppress`, or when its time is over. The gate reads the table itself.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
@@ -25,14 +28,30 @@ from outrider.domain.contacts.rows import SQL
 from outrider.domain.contacts.views import SuppressionView
 
 Scope = Literal["all", "bulk"]
-Reason = Literal["complaint", "unsubscribe", "stop", "erased", "hard_bounce", "invalid", "manual"]
-REASONS: tuple[Reason, ...] = ("complaint", "unsubscribe", "stop", "erased", "hard_bounce", "invalid", "manual")
+Reason = Literal["complaint", "unsubscribe", "stop", "erased", "hard_bounce", "invalid", "manual", "soft_bounce"]
+REASONS: tuple[Reason, ...] = (
+    "complaint", "unsubscribe", "stop", "erased", "hard_bounce", "invalid", "manual", "soft_bounce",
+)  # fmt: skip
 """The strongest first."""
 
 RECIPIENT_ASKED = frozenset({"complaint", "unsubscribe", "stop", "erased"})
 """Reasons that are the recipient's own word: taking such an entry away needs force and a reason."""
 
 _LONGEST_NOTE = 500
+_MOST_NAMED = 100
+_UPKEEP = Actor("system", "upkeep")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry to be made of an address in its stored form; `expires_at` None: it stays until it is taken away."""
+
+    channel: str
+    address: str
+    scope: Scope
+    reason: Reason
+    note: str = ""
+    expires_at: datetime | None = None
 
 
 async def suppress(
@@ -86,13 +105,48 @@ async def record(
     if len(note) > _LONGEST_NOTE:
         raise Refused("field_too_long", f"must have at most {_LONGEST_NOTE} characters", field="/note")
     values.check_attribute_text(note, field="/note")
-    owner = _owner(uow)
-    row = await SQL.suppress.one(
-        uow.raw, owner, channel, address, scope, reason, source, note, actor.name, list(REASONS)
-    )
-    if row is not None:
-        await SQL.tell_suppression.run(uow.raw, str(owner))
-    return row is not None
+    entry = Entry(channel, address, scope, reason, note)
+    return bool(await record_all(uow.raw, _owner(uow), actor, [entry], source=source))
+
+
+async def record_all(
+    raw: asyncpg.Connection, owner: UUID, actor: Actor, entries: Sequence[Entry], *, source: str
+) -> set[tuple[str, str]]:
+    """`record` for entries of different addresses, in one statement.
+
+    Gives:   channel and address of those that are new or became stronger; workers are told of them at commit.
+    """
+    rows = await SQL.suppress.many(
+        raw, owner, [each.channel for each in entries], [each.address for each in entries],
+        [each.scope for each in entries], [each.reason for each in entries], source, actor.name, list(REASONS),
+        [each.note for each in entries], [each.expires_at for each in entries],
+    )  # fmt: skip
+    if rows:
+        await SQL.tell_suppression.run(raw, str(owner))
+    return {(row["channel"], row["address"]) for row in rows}
+
+
+def reason_of(word: str) -> Reason:
+    """The reason that a provider's plugin names; a word that is none stands for an address that cannot be used."""
+    return next((reason for reason in REASONS if reason == word), "invalid")
+
+
+async def expire(uow: UnitOfWork, most: int) -> int:
+    """Take away entries whose time is over, `most` at a time; audited once per tenant (engine role, no tenant).
+
+    Gives:   how many.
+    """
+    gone: defaultdict[UUID, list[asyncpg.Record]] = defaultdict(list)
+    for row in await SQL.suppressions_expire.many(uow.raw, most):
+        gone[row["tenant_id"]].append(row)
+    for tenant_id in sorted(gone):
+        rows = gone[tenant_id]
+        named = [f"{row['channel']}:{row['address_hash']}" for row in rows[:_MOST_NAMED]]
+        await append(
+            uow, _UPKEEP, action="suppression.expired", target=("suppression", f"{len(rows)} entries"),
+            reason="their time is over", details={"count": len(rows), "entries": named}, tenant_id=tenant_id,
+        )  # fmt: skip
+    return sum(map(len, gone.values()))
 
 
 async def unsuppress(

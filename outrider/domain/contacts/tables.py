@@ -93,6 +93,7 @@ class Suppression(Base):
             "created_at",
             postgresql_where=text("reason IN ('unsubscribe', 'stop', 'complaint', 'hard_bounce')"),
         ),
+        Index("suppressions_expiring", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
     )
 
     tenant_id: Mapped[TenantId]
@@ -105,6 +106,7 @@ class Suppression(Base):
     note: Mapped[str] = mapped_column(server_default="")
     created_by: Mapped[str]
     created_at: Mapped[CreatedAt]
+    expires_at: Mapped[datetime | None]
 
 
 class ContactList(Base):

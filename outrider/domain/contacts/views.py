@@ -70,6 +70,8 @@ class SuppressionView(msgspec.Struct, frozen=True):
     created_at: datetime
     is_installation: bool
     """Holds for every tenant; made by the installation's administrators."""
+    expires_at: datetime | None = None
+    """When it ends by itself; None: when somebody takes it away."""
 
 
 class ListView(msgspec.Struct, frozen=True):

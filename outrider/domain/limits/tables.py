@@ -134,7 +134,11 @@ class ChargeRow(Base):
     """What an attempt was charged."""
 
     __tablename__ = "charges"
-    __table_args__ = (Index("charges_at", "at"), {"postgresql_with": {"fillfactor": 70}})
+    __table_args__ = (
+        Index("charges_at", "at"),
+        Index("charges_ask", "tenant_id", "ask_at", postgresql_where=text("ask_at IS NOT NULL")),
+        {"postgresql_with": {"fillfactor": 70}},
+    )
 
     tenant_id: Mapped[TenantId]
     message_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -194,3 +198,4 @@ class ContactSendRow(Base):
     contact_id: Mapped[UUID]
     purpose: Mapped[str]
     at: Mapped[CreatedAt]
+    ask_at: Mapped[datetime | None]

@@ -23,7 +23,7 @@ from outrider.data.db import Database, Role, UnitOfWork
 from outrider.domain.audit.append import append
 from outrider.domain.contacts import read
 from outrider.domain.contacts.rows import AUDIENCE, OFFERS
-from outrider.domain.messages import people
+from outrider.domain.messages import bounces, people
 from outrider.domain.messages.people import Person
 from outrider.domain.messages.rows import PEOPLE
 from outrider.domain.people.files import ExportFiles, Writing
@@ -156,6 +156,7 @@ async def _head(uow: UnitOfWork, contact_id: UUID) -> tuple[dict[str, Any], Pers
         "lists": [dict(row) for row in await AUDIENCE.memberships_of.many(uow.raw, uow.tenant, contact_id)],
         "lists_turned_off": [dict(row) for row in await OFFERS.refusals_of.many(uow.raw, uow.tenant, contact_id)],
         "do_not_contact": [dict(row) for row in stands],
+        "soft_bounces": msgspec.to_builtins(await bounces.of_contact(uow, contact_id, limit=1000)),
         "what_was_done": [dict(row) for row in audit],
     }
     return head, Person(ids, hashes)

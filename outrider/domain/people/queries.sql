@@ -90,7 +90,7 @@ SELECT at, actor, action, reason FROM audit_log WHERE tenant_id = $1 AND target_
 
 -- name: suppressions_about :many
 -- What stands against some addresses.
-SELECT s.channel, s.address, s.scope, s.reason, s.source, s.created_at, s.tenant_id <> $1 AS is_installation
+SELECT s.channel, s.address, s.scope, s.reason, s.source, s.note, s.created_at, s.expires_at, s.tenant_id <> $1 AS is_installation
 FROM unnest($2::text[], $3::bytea[]) AS t(channel, hash)
 JOIN suppressions s ON s.tenant_id IN ($1, '00000000-0000-0000-0000-000000000000') AND s.channel = t.channel AND s.address_hash = t.hash
 ORDER BY s.created_at;

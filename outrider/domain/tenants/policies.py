@@ -1,6 +1,7 @@
-"""The tenant's settings about campaigns: how long a launch can be taken back, who must approve, what messages cost.
+"""The tenant's settings about campaigns and about soft bounces.
 
-Owns their names, bounds and presets; what they do is the campaigns' (domain/campaigns).
+How long a launch can be taken back, who must approve, what messages cost; when an address comes onto the do-not-contact
+list. Owns their names, bounds and presets; what they do is the campaigns' (domain/campaigns) and the messages'.
 """
 
 from __future__ import annotations
@@ -14,6 +15,42 @@ CURRENCIES: Final = (
     "AUD", "BRL", "CAD", "CHF", "CNY", "CZK", "DKK", "EUR", "GBP", "HUF", "INR", "JPY", "MXN", "NOK", "NZD", "PLN",
     "SEK", "TRY", "USD", "ZAR",
 )  # fmt: skip
+
+BOUNCE_FIELDS: Final[tuple[Field, ...]] = (
+    Field(
+        "soft_bounce_limit",
+        "So many soft bounces without a delivery in between put an address on the do-not-contact list; 0: never.",
+        "integer",
+        default=5,
+        least=0,
+        most=100,
+    ),
+    Field("soft_bounce_days", "Within how many days they are counted.", "integer", default=30, least=1, most=365),
+    Field(
+        "soft_bounce_least_days",
+        "On how many different days (UTC) they must have happened at least.",
+        "integer",
+        default=3,
+        least=1,
+        most=100,
+    ),
+    Field(
+        "soft_bounce_hold_days",
+        "After how many days the address comes off the list by itself; 0: when somebody takes it off.",
+        "integer",
+        default=90,
+        least=0,
+        most=3650,
+    ),
+    Field(
+        "soft_bounce_scope",
+        "What is not sent to it meanwhile: `all`, or `bulk`, which lets transactional messages through.",
+        "choice",
+        default="all",
+        choices=("all", "bulk"),
+    ),
+)
+"""When what comes back for now puts an address on the do-not-contact list; counted in domain/messages/bounces.py."""
 
 CAMPAIGN_FIELDS: tuple[Field, ...] = (
     Field(

@@ -23,6 +23,8 @@ from outrider.contracts.backoff import delay_s
 from outrider.contracts.outcome import CAUSES, Accepted, Deferred, Outcome, Rejected, Retry, Uncertain, Unsent
 from outrider.data.db import Database
 from outrider.domain.limits import charges, contacted
+from outrider.domain.messages import bounces
+from outrider.domain.messages.bounces import Failure
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.batch import UNREACHED, Batch, Claimed
 from outrider.engine.dispatch.journal import Journal
@@ -42,7 +44,10 @@ class Result:
 
 @dataclass(slots=True)
 class Row:
-    """What to write for one message; `kind` chooses the statement. `is_doubtful`: it may have left, and is charged."""
+    """What to write for one message; `kind` chooses the statement. `is_doubtful`: it may have left, and is charged.
+
+    `suppress`, `is_soft`: what its failure means for its address.
+    """
 
     kind: str
     id: UUID
@@ -54,6 +59,8 @@ class Row:
     delay_s: float = 0.0
     crash: int = 0
     is_doubtful: bool = False
+    suppress: str = ""
+    is_soft: bool = False
 
 
 def row_for(
@@ -68,20 +75,22 @@ def row_for(
             return Row("sent", message_id, token, "sent", provider_id)
         case Unsent(_reason):
             return Row("hand_back", message_id, token)
-        case Rejected(cause, detail):
-            return Row("finish", message_id, token, "failed", None, cause, detail[:_DETAIL])
+        case Rejected(cause, detail, suppress, is_soft):
+            return Row(
+                "finish", message_id, token, "failed", None, cause, detail[:_DETAIL], suppress=suppress, is_soft=is_soft
+            )
         case Uncertain(cause, detail) if not may_repeat:
             return Row("finish", message_id, token, "uncertain", None, cause, detail[:_DETAIL])
         case Uncertain(cause, detail):
-            after_s = None
+            after_s, is_soft = None, False
             retry: Retry = "schedule"
-        case Deferred(cause, detail, after_s):
+        case Deferred(cause, detail, after_s, is_soft):
             known = CAUSES.get(cause)
             retry = known.retry if known else "schedule"
     pause_s = delay_s(attempt, retry, first_s=settings.retry_first_s, most_s=settings.retry_most_s, asked_s=after_s)
     if pause_s is None or attempt >= settings.retry_attempts:
         state = "uncertain" if isinstance(outcome, Uncertain) else "failed"
-        return Row("finish", message_id, token, state, None, cause, detail[:_DETAIL])
+        return Row("finish", message_id, token, state, None, cause, detail[:_DETAIL], is_soft=is_soft)
     is_doubtful = isinstance(outcome, Uncertain)
     return Row(
         "defer", message_id, token, code=cause, detail=detail[:_DETAIL], delay_s=pause_s, is_doubtful=is_doubtful
@@ -114,6 +123,13 @@ async def write_all(raw: asyncpg.Connection, rows: Mapping[UUID, Sequence[Row]])
             await contacted.release(raw, tenant_id, ids, tokens)
     return ours
 
+        telling = [
+            Failure(row.id, row.code or "", row.detail or "", row.suppress, row.is_soft)
+            for row in rows[tenant_id]
+            if row.id in ours and (row.suppress or row.is_soft)
+        ]
+        if telling:
+            await bounces.failed(raw, tenant_id, telling)
 
 async def _write_sent(raw: asyncpg.Connection, rows: Sequence[tuple[UUID, Row]]) -> set[UUID]:
     ids = [row.id for _, row in rows]

@@ -24,7 +24,8 @@ from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
 from outrider.domain.callbacks.rows import SQL
 from outrider.domain.contacts import suppressions
-from outrider.domain.messages import events, reports
+from outrider.domain.messages import bounces, events, reports
+from outrider.domain.messages.bounces import SoftBounce
 from outrider.domain.messages.reports import Reported
 from outrider.engine.loop import Loop
 
@@ -112,6 +113,7 @@ async def apply_due(uow: UnitOfWork, *, only: UUID | None = None) -> int:
     ends = _Ends([], [], [])
     story: list[tuple[UUID, datetime, str, dict[str, Any]]] = []
     suppress: dict[tuple[str, str], suppressions.Reason] = {}
+    soft: list[SoftBounce] = []
     for row, data in told:
         key = (row["message_id"], row["provider_id"])
         message = found.get(key)
@@ -122,10 +124,15 @@ async def apply_due(uow: UnitOfWork, *, only: UUID | None = None) -> int:
         is_this = message["is_moved"] and data["state"] == best[key].state
         story += _story(row, data, is_moved=is_this)
         if data["suppress"] and not row["is_replayed"]:  # who was taken off the list since stays off it
-            _strongest(suppress, (message["channel"], message["address"]), _reason(data["suppress"]))
+            _strongest(suppress, (message["channel"], message["address"]), suppressions.reason_of(data["suppress"]))
+        if data["is_soft"] and data["state"] in ("failed", "bounced"):
+            where = (message["channel"], message["address"])
+            soft.append(SoftBounce(row["message_id"], *where, row["received_at"], data["cause"], data["detail"]))
     await events.append_many(uow.raw, uow.tenant, story)
     for (channel, address), reason in sorted(suppress.items()):
         await suppressions.record(uow, _ACTOR, channel, address, scope="all", reason=reason, source="callback")
+    if soft:
+        await bounces.count(uow.raw, uow.tenant, soft)
     await SQL.report_ends.run(uow.raw, uow.tenant, ends.ids, ends.states, ends.notes)
     if failpoint.ARMED:
         failpoint.hit("reports.before_commit")
@@ -196,7 +203,3 @@ def _strongest(
 ) -> None:
     """Of several reasons the strongest stands."""
     wanted[whom] = min(wanted.get(whom, reason), reason, key=suppressions.REASONS.index)
-
-
-def _reason(word: str) -> suppressions.Reason:
-    return next((reason for reason in suppressions.REASONS if reason == word), "invalid")

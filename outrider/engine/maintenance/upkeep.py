@@ -28,7 +28,8 @@ from outrider.domain.contacts.rows import IMPORTS
 from outrider.domain.contacts.rows import SQL as CONTACTS
 from outrider.domain.limits.rows import SPENDING
 from outrider.domain.limits.rows import SQL as LIMITS
-from outrider.domain.messages.rows import SQL
+from outrider.domain.messages import bounces
+from outrider.domain.messages.rows import BOUNCES, SQL
 from outrider.domain.people.expire import expire
 from outrider.domain.people.rows import SQL as PEOPLE
 from outrider.domain.schedules.rows import SQL as SCHEDULES
@@ -37,7 +38,7 @@ from outrider.domain.templates.rows import SQL as TEMPLATES
 from outrider.domain.tenants import sessions
 from outrider.domain.tracking.rows import SQL as TRACKING
 from outrider.engine.loop import Loop
-from outrider.engine.maintenance import brakes, money
+from outrider.engine.maintenance import brakes, expiry, money
 
 _log = structlog.get_logger(__name__)
 _UPKEEP = load(__package__)
@@ -64,6 +65,7 @@ def loops(runtime: Runtime) -> list[Loop]:
         Loop("partitions", _HOUR_S, partitions),
         *money.loops(runtime),
         *brakes.loops(runtime),
+        *expiry.loops(runtime),
     ]
 
 
@@ -137,6 +139,7 @@ class Upkeep:
             ("budget_events", SPENDING.budget_events_purge.run, keep.keep_messages_days),
             ("imports", CONTACTS.imports_purge.run, keep.keep_imports_days),
             ("exports", PEOPLE.exports_purge.run, keep.keep_exports_days),
+            ("soft_bounces", BOUNCES.soft_bounces_purge.run, bounces.KEEP_DAYS),
             ("signups", SIGNUP.signups_purge.run, keep.keep_signups_days),
             ("contents", TEMPLATES.contents_purge.run, keep.keep_contents_days),
             ("webhook_events", CALLBACKS.events_purge.run, keep.keep_callbacks_days),

@@ -15,6 +15,7 @@ from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.contacts import consent, read, write
 from outrider.domain.contacts.views import AddressView, ConsentEventView, ContactView
+from outrider.domain.messages import bounces
 from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
 from outrider.interfaces.auth import Principal, needs
 
@@ -38,6 +39,12 @@ class ConsentHistory(msgspec.Struct):
     """The proof of consent, oldest first."""
 
     items: list[ConsentEventView]
+
+
+class SoftBounces(msgspec.Struct):
+    """What came back for now, newest first."""
+
+    items: list[bounces.SoftBounceView]
 
 
 @post("/contacts", status_code=201, guards=[needs("support", "contacts:write")])
@@ -146,4 +153,15 @@ async def consent_history(
         return ConsentHistory(await read.consent_history(uow, parse_id(contact_id, "contact_id")))
 
 
-ROUTES = [create, listed, lookup, shown, changed, address_added, address_removed, consent_set, consent_history]
+@get("/contacts/{contact_id:str}/soft-bounces", guards=[needs("viewer", "contacts:read")])
+async def soft_bounces(
+    contact_id: FromPath[str], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+) -> SoftBounces:
+    """Show the newest 100 messages that came back for now; too many put an address on the do-not-contact list."""
+    async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
+        return SoftBounces(await bounces.of_contact(uow, parse_id(contact_id, "contact_id")))
+
+
+ROUTES = [
+    create, listed, lookup, shown, changed, address_added, address_removed, consent_set, consent_history, soft_bounces,
+]  # fmt: skip

@@ -10,8 +10,11 @@ from cyclopts import App, Parameter
 
 from outrider.base.errors import Refused
 from outrider.base.ids import parse_id
+from outrider.data.db import UnitOfWork
 from outrider.domain.contacts import read
 from outrider.domain.contacts.imports.options import Dates, Options
+from outrider.domain.contacts.views import ContactView
+from outrider.domain.messages import bounces as soft_bounces
 from outrider.domain.segments import rules, segments
 from outrider.interfaces.cli import campaigns, importing
 from outrider.interfaces.cli.options import COMMON, Changing, Common, Limit
@@ -89,12 +92,7 @@ async def show(who: str, *, channel: str = "email", options: Common = COMMON) ->
         Which channel the address belongs to.
     """
     async with looking(options) as work:
-        if "@" in who or who.startswith("+"):
-            contact = await read.by_address(work.uow, channels(), channel, who)
-            if contact is None:
-                raise Refused("not_found", "nobody has this address", field="who", status=404)
-        else:
-            contact = await read.get(work.uow, parse_id(who, "who"))
+        contact = await _found(work.uow, who, channel)
     data = msgspec.to_builtins(contact)
     shown = {
         **{name: data[name] for name in ("id", "external_id", "name", "timezone", "locale", "created_at")},
@@ -103,6 +101,25 @@ async def show(who: str, *, channel: str = "email", options: Common = COMMON) ->
         "consent": ", ".join(f"{each['channel']} {each['purpose']}: {each['status']}" for each in data["consents"]),
     }
     return Answer(data, facts(shown))
+
+
+@APP.command
+async def bounces(who: str, *, channel: str = "email", options: Common = COMMON) -> Answer:
+    """Show which messages came back for now; too many put an address on the do-not-contact list.
+
+    Parameters
+    ----------
+    who
+        An address in any form, or the contact's id.
+    channel
+        Which channel the address belongs to.
+    """
+    async with looking(options) as work:
+        contact = await _found(work.uow, who, channel)
+        found = await soft_bounces.of_contact(work.uow, contact.id)
+    rows = [msgspec.to_builtins(each) for each in found]
+    columns = ("at", "channel", "address", "cause", "detail", "is_used", "message_id")
+    return Answer(rows, table(rows, columns, empty="nothing came back for now"))
 
 
 @APP.command(name="list")
@@ -155,3 +172,13 @@ async def search(
     rows = [msgspec.to_builtins(each) for each in found]
     shown = [{**row, "address": ", ".join(each["address"] for each in row["addresses"])} for row in rows]
     return Answer(rows, table(shown, ("id", "name", "address", "external_id", "created_at"), empty="nobody"))
+
+
+async def _found(uow: UnitOfWork, who: str, channel: str) -> ContactView:
+    """The contact that an address or an id names."""
+    if "@" not in who and not who.startswith("+"):
+        return await read.get(uow, parse_id(who, "who"))
+    contact = await read.by_address(uow, channels(), channel, who)
+    if contact is None:
+        raise Refused("not_found", "nobody has this address", field="who", status=404)
+    return contact

@@ -22,7 +22,10 @@ from outrider.interfaces.cli.work import looking, note, tenant_of, within
 
 APP = App(name="suppressions")
 
-_COLUMNS = ("channel", "address", "scope", "reason", "source", "is_installation", "created_by", "created_at")
+_COLUMNS = (
+    "channel", "address", "scope", "reason", "note", "source", "is_installation", "created_by", "created_at",
+    "expires_at",
+)  # fmt: skip
 Everywhere = Annotated[bool, Parameter(name="--every-tenant", negative="", help="The installation's own list.")]
 
 

@@ -52,7 +52,7 @@ class Smtp:
                 suppress = "hard_bounce" if found.is_hard else ""
                 return Report(
                     "", "", word, "bounced", cause=found.cause, detail=found.detail, suppress=suppress,
-                    is_soft=not found.is_hard,
+                    is_soft=found.is_soft,
                 )  # fmt: skip
             case "delivered":
                 return Report("", "", word, "delivered", detail=found.detail)

@@ -85,6 +85,12 @@ _RULES: Final = (
     _rule("message_rejected", is_permanent=True),
 )
 
+_GONE: Final = re.compile(r"5\.(?:1\.(?:[0-6]|9|10)|2\.1)\Z")
+"""No such mailbox or domain, or it was closed. Everything else (a full mailbox, the route, the content, the policy, the
+sender's own address, an undefined failure) says nothing for ever."""
+_OF_SENDER: Final = re.compile(r"[45]\.(?:[67]\.\d+|1\.[78])\Z")
+_OF_MAILBOX: Final = re.compile(r"[45]\.2\.\d+\Z")
+_MAILBOX_CAUSES: Final = frozenset({"mailbox_unavailable", "server_deferred"})
 _ENHANCED: Final = re.compile(rb"[245]\.\d{1,3}\.\d{1,3}(?=\s|\Z)")
 _WISH: Final = re.compile(rb"\b(?:in|after|for)\s+(\d{1,5})\s*(s\b|sec|m\b|min|h\b|hour)", re.IGNORECASE)
 _QUEUE_ID: Final = re.compile(rb"(?:queued as |\bid=)<?([!-;=?-~]{1,64})|\A250 Ok ([0-9A-Za-z-]{20,64})\r?\Z")
@@ -117,10 +123,30 @@ def judge(step: Step, reply: Reply) -> Deferred | Rejected:
             and (not rule.codes or reply.code in rule.codes)
             and (not rule.enhanced or re.match(rule.enhanced, enhanced))
         ):
+            is_soft = is_about_mailbox(step, rule.cause, enhanced)
             if rule.is_permanent:
-                return Rejected(rule.cause, detail)
-            return Deferred(rule.cause, detail, _wish_s(reply))
+                is_hard = rule.cause == "mailbox_unavailable" and is_gone(enhanced)
+                return Rejected(rule.cause, detail, "hard_bounce" if is_hard else "", is_soft and not is_hard)
+            return Deferred(rule.cause, detail, _wish_s(reply), is_soft)
     raise AssertionError("the last rule matches everything")
+
+
+def is_gone(enhanced: str) -> bool:
+    """Whether an enhanced code says that the address will never work."""
+    return _GONE.match(enhanced) is not None
+
+
+def is_about_mailbox(step: Step, cause: str, enhanced: str) -> bool:
+    """Whether a refusal says something about the recipient's mailbox, so that it counts towards soft bounces.
+
+    What concerns the sender or what is written (policy, greylisting, reputation: x.7; size and form: x.6) does not: a
+    sender that is on a blocklist for a day must not lose everybody for it.
+    """
+    if cause not in _MAILBOX_CAUSES:
+        return False
+    if step is Step.RCPT:
+        return _OF_SENDER.match(enhanced) is None
+    return step in (Step.DATA, Step.DOT) and _OF_MAILBOX.match(enhanced) is not None
 
 
 def enhanced_code(reply: Reply) -> str:

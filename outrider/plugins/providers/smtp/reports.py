@@ -17,7 +17,7 @@ from email.parser import BytesParser
 from email.policy import compat32
 from typing import Final, Literal
 
-from outrider.plugins.providers.smtp.replies import Reply, Step, judge
+from outrider.plugins.providers.smtp.replies import Reply, Step, is_about_mailbox, is_gone, judge
 
 Kind = Literal["bounced", "delayed", "delivered", "complaint", "reply", "unknown"]
 
@@ -37,9 +37,6 @@ _KINDS: Final[dict[str, Kind]] = {
     "expanded": "delivered",
 }
 _COMPLAINTS: Final = frozenset({"abuse", "fraud", "virus", "opt-out", "opt-out-list", "other"})
-_HARD: Final = re.compile(r"5\.(?:1\.(?:[0-6]|9|10)|2\.1)\Z")
-"""No such mailbox or domain, or it was closed. Everything else (a full mailbox, the route, the content, the policy, the
-sender's own address, an undefined failure) says nothing for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +46,14 @@ class Report:
     kind     reply: written by a machine in somebody's place; unknown: it says nothing about a delivery
     status   enhanced status code, or empty; `cause` in the words of contracts/outcome.py, empty except for a bounce
     is_hard  the address will never work: it belongs on the do-not-contact list
+    is_soft  it could not be reached for now: that counts
     """
 
     kind: Kind
     status: str = ""
     cause: str = ""
     is_hard: bool = False
+    is_soft: bool = False
     detail: str = ""
 
 
@@ -164,7 +163,10 @@ def _bounced(status: str, diagnostic: str) -> Report:
         f"550 {status} {diagnostic}".encode("ascii", "replace"),
     )
     cause = "mailbox_unavailable" if not status else judge(Step.RCPT, reply).cause
-    return Report("bounced", status, cause, _HARD.match(status) is not None, diagnostic)
+    is_hard = is_gone(status)
+    return Report(
+        "bounced", status, cause, is_hard, not is_hard and is_about_mailbox(Step.RCPT, cause, status), diagnostic
+    )
 
 
 def _diagnostic(text: str) -> str:

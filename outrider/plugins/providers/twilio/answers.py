@@ -33,7 +33,8 @@ _CODES: Final[dict[int, str]] = {
 """Source: twilio.com/docs/api/errors."""
 
 _SUPPRESSED: Final = {"opted_out": "stop", "handset_unknown": "invalid", "number_invalid": "invalid"}
-_SOFT: Final = frozenset({"handset_unreachable", "carrier_unknown_error", "provider_down", "queue_overflow"})
+_SOFT: Final = frozenset({"handset_unreachable", "carrier_unknown_error"})
+"""What concerns the provider or the sender (its queue, its registration) says nothing about a number."""
 _SID = re.compile(r"(?:SM|MM)[0-9a-f]{32}")
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
 _LONGEST_DETAIL: Final = 240
@@ -56,7 +57,7 @@ def suppression_of(cause: str) -> str:
 
 
 def is_soft(cause: str) -> bool:
-    """Whether a failure may pass."""
+    """Whether a handset could not be reached for now, so that it counts towards soft bounces."""
     return cause in _SOFT
 
 
@@ -80,15 +81,13 @@ def outcome_of(reply: Reply) -> Outcome:
         return Deferred(_SIGN_IN_CAUSES.get(code or 0, "authentication_failed"), _detail(reply.status, code, ""))
     if reply.status == _BUSY:
         return Deferred("rate_limited", detail, wish_s)
-    if reply.status in (401, 403):
-        return Deferred("account_suspended" if code == 20005 else "authentication_failed", detail)  # noqa: PLR2004 - its code
     if reply.status in _SERVER:
         if code is not None or reply.status == _UNAVAILABLE:
             return Deferred("provider_down", detail, wish_s)
         return Uncertain("answer_lost", f"{detail}: a gateway answered, not the API")
     cause = cause_of(code)
     if CAUSES[cause].retry == "never":
-        return Rejected(cause, detail)
+        return Rejected(cause, detail, suppression_of(cause), is_soft(cause))
     return Deferred(cause, detail, wish_s)
 
 
@@ -98,7 +97,8 @@ def _taken(said: dict[str, Any]) -> Outcome:
         return Uncertain("answer_lost", "an answer of success without the id of a message")
     if said.get("status") in _ENDED:
         code = said.get("error_code") if isinstance(said.get("error_code"), int) else None
-        return Rejected(cause_of(code), _detail(201, code, said.get("error_message")))
+        cause = cause_of(code)
+        return Rejected(cause, _detail(201, code, said.get("error_message")), suppression_of(cause), is_soft(cause))
     return Accepted(sid)
 
 

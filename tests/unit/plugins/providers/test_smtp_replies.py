@@ -62,6 +62,30 @@ def test_each_refusal_has_its_cause(step: str, text: str, cause: str, *, is_perm
     assert text[:3] in outcome.detail
 
 
+@pytest.mark.parametrize(
+    ("step", "text", "suppress", "is_soft"),
+    [
+        ("RCPT", "550 5.1.1 unknown", "hard_bounce", False),
+        ("DOT", "550 5.2.1 closed", "hard_bounce", False),
+        ("MAIL", "550 5.1.0 you are nobody", "", False),
+        ("RCPT", "552 5.2.2 full", "", True),
+        ("RCPT", "450 later", "", True),
+        ("DOT", "452 4.2.2 full", "", True),
+        ("DOT", "451 4.3.2 scanner down", "", False),
+        ("RCPT", "451 4.7.1 greylisted", "", False),
+        ("RCPT", "550 5.7.1 blocked", "", False),
+        ("RCPT", "421 4.2.1 closing", "", False),
+        ("MAIL", "450 4.2.1 later", "", False),
+    ],
+)
+def test_what_is_about_the_mailbox_counts_and_what_is_about_the_sender_does_not(
+    step: str, text: str, suppress: str, *, is_soft: bool
+) -> None:
+    outcome = judge(Step[step], Reply(int(text[:3]), text.encode()))
+    assert getattr(outcome, "suppress", "") == suppress
+    assert outcome.is_soft is is_soft
+
+
 @given(st.sampled_from(Step), st.integers(200, 599), st.binary(max_size=80))
 def test_every_answer_has_a_known_cause_and_a_printable_detail(step: Step, code: int, text: bytes) -> None:
     outcome = judge(step, Reply(code, b"%d " % code + text))

@@ -34,28 +34,32 @@ def failed(status: str, diagnostic: str = "smtp; 550 no") -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("status", "cause", "is_hard"),
+    ("status", "cause", "is_hard", "is_soft"),
     [
-        ("5.1.1", "mailbox_unavailable", True),
-        ("5.1.10", "mailbox_unavailable", True),
-        ("5.1.2 (bad host)", "mailbox_unavailable", True),
-        ("5.2.1", "mailbox_unavailable", True),
-        ("5.2.2", "mailbox_unavailable", False),
-        ("5.3.4", "too_large", False),
-        ("5.7.1", "message_rejected", False),
-        ("5.0.0", "mailbox_unavailable", False),
-        ("5.1.8", "mailbox_unavailable", False),
-        ("4.4.7", "server_deferred", False),
-        ("4.2.2", "server_deferred", False),
+        ("5.1.1", "mailbox_unavailable", True, False),
+        ("5.1.10", "mailbox_unavailable", True, False),
+        ("5.1.2 (bad host)", "mailbox_unavailable", True, False),
+        ("5.2.1", "mailbox_unavailable", True, False),
+        ("5.2.2", "mailbox_unavailable", False, True),
+        ("5.3.4", "too_large", False, False),
+        ("5.7.1", "message_rejected", False, False),
+        ("5.0.0", "mailbox_unavailable", False, True),
+        ("5.1.8", "mailbox_unavailable", False, False),
+        ("4.4.7", "server_deferred", False, True),
+        ("4.7.0", "server_deferred", False, False),
+        ("4.2.2", "server_deferred", False, True),
     ],
 )
-def test_a_failure_says_why_and_whether_the_address_is_lost(status: str, cause: str, *, is_hard: bool) -> None:
+def test_a_failure_says_why_and_whether_the_address_is_lost(
+    status: str, cause: str, *, is_hard: bool, is_soft: bool
+) -> None:
     found = read(failed(status), has_null_sender=True)
-    assert (found.kind, found.status, found.cause, found.is_hard) == (
+    assert (found.kind, found.status, found.cause, found.is_hard, found.is_soft) == (
         "bounced",
         status.partition(" ")[0],
         cause,
         is_hard,
+        is_soft,
     )
     assert found.detail == "550 no"
 
