@@ -158,9 +158,13 @@ class Uncertain:
 
 @dataclass(frozen=True, slots=True)
 class Unsent:
-    """Nothing left the house: the engine withdrew the message before the write. Goes back where it was."""
+    """Nothing left the house: the engine withdrew the message before the write. Goes back where it was.
+
+    `after_s`: not at once but held for so long, with the reason shown: a rate says so.
+    """
 
     reason: str
 
 
 Outcome = Accepted | Deferred | Rejected | Uncertain | Unsent
+    after_s: float | None = None

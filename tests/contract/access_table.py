@@ -195,6 +195,16 @@ CASES: dict[str, list[Case]] = {
     "DELETE /api/v1/limits/{kind:str}/{scope_id:str}": write(
         "admin", "limits:write", own=204, other=204, nouns={"kind": "=sender", "scope_id": "sender"}
     ),
+    "GET /api/v1/limits/destinations": read("viewer", "limits:read"),
+    "PUT /api/v1/limits/destinations/{channel:str}/{destination:str}": write(
+        "admin",
+        "limits:write",
+        lambda _, __: {"rate_per_s": 5},
+        nouns={"channel": "=email", "destination": "=example.net"},
+    ),
+    "DELETE /api/v1/limits/destinations/{channel:str}/{destination:str}": write(
+        "admin", "limits:write", own=204, nouns={"channel": "=email", "destination": "=example.net"}
+    ),
     "GET /api/v1/budgets": read("viewer", "limits:read"),
     "GET /api/v1/budgets/events": read("viewer", "limits:read"),
     "PUT /api/v1/budgets/{kind:str}/{scope_id:str}": write(

@@ -1,9 +1,12 @@
-"""Send rates of a tenant and of a sender: shared by every worker, counted in the database."""
+"""Send rates of a tenant, a sender and a connection (an account at a provider).
+
+Each is one bucket in the database, shared by every worker.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 from uuid import UUID
 
 import asyncpg
@@ -17,7 +20,7 @@ from outrider.domain.audit.append import append
 from outrider.domain.limits.reasons import NOT_GIVEN, clean_reason
 from outrider.domain.limits.rows import SQL
 
-Scope = Literal["tenant", "sender"]
+Scope = Literal["tenant", "sender", "connection"]
 MOST_PER_S = 1_000_000.0
 LEAST_PER_S = 0.001
 
@@ -41,15 +44,15 @@ async def set_rate(
     *,
     reason: str = NOT_GIVEN,
 ) -> Rate:
-    """Limit a tenant or one of its senders; holds for claims from the commit on. Audited.
+    """Limit a tenant, one of its senders or of its connections; holds for claims from the commit on. Audited.
 
     Takes:   rate_per_s 0.001..1,000,000; burst 1..1,000,000, by default one second's worth.
     Raises:  Refused(unknown_scope, not_found, invalid_rate).
     """
     tenant_id = await _place(uow, scope, scope_id)
     burst = max(1.0, rate_per_s) if burst is None else burst
-    _check(rate_per_s, LEAST_PER_S, "/rate_per_s")
-    _check(burst, 1.0, "/burst")
+    check_rate(rate_per_s, LEAST_PER_S, "/rate_per_s")
+    check_rate(burst, 1.0, "/burst")
     row = await SQL.bucket_set.one(uow.raw, tenant_id, scope, scope_id, float(rate_per_s), float(burst))
     if row is None:
         raise Broken("bucket_lost", "the statement gives the row it wrote")
@@ -91,8 +94,8 @@ async def listed(uow: UnitOfWork) -> list[Rate]:
 async def _place(uow: UnitOfWork, scope: str, scope_id: UUID, *, must_exist: bool = True) -> UUID:
     if uow.tenant_id is None or uow.tenant_id == NIL:
         raise Broken("no_tenant", "a rate needs a unit of work with a tenant")
-    if scope not in {"tenant", "sender"}:
-        raise Refused("unknown_scope", "must be tenant or sender", field="/scope")
+    if scope not in get_args(Scope):
+        raise Refused("unknown_scope", "must be tenant, sender or connection", field="/scope")
     is_known = (
         scope_id == uow.tenant_id
         if scope == "tenant"
@@ -103,7 +106,8 @@ async def _place(uow: UnitOfWork, scope: str, scope_id: UUID, *, must_exist: boo
     return uow.tenant_id
 
 
-def _check(value: float, least: float, field: str) -> None:
+def check_rate(value: float, least: float, field: str) -> None:
+    """Raise Refused(invalid_rate) for what is no number from `least` to a million."""
     if not math.isfinite(value) or not least <= value <= MOST_PER_S:
         raise Refused("invalid_rate", f"must be {least:g} to {MOST_PER_S:,.0f}", field=field)
 

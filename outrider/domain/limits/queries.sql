@@ -25,9 +25,10 @@ ORDER BY tenant_id, scope, scope_id;
 SELECT tenant_id, scope, scope_id, reason, actor, at FROM switches ORDER BY tenant_id, scope, scope_id;
 
 -- name: switch_target :value
--- Whether a sender or campaign of this tenant exists, so that nobody pauses a typing mistake and believes it stopped.
+-- Whether a sender, connection or campaign of this tenant exists, so that nobody pauses a typing mistake and believes it stopped.
 SELECT CASE $2::text
   WHEN 'sender' THEN EXISTS (SELECT FROM senders WHERE tenant_id = $1 AND id = $3)
+  WHEN 'connection' THEN EXISTS (SELECT FROM connections WHERE tenant_id = $1 AND id = $3)
   ELSE EXISTS (SELECT FROM campaigns WHERE tenant_id = $1 AND id = $3)
 END;
 
@@ -102,28 +103,35 @@ SELECT floor(least(cap, tokens + rate * greatest(0, extract(epoch FROM clock_tim
 FROM buckets WHERE tenant_id = $1 AND scope = $2 AND scope_id = $3;
 
 -- name: buckets_of :many
--- The limits of a tenant and of its senders; the paces of campaigns are shown with the campaigns.
+-- The limits of a tenant, its senders and its connections; the paces of campaigns are shown with the campaigns.
 SELECT tenant_id, scope, scope_id, rate, cap FROM buckets WHERE tenant_id = $1 AND scope <> 'campaign' ORDER BY scope, scope_id;
 
 -- name: paces_purge :run
--- Drop the buckets of campaigns that ended more than `$1` hours ago, `$2` at a time.
+-- Drop the buckets of campaigns that ended more than `$1` hours ago, and of connections that are gone, `$2` at a time.
 -- tenant: none, because retention is the installation's
 DELETE FROM buckets WHERE ctid = ANY (ARRAY(
-  SELECT b.ctid FROM buckets b JOIN campaigns c ON c.tenant_id = b.tenant_id AND c.id = b.scope_id
-  WHERE b.scope = 'campaign' AND c.finished_at < now() - $1 * interval '1 hour' LIMIT $2));
+  SELECT b.ctid FROM buckets b
+  WHERE (b.scope = 'campaign' AND EXISTS (SELECT FROM campaigns c WHERE c.tenant_id = b.tenant_id AND c.id = b.scope_id
+                                          AND c.finished_at < now() - $1 * interval '1 hour'))
+     OR (b.scope = 'connection' AND NOT EXISTS (SELECT FROM connections c WHERE c.tenant_id = b.tenant_id AND c.id = b.scope_id))
+  LIMIT $2));
 
 -- name: lane_terms :one
--- What a lane goes by, asked by every claim: the settings of gates (the campaign's own over its tenant's), the zone, whether
--- money is counted for it, whether anything limits the money, and which of campaign, sender (`$4`) and tenant have a bucket,
--- so that a claim asks no others.
+-- What a lane goes by, asked by every claim: the settings of gates (the campaign's own over its tenant's), the zone, the sender's
+-- connection, whether money is counted for it, whether anything limits the money, and what paces it, so that a claim asks no
+-- others: buckets of campaign, sender (`$4`), connection and tenant, rates of destinations, a warm-up of the sender.
 SELECT (t.settings || coalesce((SELECT g.settings FROM campaign_gates g WHERE g.tenant_id = $1 AND g.campaign_id = $2), '{}'))::text AS settings,
-       t.timezone AS zone, b.is_limited,
+       t.timezone AS zone, b.is_limited, s.connection_id,
        ARRAY(SELECT r.scope FROM buckets r WHERE r.tenant_id = $1
-             AND (r.scope, r.scope_id) IN (('campaign', $2::uuid), ('sender', $4::uuid), ('tenant', $1))) AS paced,
+             AND (r.scope, r.scope_id) IN (('campaign', $2::uuid), ('sender', $4::uuid), ('connection', s.connection_id), ('tenant', $1))
+             UNION ALL SELECT 'warm_up' FROM warm_ups w WHERE w.tenant_id = $1 AND w.sender_id = $4 AND w.state <> 'finished'
+             UNION ALL SELECT 'destination' WHERE EXISTS (SELECT FROM destination_rates d
+                       WHERE d.tenant_id IN ($1, '00000000-0000-0000-0000-000000000000') AND d.channel = $3)) AS paced,
        b.is_limited OR ($3 = 'email' AND coalesce((t.settings ->> 'email_price_micros')::bigint, 0) > 0)
          OR EXISTS (SELECT FROM prices p WHERE p.tenant_id = $1 AND p.channel = $3)
          OR EXISTS (SELECT FROM prices p WHERE p.tenant_id = '00000000-0000-0000-0000-000000000000' AND p.channel = $3) AS is_counted
 FROM tenants t
+LEFT JOIN senders s ON s.tenant_id = $1 AND s.id = $4
 CROSS JOIN LATERAL (SELECT t.daily_budget_cents IS NOT NULL OR t.monthly_budget_cents IS NOT NULL
                            OR EXISTS (SELECT FROM budget_accounts a WHERE a.tenant_id = $1 AND a.scope = 'campaign' AND a.scope_id = $2
                                       AND (a.daily_cents IS NOT NULL OR a.monthly_cents IS NOT NULL)) AS is_limited) b

@@ -11,14 +11,16 @@ from outrider.data.sql import load
 SQL = load(__package__)
 VALIDATE = load(__package__, "validate.sql")
 SPENDING = load(__package__, "spending.sql")
+PACES = load(__package__, "paces.sql")
 
 
 async def take(raw: asyncpg.Connection, tenant_id: UUID, scope: str, scope_id: UUID, asked: int) -> int | None:
     """Take up to `asked` tokens of a bucket inside the claim's transaction, after the pick and under the lane's lock.
 
-    Takes:   scope `tenant` (scope_id the tenant's id), `sender` or `campaign`.
+    Takes:   scope `tenant` (scope_id the tenant's id), `sender`, `connection` or `campaign`.
     Gives:   None where no bucket is configured (unlimited), 0 when nothing may go now, else 1..asked.
-    Source:  docs/decisions (limits late): lane, queue rows, bucket of campaign, sender, tenant, always in this order.
+    Source:  docs/decisions (limits late): lane, queue rows, bucket of campaign, sender, connection, tenant, always in
+             this order.
     """
     granted: int | None = await SQL.bucket_take.value(raw, tenant_id, scope, scope_id, asked)
     return granted

@@ -58,7 +58,7 @@ class BucketRow(Base):
 
     __tablename__ = "buckets"
     __table_args__ = (
-        CheckConstraint("scope IN ('tenant', 'sender', 'campaign')"),
+        CheckConstraint("scope IN ('tenant', 'sender', 'campaign', 'connection')"),
         CheckConstraint("rate > 0"),
         CheckConstraint("cap >= 1"),
         {"postgresql_with": {"fillfactor": 10}},
@@ -72,6 +72,96 @@ class BucketRow(Base):
     tokens: Mapped[float] = mapped_column(Double)
     at_s: Mapped[float] = mapped_column(Double, server_default=text("extract(epoch FROM clock_timestamp())"))
     granted: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+
+
+class DestinationRateRow(Base):
+    """How fast a mail domain, or texts to a country, are sent; tenant NIL: for who has no rate of its own."""
+
+    __tablename__ = "destination_rates"
+    __table_args__ = (CheckConstraint("rate > 0"), CheckConstraint("cap >= 1"))
+
+    tenant_id: Mapped[TenantId]
+    channel: Mapped[str] = mapped_column(primary_key=True)
+    destination: Mapped[str] = mapped_column(primary_key=True)
+    rate: Mapped[float] = mapped_column(Double)
+    cap: Mapped[float] = mapped_column(Double)
+    updated_at: Mapped[CreatedAt]
+
+
+class DestinationBucketRow(Base):
+    """What a tenant may send to a destination now."""
+
+    __tablename__ = "destination_buckets"
+    __table_args__ = ({"postgresql_with": {"fillfactor": 10}},)
+
+    tenant_id: Mapped[TenantId]
+    channel: Mapped[str] = mapped_column(primary_key=True)
+    destination: Mapped[str] = mapped_column(primary_key=True)
+    tokens: Mapped[float] = mapped_column(Double)
+    at_s: Mapped[float] = mapped_column(Double, server_default=text("extract(epoch FROM clock_timestamp())"))
+
+
+class DestinationTurnRow(Base):
+    """Up to when turns are given out to what a lane has held for a destination."""
+
+    __tablename__ = "destination_turns"
+    __table_args__ = ({"postgresql_with": {"fillfactor": 50}},)
+
+    tenant_id: Mapped[TenantId]
+    channel: Mapped[str] = mapped_column(primary_key=True)
+    destination: Mapped[str] = mapped_column(primary_key=True)
+    lane_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    next_s: Mapped[float] = mapped_column(Double)
+
+
+class WarmUpRow(Base):
+    """A sender's plan and where it stands: `step` is the day of the plan that `day_on` is."""
+
+    __tablename__ = "warm_ups"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "sender_id"], ["senders.tenant_id", "senders.id"], ondelete="CASCADE"),
+        CheckConstraint("state IN ('running', 'paused', 'finished')"),
+        CheckConstraint("step >= 1"),
+        CheckConstraint("day_sent >= 0 AND hour_sent >= 0"),
+        CheckConstraint("reserve_percent BETWEEN 0 AND 50"),
+        {"postgresql_with": {"fillfactor": 10}},
+    )
+
+    tenant_id: Mapped[TenantId]
+    sender_id: Mapped[UUID] = mapped_column(primary_key=True)
+    plan: Mapped[str]
+    steps: Mapped[list[Any]]
+    starts_on: Mapped[date]
+    state: Mapped[str] = mapped_column(server_default=text("'running'"))
+    step: Mapped[int] = mapped_column(server_default=text("1"))
+    day_on: Mapped[date]
+    day_began_at: Mapped[datetime]
+    day_ends_at: Mapped[datetime]
+    day_sent: Mapped[int] = mapped_column(server_default=text("0"))
+    hour_ends_at: Mapped[datetime]
+    hour_sent: Mapped[int] = mapped_column(server_default=text("0"))
+    is_transactional_exempt: Mapped[bool] = mapped_column(server_default=text("false"))
+    reserve_percent: Mapped[int] = mapped_column(server_default=text("10"))
+    most_bounces_percent: Mapped[float] = mapped_column(Double, server_default=text("5"))
+    most_complaints_percent: Mapped[float] = mapped_column(Double, server_default=text("0.1"))
+    note: Mapped[str] = mapped_column(server_default=text("''"))
+    created_at: Mapped[CreatedAt]
+    finished_at: Mapped[datetime | None]
+
+
+class WarmUpSendRow(Base):
+    """An attempt that counts in a day of a plan."""
+
+    __tablename__ = "warm_up_sends"
+    __table_args__ = (Index("warm_up_sends_at", "at"),)
+
+    tenant_id: Mapped[TenantId]
+    message_id: Mapped[UUID] = mapped_column(primary_key=True)
+    token: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    sender_id: Mapped[UUID]
+    day_on: Mapped[date]
+    hour_ends_at: Mapped[datetime]
+    at: Mapped[CreatedAt]
 
 
 class CampaignGatesRow(Base):
@@ -150,6 +240,7 @@ class ChargeRow(Base):
     month_on: Mapped[date]
     is_settled: Mapped[bool] = mapped_column(server_default=text("false"))
     at: Mapped[CreatedAt]
+    ask_at: Mapped[datetime | None]
 
 
 class BudgetEventRow(Base):
@@ -198,4 +289,3 @@ class ContactSendRow(Base):
     contact_id: Mapped[UUID]
     purpose: Mapped[str]
     at: Mapped[CreatedAt]
-    ask_at: Mapped[datetime | None]

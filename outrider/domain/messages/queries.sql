@@ -157,6 +157,20 @@ FROM unnest($2::uuid[], $3::bigint[], $4::smallint[]) d(id, token, crash)
 WHERE q.tenant_id = $1 AND q.message_id = d.id AND q.token = d.token
 RETURNING q.message_id AS id;
 
+-- name: hold_back :many
+-- Nothing left the house, and a rate lets nothing go for a while: held as if it had not been claimed, fenced by the token.
+WITH held AS (
+  UPDATE queue q SET state = 5, due_at = now() + d.delay_s * interval '1 second', reason = d.reason, token = NULL, lease_until = NULL,
+                     attempt = greatest(attempt - 1, 0), attempted_at = CASE WHEN attempt <= 1 THEN NULL ELSE attempted_at END
+  FROM unnest($2::uuid[], $3::bigint[], $4::float8[], $5::text[]) d(id, token, delay_s, reason)
+  WHERE q.tenant_id = $1 AND q.message_id = d.id AND q.token = d.token
+  RETURNING q.message_id, q.due_at, q.reason
+), events AS (
+  INSERT INTO message_events (tenant_id, message_id, kind, data)
+  SELECT $1, message_id, 'held', jsonb_build_object('reason', reason, 'until', due_at) FROM held
+)
+SELECT message_id AS id FROM held;
+
 -- name: try_again :many
 -- An attempt that may have been made is repeated with the same bytes (at_least_once): ready again, attempt kept.
 WITH again AS (

@@ -84,6 +84,14 @@ async def create(
     return await get(uow, vault, connection_id)
 
 
+async def id_of(uow: UnitOfWork, which: str, *, field: str) -> UUID:
+    """A connection by its exact name or its id. Raises Refused(not_found), naming `field`."""
+    found: UUID | None = await SQL.connection_named.value(uow.raw, uow.tenant, which)
+    if found is None:
+        raise Refused("not_found", f"no connection named {which[:100]!r}", field=field, status=404)
+    return found
+
+
 async def update(
     uow: UnitOfWork,
     vault: Vault,

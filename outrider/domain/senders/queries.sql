@@ -45,6 +45,10 @@ DELETE FROM connections WHERE tenant_id = $1 AND id = $2 RETURNING name;
 -- One connection, secrets sealed.
 SELECT id, name, provider, settings::text AS settings, sealed_secrets, version, created_at, updated_at FROM connections WHERE tenant_id = $1 AND id = $2;
 
+-- name: connection_named :value
+-- The id of the connection of this name, or of this id.
+SELECT id FROM connections WHERE tenant_id = $1 AND (name = $2 OR id::text = $2) ORDER BY name = $2 DESC LIMIT 1;
+
 -- name: connections_page :many
 -- Connections in the order they were made, after `$2`, secrets sealed.
 SELECT id, name, provider, settings::text AS settings, sealed_secrets, version, created_at, updated_at FROM connections

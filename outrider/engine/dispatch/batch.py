@@ -86,6 +86,8 @@ class Batch:
     """None: nothing of it costs anything."""
     unreached_count: int = 0
     """Outcomes that tell of the connection rather than of the message."""
+    connection_id: UUID | None = None
+    """The connection whose rate was asked at the claim: any other is asked before it is used."""
 
 
 def just_claimed(batches: Iterable[Batch], now_s: float) -> int:
@@ -167,8 +169,8 @@ def _sound(outcome: Outcome, *, is_begun: bool) -> Outcome:
             return Rejected(_plain(cause), _plain(detail))
         case Uncertain(cause, detail):
             return Uncertain(_plain(cause), _plain(detail))
-        case Unsent(reason):
-            return Unsent(_plain(reason))
+        case Unsent(reason, after_s):
+            return Unsent(_plain(reason), after_s)
     # a plugin that breaks its contract; what may have left the house is never sent again by itself
     return Uncertain("answer_lost", "the provider gave no outcome") if is_begun else Unsent("the provider gave none")  # type: ignore[unreachable]  # plugins of others are not type-checked by us
 

@@ -1,13 +1,14 @@
 """The claim: one transaction of short statements that leases what may go now, and settles what may not.
 
-Order of locks: lane, queue rows, buckets of the campaign, of the sender, of the tenant. Limits are asked late, after
-the gates (hotpath.md B). The number of statements is the same for 1 and for 1,000 messages.
+Order of locks: lane, queue rows, destinations by name, the sender's warm-up, buckets of the campaign, of the sender, of
+its connection, of the tenant, then money. Limits are asked late, after the gates (hotpath.md B). The number of
+statements is the same for 1 and for 1,000 messages.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -21,21 +22,18 @@ from outrider.base.ids import NIL, time_of
 from outrider.contracts.gate import Block, Candidate, Fact, Gate, Hold, Lane, Pass, Verdict
 from outrider.data.db import Database
 from outrider.domain.limits import contacted
-from outrider.domain.limits import rows as buckets
 from outrider.domain.messages.rows import SQL
+from outrider.engine.dispatch import pacing
 from outrider.engine.dispatch.batch import Batch, Claimed, Money
+from outrider.engine.dispatch.pacing import STOPPED_S
 from outrider.engine.dispatch.spending import Spending
 from outrider.engine.dispatch.terms import Terms, TermsReader
 
 _log = structlog.get_logger(__name__)
 _FIRST_MARK = (-1, datetime.fromisoformat("2000-01-01T00:00:00+00:00"), NIL)
 _MARK_S = 1.0
-_STOPPED_S = 0.25
-"""How long a lane rests that may not send now."""
 _LOST_FOR = timedelta(hours=1)
 Mark = tuple[int, datetime, UUID]
-Taken = tuple[str, UUID, int]
-"""What a shared limit granted: its scope, whose, how many."""
 
 
 @dataclass(slots=True)
@@ -99,7 +97,7 @@ class Claimer:
             is_paced = "campaign" in terms.paced
             allowed, why = await self._allowed(raw, terms, lane, limit)
             if allowed < 1:
-                return Claim(rest_s=_STOPPED_S, why=why)
+                return Claim(rest_s=STOPPED_S, why=why)
             picked = await self._pick(raw, lane, allowed, begin_s)
             if not picked:
                 return Claim(rest_s=0.05, why="empty")
@@ -110,10 +108,15 @@ class Claimer:
             passed, settled = await self._judge(raw, lane, terms.gates, candidates, now)
             if failpoint.ARMED:
                 failpoint.hit("claim.judged")
-            granted, taken = await self._reserve(raw, lane, len(passed), terms.paced)
+            paces = await pacing.ask(raw, lane, terms, passed)
+            await self._stop(raw, lane, paces.held)
+            settled += len(paces.held)
+            passed = [candidate for candidate in passed if candidate.id not in paces.held]
+            granted, taken = await pacing.reserve(raw, lane, len(passed), terms)
             going, money = await self._charge(raw, lane, terms, token, passed[:granted], rows, now)
             settled += granted - len(going)
-            await _return(raw, lane, taken, len(going))
+            await pacing.give_back(raw, lane, taken, len(going))
+            await paces.close(raw, going)
             await self._take(raw, lane, terms, token, going)
             if failpoint.ARMED:
                 failpoint.hit("claim.before_commit")
@@ -129,10 +132,10 @@ class Claimer:
         is_suspect = attempts[going[0].id]["crashes"] > 0
         batch = Batch(
             lane, token, begin_s + self._lease_s, begin_s, now, messages, is_suspect, asked_s=begin_s,
-            unsettled=set(messages), money=money,
+            unsettled=set(messages), money=money, connection_id=terms.connection_id,
         )  # fmt: skip
         batch.unrecorded = len(messages)
-        rest_s = _STOPPED_S if is_paced and allowed < limit else 0.0
+        rest_s = STOPPED_S if is_paced and allowed < limit else 0.0
         return Claim(batch, settled_count=settled, rest_s=rest_s, why="rate limit" if granted < len(passed) else "")
 
     async def withdrawn(self, raw: asyncpg.Connection, batch: Batch, gates: Sequence[Gate]) -> dict[UUID, str]:
@@ -166,7 +169,7 @@ class Claimer:
             if allowance.count < allowed:
                 allowed, why = max(allowance.count, 0), allowance.reason
         if "campaign" in terms.paced:
-            pace = await _pace(raw, lane, allowed)
+            pace = await pacing.of_campaign(raw, lane, allowed)
             if pace is not None and pace < allowed:
                 allowed, why = pace, "pace of the campaign"
         return allowed, why
@@ -262,48 +265,6 @@ class Claimer:
             return
         await _settle(raw, lane, verdicts)
         self.stops.update((key, type(verdict).__name__.lower()) for key, verdict in verdicts.values())
-
-    @staticmethod
-    async def _reserve(
-        raw: asyncpg.Connection, lane: Lane, asked: int, paced: Collection[str]
-    ) -> tuple[int, list[Taken]]:
-        """Take from the shared limits, campaign first, tenant last; what a narrower one grants too much goes back."""
-        scopes = [("campaign", lane.campaign_id), ("sender", lane.sender_id), ("tenant", lane.tenant_id)]
-        granted = asked
-        taken: list[Taken] = []
-        for scope, scope_id in scopes:
-            if scope_id is None or scope not in paced:
-                continue
-            if not granted:
-                break
-            given = await buckets.take(raw, lane.tenant_id, scope, scope_id, granted)
-            if given is not None:
-                taken.append((scope, scope_id, given))
-                granted = given
-        await _return(raw, lane, taken, granted)
-        return granted, [(scope, scope_id, granted) for scope, scope_id, _ in taken]
-
-
-async def _return(raw: asyncpg.Connection, lane: Lane, taken: Sequence[Taken], used: int) -> None:
-    """Give back what limits granted beyond what is used."""
-    for scope, scope_id, given in taken:
-        if given > used:
-            await buckets.give_back(raw, lane.tenant_id, scope, scope_id, given - used)
-
-
-async def _pace(raw: asyncpg.Connection, lane: Lane, asked: int) -> int | None:
-    """How many the campaign's own pace would let go now; None without one.
-
-    Asked before the pick, so that a slow campaign costs next to nothing, and taken after it like every limit.
-    Nothing is let go until a quarter of a second's worth has come together: few claims of some, never many of one.
-    """
-    if lane.campaign_id is None or asked < 1:
-        return None
-    found = await buckets.look(raw, lane.tenant_id, "campaign", lane.campaign_id)
-    if found is None:
-        return None
-    there, rate_per_s = found
-    return there if there >= min(asked, max(1.0, rate_per_s * _STOPPED_S)) else 0
 
 
 async def _facts(

@@ -25,7 +25,7 @@ from outrider.data.runtime import Runtime
 from outrider.domain.messages import lanes
 from outrider.domain.messages.rows import SQL
 from outrider.domain.senders import circuits
-from outrider.engine.dispatch import routes
+from outrider.engine.dispatch import pacing, routes
 from outrider.engine.dispatch.batch import ASK_AGAIN_S, Batch, BatchWatch, just_claimed
 from outrider.engine.dispatch.board import Board
 from outrider.engine.dispatch.claim import Claimer
@@ -221,10 +221,22 @@ class Pipeline:
 
     async def _send(self, batch: Batch, use: Use, outgoing: Sequence[Outgoing], watch: BatchWatch) -> None:
         """Send by the sender's connections, and tell their circuits what is worth telling."""
-        tallies = await routes.send(use.routes, outgoing, watch, moves=watch.moves)
+        tallies = await routes.send(
+            use.routes, outgoing, watch, moves=watch.moves, ask=lambda route, count: self._may_go(batch, route, count)
+        )
         for tally in tallies:
             if tally.is_failure or (tally.accepted and tally.route.is_noted):
                 await self._tell_circuit(batch.lane.tenant_id, tally)
+
+    async def _may_go(self, batch: Batch, route: routes.Route, count: int) -> routes.Grant:
+        """Ask the rate of a connection that was not asked at the claim; without a database nothing goes by it."""
+        if route.connection_id == batch.connection_id:
+            return routes.Grant(count)
+        async with self._database.transaction() as raw:
+            grant = await pacing.by_connection(raw, batch.lane.tenant_id, route.connection_id, count)
+        if grant.count < count:
+            self._ring.rest(batch.lane, _SHORTEST_REST_S)
+        return grant
 
     async def _tell_circuit(self, tenant_id: UUID, tally: routes.Tally) -> None:
         """A connection reached nobody, or went again; without a database the next batch tells it."""

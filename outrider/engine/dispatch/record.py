@@ -73,6 +73,8 @@ def row_for(
     match outcome:
         case Accepted(provider_id, _detail):
             return Row("sent", message_id, token, "sent", provider_id)
+        case Unsent(reason, after_s) if after_s is not None:
+            return Row("hold_back", message_id, token, detail=reason[:_DETAIL], delay_s=after_s)
         case Unsent(_reason):
             return Row("hand_back", message_id, token)
         case Rejected(cause, detail, suppress, is_soft):
@@ -152,6 +154,10 @@ async def _write_kind(raw: asyncpg.Connection, tenant_id: UUID, kind: str, rows:
             raw, tenant_id, ids, tokens, [row.delay_s for row in rows], [row.code for row in rows],
             [row.detail for row in rows],
         )  # fmt: skip
+    elif kind == "hold_back":
+        done = await SQL.hold_back.many(
+            raw, tenant_id, ids, tokens, [row.delay_s for row in rows], [row.detail for row in rows]
+        )
     elif kind == "hand_back":
         done = await SQL.hand_back.many(raw, tenant_id, ids, tokens, [row.crash for row in rows])
     else:
@@ -163,7 +169,7 @@ def _is_unsent(row: Row) -> bool:
     """Whether an attempt is known not to have been sent, so that nobody bills it."""
     if row.is_doubtful:
         return False
-    return row.kind in {"hand_back", "defer"} or (row.kind == "finish" and row.state == "failed")
+    return row.kind in {"hand_back", "hold_back", "defer"} or (row.kind == "finish" and row.state == "failed")
 
 
 class Recorder:

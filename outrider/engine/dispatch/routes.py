@@ -2,24 +2,28 @@
 
 A connection takes what its circuit allows: everything, a few while it is being tried, nothing while it is known not to
 be reachable. What one connection settles as known not to have left goes by the next, at once and within the same
-lease; what may have left never moves. Owns this choice and the counting; circuits are `domain/senders/circuits.py`'s.
+lease; what may have left never moves. A connection that takes over takes what its rate allows; what no connection's
+rate lets go is held until its turn. Owns this choice and the counting; circuits are `domain/senders/circuits.py`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from outrider.base.clock import boottime_s
-from outrider.contracts.outcome import Accepted, Deferred, Outcome
+from outrider.contracts.outcome import Accepted, Deferred, Outcome, Unsent
 from outrider.contracts.provider import Outgoing, Transport, Watch
 from outrider.engine.dispatch.batch import UNREACHED
 
 NO_LIMIT = math.inf
+OVER_RATE = "connection_rate: the connection that takes over has sent what it may, and its turn comes then"
+Share = tuple[int, Sequence[Outgoing]]
+"""By which connection, counted in their order, which messages go."""
 
 
 @dataclass(slots=True)
@@ -59,6 +63,23 @@ class Route:
         count = len(waiting) if is_last_resort else int(min(self.left, len(waiting)))
         self.left -= count
         return count
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """How many messages a connection's rate lets go now, and how many a second it does; 0: it has none."""
+
+    count: int
+    rate_per_s: float = 0.0
+
+
+Ask = Callable[[Route, int], Awaitable[Grant]]
+"""Asks a connection's rate for so many messages, and takes them."""
+
+
+async def everything(_route: Route, count: int) -> Grant:
+    """For whom no rate is asked: everything goes."""
+    return Grant(count)
 
 
 @dataclass(slots=True)
@@ -111,12 +132,14 @@ async def send(
     watch: Watch,
     *,
     moves: Callable[[Outgoing], None],
+    ask: Ask = everything,
 ) -> list[Tally]:
     """Send by the first connection that takes it, and by the next what did not leave by that one.
 
     Parts that go by different connections go at the same time: one that is only being tried holds up nobody.
 
-    Takes:   routes: in their order, at least one; moves: told of each message before another connection tries it.
+    Takes:   routes: in their order, at least one; moves: told of each message before another connection tries it; ask:
+             the connection's rate, before each send.
     Gives:   what each send came to; every message was settled once, unless a provider forgot it.
     Raises:  what a provider raises that breaks its contract, when the others have ended.
     """
@@ -124,15 +147,15 @@ async def send(
     with ExitStack() as open_ones:
         for route in usable:  # one that may have to take over stays open, however long those before it take
             open_ones.enter_context(route.account.busy())
-        return await _send(usable, outgoing, watch, moves)
+        return await _send(usable, outgoing, watch, moves, ask)
 
 
 async def _send(
-    usable: Sequence[Route], outgoing: Sequence[Outgoing], watch: Watch, moves: Callable[[Outgoing], None]
+    usable: Sequence[Route], outgoing: Sequence[Outgoing], watch: Watch, moves: Callable[[Outgoing], None], ask: Ask
 ) -> list[Tally]:
     """In rounds, until nothing has to move on."""
     tallies: list[Tally] = []
-    shares = _shares(usable, 0, outgoing)
+    shares = await _granted(usable, _shares(usable, 0, outgoing), watch, ask)
     while shares:
         sends = [
             _RouteWatch(watch, Tally(usable[at]), None if at == len(usable) - 1 else moves) for at, _part in shares
@@ -144,17 +167,36 @@ async def _send(
                 for each, (_at, part) in zip(sends, shares, strict=True)
             ]
         )
-        shares = [
+        moved = [
             share
             for each, (at, _part) in zip(sends, shares, strict=True)
             for share in _shares(usable, at + 1, list(each.moved.values()))
         ]
+        shares = await _granted(usable, moved, watch, ask)
     return tallies
 
 
-def _shares(usable: Sequence[Route], first: int, waiting: Sequence[Outgoing]) -> list[tuple[int, Sequence[Outgoing]]]:
+async def _granted(usable: Sequence[Route], shares: Sequence[Share], watch: Watch, ask: Ask) -> list[Share]:
+    """What the rates of connections let go; the rest goes by the next ones, or is held, one turn after another."""
+    granted: list[Share] = []
+    waiting = list(shares)
+    while waiting:
+        at, part = waiting.pop(0)
+        grant = await ask(usable[at], len(part))
+        if grant.count:
+            granted.append((at, part[: grant.count]))
+        rest = part[grant.count :]
+        further = _shares(usable, at + 1, rest)
+        waiting += further
+        if not further:
+            for place, message in enumerate(rest, 1):
+                watch.settle(message, Unsent(OVER_RATE, place / grant.rate_per_s))
+    return granted
+
+
+def _shares(usable: Sequence[Route], first: int, waiting: Sequence[Outgoing]) -> list[Share]:
     """Which connection takes which messages, from the first one on; the last one takes what is left."""
-    shares: list[tuple[int, Sequence[Outgoing]]] = []
+    shares: list[Share] = []
     for at in range(first, len(usable)):
         count = usable[at].take(waiting, is_last_resort=at == len(usable) - 1)
         if count:

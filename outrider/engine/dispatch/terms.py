@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -24,7 +25,8 @@ _MOST = 2048
 class Terms:
     """For one claim. `is_counted`: messages may cost money; `is_limited`: there is a budget they must stay within.
 
-    `paced`: those of campaign, sender and tenant that have a rate; one set from now on holds for the next claim.
+    `paced`: what goes by a pace: the scopes that have a bucket, destinations, a warm-up; one set from now on holds for
+    the next claim. `connection_id`: the sender's own connection.
     """
 
     gates: tuple[Gate, ...]
@@ -33,6 +35,7 @@ class Terms:
     is_counted: bool = False
     is_limited: bool = False
     paced: frozenset[str] = frozenset()
+    connection_id: UUID | None = None
 
 
 class TermsReader:
@@ -48,7 +51,8 @@ class TermsReader:
         if row is None:
             return Terms(*self._made("{}"))
         gates, settings = self._made(row["settings"])
-        return Terms(gates, settings, row["zone"], row["is_counted"], row["is_limited"], frozenset(row["paced"]))
+        paced = frozenset(row["paced"])
+        return Terms(gates, settings, row["zone"], row["is_counted"], row["is_limited"], paced, row["connection_id"])
 
     def _made(self, text: str) -> tuple[tuple[Gate, ...], Mapping[str, Any]]:
         made = self._known.get(text)

@@ -26,7 +26,7 @@ from outrider.domain.callbacks.rows import SQL as CALLBACKS
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
 from outrider.domain.contacts.rows import IMPORTS
 from outrider.domain.contacts.rows import SQL as CONTACTS
-from outrider.domain.limits.rows import SPENDING
+from outrider.domain.limits.rows import PACES, SPENDING
 from outrider.domain.limits.rows import SQL as LIMITS
 from outrider.domain.messages import bounces
 from outrider.domain.messages.rows import BOUNCES, SQL
@@ -134,6 +134,8 @@ class Upkeep:
             ("import_changes", IMPORTS.changes_purge.run, min(keep.keep_import_changes_days, keep.keep_imports_days)),
             ("import_keys", IMPORTS.keys_purge.run, _DRY_RUN_DAYS),
             ("buckets", LIMITS.paces_purge.run, _AUDIENCE_HOURS),
+            ("destination_turns", PACES.destination_turns_purge.run, _AUDIENCE_HOURS),
+            ("destination_buckets", PACES.destination_buckets_purge.run, _AUDIENCE_HOURS),
             ("contact_sends", SPENDING.contacted_purge.run, _COUNTED_HOURS),
             ("charges", SPENDING.charges_purge.run, keep.keep_messages_days),
             ("budget_events", SPENDING.budget_events_purge.run, keep.keep_messages_days),

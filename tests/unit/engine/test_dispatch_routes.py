@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 import pytest
 
-from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Uncertain
+from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing, Watch
 from outrider.engine.dispatch.batch import UNREACHED
-from outrider.engine.dispatch.routes import NO_LIMIT, Account, Route, Tally, send
+from outrider.engine.dispatch.routes import NO_LIMIT, OVER_RATE, Account, Grant, Route, Tally, send
 
 
 @dataclass
@@ -22,6 +22,7 @@ class Line:
     answer: Callable[[Outgoing], Outcome] = lambda _message: Accepted()
     given: list[Outgoing] = field(default_factory=list)
     gate: asyncio.Event | None = None
+    name: str = ""
 
     async def send(self, batch: Sequence[Outgoing], watch: Watch) -> None:
         self.given += batch
@@ -176,3 +177,35 @@ async def test_what_a_provider_raises_is_raised_when_the_others_have_ended() -> 
     with pytest.raises(RuntimeError):
         await run([route(Broken(), left=1), route(second)], letters(3), notes)
     assert len(notes.settled) == 2
+
+
+def rates(**counts: int) -> Callable[[Route, int], Awaitable[Grant]]:
+    """Rates by name of the transport's line: so many may go; a line without one takes everything."""
+
+    async def ask(asked: Route, count: int) -> Grant:
+        name = getattr(asked.account.transport, "name", "")
+        if name not in counts:
+            return Grant(count)
+        granted = min(count, counts[name])
+        counts[name] -= granted
+        return Grant(granted, 4.0)
+
+    return ask
+
+
+async def test_what_the_rate_of_one_does_not_let_go_goes_by_the_next() -> None:
+    first, second, third, notes = Line(lambda _m: AWAY), Line(name="second"), Line(name="third"), Notes()
+    sent = letters(6)
+    routes = [route(first), route(second), route(third)]
+    await send(routes, sent, notes, moves=notes.moves, ask=rates(second=2, third=4))
+    assert (len(second.given), len(third.given)) == (2, 4)
+    assert set(notes.settled.values()) == {Accepted()}
+
+
+async def test_what_no_rate_lets_go_is_held_one_turn_after_another() -> None:
+    first, second, notes = Line(lambda _m: AWAY), Line(name="second"), Notes()
+    sent = letters(5)
+    await send([route(first), route(second)], sent, notes, moves=notes.moves, ask=rates(second=2))
+    assert second.given == sent[:2]
+    waits = [notes.settled[message.id] for message in sent[2:]]
+    assert waits == [Unsent(OVER_RATE, 0.25), Unsent(OVER_RATE, 0.5), Unsent(OVER_RATE, 0.75)]

@@ -26,6 +26,7 @@ def test_accepted_is_sent_with_the_providers_id() -> None:
 
 def test_unsent_goes_back_as_if_nothing_had_been_tried() -> None:
     assert row(Unsent("paused"), attempt=99) == Row("hand_back", ID, TOKEN)
+    assert row(Unsent("rate: later", 2.5), attempt=99) == Row("hold_back", ID, TOKEN, detail="rate: later", delay_s=2.5)
 
 
 def test_rejected_fails_with_its_cause_and_is_never_repeated() -> None:

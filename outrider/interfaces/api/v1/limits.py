@@ -1,4 +1,4 @@
-"""Send rates of a tenant and of its senders."""
+"""Send rates of a tenant, of its senders and of its connections."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RateIn(msgspec.Struct, forbid_unknown_fields=True):
 
 @get("/limits", guards=[needs("viewer", "limits:read")])
 async def listed(principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]) -> Page[buckets.Rate]:
-    """List the send rates of this tenant and its senders; what is not listed is unlimited."""
+    """List the send rates of this tenant, its senders and its connections; what is not listed is unlimited."""
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
         return Page(await buckets.listed(uow))
 
@@ -39,7 +39,7 @@ async def set_rate(
     principal: NamedDependency[Principal],
     runtime: NamedDependency[Runtime],
 ) -> buckets.Rate:
-    """Limit the tenant (`/limits/tenant/{its id}`) or one of its senders (`/limits/sender/{id}`)."""
+    """Limit the tenant (`/limits/tenant/{its id}`), a sender (`sender/{id}`) or a connection (`connection/{id}`)."""
     identifier = parse_id(scope_id, "scope_id")
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
         return await buckets.set_rate(

@@ -1,0 +1,104 @@
+"""Paces at the claim: what rates of destinations let go, and what shared buckets grant.
+
+Owns the order in which they are asked, which is the order of their locks: destinations by name, then the buckets of the
+campaign, the sender, its connection and the tenant. What a destination holds is held with its turn; what a bucket does
+not grant stays ready, and its lane rests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import asyncpg
+
+from outrider.contracts.gate import Candidate, Lane, Verdict
+from outrider.domain.limits import destinations, turns
+from outrider.domain.limits import rows as buckets
+from outrider.engine.dispatch.routes import Grant
+from outrider.engine.dispatch.terms import Terms
+
+STOPPED_S = 0.25
+"""How long a lane rests that may not send now."""
+Taken = tuple[str, UUID, int]
+"""What a shared limit granted: its scope, whose, how many."""
+
+
+@dataclass(slots=True)
+class Paces:
+    """What is held by the paces of single messages, and what is to be counted once it is known who goes."""
+
+    held: dict[UUID, tuple[str, Verdict]] = field(default_factory=dict)
+    doors: turns.Doors | None = None
+
+    async def close(self, raw: asyncpg.Connection, going: Sequence[Candidate]) -> None:
+        """Count who goes."""
+        if self.doors is not None:
+            await self.doors.close(raw, going)
+
+
+async def ask(raw: asyncpg.Connection, lane: Lane, terms: Terms, passed: Sequence[Candidate]) -> Paces:
+    """Ask the paces that tell messages of a lane apart.
+
+    Takes:   candidates that passed every gate, in order.
+    """
+    paces = Paces()
+    if "destination" in terms.paced and passed:
+        paces.doors, held = await turns.ask(raw, lane, passed)
+        paces.held |= {message_id: (destinations.GATE, hold) for message_id, hold in held.items()}
+    return paces
+
+
+async def reserve(raw: asyncpg.Connection, lane: Lane, asked: int, terms: Terms) -> tuple[int, list[Taken]]:
+    """Take from the shared buckets, campaign first, tenant last; what a narrower one grants too much goes back."""
+    scopes = (
+        ("campaign", lane.campaign_id),
+        ("sender", lane.sender_id),
+        ("connection", terms.connection_id),
+        ("tenant", lane.tenant_id),
+    )
+    granted = asked
+    taken: list[Taken] = []
+    for scope, scope_id in scopes:
+        if scope_id is None or scope not in terms.paced:
+            continue
+        if not granted:
+            break
+        given = await buckets.take(raw, lane.tenant_id, scope, scope_id, granted)
+        if given is not None:
+            taken.append((scope, scope_id, given))
+            granted = given
+    await give_back(raw, lane, taken, granted)
+    return granted, [(scope, scope_id, granted) for scope, scope_id, _ in taken]
+
+
+async def give_back(raw: asyncpg.Connection, lane: Lane, taken: Sequence[Taken], used: int) -> None:
+    """Give back what buckets granted beyond what is used."""
+    for scope, scope_id, given in taken:
+        if given > used:
+            await buckets.give_back(raw, lane.tenant_id, scope, scope_id, given - used)
+
+
+async def of_campaign(raw: asyncpg.Connection, lane: Lane, asked: int) -> int | None:
+    """How many the campaign's own pace would let go now; None without one.
+
+    Asked before the pick, so that a slow campaign costs next to nothing, and taken after it like every limit.
+    Nothing is let go until a quarter of a second's worth has come together: few claims of some, never many of one.
+    """
+    if lane.campaign_id is None or asked < 1:
+        return None
+    found = await buckets.look(raw, lane.tenant_id, "campaign", lane.campaign_id)
+    if found is None:
+        return None
+    there, rate_per_s = found
+    return there if there >= min(asked, max(1.0, rate_per_s * STOPPED_S)) else 0
+
+
+async def by_connection(raw: asyncpg.Connection, tenant_id: UUID, connection_id: UUID, asked: int) -> Grant:
+    """Take from the bucket of a connection that takes over; one that has none lets everything go."""
+    given = await buckets.take(raw, tenant_id, "connection", connection_id, asked)
+    if given is None or given == asked:
+        return Grant(asked)
+    found = await buckets.look(raw, tenant_id, "connection", connection_id)
+    return Grant(asked) if found is None else Grant(given, found[1])
