@@ -73,17 +73,7 @@ async def reserve(
     Gives:   those there is no money for, and until when; the others are charged, to these dates.
     """
     held = await _accounts(raw, payer)
-    short: dict[UUID, Short] = {}
-    charged: list[Cost] = []
-    for cost in costs:
-        lack = _lacking(held, cost.micros)
-        if lack is None:
-            for account in held:
-                account.take(cost.micros)
-            charged.append(cost)
-        else:
-            lack[0].is_short = True
-            short[cost.message_id] = _short(*lack, cost.micros)
+    charged, short = _taken(held, costs)
     await _written(raw, held, payer, token, charged)
     for account in held if short else ():
         for pot in (account.day, account.month):
@@ -171,6 +161,27 @@ async def _written(
         ids, micros = [cost.message_id for cost in charged], [cost.micros for cost in charged]
         segments = [cost.segments for cost in charged]
         await SQL.charges_add.run(raw, payer.tenant_id, ids, token, payer.campaign_id, micros, segments, day, month)
+
+
+def _taken(held: Sequence[Account], costs: Sequence[Cost]) -> tuple[Sequence[Cost], dict[UUID, Short]]:
+    """Spend for each in order; gives those there is money for, and what the others lack."""
+    total = sum(cost.micros for cost in costs)
+    if _lacking(held, total) is None:  # as ever but at the end of a budget
+        for account in held:
+            account.take(total)
+        return costs, {}
+    charged: list[Cost] = []
+    short: dict[UUID, Short] = {}
+    for cost in costs:
+        lack = _lacking(held, cost.micros)
+        if lack is None:
+            for account in held:
+                account.take(cost.micros)
+            charged.append(cost)
+        else:
+            lack[0].is_short = True
+            short[cost.message_id] = _short(*lack, cost.micros)
+    return charged, short
 
 
 def _lacking(held: Sequence[Account], micros: int) -> tuple[Account, Pot] | None:
