@@ -164,7 +164,7 @@ class Unsent:
     """
 
     reason: str
+    after_s: float | None = None
 
 
 Outcome = Accepted | Deferred | Rejected | Uncertain | Unsent
-    after_s: float | None = None
