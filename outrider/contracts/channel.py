@@ -324,6 +324,10 @@ class Channel(Protocol):
         """Look at the addresses in a content; dials nobody."""
         ...
 
+    def links(self, content: Content) -> list[str]:
+        """The web addresses in a content that are the same for everybody, each once: those that could be dialled."""
+        ...
+
     def measure(self, body: bytes) -> Measure | None:
         """How many parts a finished message is sent and billed as; None where messages are not counted in parts."""
         ...

@@ -109,7 +109,7 @@ class HttpOut:
     async def _asked(self, method: str, path: str, guarded: _Guarded, headers: Mapping[str, str]) -> Reply:
         if self._session is None:
             connector = aiohttp.TCPConnector(
-                resolver=_Guard(self._egress), limit=self._connections, keepalive_timeout=_IDLE_S, use_dns_cache=False
+                resolver=Guard(self._egress), limit=self._connections, keepalive_timeout=_IDLE_S, use_dns_cache=False
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
@@ -174,7 +174,7 @@ class _Guarded(Payload):
             await writer.write(self._bytes[at : at + _CHUNK])
 
 
-class _Guard(AbstractResolver):
+class Guard(AbstractResolver):
     """The guard as a resolver: what it gives is what is dialled."""
 
     def __init__(self, egress: Egress) -> None:
@@ -183,6 +183,7 @@ class _Guard(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
+        """The addresses that may be dialled. Raises OSError, which `is_refused` tells apart."""
         try:
             found = await self._egress.resolve(host, port)
         except Refused as error:
@@ -210,6 +211,11 @@ class _NotAllowed(OSError):
     """The guard said no."""
 
 
+def is_refused(error: BaseException) -> bool:
+    """Whether the guard said no, and not the network."""
+    return isinstance(error, _NotAllowed) or isinstance(error.__cause__, _NotAllowed)
+
+
 def _trouble(error: BaseException, guarded: _Guarded) -> Trouble:
     """What a fault means: before the first byte nothing was sent, after it nobody knows."""
     if guarded.withheld is not None:
@@ -218,7 +224,7 @@ def _trouble(error: BaseException, guarded: _Guarded) -> Trouble:
         what = "no whole answer in time" if isinstance(error, TimeoutError) else "the connection broke"
         return Trouble("lost", "answer_lost", f"{what} after the request was written")
     inner: Any = getattr(error, "os_error", None) or error
-    if isinstance(inner, _NotAllowed) or isinstance(inner.__cause__, _NotAllowed):
+    if is_refused(inner):
         return Trouble("not_sent", "target_refused", str(inner))
     if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
         return Trouble("not_sent", "tls_failed", "the certificate or the TLS handshake was not acceptable")

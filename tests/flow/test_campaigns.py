@@ -15,7 +15,9 @@ import pytest
 from outrider.base.errors import Refused, RefusedMany
 from outrider.base.secret import Keyring, new_key
 from outrider.data.db import Role
-from outrider.domain.campaigns import draft, launch, preflight, read
+from outrider.data.egress import Egress
+from outrider.data.link_dial import dial
+from outrider.domain.campaigns import draft, launch, links, preflight, read
 from outrider.domain.campaigns.draft import CampaignChange, NewCampaign
 from outrider.domain.campaigns.views import CampaignView, Preflight
 from outrider.domain.contacts import lists, suppressions
@@ -347,6 +349,22 @@ async def test_every_step_is_audited_with_its_reason(office: Office) -> None:
         ("sending.pause", "enough"),
         ("campaign.cancel", "enough"),
     ]
+
+
+async def test_links_that_were_tried_are_told_and_block_nothing(office: Office) -> None:
+    made = await office.campaign()
+    async with office.app() as uow:
+        urls = await links.of_campaign(uow, office.channels, made.id)
+    dialled = await dial([*urls, "http://127.0.0.1:9/"], Egress())
+    async with office.app() as uow:
+        found = await preflight.preflight(
+            uow, office.settings, office.vault, made.id, channels=office.channels, dialled=dialled
+        )
+        kept = (await read.get(uow, made.id)).preflight
+    assert "link_not_allowed" in codes(found, is_blocking=False)
+    assert codes(found, is_blocking=True) == []
+    assert found.dialled_links == dialled
+    assert kept == found
 
 
 async def test_another_tenant_can_do_nothing_with_it(office: Office) -> None:

@@ -76,6 +76,9 @@ class PlainEmail:
         del renderer
         return Written(manuscript.html, manuscript.text)
 
+    def links(self, content: Content) -> list[str]:
+        return [word for word in (content.text or "").split() if word.startswith(("http://", "https://"))]
+
     def review(self, content: Content, *, is_bulk: bool) -> list[LinkNote]:
         del content, is_bulk
         return []

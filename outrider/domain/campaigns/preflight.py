@@ -1,6 +1,7 @@
 """Preflight: whom a campaign would reach now, and everything that stands in its way, before anything is sent.
 
-Owns the findings; sends nothing and dials nobody (examining a connection is `senders.connections.examined`).
+Owns the findings; sends nothing and dials nobody (examining a connection is `senders.connections.examined`, trying
+links `data.link_dial`).
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ from outrider.base.settings import Settings
 from outrider.base.web import is_local_host
 from outrider.contracts.channel import Channel
 from outrider.data.db import UnitOfWork
-from outrider.domain.campaigns import approvals, audience, going_out, pacing, price, read
+from outrider.data.link_dial import Dialled
+from outrider.domain.campaigns import approvals, audience, going_out, links, pacing, price, read
 from outrider.domain.campaigns.audience import Reach
-from outrider.domain.campaigns.content import content_of
 from outrider.domain.campaigns.rows import SQL
 from outrider.domain.campaigns.views import CampaignView, Finding, Preflight, campaign_view
-from outrider.domain.contacts.channels import channel_of
 from outrider.domain.limits import buckets
 from outrider.domain.senders import connections, senders
 from outrider.domain.senders.connections import StageView, Vault
@@ -32,7 +32,6 @@ from outrider.domain.tenants import tenants
 
 ACKNOWLEDGEABLE: Final = ("empty_suppressions",)
 """Findings that block until somebody says that they mean it."""
-_MOST_LINK_NOTES = 20
 
 
 async def preflight(
@@ -43,13 +42,15 @@ async def preflight(
     *,
     channels: Mapping[str, Channel],
     stages: list[StageView] | None = None,
+    dialled: Sequence[Dialled] = (),
 ) -> Preflight:
     """Check a draft and keep what was found with it.
 
-    Takes:   stages: what an examination of the sender's connection gave, when it was made.
+    Takes:   stages: what an examination of the sender's connection gave, when it was made; dialled: what became of the
+             campaign's links, when they were tried.
     Raises:  Refused(not_found).
     """
-    found = await look(uow, settings, vault, campaign_id, channels=channels, stages=stages)
+    found = await look(uow, settings, vault, campaign_id, channels=channels, stages=stages, dialled=dialled)
     await SQL.keep_preflight.run(uow.raw, uow.tenant, campaign_id, msgspec.json.encode(found).decode())
     return found
 
@@ -62,6 +63,7 @@ async def look(
     *,
     channels: Mapping[str, Channel],
     stages: list[StageView] | None = None,
+    dialled: Sequence[Dialled] = (),
 ) -> Preflight:
     """What `preflight` finds, without keeping it."""
     row = await read.row_of(uow, campaign_id)
@@ -80,7 +82,8 @@ async def look(
         *_expiry(campaign, row["read_at"], will_go, rate_per_s),
         *await _sender(uow, vault, campaign),
         *await _template(uow, campaign),
-        *await _content_links(uow, settings, channels, campaign),
+        *await links.findings(uow, settings, channels, campaign),
+        *links.dialled_findings(dialled),
         *await _unprotected(uow, campaign),
         *await going_out.findings(uow, settings, channels, campaign, reach.member_count),
         *await approvals.findings(uow, tenant.settings, campaign, row["read_at"], reach.member_count),
@@ -103,6 +106,7 @@ async def look(
         estimated_at=row["read_at"] + timedelta(seconds=estimated_s) if estimated_s is not None else None,
         role_address_count=reach.role_count,
         cost=cost,
+        dialled_links=list(dialled),
     )
 
 
@@ -151,25 +155,6 @@ async def _links(uow: UnitOfWork, settings: Settings, campaign: CampaignView) ->
             message = f"{what} would point to {url}, this machine alone; set OUTRIDER_PUBLIC_URL or the sender's own"
             return [Finding("localhost_links", message, is_blocking=True)]
     return []
-
-
-async def _content_links(
-    uow: UnitOfWork, settings: Settings, channels: Mapping[str, Channel], campaign: CampaignView
-) -> list[Finding]:
-    """Links in what is said: those that lead to the reader's own machine refuse the launch, others are told."""
-    content = await content_of(uow, campaign)
-    found = []
-    for note in channel_of(channels, campaign.channel).review(content, is_bulk=True):
-        where = f"{note.part}, line {note.line}: " if note.line else ""
-        what = f"{where}{note.url} {note.detail}" if note.url else f"{where}{note.detail}"
-        is_blocking = note.code == "local_link" and not settings.allow_localhost_links
-        found.append(Finding(note.code, what, is_blocking=is_blocking))
-    rest = len(found) - _MOST_LINK_NOTES
-    if rest > 0:
-        found.sort(key=lambda one: not one.is_blocking)
-        more = Finding("more_links", f"{rest} more notes: see `outrider template links`", is_blocking=False)
-        found = [*found[:_MOST_LINK_NOTES], more]
-    return found
 
 
 async def _unprotected(uow: UnitOfWork, campaign: CampaignView) -> list[Finding]:

@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from outrider.data.link_dial import Dialled
 from outrider.domain.campaigns.delivery import Delivery
 from outrider.domain.campaigns.shown import DeliveryView
 
@@ -74,6 +75,7 @@ class Preflight(msgspec.Struct, frozen=True):
     estimated_at   when it would be through if it began now
     role_address_count  of those who go, addresses of offices (info@, sales@ …)
     cost           None: no price is known
+    dialled_links  what became of each link, when they were tried
     """
 
     member_count: int
@@ -90,6 +92,7 @@ class Preflight(msgspec.Struct, frozen=True):
     estimated_at: datetime | None = None
     role_address_count: int = 0
     cost: Cost | None = None
+    dialled_links: list[Dialled] = []
 
     @property
     def is_blocked(self) -> bool:

@@ -23,6 +23,7 @@ from outrider.domain.segments import segments
 from outrider.domain.senders import senders
 from outrider.domain.templates import templates
 from outrider.interfaces.cli import deliveries, named
+from outrider.interfaces.cli.dialling import told_dialled
 from outrider.interfaces.cli.output import facts, table
 
 _MOST_COUNTRIES = 5
@@ -122,7 +123,8 @@ def told_preflight(found: Preflight) -> str:
         "estimated end": found.estimated_at,
     }
     rows = [{"weight": _weight(each), "code": each.code, "message": each.message} for each in found.findings]
-    return facts(head) + "\n" + table(rows, ("weight", "code", "message"), empty="nothing stands in its way")
+    shown = facts(head) + "\n" + table(rows, ("weight", "code", "message"), empty="nothing stands in its way")
+    return f"{shown}\n{told_dialled(found.dialled_links)}" if found.dialled_links else shown
 
 
 def told_cost(cost: Cost | None) -> str:

@@ -12,8 +12,9 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from outrider.base.ids import parse_id
 from outrider.data.db import Role
+from outrider.data.link_dial import Dialled, dial
 from outrider.data.runtime import Runtime
-from outrider.domain.campaigns import draft, launch, preflight, read, retries, schedule, sheet
+from outrider.domain.campaigns import draft, launch, links, preflight, read, retries, schedule, sheet
 from outrider.domain.campaigns.sheet import Sheet
 from outrider.domain.campaigns.views import CampaignView, Preflight, Progress
 from outrider.domain.limits import switches
@@ -32,9 +33,10 @@ _AS_SET = launch.Launch()
 
 
 class PreflightIn(msgspec.Struct, forbid_unknown_fields=True):
-    """Whether to try the sender's connection too, which takes up to 20 s; nothing is sent."""
+    """Whether to try the sender's connection too (up to 20 s), and its links' servers (up to 30 s); nothing is sent."""
 
     examine_connection: bool = False
+    dial_links: bool = False
 
 
 class ReasonIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -107,9 +109,16 @@ async def preflighted(
     """Say whom the campaign would reach and what stands in its way."""
     identifier = parse_id(campaign_id, "campaign_id")
     stages = await _stages(runtime, principal, identifier) if data.examine_connection else None
+    dialled = await _dialled(runtime, principal, identifier) if data.dial_links else ()
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
         return await preflight.preflight(
-            uow, runtime.settings, vault_of(runtime), identifier, channels=runtime.channels, stages=stages
+            uow,
+            runtime.settings,
+            vault_of(runtime),
+            identifier,
+            channels=runtime.channels,
+            stages=stages,
+            dialled=dialled,
         )
 
 
@@ -269,6 +278,13 @@ async def sheet_shown(
     """Put what the preflight promised beside what happened, and explain every difference."""
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
         return await sheet.of_campaign(uow, parse_id(campaign_id, "campaign_id"))
+
+
+async def _dialled(runtime: Runtime, principal: Principal, campaign_id: UUID) -> list[Dialled]:
+    """The campaign's links, tried; no transaction is open while they are."""
+    async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
+        urls = await links.of_campaign(uow, runtime.channels, campaign_id)
+    return await dial(urls, runtime.egress)
 
 
 async def _stages(runtime: Runtime, principal: Principal, campaign_id: UUID) -> list[StageView]:

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import App, Parameter
 
+from outrider.data import link_dial
 from outrider.data.db import Role
-from outrider.domain.campaigns import draft, read
+from outrider.domain.campaigns import draft, links, read
 from outrider.domain.campaigns import launch as running
 from outrider.domain.campaigns import preflight as checking
 from outrider.domain.campaigns import schedule as waiting
@@ -24,6 +25,7 @@ from outrider.interfaces.cli.campaigns import Acknowledge, Which, moment
 from outrider.interfaces.cli.commands import template as templates
 from outrider.interfaces.cli.commands.connection import vault_of
 from outrider.interfaces.cli.confirm import Yes, confirm
+from outrider.interfaces.cli.dialling import Dial
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, between, whole_number
 from outrider.interfaces.cli.output import Answer, table
@@ -106,6 +108,7 @@ async def preflight(
     which: Which,
     *,
     connection: Annotated[bool, Parameter(help="Also try the sender's connection.")] = True,
+    dial: Dial = False,
     options: Common = COMMON,
 ) -> Answer:
     """Check a draft: whom it would reach and what stands in its way. Exit 1 when a launch would be refused."""
@@ -113,10 +116,18 @@ async def preflight(
         found = await campaigns.find(work.uow, which)
         sender = await senders.get(work.uow, found.sender_id)
         account = await connections.opened(work.uow, vault_of(runtime), sender.connection_id) if connection else None
+        urls = await links.of_campaign(work.uow, runtime.channels, found.id) if dial else []
+    dialled = await link_dial.dial(urls, runtime.egress)
     stages = await connections.examined(account, runtime.egress) if account is not None else None
     async with wired(options) as (runtime, work):
         checked = await checking.preflight(
-            work.uow, runtime.settings, vault_of(runtime), found.id, channels=runtime.channels, stages=stages
+            work.uow,
+            runtime.settings,
+            vault_of(runtime),
+            found.id,
+            channels=runtime.channels,
+            stages=stages,
+            dialled=dialled,
         )
     code = exits.CHECK_FAILED if checked.is_blocked else exits.OK
     data = {**msgspec.to_builtins(checked), "is_blocked": checked.is_blocked}

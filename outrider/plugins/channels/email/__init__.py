@@ -23,7 +23,7 @@ from outrider.plugins.channels.email import address as addresses
 from outrider.plugins.channels.email.compile import compile_content
 from outrider.plugins.channels.email.identity import check_identity
 from outrider.plugins.channels.email.message import EmailComposer
-from outrider.plugins.channels.email.review import reviewed
+from outrider.plugins.channels.email.review import links, reviewed
 from outrider.plugins.channels.email.writing import written
 
 
@@ -55,6 +55,10 @@ class EmailChannel:
     def review(self, content: Content, *, is_bulk: bool) -> list[LinkNote]:
         """Look at the links of a content; see `review.reviewed`."""
         return reviewed(content, is_bulk=is_bulk)
+
+    def links(self, content: Content) -> list[str]:
+        """The links without expressions; see `review.links`."""
+        return links(content)
 
     def measure(self, body: bytes) -> Measure | None:
         """None: an email is one, however long."""

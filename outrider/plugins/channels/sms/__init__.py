@@ -24,7 +24,7 @@ from outrider.data.gsm import size_of
 from outrider.plugins.channels.sms import number
 from outrider.plugins.channels.sms.identity import check_identity
 from outrider.plugins.channels.sms.message import SmsComposer
-from outrider.plugins.channels.sms.review import reviewed
+from outrider.plugins.channels.sms.review import links, reviewed
 from outrider.plugins.channels.sms.text import compile_content
 
 
@@ -62,6 +62,10 @@ class SmsChannel:
     def review(self, content: Content, *, is_bulk: bool) -> list[LinkNote]:
         """Look at the links of a text; see `review.reviewed`."""
         return reviewed(content, is_bulk=is_bulk)
+
+    def links(self, content: Content) -> list[str]:
+        """The links without expressions; see `review.links`."""
+        return links(content)
 
     def measure(self, body: bytes) -> Measure:
         """How many parts a text is sent and billed as."""

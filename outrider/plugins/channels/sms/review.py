@@ -39,6 +39,18 @@ def reviewed(content: Content, *, is_bulk: bool) -> list[LinkNote]:
     return notes
 
 
+def links(content: Content) -> list[str]:
+    """The web addresses that are the same for everybody, each once; one without its scheme is read as https."""
+    text = content.text or ""
+    urls: dict[str, None] = {}
+    for found in _LINK.finditer(text):
+        is_whole = not content.is_template or not text.startswith(("{{", "{%"), found.end())
+        url = found[0].rstrip(".,;:!?")
+        if is_whole:
+            urls[url if "://" in url else f"https://{url}"] = None
+    return list(urls)
+
+
 def _line(text: str, found: re.Match[str]) -> int:
     return 1 + text.count("\n", 0, found.start())
 
