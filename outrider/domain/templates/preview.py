@@ -12,7 +12,6 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from typing import Any
-from uuid import UUID
 
 import msgspec
 import orjson
@@ -26,6 +25,7 @@ _SAMPLES = {
     "email": Identity(NIL, "sender@example.org", "Sample sender"),
     "sms": Identity(NIL, "+14155550100", opt_out_line="Reply STOP to opt out"),
 }
+_SAMPLE_ADDRESSES = {"email": "recipient@example.org", "sms": "+14155550123"}
 ADDRESS_VARIABLES = {"email": "email", "sms": "phone"}
 """By what name a template of a channel knows the recipient's address; `address` elsewhere."""
 _DATED_AT = datetime(2000, 1, 1, tzinfo=UTC)
@@ -52,6 +52,12 @@ class Preview(msgspec.Struct, frozen=True):
     text: str | None
     size_bytes: int
     measure: MeasureView | None = None
+
+
+def address_of(contact: ContactView | None, channel: str) -> str:
+    """Where a contact gets messages of a channel; a sample's address without one."""
+    own = next((each.address for each in contact.addresses if each.channel == channel), "") if contact else ""
+    return own or _SAMPLE_ADDRESSES.get(channel, _SAMPLE_ADDRESSES["email"])
 
 
 def variables_of(contact: ContactView | None, address: str, given: Mapping[str, Any], channel: str = "email") -> str:
@@ -121,10 +127,3 @@ async def page_of(
     if isinstance(made, Unrenderable):
         raise Refused("render_failed", made.detail, field="/variables")
     return made
-
-
-def identity_of(
-    sender_id: UUID, from_address: str, from_name: str, postal_address: str, opt_out_line: str = ""
-) -> Identity:
-    """Who a preview comes from: a stored sender, without its keys."""
-    return Identity(sender_id, from_address, from_name, postal_address=postal_address, opt_out_line=opt_out_line)

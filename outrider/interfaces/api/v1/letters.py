@@ -20,6 +20,7 @@ from outrider.domain.contacts.channels import channel_of
 from outrider.domain.contacts.views import ContactView
 from outrider.domain.messages import trials
 from outrider.domain.senders import senders
+from outrider.domain.senders.shown import identity_of
 from outrider.domain.templates import contents, preview, templates, versions
 from outrider.domain.templates.preview import Preview
 from outrider.domain.templates.templates import NEWEST, VersionView
@@ -193,13 +194,9 @@ async def _asked(
         channel, content, version = await _content(uow, runtime, template_id, wanted.version)
         contact = await _contact(uow, principal, wanted.contact_id)
         sender = await senders.get(uow, wanted.sender_id, field="/sender_id") if wanted.sender_id else None
-    address = _address(contact, channel.key)
+        identity = await identity_of(uow, sender) if sender else None
+    address = preview.address_of(contact, channel.key)
     variables = preview.variables_of(contact, address, wanted.variables, channel.key)
-    identity = None
-    if sender is not None:
-        identity = preview.identity_of(
-            sender.id, sender.from_address, sender.from_name, sender.postal_address, sender.opt_out_line
-        )
     public_url = (sender.public_url if sender else "") or runtime.settings.public_url
     item = preview.item_for(address, variables, is_bulk=wanted.is_bulk, public_url=public_url)
     return channel, content, item, version, identity
@@ -225,12 +222,5 @@ async def _content(
     content = (await contents.load(uow, uow.tenant, [found.content_id]))[found.content_id]
     return channel_of(runtime.channels, template.channel), content, found.version
 
-
-def _address(contact: ContactView | None, channel: str) -> str:
-    known = [each.address for each in contact.addresses if each.channel == channel] if contact else []
-    return known[0] if known else _SAMPLE_ADDRESSES.get(channel, "recipient@example.org")
-
-
-_SAMPLE_ADDRESSES = {"sms": "+14155550123"}
 
 ROUTES = [previewed, preview_page, links, difference, version_restored, tried]

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 from cyclopts import Parameter
 
 from outrider.base.errors import Refused
-from outrider.base.ids import parse_id
-from outrider.contracts.channel import Identity
 from outrider.data.db import Role, UnitOfWork
 from outrider.domain.campaigns.views import CampaignView
-from outrider.domain.contacts import read as contacts
 from outrider.domain.contacts.channels import channel_of
-from outrider.domain.contacts.views import ContactView
 from outrider.domain.messages import trials
 from outrider.domain.messages.rows import SQL
 from outrider.domain.senders import senders
+from outrider.domain.senders.shown import identity_of
 from outrider.domain.templates import contents, templates
 from outrider.domain.templates import preview as previews
 from outrider.interfaces.cli import campaigns
 from outrider.interfaces.cli.campaigns import Which
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common
-from outrider.interfaces.cli.output import Answer, facts
+from outrider.interfaces.cli.output import Answer
+from outrider.interfaces.cli.previewing import Contact, Part, Values, person_of, told, values_of
 from outrider.interfaces.cli.work import note, wired
-
-_SAMPLE = "recipient@example.org"
-_SAMPLE_NAME = "Sample Recipient"
-Values = Annotated[
-    list[str] | None,
-    Parameter(name="--set", negative="", help="A value as name=text, in place of the contact's; several times."),
-]
-Contact = Annotated[str | None, Parameter(help="For this contact: its id. Its values are put in.")]
 
 
 async def preview(
@@ -41,7 +31,7 @@ async def preview(
     *,
     contact: Contact = None,
     set_: Values = None,
-    part: Annotated[Literal["text", "html"], Parameter(help="Which part to print.")] = "text",
+    part: Part = "text",
     options: Common = COMMON,
 ) -> Answer:
     """Show what a recipient would get: made as the worker makes it, sent to nobody."""
@@ -49,22 +39,21 @@ async def preview(
         found = await campaigns.find(work.uow, which)
         version, content_id = await _content(work.uow, found)
         content = (await contents.load(work.uow, work.tenant_id, [content_id]))[content_id]
-        person = await _contact(work.uow, contact)
+        person = await person_of(work.uow, contact)
         sender = await senders.get(work.uow, found.sender_id)
-    own = next((each.address for each in person.addresses if each.channel == found.channel), "") if person else ""
-    address = own or _SAMPLE
+        identity = await identity_of(work.uow, sender)
+    address = previews.address_of(person, found.channel)
+    values = values_of(person, found.channel, address, set_)
     item = previews.item_for(
         address,
-        previews.variables_of(person, address, _values(person, address, set_)),
+        previews.variables_of(person, address, values, found.channel),
         is_bulk=True,
         public_url=sender.public_url or runtime.settings.public_url,
     )
-    identity: Identity = previews.identity_of(sender.id, sender.from_address, sender.from_name, sender.postal_address)
     channel = channel_of(runtime.channels, found.channel)
     async with wired(options) as (runtime, _):
         made = await previews.rendered(channel, content, runtime.renderer, item, version, identity)
-    head = {"from": made.sender, "to": address, "subject": made.subject, "size bytes": made.size_bytes}
-    return Answer(msgspec.to_builtins(made), f"{facts(head)}\n--- {part}\n{getattr(made, part) or '(none)'}")
+    return Answer(msgspec.to_builtins(made), told(made, address, part))
 
 
 async def send_trial(
@@ -81,8 +70,9 @@ async def send_trial(
         if found.template_id is None:
             raise Refused("no_template", "the campaign has no template", field="campaign", status=409)
         sender = await senders.get(work.uow, found.sender_id)
-        person = await _contact(work.uow, contact)
-        variables = previews.variables_of(person, "", _values(person, to[0], set_))
+        person = await person_of(work.uow, contact)
+        values = values_of(person, found.channel, to[0], set_)
+        variables = previews.variables_of(person, "", values, found.channel)
         trial = trials.Trial(found.template_id, found.template_version, to, sender.name, variables)
         ids = await trials.send(
             work.uow,
@@ -97,27 +87,9 @@ async def send_trial(
     return Answer({"ids": [str(each) for each in ids]}, text)
 
 
-def _values(person: ContactView | None, address: str, given: list[str] | None) -> dict[str, str]:
-    """What a template is rendered with beside a contact's values; without a contact, what every recipient has.
-
-    Raises:  Refused(invalid_setting).
-    """
-    values = {} if person is not None else {"name": _SAMPLE_NAME, "email": address}
-    for each in given or ():
-        name, sign, text = each.partition("=")
-        if not sign or not name:
-            raise Refused("invalid_setting", "must be name=text", field="--set")
-        values[name] = text
-    return values
-
-
 async def _content(uow: UnitOfWork, found: CampaignView) -> tuple[int, UUID]:
     """Version and content that it says now; a draft without a version says the latest."""
     if found.template_id is None or (found.template_version is not None and found.state != "draft"):
         return found.template_version or 0, found.content_id
     version = await templates.version_of(uow, found.template_id, found.template_version)
     return version.version, version.content_id
-
-
-async def _contact(uow: UnitOfWork, contact: str | None) -> ContactView | None:
-    return await contacts.get(uow, parse_id(contact, "--contact")) if contact is not None else None

@@ -9,13 +9,18 @@ from typing import Any
 import msgspec
 from cyclopts import App
 
+from outrider.base.errors import Refused
 from outrider.data.db import UnitOfWork
 from outrider.domain.contacts.channels import channel_of
+from outrider.domain.senders import senders
+from outrider.domain.senders.shown import identity_of
 from outrider.domain.templates import contents, templates, versions
+from outrider.domain.templates import preview as previews
 from outrider.domain.templates.templates import Source, TemplateView
-from outrider.interfaces.cli import exits, named
+from outrider.interfaces.cli import campaigns, exits, named
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, text_of
 from outrider.interfaces.cli.output import Answer, facts, table
+from outrider.interfaces.cli.previewing import Contact, Part, Values, person_of, told, values_of
 from outrider.interfaces.cli.work import changing, looking, note, wired
 
 APP = App(name="template")
@@ -118,6 +123,52 @@ async def show(which: str, *, version: int | None = None, options: Common = COMM
     parts = [facts(head)]
     parts += [f"--- {part}\n{data[part]}" for part in ("text", "html") if data[part] is not None]
     return Answer(data, "\n".join(parts))
+
+
+@APP.command
+async def preview(
+    which: str,
+    *,
+    version: int | None = None,
+    sender: str | None = None,
+    contact: Contact = None,
+    set_: Values = None,
+    part: Part = "text",
+    options: Common = COMMON,
+) -> Answer:
+    """Show what a recipient would get of a version: made as the worker makes it, sent to nobody.
+
+    Parameters
+    ----------
+    which
+        The template's name or id.
+    version
+        Which version; the latest by default.
+    sender
+        From this sender: its name or id.
+    """
+    async with wired(options) as (runtime, work):
+        found = await find(work.uow, which)
+        wanted = await templates.version_of(work.uow, found.id, version)
+        content = (await contents.load(work.uow, work.tenant_id, [wanted.content_id]))[wanted.content_id]
+        person = await person_of(work.uow, contact)
+        chosen = await campaigns.sender_id(work.uow, sender) if sender is not None else None
+        known = await senders.get(work.uow, chosen) if chosen is not None else None
+        identity = await identity_of(work.uow, known) if known is not None else None
+        if known is not None and known.channel != found.channel:
+            raise Refused("not_for_channel", f"the template is for {found.channel}", field="--sender")
+    address = previews.address_of(person, found.channel)
+    values = values_of(person, found.channel, address, set_)
+    item = previews.item_for(
+        address,
+        previews.variables_of(person, address, values, found.channel),
+        is_bulk=True,
+        public_url=(known.public_url if known else "") or runtime.settings.public_url,
+    )
+    channel = channel_of(runtime.channels, found.channel)
+    async with wired(options) as (runtime, _):
+        made = await previews.rendered(channel, content, runtime.renderer, item, wanted.version, identity)
+    return Answer(msgspec.to_builtins(made), told(made, address, part))
 
 
 @APP.command

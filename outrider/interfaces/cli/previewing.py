@@ -1,0 +1,61 @@
+"""What commands that show a message before it is sent share: for whom it is made, and how it is printed.
+
+Owns the options and the wording; made as the worker makes it by `domain/templates/preview`, sent to nobody.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from outrider.base.errors import Refused
+from outrider.base.ids import parse_id
+from outrider.data.db import UnitOfWork
+from outrider.domain.contacts import read as contacts
+from outrider.domain.contacts.views import ContactView
+from outrider.domain.templates import preview as previews
+from outrider.domain.templates.preview import Preview
+from outrider.interfaces.cli.output import facts
+
+_SAMPLE_NAME = "Sample Recipient"
+Values = Annotated[
+    list[str] | None,
+    Parameter(name="--set", negative="", help="A value as name=text, in place of the contact's; several times."),
+]
+Contact = Annotated[str | None, Parameter(help="For this contact: its id. Its values are put in.")]
+Part = Annotated[Literal["text", "html"], Parameter(help="Which part to print.")]
+
+
+async def person_of(uow: UnitOfWork, contact: str | None) -> ContactView | None:
+    """The contact named, if one is.
+
+    Raises:  Refused(not_found).
+    """
+    return await contacts.get(uow, parse_id(contact, "--contact")) if contact is not None else None
+
+
+def values_of(person: ContactView | None, channel: str, address: str, given: list[str] | None) -> dict[str, str]:
+    """What a template is rendered with beside a contact's values; without a contact, what every recipient has.
+
+    Raises:  Refused(invalid_setting).
+    """
+    own = previews.ADDRESS_VARIABLES.get(channel, "address")
+    values = {} if person is not None else {"name": _SAMPLE_NAME, own: address}
+    for each in given or ():
+        name, sign, text = each.partition("=")
+        if not sign or not name:
+            raise Refused("invalid_setting", "must be name=text", field="--set")
+        values[name] = text
+    return values
+
+
+def told(made: Preview, address: str, part: Part) -> str:
+    """A preview for people: what its channel has of subject and parts, then the words."""
+    head: dict[str, Any] = {"from": made.sender, "to": address}
+    if made.measure is None:
+        head |= {"subject": made.subject, "size bytes": made.size_bytes}
+    else:
+        size = made.measure
+        head |= {"parts": size.segments, "encoding": size.encoding, "characters": size.characters}
+    return f"{facts(head)}\n--- {part}\n{getattr(made, part) or '(none)'}"

@@ -1,0 +1,78 @@
+"""Previews on the command line: what a recipient would get, in each channel, made as the worker makes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit.command import Command, Done, migrated_command
+
+SID = "AC" + "0" * 32
+
+
+@pytest.fixture
+def outrider(new_database: Callable[..., str], tmp_path: Path) -> Command:
+    made = migrated_command(new_database, tmp_path).with_(OUTRIDER_PUBLIC_URL="https://news.example.org")
+    (tmp_path / "people.csv").write_text("phone,name\n+61412345678,Ann\n")
+    (tmp_path / "sale.txt").write_text("{{ name }} ({{ phone }}): 20% off")
+    (tmp_path / "letter.txt").write_text("Dear {{ name }} at {{ email }}")
+    connection = ("connection", "create", "sms", "--provider", "twilio", "--set", f"account_sid={SID}")
+    consent = ("--consent", "granted", "--consent-source", "test")
+    signed_in = made.run(*connection, "--secret", "auth_token", stdin="token\n")
+    assert signed_in.code == 0, signed_in
+    prepared = made.many(
+        [
+            ("connection", "create", "mx", "--set", "host=mail.example.org"),
+            ("sender", "create", "texts", "--connection", "sms", "--from", "+14155550100"),
+            ("sender", "create", "news", "--connection", "mx", "--from", "News <news@example.com>"),
+            ("template", "create", "sale", "--channel", "sms", "--text", str(tmp_path / "sale.txt")),
+            ("template", "create", "letter", "--subject", "Hi", "--text", str(tmp_path / "letter.txt")),
+            ("contacts", "import", str(tmp_path / "people.csv"), "--channel", "sms", "--list", "phones", *consent),
+            ("campaign", "create", "spring", "--sender", "texts", "--template", "sale", "--list", "phones"),
+        ]
+    )
+    assert [done.code for done in prepared] == [0] * 7, prepared
+    return made
+
+
+def _ok(done: Done) -> Any:
+    assert done.code == 0, done
+    return json.loads(done.out)
+
+
+def test_a_text_is_shown_with_its_number_its_parts_and_the_way_out(outrider: Command) -> None:
+    (contact,) = _ok(outrider.run("contacts", "list", "--json"))
+    data, plain, own = outrider.many(
+        [
+            ("campaign", "preview", "spring", "--json"),
+            ("campaign", "preview", "spring"),
+            ("campaign", "preview", "spring", "--contact", contact["id"], "--json"),
+        ]
+    )
+    assert _ok(data)["text"] == "Sample Recipient (+14155550123): 20% off\nReply STOP to opt out"
+    assert (_ok(data)["sender"], _ok(data)["measure"]["segments"]) == ("+14155550100", 1)
+    assert "parts" in plain.out
+    assert "subject" not in plain.out
+    assert _ok(own)["text"] == "Ann (+61412345678): 20% off\nReply STOP to opt out"
+
+
+def test_a_template_is_shown_before_it_is_in_a_campaign(outrider: Command) -> None:
+    text, letter, named, wrong, missing = outrider.many(
+        [
+            ("template", "preview", "sale", "--set", "name=Grace", "--json"),
+            ("template", "preview", "letter"),
+            ("template", "preview", "letter", "--sender", "news", "--version", "1", "--json"),
+            ("template", "preview", "sale", "--sender", "news"),
+            ("template", "preview", "nothing"),
+        ]
+    )
+    assert _ok(text)["text"].startswith("Grace (+14155550123): 20% off")
+    assert "Dear Sample Recipient at recipient@example.org" in letter.out
+    assert "subject" in letter.out
+    assert _ok(named)["sender"] == "News <news@example.com>"
+    assert (wrong.code, "--sender" in wrong.err) == (2, True), wrong
+    assert missing.code == 4
