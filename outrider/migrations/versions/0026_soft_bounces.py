@@ -7,7 +7,7 @@ from alembic import op
 from outrider.migrations.rights import guard, statements
 
 revision = "0026"
-down_revision = "0024"
+down_revision = "0025"
 branch_labels = None
 depends_on = None
 
