@@ -246,7 +246,13 @@ class Settings(BaseSettings):
     circuit_open_s: float = Field(
         15.0, ge=0.1, le=3600, description="How long such a connection is left alone; twice as long each time again."
     )
-    circuit_open_most_s: float = Field(300.0, ge=0.1, le=86_400, description="The longest it is left alone.")
+    circuit_open_most_s: float = Field(60.0, ge=0.1, le=86_400, description="The longest it is left alone.")
+    circuit_refused_s: float = Field(
+        60.0,
+        ge=0.1,
+        le=3600,
+        description="How often one message tries a connection whose account is refused: wrong password, suspended.",
+    )
     circuit_close_after: int = Field(
         1000, ge=1, le=1_000_000, description="Messages that go slowly by a connection again until it is trusted."
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Retry = Literal["never", "schedule", "quarter_hour"]
-"""Class of repetition: never; exponential back-off with jitter; not before 15 minutes [S0-38, S0-39]."""
+Retry = Literal["never", "schedule", "quarter_hour", "wait"]
+"""Class of repetition: never; exponential back-off with jitter; not before 15 minutes [S0-38, S0-39]; as soon as the
+account takes messages again, without an attempt being counted [F53, F78]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ CAUSES: dict[str, Cause] = {
         Cause("connection_failed", "SMTP connection failed", "network or firewall issue",
               "check SMTP server connectivity with `outrider doctor`", "schedule"),
         Cause("authentication_failed", "Authentication failed", "invalid credentials",
-              "verify the SMTP password of the sender's connection", "schedule"),
+              "correct the credentials of the sender's connection; its messages wait until they are right", "wait"),
         Cause("mailbox_unavailable", "Mailbox unavailable", "the recipient address is invalid",
               "remove the invalid address from the list", "never"),
         Cause("message_rejected", "Message rejected", "SPF, DKIM or content policy failure at the receiver",
@@ -82,7 +83,7 @@ CAUSES: dict[str, Cause] = {
         Cause("queue_overflow", "Queue overflow", "more was sent from this number than it can take in time",
               "none: retried by itself; spread the campaign over a pool of numbers", "schedule"),
         Cause("account_suspended", "Account suspended", "the provider suspended the account",
-              "settle it with the provider; messages wait", "schedule"),
+              "settle it with the provider; messages wait", "wait"),
         Cause("handset_unreachable", "Handset unreachable", "the phone is off, out of reach or full",
               "none: send again later", "never"),
         Cause("message_blocked", "Message blocked", "the recipient or the carrier blocks messages of this sender",
@@ -100,7 +101,7 @@ CAUSES: dict[str, Cause] = {
         Cause("idempotency_conflict", "Idempotency conflict", "the provider knows this key for another message",
               "report a bug with the id of the message", "never"),
         Cause("daily_quota", "Quota used up", "the account's quota of the day or month is used up",
-              "raise the plan at the provider; messages wait", "quarter_hour"),
+              "raise the plan at the provider; messages wait", "wait"),
         Cause("domain_not_verified", "Domain not verified", "the sender's domain is not verified with the provider",
               "set the DNS records the provider asks for, then resend", "never"),
         Cause("complained", "Complaint", "the recipient marked it as spam; it is on the do-not-contact list now",

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from outrider.base.errors import Refused
+from outrider.base.fields import Field
 from outrider.contracts.outcome import Accepted, Deferred, Outcome, Uncertain
-from outrider.contracts.provider import Outgoing
+from outrider.contracts.provider import Outgoing, Watch
 from outrider.data.db import Role
+from outrider.domain.messages import search
 from outrider.domain.senders import circuits, connections, fallbacks
 from outrider.domain.senders.circuits import Limits
 from outrider.domain.senders.connections import Vault
@@ -206,6 +209,142 @@ async def test_an_operator_may_take_it_for_reachable(pair: Pair) -> None:
     assert await pair.circuit() is None
     (entry,) = await pair.post.fetch("SELECT reason FROM audit_log WHERE action = 'connection.circuit_reset'")
     assert entry["reason"] == "mended"
+
+
+REFUSED = Deferred("authentication_failed", "HTTP 401")
+
+
+async def _alone(pair: Pair) -> None:
+    """Take the spare away."""
+    async with pair.post.runtime.db.uow(Role.APP, pair.desk.tenant_id) as uow:
+        await fallbacks.choose(uow, pair.vault, TESTER, pair.desk.sender_id, [])
+
+
+async def _why(pair: Pair, message_id: UUID) -> str | None:
+    async with pair.post.runtime.db.uow(Role.ENGINE, pair.desk.tenant_id) as uow:
+        row, _events = await search.get(uow.raw, pair.desk.tenant_id, message_id)
+        return (await search.waiting_for(uow.raw, pair.desk.tenant_id, [row]))[message_id]
+
+
+async def _says_why(pair: Pair, message_id: UUID) -> bool:
+    return str(await _why(pair, message_id)).startswith("connection c: authentication_failed, tried again at ")
+
+
+async def test_a_refused_account_without_a_spare_holds_its_queue_says_why_and_uses_up_no_attempt(pair: Pair) -> None:
+    await _alone(pair)
+    asked: list[UUID] = []
+
+    def answer(message: Outgoing) -> Outcome:
+        asked.append(message.id)
+        return REFUSED
+
+    pair.own.answer = answer
+    ids = await pair.desk.admit(40)
+    async with pair.post.working(), pair.post.working():
+
+        async def is_open() -> bool:
+            return await pair.circuit() == "open"
+
+        await until(is_open)
+
+        async def is_held() -> bool:
+            return set(await pair.desk.states(ids)) == {"queued"}
+
+        await until(is_held)
+        assert len(asked) <= 2, "one of each worker, before it heard of the other"
+        for each in (asked[0], ids[-1]):
+            await until(partial(_says_why, pair, each))
+        assert (await pair.desk.events(asked[0])) == ["held"] * asked.count(asked[0])
+        assert (await pair.desk.message(asked[0]))["attempts"] == 0
+        pair.own.answer = lambda _message: Accepted()
+        async with pair.post.runtime.db.uow(Role.APP, pair.desk.tenant_id) as uow:
+            await circuits.reset(uow, TESTER, pair.desk.connection_id, reason="mended")
+        await pair.desk.until(ids, "sent")
+    assert await _why(pair, ids[0]) is None
+    assert len(pair.own.taken) == 40
+
+
+async def test_other_settings_of_a_connection_are_tried_at_once_and_the_old_ones_failures_are_not_held_against_it(
+    pair: Pair,
+) -> None:
+    tenant_id, connection_id = pair.desk.tenant_id, pair.desk.connection_id
+    async with pair.post.engine.transaction() as raw:
+        assert (
+            await circuits.failed(raw, tenant_id, connection_id, "authentication_failed", LIMITS, version=1) == "open"
+        )
+    async with pair.post.runtime.db.uow(Role.APP, tenant_id) as uow:
+        await connections.update(uow, pair.vault, TESTER, connection_id, name="c2")
+    assert await pair.circuit() == "open", "another name mends nothing"
+    async with pair.post.runtime.db.uow(Role.APP, tenant_id) as uow:
+        pair.own.fields = (Field("note", "what is new"),)
+        await connections.update(uow, pair.vault, TESTER, connection_id, settings={"note": "new"})
+    assert await pair.circuit() is None
+    version = await pair.post.value("SELECT version FROM connections WHERE id = $1", connection_id)
+    async with pair.post.engine.transaction() as raw:
+        old = await circuits.failed(raw, tenant_id, connection_id, "authentication_failed", LIMITS, version=1)
+        assert old == "closed"
+    assert await pair.circuit() is None
+    async with pair.post.engine.transaction() as raw:
+        now = await circuits.failed(raw, tenant_id, connection_id, "authentication_failed", LIMITS, version=version)
+    assert now == "open"
+
+
+@pytest.mark.parametrize(
+    ("cause", "wish_s", "waits_s"),
+    [
+        ("authentication_failed", None, 60.0),
+        ("account_suspended", None, 60.0),
+        ("daily_quota", None, 900.0),
+        ("rate_limited", 7.0, 7.0),
+        ("rate_limited", None, 0.3),
+    ],
+)
+async def test_what_concerns_the_account_opens_its_circuit_at_the_first_refusal(
+    pair: Pair, cause: str, wish_s: float | None, waits_s: float
+) -> None:
+    tenant_id, connection_id = pair.desk.tenant_id, pair.desk.connection_id
+    async with pair.post.engine.transaction() as raw:
+        assert await circuits.failed(raw, tenant_id, connection_id, cause, LIMITS, wish_s=wish_s) == "open"
+    rest_s = await pair.post.value("SELECT extract(epoch FROM try_at - failed_at)::float8 FROM circuits")
+    assert rest_s == pytest.approx(waits_s)
+
+
+async def test_a_provider_is_left_alone_as_long_as_the_latest_of_its_wishes(pair: Pair) -> None:
+    tenant_id, connection_id = pair.desk.tenant_id, pair.desk.connection_id
+    for wish_s in (5.0, 60.0, 2.0):
+        async with pair.post.engine.transaction() as raw:
+            await circuits.failed(raw, tenant_id, connection_id, "rate_limited", LIMITS, wish_s=wish_s)
+    rest_s = await pair.post.value("SELECT extract(epoch FROM try_at - opened_at)::float8 FROM circuits")
+    assert 60.0 <= rest_s < 70.0
+
+
+async def test_what_was_not_tried_when_the_account_was_refused_uses_up_no_attempt(pair: Pair) -> None:
+    """A provider bars the rest of a batch from memory: one was tried and counts, the others were not."""
+    await _alone(pair)
+
+    async def send(provider: GlassProvider, batch: Sequence[Outgoing], watch: Watch) -> None:
+        slow_down = Deferred("rate_limited", "429", 600.0)
+        assert watch.begin(batch[0]) is None
+        for message in batch:
+            watch.settle(message, slow_down)
+        provider.taken.append(batch[0])
+
+    pair.own.send = send
+    ids = await pair.desk.admit(20)
+    async with pair.post.working():
+
+        async def is_open() -> bool:
+            return await pair.circuit() == "open"
+
+        await until(is_open)
+
+        async def is_back() -> bool:
+            return sorted(set(await pair.desk.states(ids))) == ["queued", "scheduled"]
+
+        await until(is_back)
+    assert [message.id for message in pair.own.taken] == ids[:1]
+    assert (await pair.desk.message(ids[0]))["attempts"] == 1
+    assert {(await pair.desk.message(each))["attempts"] for each in ids[1:]} == {0}
 
 
 async def test_what_cannot_take_over_is_refused_by_its_place(pair: Pair) -> None:

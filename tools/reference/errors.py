@@ -29,8 +29,8 @@ _CAUSES = """
 ## Causes of failed deliveries
 
 What the timeline of a message and the counts of a campaign name when a message was deferred, rejected or uncertain.
-`schedule` is tried again with back-off (`OUTRIDER_RETRY_FIRST_S` …), `quarter_hour` not before 15 minutes, `never` not
-at all.
+`schedule` is tried again with back-off (`OUTRIDER_RETRY_FIRST_S` …), `quarter_hour` not before 15 minutes,
+`wait` as soon as the account takes messages again, without an attempt being counted, `never` not at all.
 """
 
 

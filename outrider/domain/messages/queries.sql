@@ -171,6 +171,21 @@ WITH held AS (
 )
 SELECT message_id AS id FROM held;
 
+-- name: wait_again :many
+-- The account was refused, whatever the message: ready again as if it had not been claimed, however often, with the
+-- reason on its timeline; fenced by the token.
+WITH back AS (
+  UPDATE queue q SET state = 0, token = NULL, lease_until = NULL, attempt = greatest(attempt - 1, 0),
+                     attempted_at = CASE WHEN attempt <= 1 THEN NULL ELSE attempted_at END
+  FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::text[]) d(id, token, code, detail)
+  WHERE q.tenant_id = $1 AND q.message_id = d.id AND q.token = d.token
+  RETURNING q.message_id, d.code, d.detail
+), events AS (
+  INSERT INTO message_events (tenant_id, message_id, kind, data)
+  SELECT $1, message_id, 'held', jsonb_build_object('reason', code, 'detail', detail) FROM back
+)
+SELECT message_id AS id FROM back;
+
 -- name: try_again :many
 -- An attempt that may have been made is repeated with the same bytes (at_least_once): ready again, attempt kept.
 WITH again AS (

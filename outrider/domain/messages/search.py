@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from outrider.base.errors import Refused
 from outrider.domain.messages import events
 from outrider.domain.messages.rows import SQL
 from outrider.domain.messages.states import STATES
+from outrider.domain.senders import circuits
 
 LAST = UUID(int=2**128 - 1)
 
@@ -53,3 +55,16 @@ async def get(raw: asyncpg.Connection, tenant_id: UUID, message_id: UUID) -> tup
     if row is None:
         raise Refused("not_found", "no such message", field="message", status=404)
     return row, await events.timeline(raw, tenant_id, message_id)
+
+
+async def waiting_for(
+    raw: asyncpg.Connection, tenant_id: UUID, rows: Iterable[asyncpg.Record]
+) -> dict[UUID, str | None]:
+    """What each message waits for: its own reason, or why its sender's queue is held [F53]."""
+    listed = list(rows)
+    held = {row["sender_id"] for row in listed if row["state"] == "queued" and not row["waiting_for"]}
+    why = await circuits.why_waiting(raw, tenant_id, held) if held else {}
+    return {
+        row["id"]: row["waiting_for"] or (why.get(row["sender_id"]) if row["state"] == "queued" else None)
+        for row in listed
+    }

@@ -1,12 +1,14 @@
 """Circuits: connections that could not be reached lately, as all workers see them together.
 
-A connection that reaches nobody several times in a row is left alone for a while (open). Then one message tries it;
-when that goes, it may take more from look to look (half-open), until it is trusted again (closed: no row). Owns these
-rows and what they mean; which connection a message takes is the dispatcher's.
+A connection that reaches nobody several times in a row is left alone for a while (open); one whose account is refused
+or slowed down at once. Then one message tries it; when that goes, it may take more from look to look (half-open), until
+it is trusted again (closed: no row). Owns these rows and what they mean; which connection a message takes is the
+dispatcher's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -18,6 +20,7 @@ import msgspec
 from outrider.base.errors import Refused
 from outrider.base.settings import Settings
 from outrider.contracts.actor import Actor
+from outrider.contracts.outcome import CAUSES
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
 from outrider.domain.senders.rows import FAILOVER
@@ -25,6 +28,13 @@ from outrider.domain.senders.rows import FAILOVER
 State = Literal["closed", "open", "half_open"]
 TRY_S = 30.0
 """So long one message may take to try a connection; then another worker may."""
+REFUSED = frozenset(cause.code for cause in CAUSES.values() if cause.retry == "wait")
+"""Why an account is refused until somebody mends it: its messages wait, however long, and none counts as tried."""
+AT_ONCE = REFUSED | {"rate_limited"}
+"""What opens a circuit without asking twice."""
+_QUARTER_HOUR_S = 900.0
+_FIRST_PAUSE_S = 1.0
+"""So long an account rests that is told to slow down and not for how long; twice as long each time again."""
 
 
 class CircuitView(msgspec.Struct, frozen=True):
@@ -50,6 +60,7 @@ class Limits:
     open_s: float
     most_open_s: float
     close_after: int
+    refused_s: float = 60.0
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
@@ -59,15 +70,44 @@ class Limits:
             settings.circuit_open_s,
             max(settings.circuit_open_s, settings.circuit_open_most_s),
             settings.circuit_close_after,
+            settings.circuit_refused_s,
         )
 
+    def after(self, cause: str, wish_s: float | None) -> tuple[int, float, float]:
+        """What a failure leads to: how many open the circuit, for how long, and for how long at most."""
+        if cause == "daily_quota":
+            rest_s = max(_QUARTER_HOUR_S, wish_s or 0.0)
+            return 1, rest_s, rest_s
+        if cause in REFUSED:
+            return 1, self.refused_s, self.refused_s
+        if cause in AT_ONCE:
+            rest_s = wish_s or min(_FIRST_PAUSE_S, self.open_s)
+            return 1, rest_s, wish_s or self.most_open_s
+        return self.failures, max(self.open_s, wish_s or 0.0), max(self.most_open_s, wish_s or 0.0)
 
-async def failed(raw: asyncpg.Connection, tenant_id: UUID, connection_id: UUID, cause: str, limits: Limits) -> State:
-    """Note that a batch reached nobody by a connection; gives how its circuit is now."""
-    state: State = await FAILOVER.circuit_failed.value(
-        raw, tenant_id, connection_id, cause, limits.failures, limits.open_s, limits.most_open_s
+
+async def failed(
+    raw: asyncpg.Connection,
+    tenant_id: UUID,
+    connection_id: UUID,
+    cause: str,
+    limits: Limits,
+    *,
+    wish_s: float | None = None,
+    version: int | None = None,
+) -> State:
+    """Note that a batch reached nobody by a connection; gives how its circuit is. Every worker hears that it opened.
+
+    Takes:   wish_s: for how long the provider asked to be left alone; version: of the connection that was used, so that
+             what an old password led to is not held against the new one.
+    """
+    first, rest_s, most_s = limits.after(cause, wish_s)
+    state: State | None = await FAILOVER.circuit_failed.value(
+        raw, tenant_id, connection_id, cause, first, rest_s, most_s, version, wish_s is not None
     )
-    return state
+    if state == "open":
+        await FAILOVER.circuit_tell.run(raw, connection_id, "open")
+    return state or "closed"
 
 
 async def passed(raw: asyncpg.Connection, tenant_id: UUID, connection_id: UUID, count: int, limits: Limits) -> None:
@@ -79,6 +119,30 @@ async def passed(raw: asyncpg.Connection, tenant_id: UUID, connection_id: UUID, 
 async def take_try(raw: asyncpg.Connection, tenant_id: UUID, connection_id: UUID) -> bool:
     """Whether the caller is the one whose next message tries a connection."""
     return await FAILOVER.circuit_try.value(raw, tenant_id, connection_id, TRY_S) is not None
+
+
+async def untried(raw: asyncpg.Connection, tenant_id: UUID, connection_id: UUID) -> None:
+    """Give back a try that did not get so far."""
+    await FAILOVER.circuit_untried.run(raw, tenant_id, connection_id)
+
+
+async def why_waiting(raw: asyncpg.Connection, tenant_id: UUID, sender_ids: Iterable[UUID]) -> dict[UUID, str]:
+    """Why what is queued of senders does not go now, as far as their connections are the reason."""
+    rows = await FAILOVER.senders_waiting.many(raw, tenant_id, list(set(sender_ids)))
+    return {row["sender_id"]: _why(row) for row in rows}
+
+
+def _why(row: asyncpg.Record) -> str:
+    what = f"tried again at {row['try_at']:%F %T} UTC" if row["state"] == "open" else "being tried again"
+    return f"connection {row['name']}: {row['cause']}, {what}"
+
+
+async def forget(uow: UnitOfWork, connection_id: UUID) -> State | None:
+    """Forget what is known against a connection, because it is another one now; gives how its circuit was."""
+    state: State | None = await FAILOVER.circuit_reset.value(uow.raw, uow.tenant, connection_id)
+    if state is not None:
+        await FAILOVER.circuit_tell.run(uow.raw, connection_id, "closed")
+    return state
 
 
 async def of_connection(uow: UnitOfWork, connection_id: UUID) -> CircuitView | None:
@@ -93,7 +157,7 @@ async def reset(uow: UnitOfWork, actor: Actor, connection_id: UUID, *, reason: s
     Takes:   a unit of work of the app role. Workers see it within five seconds.
     Raises:  Refused(circuit_closed, 409) when nothing is known against it.
     """
-    state = await FAILOVER.circuit_reset.value(uow.raw, uow.tenant, connection_id)
+    state = await forget(uow, connection_id)
     if state is None:
         raise Refused("circuit_closed", "nothing is known against this connection", field="/id", status=409)
     target = ("connection", str(connection_id))

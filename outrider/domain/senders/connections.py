@@ -25,6 +25,7 @@ from outrider.contracts.provider import Egress, Provider
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
 from outrider.domain.contacts.values import check_label
+from outrider.domain.senders import circuits
 from outrider.domain.senders.identity import connection_purpose
 from outrider.domain.senders.rows import SQL
 
@@ -103,6 +104,8 @@ async def update(
 ) -> ConnectionView:
     """Change a connection; settings and secrets that are not named stay, null means the preset, or no secret.
 
+    With other settings it is tried at once: what is known against it was the old one's.
+
     Raises:  Refused(not_found; name_taken, 409); RefusedMany naming each wrong setting.
     """
     row = await SQL.lock_connection.one(uow.raw, uow.tenant, connection_id)
@@ -119,6 +122,8 @@ async def update(
         )
     except asyncpg.UniqueViolationError:
         raise _name_taken() from None
+    if settings:
+        await circuits.forget(uow, connection_id)
     details = {"name": plain, "changed": sorted(settings or {})}
     await append(uow, actor, action="connection.update", target=("connection", str(connection_id)), details=details)
     return await get(uow, vault, connection_id)

@@ -13,18 +13,22 @@ WHERE f.tenant_id = $1 AND f.sender_id = $2
 ORDER BY f.position;
 
 -- name: circuit_failed :value
--- A batch reached nobody by a connection: `$4` of them in a row open its circuit for `$5` seconds, twice as long each
--- time it opens again, up to `$6`. Failures while it is open change nothing: nobody should have tried. Gives its state.
+-- A batch reached nobody by a connection, or its account was refused: `$4` of them in a row open its circuit for `$5`
+-- seconds, twice as long each time it opens again, up to `$6`. Failures while it is open change nothing, but a provider
+-- that asks to be left alone (`$8`) is left alone as long as the latest of its wishes. What is told of another version
+-- of the connection than `$7` is not heard: it was changed since. Gives its state.
 INSERT INTO circuits AS k (tenant_id, connection_id, state, failures, openings, cause, failed_at, opened_at, try_at)
-VALUES ($1, $2, CASE WHEN $4::int <= 1 THEN 'open' ELSE 'closed' END, 1, CASE WHEN $4::int <= 1 THEN 1 ELSE 0 END, $3, now(),
-        CASE WHEN $4::int <= 1 THEN now() END, CASE WHEN $4::int <= 1 THEN now() + $5::float8 * interval '1 second' END)
+SELECT $1, $2, CASE WHEN $4::int <= 1 THEN 'open' ELSE 'closed' END, 1, CASE WHEN $4::int <= 1 THEN 1 ELSE 0 END, $3, now(),
+       CASE WHEN $4::int <= 1 THEN now() END, CASE WHEN $4::int <= 1 THEN now() + $5::float8 * interval '1 second' END
+FROM connections c WHERE c.tenant_id = $1 AND c.id = $2 AND ($7::int IS NULL OR c.version = $7)
 ON CONFLICT (tenant_id, connection_id) DO UPDATE SET
   failures = k.failures + 1, cause = excluded.cause, failed_at = excluded.failed_at, passed = 0,
   state = CASE WHEN k.state <> 'closed' OR k.failures + 1 >= $4::int THEN 'open' ELSE 'closed' END,
   openings = CASE WHEN k.state = 'half_open' OR (k.state = 'closed' AND k.failures + 1 >= $4::int) THEN k.openings + 1 ELSE k.openings END,
   opened_at = CASE WHEN k.state = 'closed' AND k.failures + 1 >= $4::int THEN now() ELSE k.opened_at END,
   try_at = CASE WHEN k.state = 'half_open' OR (k.state = 'closed' AND k.failures + 1 >= $4::int)
-                THEN now() + least($6::float8, $5::float8 * 2 ^ least(k.openings, 20)) * interval '1 second' ELSE k.try_at END
+                THEN now() + least($6::float8, $5::float8 * 2 ^ least(k.openings, 20)) * interval '1 second'
+                WHEN $8::boolean THEN greatest(k.try_at, now() + $5::float8 * interval '1 second') ELSE k.try_at END
 RETURNING state;
 
 -- name: circuit_try :value
@@ -32,6 +36,15 @@ RETURNING state;
 UPDATE circuits SET state = 'half_open', passed = 0, try_at = now() + $3::float8 * interval '1 second'
 WHERE tenant_id = $1 AND connection_id = $2 AND try_at <= now() AND (state = 'open' OR (state = 'half_open' AND passed = 0))
 RETURNING connection_id;
+
+-- name: circuit_untried :run
+-- The message that was to try a connection did not get so far: another one may soon.
+UPDATE circuits SET state = 'open', try_at = now() + interval '1 second'
+WHERE tenant_id = $1 AND connection_id = $2 AND state = 'half_open' AND passed = 0;
+
+-- name: circuit_tell :run
+-- Let every worker look at a connection's circuit: it was opened, or taken for reachable.
+SELECT pg_notify('outrider_circuit', $1::uuid || ' ' || $2::text);
 
 -- name: circuit_passed :run
 -- Messages were accepted: a connection that failed once is forgiven, one that is being tried may take more.
@@ -49,6 +62,16 @@ DELETE FROM circuits WHERE tenant_id = $1 AND connection_id = $2 RETURNING state
 -- name: circuit_get :one
 -- The circuit of one connection.
 SELECT state, failures, passed, cause, failed_at, opened_at, try_at FROM circuits WHERE tenant_id = $1 AND connection_id = $2;
+
+-- name: senders_waiting :many
+-- Senders none of whose connections may be used freely now, with what is known against their own.
+SELECT s.id AS sender_id, c.name, k.state, k.cause, k.try_at
+FROM senders s
+JOIN connections c ON c.tenant_id = $1 AND c.id = s.connection_id
+JOIN circuits k ON k.tenant_id = $1 AND k.connection_id = s.connection_id AND k.state <> 'closed'
+WHERE s.tenant_id = $1 AND s.id = ANY ($2::uuid[]) AND NOT EXISTS (
+  SELECT FROM sender_fallbacks f LEFT JOIN circuits o ON o.tenant_id = $1 AND o.connection_id = f.connection_id
+  WHERE f.tenant_id = $1 AND f.sender_id = s.id AND f.connection_id <> s.connection_id AND coalesce(o.state, 'closed') = 'closed');
 
 -- name: circuits_open :many
 -- Connections of all tenants that cannot be reached or are being tried, those longest known first.

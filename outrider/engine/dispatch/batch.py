@@ -16,6 +16,7 @@ from outrider.contracts.gate import Lane
 from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing
 from outrider.domain.limits.charges import Cost, Dates, Payer
+from outrider.domain.senders.circuits import AT_ONCE
 from outrider.engine.dispatch.board import Board
 from outrider.engine.dispatch.journal import Journal
 
@@ -34,6 +35,8 @@ UNREACHED = frozenset(
     }
 )  # fmt: skip
 """Causes that tell of the account or its server, not of the message: the lane rests, one message probes."""
+_ALIKE = AT_ONCE | {"provider_down"}
+"""Of those, what a provider also says of messages it did not try because another one had just met it."""
 
 
 @dataclass(slots=True)
@@ -144,13 +147,20 @@ class BatchWatch:
         self._journal.outcome(self._batch.token, message.id, Unsent("another connection takes it"))
 
     def settle(self, message: Outgoing, outcome: Outcome) -> None:
-        """Note the outcome in the journal and hand it to the recorder; a second call for a message is ignored."""
+        """Note the outcome in the journal and hand it to the recorder; a second call for a message is ignored.
+
+        What was not tried because its account had just been refused goes back: no attempt of it is used up.
+        """
         batch = self._batch
         if message.id not in batch.unsettled:
             return
         if failpoint.ARMED:
             failpoint.hit("send.answered")
-        outcome = _sound(outcome, is_begun=message.id in batch.begun)
+        is_begun = message.id in batch.begun
+        outcome = _sound(outcome, is_begun=is_begun)
+        if isinstance(outcome, Deferred) and outcome.cause in _ALIKE and not is_begun:
+            batch.unreached_count += 1
+            outcome = Unsent(outcome.cause)
         batch.unsettled.discard(message.id)
         self._journal.outcome(batch.token, message.id, outcome)
         self._settled(batch, batch.messages[message.id], outcome)

@@ -24,10 +24,10 @@ from outrider.data.db import Database
 from outrider.data.runtime import Runtime
 from outrider.domain.messages import lanes
 from outrider.domain.messages.rows import SQL
-from outrider.domain.senders import circuits
 from outrider.engine.dispatch import pacing, routes
 from outrider.engine.dispatch.batch import ASK_AGAIN_S, Batch, BatchWatch, just_claimed
 from outrider.engine.dispatch.board import Board
+from outrider.engine.dispatch.breaker import Breaker
 from outrider.engine.dispatch.claim import Claimer
 from outrider.engine.dispatch.journal import Journal
 from outrider.engine.dispatch.making import Maker
@@ -42,6 +42,9 @@ _FIRST_BATCH = 100
 _TOKENS_PER_BLOCK = 1000
 _SHORTEST_REST_S = 1.0
 _LONGEST_REST_S = 60.0
+"""So long a lane rests whose sender cannot be used as it is configured …"""
+_LONGEST_PAUSE_S = 4.0
+"""… and one whose server cannot be reached, which its circuit leaves alone for longer."""
 _BROKEN_REST_S = 30.0
 _SLICE_BYTES = 16 << 20
 _CROWD = 1000
@@ -51,22 +54,32 @@ _LONGEST_LOOK_REST_S = 1.0
 """… but what is new waits no longer than this."""
 _HEED_EVERY_S = 0.05
 """A batch is not asked about more often, however many people say stop."""
-_MOST_BATCHES = 32
-"""Open batches of a worker; one sender has at most `lanes_in_flight` of them."""
+_MOST_BATCHES = 64
+"""Open batches of a worker; one sender has at most `lanes_in_flight` of them, one pool as many as it leaves free."""
+_CLOSED_REST_S = 0.5
+"""So long a sender rests none of whose connections may take anything."""
+Pool = tuple[UUID, str]
+"""Who shares a worker's batches: a tenant with one provider."""
 
 
 @dataclass(slots=True)
 class Pace:
-    """What a sender's server was seen to take: messages per second, and since when it cannot be reached."""
+    """What a sender's server was seen to take: messages per second, and since when it cannot be reached.
+
+    left: how many its circuits let go, as far as is known. rests_until_s: not asked again before.
+    """
 
     rate: float = 0.0
     failures: int = 0
+    left: float = routes.NO_LIMIT
+    rests_until_s: float = 0.0
 
     def limit(self, most: int) -> int:
         """Messages of the next claim: half a second of work; one as a probe while the server is away."""
         if self.failures:
             return 1
-        return max(1, min(most, int(self.rate * _WORK_S) if self.rate else _FIRST_BATCH))
+        paced = int(self.rate * _WORK_S) if self.rate else _FIRST_BATCH
+        return max(1, int(min(most, paced, self.left)))
 
     def learn(self, count: int, took_s: float) -> None:
         """Take the pace of a batch into account."""
@@ -96,6 +109,9 @@ class Pipeline:
         self._claimer = Claimer(database, runtime.gates, lease_s=runtime.settings.lease_s)
         self._second_thoughts: Sequence[Gate] = [gate for gate in runtime.gates if gate.is_asked_again and gate.facts]
         self._senders = Senders(runtime)
+        self._breaker = Breaker(database, runtime.settings)
+        self.repeated_ids_count = 0
+        """Ids that a provider gave to a second message."""
         self._maker = Maker(runtime, database, self._senders, journal, self._claimer.spending)
         self._ring = Ring(boottime_s)
         self._paces: dict[tuple[UUID, UUID], Pace] = {}
@@ -107,6 +123,7 @@ class Pipeline:
         self._promises: dict[int, bool] = {}
         self._lost_tokens: dict[int, tuple[UUID, float]] = {}
         self._open: dict[tuple[UUID, UUID], int] = defaultdict(int)
+        self._pools: dict[Pool, int] = defaultdict(int)
         self._room = asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()
         self.wake = asyncio.Event()
@@ -135,18 +152,22 @@ class Pipeline:
         lane = self._ring.next(self._must_wait)
         if lane is None:
             return False
-        sender = (lane.tenant_id, lane.sender_id)
+        sender, pool = (lane.tenant_id, lane.sender_id), self._pool(lane)
         self._open[sender] += 1
+        self._pools[pool] += 1
         try:
-            is_carried = await self._claim(lane)
+            is_carried = await self._claim(lane, pool)
         except BaseException as error:
-            self._closed_one(sender)
+            self._closed_one(sender, pool)
             if not isinstance(error, Unavailable):
                 self._ring.rest(lane, _BROKEN_REST_S)  # a bug in one lane: the others go on meanwhile
             raise
         if not is_carried:
-            self._closed_one(sender)
+            self._closed_one(sender, pool)
         return True
+
+    def _pool(self, lane: Lane) -> Pool:
+        return lane.tenant_id, self._senders.provider_of(lane)
 
     def _is_crowded(self) -> bool:
         """Whether as much has just been claimed as keeps this process busy: more would only wait for its turn here.
@@ -157,19 +178,33 @@ class Pipeline:
         return just_claimed(self._batches.values(), boottime_s()) >= _CROWD
 
     def _must_wait(self, lane: Lane) -> bool:
-        """Whether a lane may not be served now: paused, or its sender has enough in flight."""
-        is_full = self._open.get((lane.tenant_id, lane.sender_id), 0) >= self._runtime.settings.lanes_in_flight
+        """Whether a lane may not be served now: paused, or its sender rests, or it or its pool has enough in flight.
+
+        A pool gets as many batches as it leaves free: alone half of them, and however many providers hang, there is
+        always room for one that does not [F60].
+        """
+        sender = (lane.tenant_id, lane.sender_id)
+        pace = self._paces.get(sender)
+        if pace is not None and pace.rests_until_s > boottime_s():
+            return True
+        is_full = self._open.get(sender, 0) >= self._runtime.settings.lanes_in_flight
+        is_full = is_full or self._pools.get(self._pool(lane), 0) >= _MOST_BATCHES - len(self.tasks)
         return is_full or self._board.why_stopped(lane) is not None
 
-    def _closed_one(self, sender: tuple[UUID, UUID]) -> None:
+    def _closed_one(self, sender: tuple[UUID, UUID], pool: Pool) -> None:
         self._open[sender] -= 1
         if self._open[sender] <= 0:
             del self._open[sender]
+        self._pools[pool] -= 1
+        if self._pools[pool] <= 0:
+            del self._pools[pool]
         self._room.set()
 
-    async def _claim(self, lane: Lane) -> bool:
+    async def _claim(self, lane: Lane, pool: Pool) -> bool:
         """Claim from a lane and send the batch on its way. Tells whether there was one."""
         pace = self._paces.setdefault((lane.tenant_id, lane.sender_id), Pace())
+        if pace.left < 1 and not await self._may_again(lane, pace):
+            return False
         token = await self._token()
         self._journal.claim(token, lane.tenant_id)
         try:
@@ -184,14 +219,25 @@ class Pipeline:
                 self._ring.rest(lane, claim.rest_s)
             return False
         if pace.failures:
-            self._ring.rest(lane, min(_LONGEST_REST_S, 2.0 ** min(pace.failures, 6)))
+            self._ring.rest(lane, min(_LONGEST_PAUSE_S, 2.0 ** min(pace.failures, 6)))
         self._batches[token] = claim.batch
-        task = asyncio.create_task(self._carry(claim.batch, pace), name=f"batch {token}")
+        task = asyncio.create_task(self._carry(claim.batch, pace, pool), name=f"batch {token}")
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return True
 
-    async def _carry(self, batch: Batch, pace: Pace) -> None:
+    async def _may_again(self, lane: Lane, pace: Pace) -> bool:
+        """Look whether a connection of a sender may take something again; nothing is claimed for that."""
+        try:
+            async with self._database.statements() as raw:
+                pace.left = (await self._senders.use(raw, lane)).left
+        except (Refused, Misconfigured):
+            pace.left = routes.NO_LIMIT  # what is wrong is told to the next batch's messages
+        if pace.left < 1:
+            pace.rests_until_s = boottime_s() + _CLOSED_REST_S
+        return pace.left >= 1
+
+    async def _carry(self, batch: Batch, pace: Pace, pool: Pool) -> None:
         """Take one batch from its claim to its last outcome; nothing of it is left open, whatever happens."""
         watch = BatchWatch(batch, self._board, self._journal, self._recorder.add)
         begin_s = boottime_s()
@@ -200,11 +246,17 @@ class Pipeline:
         try:
             use, slices = await self._maker.prepare(batch)
             self._promises[batch.token] = use.sender.guarantees[batch.lane.message_class] == "at_least_once"
+            if use.left < 1:
+                slices, left = [], Unsent(routes.CLOSED)
             for part in slices:
                 outgoing = await self._maker.make(batch, use, part, watch)
                 if outgoing:
                     await self._send(batch, use, outgoing, watch)
-            left = Deferred("plugin_failed", "the provider settled nothing")
+            if slices:
+                left = Deferred("plugin_failed", "the provider settled nothing")
+            pace.left = use.left
+            if pace.left < 1:
+                pace.rests_until_s = boottime_s() + _CLOSED_REST_S
         except (Refused, Misconfigured) as error:
             left = Deferred("sender_unusable", str(error))
         except OutriderError as error:
@@ -216,17 +268,21 @@ class Pipeline:
             left = Deferred("plugin_failed", type(error).__name__)
         finally:
             self._settle_rest(batch, watch, left)
-            self._judge_pace(batch, pace, count, boottime_s() - begin_s)
-            self._closed_one((batch.lane.tenant_id, batch.lane.sender_id))
+            is_unusable = isinstance(left, Deferred) and left.cause == "sender_unusable"
+            longest_s = _LONGEST_REST_S if is_unusable else _LONGEST_PAUSE_S
+            self._judge_pace(batch, pace, count, boottime_s() - begin_s, longest_s)
+            self._closed_one((batch.lane.tenant_id, batch.lane.sender_id), pool)
 
     async def _send(self, batch: Batch, use: Use, outgoing: Sequence[Outgoing], watch: BatchWatch) -> None:
         """Send by the sender's connections, and tell their circuits what is worth telling."""
-        tallies = await routes.send(
-            use.routes, outgoing, watch, moves=watch.moves, ask=lambda route, count: self._may_go(batch, route, count)
+        tenant_id = batch.lane.tenant_id
+        ears = routes.Ears(
+            watch.moves,
+            refused=lambda tally: self._breaker.refused(tenant_id, tally),
+            repeated=self._repeated,
+            ask=lambda route, count: self._may_go(batch, route, count),
         )
-        for tally in tallies:
-            if tally.is_failure or (tally.accepted and tally.route.is_noted):
-                await self._tell_circuit(batch.lane.tenant_id, tally)
+        await self._breaker.tell(tenant_id, await routes.send(use.routes, outgoing, watch, ears))
 
     async def _may_go(self, batch: Batch, route: routes.Route, count: int) -> routes.Grant:
         """Ask the rate of a connection that was not asked at the claim; without a database nothing goes by it."""
@@ -238,20 +294,16 @@ class Pipeline:
             self._ring.rest(batch.lane, _SHORTEST_REST_S)
         return grant
 
-    async def _tell_circuit(self, tenant_id: UUID, tally: routes.Tally) -> None:
-        """A connection reached nobody, or went again; without a database the next batch tells it."""
-        route, limits = tally.route, circuits.Limits.of(self._runtime.settings)
-        try:
-            async with self._database.transaction() as raw:
-                if tally.is_failure:
-                    route.is_noted = True
-                    state = await circuits.failed(raw, tenant_id, route.connection_id, tally.cause, limits)
-                    if state == "open":
-                        route.left = 0
-                else:
-                    await circuits.passed(raw, tenant_id, route.connection_id, tally.accepted, limits)
-        except Unavailable as error:
-            _log.warning("circuit_not_told", code=error.code)
+    def _repeated(self, message: Outgoing, owner: UUID, provider_id: str) -> None:
+        """A provider gave two messages one id: what it reports by it alone cannot be told apart [F62]."""
+        self.repeated_ids_count += 1
+        _log.error("provider_id_repeated", message=str(message.id), was_of=str(owner), provider_id=provider_id)
+
+    def circuit_bell(self, payload: str) -> None:
+        """A circuit was opened, or its connection is taken for reachable."""
+        connection_id, _, state = payload.partition(" ")
+        self._senders.look_again(UUID(connection_id), is_closed=state == "open")
+        self.wake.set()
 
     def _settle_rest(self, batch: Batch, watch: BatchWatch, left: Outcome) -> None:
         """What the provider did not settle: begun is uncertain, the rest goes back."""
@@ -261,7 +313,7 @@ class Pipeline:
             outcome = Uncertain("answer_lost", "the send was cut short") if is_begun else left
             watch.settle(Outgoing(message_id, claimed.address, "", b"", str(message_id)), outcome)
 
-    def _judge_pace(self, batch: Batch, pace: Pace, count: int, took_s: float) -> None:
+    def _judge_pace(self, batch: Batch, pace: Pace, count: int, took_s: float, longest_s: float) -> None:
         """Learn from a batch: how fast, or that the server cannot be reached at all."""
         if batch.accepted_count:
             if pace.failures:
@@ -270,7 +322,7 @@ class Pipeline:
             pace.learn(count, took_s)
         elif batch.unreached_count:
             pace.failures += 1
-            self._ring.rest(batch.lane, min(_LONGEST_REST_S, 2.0 ** min(pace.failures, 6)))
+            self._ring.rest(batch.lane, min(longest_s, 2.0 ** min(pace.failures, 6)))
         elif batch.withdrawn or self._board.why_stopped(batch.lane):
             pass
         elif took_s > _WORK_S:
@@ -377,4 +429,5 @@ class Pipeline:
 
     async def close(self) -> None:
         """Close every account."""
+        await self._breaker.close()
         await self._senders.close_idle(everything=True)

@@ -26,6 +26,7 @@ from outrider.domain.limits import charges, contacted
 from outrider.domain.messages import bounces
 from outrider.domain.messages.bounces import Failure
 from outrider.domain.messages.rows import SQL
+from outrider.domain.senders.circuits import REFUSED
 from outrider.engine.dispatch.batch import UNREACHED, Batch, Claimed
 from outrider.engine.dispatch.journal import Journal
 
@@ -86,6 +87,8 @@ def row_for(
         case Uncertain(cause, detail):
             after_s, is_soft = None, False
             retry: Retry = "schedule"
+        case Deferred(cause, detail) if cause in REFUSED:
+            return Row("wait", message_id, token, code=cause, detail=detail[:_DETAIL])
         case Deferred(cause, detail, after_s, is_soft):
             known = CAUSES.get(cause)
             retry = known.retry if known else "schedule"
@@ -123,8 +126,6 @@ async def write_all(raw: asyncpg.Connection, rows: Mapping[UUID, Sequence[Row]])
             ids, tokens = [row.id for row in unsent], [row.token for row in unsent]
             await charges.release(raw, tenant_id, ids, tokens)
             await contacted.release(raw, tenant_id, ids, tokens)
-    return ours
-
         telling = [
             Failure(row.id, row.code or "", row.detail or "", row.suppress, row.is_soft)
             for row in rows[tenant_id]
@@ -132,6 +133,8 @@ async def write_all(raw: asyncpg.Connection, rows: Mapping[UUID, Sequence[Row]])
         ]
         if telling:
             await bounces.failed(raw, tenant_id, telling)
+    return ours
+
 
 async def _write_sent(raw: asyncpg.Connection, rows: Sequence[tuple[UUID, Row]]) -> set[UUID]:
     ids = [row.id for _, row in rows]
@@ -154,6 +157,10 @@ async def _write_kind(raw: asyncpg.Connection, tenant_id: UUID, kind: str, rows:
             raw, tenant_id, ids, tokens, [row.delay_s for row in rows], [row.code for row in rows],
             [row.detail for row in rows],
         )  # fmt: skip
+    elif kind == "wait":
+        done = await SQL.wait_again.many(
+            raw, tenant_id, ids, tokens, [row.code for row in rows], [row.detail for row in rows]
+        )
     elif kind == "hold_back":
         done = await SQL.hold_back.many(
             raw, tenant_id, ids, tokens, [row.delay_s for row in rows], [row.detail for row in rows]
@@ -169,7 +176,7 @@ def _is_unsent(row: Row) -> bool:
     """Whether an attempt is known not to have been sent, so that nobody bills it."""
     if row.is_doubtful:
         return False
-    return row.kind in {"hand_back", "hold_back", "defer"} or (row.kind == "finish" and row.state == "failed")
+    return row.kind in {"hand_back", "hold_back", "wait", "defer"} or (row.kind == "finish" and row.state == "failed")
 
 
 class Recorder:

@@ -2,8 +2,10 @@
 
 A connection takes what its circuit allows: everything, a few while it is being tried, nothing while it is known not to
 be reachable. What one connection settles as known not to have left goes by the next, at once and within the same
-lease; what may have left never moves. A connection that takes over takes what its rate allows; what no connection's
-rate lets go is held until its turn. Owns this choice and the counting; circuits are `domain/senders/circuits.py`'s.
+lease; what may have left never moves, and what none may take goes back. A connection that takes over takes what its
+rate allows; what no connection's rate lets go is held until its turn. A refusal that concerns the whole account stops
+everything of this worker that has not begun, before its circuit is told. Owns this choice and the counting; circuits
+are `domain/senders/circuits.py`'s.
 """
 
 from __future__ import annotations
@@ -16,23 +18,33 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from outrider.base.clock import boottime_s
-from outrider.contracts.outcome import Accepted, Deferred, Outcome, Unsent
+from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Unsent
 from outrider.contracts.provider import Outgoing, Transport, Watch
+from outrider.domain.senders.circuits import AT_ONCE
 from outrider.engine.dispatch.batch import UNREACHED
 
 NO_LIMIT = math.inf
+CLOSED = "its connection is left alone for now"
+"""Why something goes back that no connection of its sender may take."""
 OVER_RATE = "connection_rate: the connection that takes over has sent what it may, and its turn comes then"
+_MOST_IDS = 50_000
 Share = tuple[int, Sequence[Outgoing]]
 """By which connection, counted in their order, which messages go."""
 
 
 @dataclass(slots=True)
 class Account:
-    """One open account at a provider; shared by the senders that use the same connection version."""
+    """One open account at a provider; shared by the senders that use the same connection version.
+
+    is_closed  its circuit is open, or is about to be: nothing begins by it but what tries it
+    given_ids  the provider's latest ids of messages, where it reports by them; None: nobody looks at them
+    """
 
     transport: Transport
     used_s: float
     busy_count: int = 0
+    is_closed: bool = False
+    given_ids: dict[str, UUID] | None = None
 
     @contextmanager
     def busy(self) -> Iterator[Transport]:
@@ -44,6 +56,15 @@ class Account:
             self.busy_count -= 1
             self.used_s = boottime_s()
 
+    def owner_of(self, provider_id: str, message_id: UUID) -> UUID | None:
+        """Note an id that the provider gave a message; tells whose it was before, which must not be."""
+        if self.given_ids is None:
+            return None
+        owner = self.given_ids.setdefault(provider_id, message_id)
+        if len(self.given_ids) > _MOST_IDS:
+            del self.given_ids[next(iter(self.given_ids))]
+        return None if owner == message_id else owner
+
 
 @dataclass(slots=True)
 class Route:
@@ -51,16 +72,20 @@ class Route:
 
     left      how many messages may still go by it until the next look at its circuit
     is_noted  something is known against it: what it accepts is told to its circuit
+    is_try    the one message that may go is this worker's try of it
+    version   of the connection
     """
 
     connection_id: UUID
     account: Account
     left: float = NO_LIMIT
     is_noted: bool = False
+    is_try: bool = False
+    version: int | None = None
 
-    def take(self, waiting: Sequence[Outgoing], *, is_last_resort: bool) -> int:
-        """How many of those waiting go by it. The last resort takes what nobody else may."""
-        count = len(waiting) if is_last_resort else int(min(self.left, len(waiting)))
+    def take(self, waiting: Sequence[Outgoing]) -> int:
+        """How many of those waiting go by it."""
+        count = int(min(self.left, len(waiting)))
         self.left -= count
         return count
 
@@ -84,17 +109,60 @@ async def everything(_route: Route, count: int) -> Grant:
 
 @dataclass(slots=True)
 class Tally:
-    """What one send by one connection came to."""
+    """What one send by one connection came to. `answered`: messages the provider decided about, either way."""
 
     route: Route
     accepted: int = 0
+    answered: int = 0
     unreached: int = 0
     cause: str = ""
+    wish_s: float | None = None
+    """For how long the provider asked to be left alone, when it did."""
+    is_told: bool = False
+    """Its circuit knows of the refusal already."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the account as a whole was refused or slowed down."""
+        return self.cause in AT_ONCE
 
     @property
     def is_failure(self) -> bool:
-        """Whether it reached nobody."""
-        return self.unreached > 0 and not self.accepted
+        """Whether it reached nobody, or its account was refused."""
+        return self.unreached > 0 and (self.is_refused or not self.accepted)
+
+    def hear(self, outcome: Deferred) -> bool:
+        """Count one that did not reach anybody; tells whether that is news about the account."""
+        self.unreached += 1
+        if self.is_refused:
+            self.wish_s = max(self.wish_s or 0.0, outcome.after_s or 0.0) or None
+            return False
+        self.cause, self.wish_s = outcome.cause, outcome.after_s
+        return self.is_refused
+
+
+Refused = Callable[["Tally"], None]
+Repeated = Callable[[Outgoing, UUID, str], None]
+
+
+def _nobody(*_what: object) -> None:
+    """Nobody wants to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Who is told of what happens during a send.
+
+    moves     a message, before another connection tries it
+    refused   a send whose account was just refused or slowed down, before it has ended
+    repeated  a message, whose id at the provider is that of another one, and the id
+    ask       a connection's rate, before each send
+    """
+
+    moves: Callable[[Outgoing], None]
+    refused: Refused = _nobody
+    repeated: Repeated = _nobody
+    ask: Ask = everything
 
 
 @dataclass(slots=True)
@@ -103,11 +171,15 @@ class _RouteWatch:
 
     watch: Watch
     tally: Tally
-    move: Callable[[Outgoing], None] | None
+    ears: Ears
+    is_last: bool
     moved: dict[UUID, Outgoing] = field(default_factory=dict)
 
     def begin(self, message: Outgoing) -> str | None:
-        """As the batch's watch says."""
+        """As the batch's watch says, while the connection is not to be left alone."""
+        route = self.tally.route
+        if route.account.is_closed and not route.is_try:
+            return CLOSED
         return self.watch.begin(message)
 
     def settle(self, message: Outgoing, outcome: Outcome) -> None:
@@ -115,51 +187,59 @@ class _RouteWatch:
         if message.id in self.moved:
             return
         if isinstance(outcome, Accepted):
-            self.tally.accepted += 1
-        elif isinstance(outcome, Deferred) and outcome.cause in UNREACHED:
-            self.tally.unreached += 1
-            self.tally.cause = outcome.cause
-            if self.move is not None:
-                self.moved[message.id] = message
-                self.move(message)
+            self._accepted(message, outcome)
+        elif isinstance(outcome, Rejected) or (isinstance(outcome, Deferred) and outcome.cause not in UNREACHED):
+            self.tally.answered += 1
+        elif isinstance(outcome, Deferred):
+            if self.tally.hear(outcome):
+                self.tally.route.account.is_closed = True
+                self.ears.refused(self.tally)
+            if self._moves(message):
                 return
+        elif isinstance(outcome, Unsent) and outcome.reason == CLOSED and self._moves(message):
+            return
         self.watch.settle(message, outcome)
 
+    def _accepted(self, message: Outgoing, outcome: Accepted) -> None:
+        self.tally.accepted += 1
+        self.tally.answered += 1
+        if outcome.provider_id is not None:
+            owner = self.tally.route.account.owner_of(outcome.provider_id, message.id)
+            if owner is not None:
+                self.ears.repeated(message, owner, outcome.provider_id)
 
-async def send(
-    routes: Sequence[Route],
-    outgoing: Sequence[Outgoing],
-    watch: Watch,
-    *,
-    moves: Callable[[Outgoing], None],
-    ask: Ask = everything,
-) -> list[Tally]:
+    def _moves(self, message: Outgoing) -> bool:
+        """Keep a message for the next connection, if there is one."""
+        if self.is_last:
+            return False
+        self.moved[message.id] = message
+        self.ears.moves(message)
+        return True
+
+
+async def send(routes: Sequence[Route], outgoing: Sequence[Outgoing], watch: Watch, ears: Ears) -> list[Tally]:
     """Send by the first connection that takes it, and by the next what did not leave by that one.
 
     Parts that go by different connections go at the same time: one that is only being tried holds up nobody.
 
-    Takes:   routes: in their order, at least one; moves: told of each message before another connection tries it; ask:
-             the connection's rate, before each send.
-    Gives:   what each send came to; every message was settled once, unless a provider forgot it.
+    Takes:   routes: in their order, at least one.
+    Gives:   what each send came to; every message was settled once, unless a provider forgot it. What no connection may
+             take is settled Unsent(CLOSED).
     Raises:  what a provider raises that breaks its contract, when the others have ended.
     """
-    usable = [route for route in routes if route.left >= 1] or [routes[0]]
+    usable = [route for route in routes if route.left >= 1]
     with ExitStack() as open_ones:
         for route in usable:  # one that may have to take over stays open, however long those before it take
             open_ones.enter_context(route.account.busy())
-        return await _send(usable, outgoing, watch, moves, ask)
+        return await _send(usable, outgoing, watch, ears)
 
 
-async def _send(
-    usable: Sequence[Route], outgoing: Sequence[Outgoing], watch: Watch, moves: Callable[[Outgoing], None], ask: Ask
-) -> list[Tally]:
+async def _send(usable: Sequence[Route], outgoing: Sequence[Outgoing], watch: Watch, ears: Ears) -> list[Tally]:
     """In rounds, until nothing has to move on."""
     tallies: list[Tally] = []
-    shares = await _granted(usable, _shares(usable, 0, outgoing), watch, ask)
+    shares = await _granted(usable, _taken(usable, 0, outgoing, watch), watch, ears.ask)
     while shares:
-        sends = [
-            _RouteWatch(watch, Tally(usable[at]), None if at == len(usable) - 1 else moves) for at, _part in shares
-        ]
+        sends = [_RouteWatch(watch, Tally(usable[at]), ears, at == len(usable) - 1) for at, _part in shares]
         tallies += [each.tally for each in sends]
         await _together(
             [
@@ -170,9 +250,9 @@ async def _send(
         moved = [
             share
             for each, (at, _part) in zip(sends, shares, strict=True)
-            for share in _shares(usable, at + 1, list(each.moved.values()))
+            for share in _taken(usable, at + 1, list(each.moved.values()), watch)
         ]
-        shares = await _granted(usable, moved, watch, ask)
+        shares = await _granted(usable, moved, watch, ears.ask)
     return tallies
 
 
@@ -185,24 +265,30 @@ async def _granted(usable: Sequence[Route], shares: Sequence[Share], watch: Watc
         grant = await ask(usable[at], len(part))
         if grant.count:
             granted.append((at, part[: grant.count]))
-        rest = part[grant.count :]
-        further = _shares(usable, at + 1, rest)
+        further, rest = _shares(usable, at + 1, part[grant.count :])
         waiting += further
-        if not further:
-            for place, message in enumerate(rest, 1):
-                watch.settle(message, Unsent(OVER_RATE, place / grant.rate_per_s))
+        for place, message in enumerate(rest, 1):
+            watch.settle(message, Unsent(OVER_RATE, place / grant.rate_per_s))
     return granted
 
 
-def _shares(usable: Sequence[Route], first: int, waiting: Sequence[Outgoing]) -> list[Share]:
-    """Which connection takes which messages, from the first one on; the last one takes what is left."""
+def _taken(usable: Sequence[Route], first: int, waiting: Sequence[Outgoing], watch: Watch) -> list[Share]:
+    """Which connection takes which messages; what none takes goes back."""
+    shares, rest = _shares(usable, first, waiting)
+    for message in rest:
+        watch.settle(message, Unsent(CLOSED))
+    return shares
+
+
+def _shares(usable: Sequence[Route], first: int, waiting: Sequence[Outgoing]) -> tuple[list[Share], Sequence[Outgoing]]:
+    """Which connection takes which messages, from the first one on, and what none takes."""
     shares: list[Share] = []
     for at in range(first, len(usable)):
-        count = usable[at].take(waiting, is_last_resort=at == len(usable) - 1)
+        count = usable[at].take(waiting)
         if count:
             shares.append((at, waiting[:count]))
             waiting = waiting[count:]
-    return shares
+    return shares, waiting
 
 
 async def _together(sends: list[Coroutine[None, None, None]]) -> None:

@@ -109,6 +109,10 @@ class Worker:
             ("outrider_in_flight", "Messages claimed and not yet recorded", self._in_flight),
             ("outrider_results_waiting", "Outcomes not yet in the database", lambda: self.recorder.waiting_count),
             ("outrider_outcomes_fenced", "Outcomes that came after their sweep", lambda: self.recorder.fenced_count),
+            (
+                "outrider_provider_ids_repeated", "Ids that a provider gave to a second message: look at its reports",
+                lambda: self.pipeline.repeated_ids_count,
+            ),
             ("outrider_recovered_uncertain", "Left uncertain by recovery", lambda: self.recovery.uncertain_count),
             ("outrider_db_pool_available", "Free database connections", self.database.available),
         ):  # fmt: skip
@@ -256,6 +260,7 @@ class Worker:
                 "outrider_switch": lambda _payload: self.switch_bell.set(),
                 "outrider_ready": lambda _payload: self.pipeline.wake.set(),
                 "outrider_suppression": self.pipeline.heed,
+                "outrider_circuit": self.pipeline.circuit_bell,
             },
             ring_all,
             stop,

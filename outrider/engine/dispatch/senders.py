@@ -5,6 +5,7 @@ Owns open connections to providers; secrets stay in memory only.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,8 @@ from outrider.domain.tracking import choices, destinations
 from outrider.engine.dispatch.routes import NO_LIMIT, Account, Route
 
 _FRESH_S = 5.0
+_CLOSED_FRESH_S = 0.5
+"""A sender none of whose connections may take anything is looked at again so soon."""
 _GROWTH = 2
 """A connection that is tried again takes twice what it has taken, from look to look."""
 _IDLE_S = 60.0
@@ -46,6 +49,15 @@ class Use:
     routes: list[Route]
     channel: Channel
     checked_s: float
+
+    @property
+    def left(self) -> float:
+        """How many messages may still go by its connections until the next look at their circuits."""
+        return sum(route.left for route in self.routes if route.is_try or not route.account.is_closed)
+
+    def is_fresh(self, now_s: float) -> bool:
+        """Whether it need not be read again."""
+        return now_s - self.checked_s < (_FRESH_S if self.left >= 1 else _CLOSED_FRESH_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +89,7 @@ class Senders:
         now_s = boottime_s()
         key = (lane.tenant_id, lane.sender_id)
         known = self._uses.get(key)
-        if known is not None and now_s - known.checked_s < _FRESH_S:
+        if known is not None and known.is_fresh(now_s):
             for route in known.routes:
                 route.account.used_s = now_s
             return known
@@ -93,14 +105,32 @@ class Senders:
         self, raw: asyncpg.Connection, tenant_id: UUID, connection: identity.ConnectionInUse, now_s: float
     ) -> Route:
         """A connection as a route: how much may go by it until the next look, says its circuit."""
-        left = NO_LIMIT
+        account = self._account(tenant_id, connection, now_s)
+        account.is_closed = connection.circuit == "open" or (
+            connection.circuit == "half_open" and not connection.passed
+        )
+        route = Route(connection.id, account, NO_LIMIT, connection.is_noted, version=connection.version)
         if self._is_sending and connection.is_due and await circuits.take_try(raw, tenant_id, connection.id):
-            left = 1
+            route.left, route.is_try = 1, True
         elif connection.circuit == "open":
-            left = 0
+            route.left = 0
         elif connection.circuit == "half_open":
-            left = _GROWTH * connection.passed
-        return Route(connection.id, self._account(tenant_id, connection, now_s), left, connection.is_noted)
+            route.left = _GROWTH * connection.passed
+        return route
+
+    def look_again(self, connection_id: UUID, *, is_closed: bool) -> None:
+        """A connection's circuit is another since: read the senders that use it anew before the next batch."""
+        for (account_id, _version), account in self._accounts.items():
+            if account_id == connection_id and is_closed:
+                account.is_closed = True
+        for use in self._uses.values():
+            if any(route.connection_id == connection_id for route in use.routes):
+                use.checked_s = -math.inf
+
+    def provider_of(self, lane: Lane) -> str:
+        """The provider by which a lane's messages went last; empty: none did yet."""
+        known = self._uses.get((lane.tenant_id, lane.sender_id))
+        return "" if known is None else known.sender.connections[0].provider
 
     def _account(self, tenant_id: UUID, connection: identity.ConnectionInUse, now_s: float) -> Account:
         key = (connection.id, connection.version)
@@ -115,7 +145,8 @@ class Senders:
                 named = (tenant_id, connection.id)
                 settings[CALLBACK_URL] = callback_url(signer, public_url, provider.key, settings, *named)
             transport = provider.open(settings, connection.secrets, self._runtime.egress)
-            account = self._accounts[key] = Account(transport, now_s)
+            given_ids: dict[str, UUID] | None = {} if isinstance(provider, Reports) else None
+            account = self._accounts[key] = Account(transport, now_s, given_ids=given_ids)
         account.used_s = now_s
         return account
 

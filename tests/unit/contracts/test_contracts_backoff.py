@@ -10,7 +10,7 @@ from outrider.contracts.backoff import QUARTER_HOUR_S, delay_s
 from outrider.contracts.outcome import CAUSES, Retry
 
 ATTEMPTS = st.integers(1, 10_000)
-REPEATED: tuple[Retry, ...] = ("schedule", "quarter_hour")
+REPEATED: tuple[Retry, ...] = ("schedule", "quarter_hour", "wait")
 
 
 @given(ATTEMPTS)
@@ -59,4 +59,4 @@ def test_every_cause_is_filed_under_its_code_and_says_what_to_do() -> None:
         assert cause.title
         assert cause.why
         assert cause.remedy
-        assert cause.retry in {"never", "schedule", "quarter_hour"}
+        assert cause.retry in {"never", "schedule", "quarter_hour", "wait"}

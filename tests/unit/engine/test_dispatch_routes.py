@@ -11,8 +11,9 @@ import pytest
 
 from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing, Watch
+from outrider.domain.senders.circuits import AT_ONCE
 from outrider.engine.dispatch.batch import UNREACHED
-from outrider.engine.dispatch.routes import NO_LIMIT, OVER_RATE, Account, Grant, Route, Tally, send
+from outrider.engine.dispatch.routes import CLOSED, NO_LIMIT, OVER_RATE, Account, Ears, Grant, Route, Tally, send
 
 
 @dataclass
@@ -42,6 +43,11 @@ class Notes:
 
     settled: dict[UUID, Outcome] = field(default_factory=dict)
     moved: list[UUID] = field(default_factory=list)
+    refused: list[Tally] = field(default_factory=list)
+    repeated: list[tuple[UUID, UUID, str]] = field(default_factory=list)
+
+    def repeats(self, message: Outgoing, owner: UUID, provider_id: str) -> None:
+        self.repeated.append((message.id, owner, provider_id))
 
     def begin(self, _message: Outgoing) -> str | None:
         return None
@@ -64,7 +70,7 @@ def route(line: Line, left: float = NO_LIMIT) -> Route:
 
 async def run(routes: list[Route], outgoing: list[Outgoing], notes: Notes) -> list[Tally]:
     async with asyncio.timeout(10):
-        return await send(routes, outgoing, notes, moves=notes.moves)
+        return await send(routes, outgoing, notes, Ears(notes.moves, notes.refused.append, notes.repeats))
 
 
 AWAY = Deferred("connection_failed", "refused")
@@ -146,12 +152,82 @@ async def test_none_goes_by_one_that_is_known_to_be_away() -> None:
     assert len(second.given) == 3
 
 
-async def test_when_all_are_away_the_senders_own_is_asked() -> None:
-    first, second, notes = Line(lambda _m: AWAY), Line(), Notes()
-    await run([route(first, left=0), route(second, left=0)], letters(3), notes)
-    assert len(first.given) == 3
+async def test_when_all_are_away_nobody_is_asked_and_everything_goes_back() -> None:
+    first, second, notes = Line(), Line(), Notes()
+    assert await run([route(first, left=0), route(second, left=0)], letters(3), notes) == []
+    assert not first.given
     assert not second.given
-    assert set(notes.settled.values()) == {AWAY}
+    assert set(notes.settled.values()) == {Unsent(CLOSED)}
+
+
+async def test_no_more_goes_by_the_last_than_it_may_take() -> None:
+    first, second, notes = Line(), Line(), Notes()
+    await run([route(first, left=2), route(second, left=3)], letters(9), notes)
+    assert (len(first.given), len(second.given)) == (2, 3)
+    assert list(notes.settled.values()).count(Unsent(CLOSED)) == 4
+
+
+class Leaving(Line):
+    """A line that asks before each message, as providers do."""
+
+    async def send(self, batch: Sequence[Outgoing], watch: Watch) -> None:
+        for message in batch:
+            reason = watch.begin(message)
+            if reason is None:
+                self.given.append(message)
+                watch.settle(message, self.answer(message))
+            else:
+                watch.settle(message, Unsent(reason))
+
+
+@pytest.mark.parametrize("cause", sorted(AT_ONCE))
+async def test_a_refusal_of_the_account_stops_all_that_has_not_begun_and_is_told_at_once(cause: str) -> None:
+    notes = Notes()
+    answers: list[Outcome] = [Accepted(), Deferred(cause, "no", 7.0)]
+    line = Leaving(lambda _message: answers.pop(0))
+    (tally,) = await run([only := route(line)], sent := letters(5), notes)
+    assert line.given == sent[:2]
+    assert [notes.settled[each.id] for each in sent[2:]] == [Unsent(CLOSED)] * 3
+    assert notes.refused == [tally]
+    assert (tally.is_failure, tally.cause, tally.wish_s, only.account.is_closed) == (True, cause, 7.0, True)
+
+
+async def test_what_has_not_begun_when_an_account_is_refused_goes_by_the_next_connection() -> None:
+    notes, second = Notes(), Leaving()
+    line = Leaving(lambda _message: Deferred("authentication_failed", "401"))
+    await run([route(line), route(second)], sent := letters(5), notes)
+    assert line.given == sent[:1]
+    assert sorted(each.id for each in second.given) == sorted(each.id for each in sent)
+    assert set(notes.settled.values()) == {Accepted()}
+
+
+async def test_the_try_of_a_closed_connection_goes_and_nothing_else() -> None:
+    notes, line = Notes(), Leaving()
+    tried, other = route(line, left=1), route(line)
+    tried.is_try, other.account = True, tried.account
+    tried.account.is_closed = True
+    await run([other], letters(2), notes)
+    assert not line.given
+    (tally,) = await run([tried], sent := letters(1), notes)
+    assert line.given == sent
+    assert tally.answered == 1
+
+
+async def test_what_a_provider_decides_about_counts_as_answered_either_way() -> None:
+    answers: list[Outcome] = [Rejected("number_invalid"), Deferred("server_deferred"), Uncertain("answer_lost"), AWAY]
+    line, notes = Line(lambda _message: answers.pop(0)), Notes()
+    (tally,) = await run([route(line)], letters(4), notes)
+    assert (tally.accepted, tally.answered, tally.unreached) == (0, 2, 1)
+
+
+async def test_an_id_given_to_two_messages_is_told_with_both() -> None:
+    line, notes = Line(lambda _message: Accepted("same")), Notes()
+    account = Account(line, 0.0, given_ids={})
+    sent = letters(2)
+    await run([Route(uuid4(), account)], sent, notes)
+    assert notes.repeated == [(sent[1].id, sent[0].id, "same")]
+    await run([Route(uuid4(), Account(line, 0.0))], letters(2), notes)
+    assert len(notes.repeated) == 1, "ids of a provider that never reports mean nothing"
 
 
 async def test_a_provider_that_changes_its_mind_about_what_moved_is_not_heard() -> None:
@@ -197,7 +273,7 @@ async def test_what_the_rate_of_one_does_not_let_go_goes_by_the_next() -> None:
     first, second, third, notes = Line(lambda _m: AWAY), Line(name="second"), Line(name="third"), Notes()
     sent = letters(6)
     routes = [route(first), route(second), route(third)]
-    await send(routes, sent, notes, moves=notes.moves, ask=rates(second=2, third=4))
+    await send(routes, sent, notes, Ears(notes.moves, ask=rates(second=2, third=4)))
     assert (len(second.given), len(third.given)) == (2, 4)
     assert set(notes.settled.values()) == {Accepted()}
 
@@ -205,7 +281,7 @@ async def test_what_the_rate_of_one_does_not_let_go_goes_by_the_next() -> None:
 async def test_what_no_rate_lets_go_is_held_one_turn_after_another() -> None:
     first, second, notes = Line(lambda _m: AWAY), Line(name="second"), Notes()
     sent = letters(5)
-    await send([route(first), route(second)], sent, notes, moves=notes.moves, ask=rates(second=2))
+    await send([route(first), route(second)], sent, notes, Ears(notes.moves, ask=rates(second=2)))
     assert second.given == sent[:2]
     waits = [notes.settled[message.id] for message in sent[2:]]
     assert waits == [Unsent(OVER_RATE, 0.25), Unsent(OVER_RATE, 0.5), Unsent(OVER_RATE, 0.75)]

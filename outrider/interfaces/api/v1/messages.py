@@ -294,7 +294,8 @@ async def listed(
         rows = await search.find(
             uow.raw, principal.tenant_id, wanted, limit=limit, before=before[0] if before else None
         )
-    items = [_message(row) for row in rows]
+        waiting = await search.waiting_for(uow.raw, principal.tenant_id, rows)
+    items = [_message(row, waiting[row["id"]]) for row in rows]
     return page(items, limit, cursor_of(items[-1].id) if items else "")
 
 
@@ -305,7 +306,10 @@ async def shown(
     """Show one message with its timeline."""
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
         row, events = await search.get(uow.raw, principal.tenant_id, parse_id(message_id, "message_id"))
-    return MessageWithEvents(_message(row), [EventOut(event.at, event.kind, event.data) for event in events])
+        waiting = await search.waiting_for(uow.raw, principal.tenant_id, [row])
+    return MessageWithEvents(
+        _message(row, waiting[row["id"]]), [EventOut(event.at, event.kind, event.data) for event in events]
+    )
 
 
 @get("/uncertain", guards=[needs("viewer", "messages:read")])
@@ -370,12 +374,12 @@ async def _wanted(raw: Any, tenant_id: UUID, data: DecisionIn) -> list[UUID]:
     return found
 
 
-def _message(row: Any) -> MessageOut:
+def _message(row: Any, waiting_for: str | None) -> MessageOut:
     return MessageOut(
         id=row["id"], channel=row["channel"], sender_id=row["sender_id"], message_class=row["message_class"],
         campaign_id=row["campaign_id"], contact_id=row["contact_id"], to=row["address"], purpose=row["purpose"],
         state=row["state"], attempts=row["attempts"], accepted_at=time_of(row["id"]), due_at=row["due_at"],
-        next_at=row["next_at"] if row["state"] in {"scheduled", "held"} else None, waiting_for=row["waiting_for"],
+        next_at=row["next_at"] if row["state"] in {"scheduled", "held"} else None, waiting_for=waiting_for,
         finished_at=row["finished_at"], provider_id=row["provider_id"], code=row["code"], detail=row["detail"],
     )  # fmt: skip
 

@@ -106,7 +106,8 @@ async def show(message: str, *, options: Common = COMMON) -> Answer:
     """
     async with looking(options, role=Role.ENGINE) as work:
         row, events = await search.get(work.uow.raw, work.tenant_id, parse_id(message, "message"))
-    about: dict[str, Any] = {name: row[name] for name in _SHOWN}
+        waiting = await search.waiting_for(work.uow.raw, work.tenant_id, [row])
+    about: dict[str, Any] = {name: row[name] for name in _SHOWN} | {"waiting_for": waiting[row["id"]]}
     story = [{"at": each.at, "kind": each.kind, "data": each.data} for each in events]
     told = [{**each, "data": one_line(json.dumps(each["data"], default=str)) if each["data"] else ""} for each in story]
     text = facts(about) + "\n\n" + table(told, ("at", "kind", "data"), empty="nothing happened yet")
@@ -147,7 +148,8 @@ async def list_(
             to = await stored_form(work.uow.raw, work.tenant_id, known, to, field="--to")
         wanted = search.Filter(state, campaign_id, to, channel)
         found = await search.find(work.uow.raw, work.tenant_id, wanted, limit=limit, before=last)
-    rows = [dict(row) for row in found]
+        waiting = await search.waiting_for(work.uow.raw, work.tenant_id, found)
+    rows = [{**row, "waiting_for": waiting[row["id"]]} for row in found]
     return Answer(rows, table(rows, _COLUMNS, empty="no messages"))
 
 
