@@ -421,6 +421,7 @@ CASES: dict[str, list[Case]] = {
         "support", "contacts:write", lambda pick, _: {"channel": "email", "address": pick("spare_address")}
     ),
     "GET /api/v1/contacts/{contact_id:str}/consents": read("viewer", "contacts:read"),
+    "GET /api/v1/contacts/{contact_id:str}/soft-bounces": read("viewer", "contacts:read"),
     "POST /api/v1/contacts/{contact_id:str}/consents": write(
         "support",
         "contacts:write",
@@ -431,7 +432,6 @@ CASES: dict[str, list[Case]] = {
         Case(
             "viewer",
             "contacts:read",
-    "GET /api/v1/contacts/{contact_id:str}/soft-bounces": read("viewer", "contacts:read"),
             body=lambda pick, _: {"rules": {"kind": "list", "list_ids": [pick("list")]}},
             other=422,
         ),
