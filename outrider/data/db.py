@@ -83,6 +83,8 @@ def _known(cause: BaseException | None) -> Misconfigured | Unavailable | None:
         return Misconfigured("database_password", "the database refused the user or password of OUTRIDER_DATABASE_URL")
     if isinstance(cause, asyncpg.InvalidCatalogNameError):
         return Misconfigured("database_missing", "the database named in OUTRIDER_DATABASE_URL does not exist")
+    if isinstance(cause, asyncpg.DiskFullError):
+        return Unavailable("database_full", "the database has no room left on its disk; make room, then try again")
     return _unavailable() if isinstance(cause, TRANSIENT) else None
 
 

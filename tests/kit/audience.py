@@ -164,9 +164,13 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) 
 
 async def import_file(audience: Audience, path: Path, **options: Any) -> ImportView:
     """The whole way of a file."""
-    chosen = Options(**options)
+    begun = await begin_file(audience, path, Options(**options))
+    return await run(audience.db, audience.channels, audience.tenant, begun.id, path)
+
+
+async def begin_file(audience: Audience, path: Path, chosen: Options) -> ImportView:
+    """A file examined and its import begun."""
     async with audience.app() as uow:
         definitions = await attributes.listed(uow)
         facts = examine(path, chosen, audience.channels[chosen.channel], definitions)
-        begun = await control.begin(uow, ACTOR, facts, chosen, path.name)
-    return await run(audience.db, audience.channels, audience.tenant, begun.id, path)
+        return await control.begin(uow, ACTOR, facts, chosen, path.name)

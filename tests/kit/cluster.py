@@ -2,6 +2,7 @@
 
 with Cluster.open(wal_writer_delay="10s") as cluster:
     cluster.url                     a migrated database; the same URL after every start
+    cluster.folder, .said()         where its files are; its logs
     cluster.stop()                  as `pg_ctl stop -m fast`: sessions are ended, a checkpoint is written
     cluster.crash()                 as `pg_ctl stop -m immediate`: recovery follows at the next start
     cluster.start()
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from outrider.data import migrate
 from outrider.data.embedded_postgres import Server, ensure
+from outrider.data.embedded_postgres.home import existing
 from tests.kit.embedded import data_folder
 from tests.kit.postgres import run_apart
 from tests.kit.processes import BOUND_S, wait_until
@@ -42,6 +44,17 @@ class Cluster:
                 yield cluster
             finally:
                 cluster._server.release(keep=True)
+
+    @property
+    def folder(self) -> Path:
+        """The server's own files: what `pg_relation_filepath` is relative to."""
+        home = existing(self._folder)
+        assert home is not None
+        return home.cluster
+
+    def said(self) -> str:
+        """What the server wrote into its logs."""
+        return "".join(path.read_text(errors="replace") for path in self._server.log_dir.iterdir())
 
     @property
     def url(self) -> str:

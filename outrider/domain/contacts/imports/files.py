@@ -50,13 +50,19 @@ class ImportFiles:
         except BaseException as error:
             path.unlink(missing_ok=True)
             if isinstance(error, OSError):
-                raise Unavailable("storage_full", "the file cannot be stored now; try again later") from error
+                raise _full(error) from error
             raise
         return path
 
     async def keep(self, upload: Path, tenant_id: UUID, import_id: UUID) -> None:
-        """Give an upload its import's name, before the transaction that records the import commits."""
-        await asyncio.to_thread(self._keep, upload, self.of(tenant_id, import_id))
+        """Give an upload its import's name, before the transaction that records the import commits.
+
+        Raises:  Unavailable(storage_full).
+        """
+        try:
+            await asyncio.to_thread(self._keep, upload, self.of(tenant_id, import_id))
+        except OSError as error:
+            raise _full(error) from error
 
     def of(self, tenant_id: UUID, import_id: UUID) -> Path:
         """Where an import's file is, if it is here."""
@@ -83,6 +89,11 @@ class ImportFiles:
             os.fsync(folder)  # the file must not be lost in a crash that the record survives
         finally:
             os.close(folder)
+
+
+def _full(error: OSError) -> Unavailable:
+    why = error.strerror or type(error).__name__
+    return Unavailable("storage_full", f"the file cannot be stored ({why}); nothing was imported, try again later")
 
 
 def _finish(file: BinaryIO, rest: bytes) -> None:
