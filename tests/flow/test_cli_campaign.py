@@ -153,3 +153,23 @@ def test_asking_and_approving_are_signed_for_by_two_people(outrider: Command) ->
     assert _ok(signed("request-approval", "ann", "--json"))["state"] == "waiting"
     assert _ok(signed("approve", "bob", "--json"))["decided_by"] == "bob@example.org"
     assert _ok(outrider.run("campaign", "launch", "spring", "--yes", "--json"))["state"] == "sending"
+
+
+def test_links_are_tried_when_asked_for_and_this_machine_never(outrider: Command, tmp_path: Path) -> None:
+    letter = tmp_path / "linked.txt"
+    letter.write_text("See http://127.0.0.1:9/x {{ unsubscribe_url }}")
+    plain, tried, text, checked, shown = outrider.many(
+        [
+            ("template", "update", "hello", "--subject", "Hi", "--text", str(letter)),
+            ("template", "links", "hello", "--dial", "--json"),
+            ("template", "links", "hello", "--dial"),
+            ("campaign", "preflight", "spring", "--no-connection", "--dial", "--json"),
+            ("campaign", "preflight", "spring", "--no-connection", "--dial"),
+        ]
+    )
+    assert plain.code == 0, plain
+    (one,) = json.loads(tried.out)["dialled"]
+    assert (tried.code, one["verdict"], one["code"], one["status"]) == (1, "unsure", "not_allowed", None)
+    assert "not_allowed" in text.out
+    assert json.loads(checked.out)["dialled_links"] == [one]
+    assert "link_not_allowed" in shown.out

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from html import unescape
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from outrider.data.egress import Egress
 from outrider.data.render_pool import RenderPool
 from outrider.plugins.channels.email import CHANNEL
 from outrider.plugins.providers.smtp import PROVIDER
 from tests.kit import api as api_kit
 from tests.kit.api import Api, Caller, api_of
+from tests.kit.sites import answering, leading, site
 
 MJML = (
     "<mjml><mj-body><mj-section><mj-column><mj-text>Dear {{ name }}</mj-text>"
@@ -30,7 +33,8 @@ async def api(migrated_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     def with_real_plugins(url: str, **settings: Any) -> Any:
         runtime = runtime_for(url, **settings)
-        return replace(runtime, channels={"email": CHANNEL}, providers={"smtp": PROVIDER}, renderer=pool)
+        egress = Egress([ip_network("127.0.0.1/32")])
+        return replace(runtime, channels={"email": CHANNEL}, providers={"smtp": PROVIDER}, renderer=pool, egress=egress)
 
     monkeypatch.setattr(api_kit, "runtime_for", with_real_plugins)
     async with api_of(
@@ -138,6 +142,29 @@ async def test_links_are_checked_without_dialling(owner: Caller) -> None:
         ("info", "no_unsubscribe_link"),
         ("error", "relative_link"),
     }
+
+
+async def test_links_are_tried_when_somebody_asks_for_it_who_may(api: Api, owner: Caller) -> None:
+    async with site() as shop:
+        shop.answers["/gone"] = answering(404)
+        shop.answers["/old"] = leading("/new")
+        urls = [shop.url("/old"), shop.url("/gone"), "http://127.0.0.2:1/"]
+        made = await letter(owner, text=f"{' '.join(urls)} {shop.url('/{{ name }}')} {{{{ unsubscribe_url }}}}")
+        path = f"{T}/{made['id']}/links"
+        found = (await owner.post(path, {})).json
+        assert (found["dialled"], shop.asked) == ([], [])
+        found = (await owner.post(path, {"dial": True})).json
+        assert found["is_ok"] is False
+        assert [(each["url"], each["verdict"], each["code"]) for each in found["dialled"]] == [
+            (urls[0], "ok", "answers"),
+            (urls[1], "dead", "gone"),
+            (urls[2], "unsure", "not_allowed"),
+        ]
+        assert found["dialled"][0]["final_url"] == shop.url("/new")
+        before = len(shop.asked)
+        looker = api.caller(key=await api.key("templates:read", role="viewer"))
+        assert [(await looker.post(path, body)).status for body in ({}, {"dial": True})] == [200, 403]
+        assert len(shop.asked) == before
 
 
 async def test_versions_are_compared_and_an_earlier_one_comes_back_as_a_new_one(owner: Caller) -> None:
