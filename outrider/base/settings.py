@@ -257,6 +257,15 @@ class Settings(BaseSettings):
         1000, ge=1, le=1_000_000, description="Messages that go slowly by a connection again until it is trusted."
     )
 
+    # money
+    bill_days: int = Field(
+        7,
+        ge=1,
+        le=90,
+        description="For how many days a provider that names its prices later is asked what a message cost; what has none by "
+        "then costs what was reserved.",
+    )
+
     # opens and clicks
     tracking_flush_s: float = Field(
         0.1, ge=0.01, le=5, description="Longest time an opening or click waits in memory to be stored."

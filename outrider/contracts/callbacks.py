@@ -138,6 +138,34 @@ class ReadsLetters(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Bill:
+    """What a provider charges for a message, all its parts together; never negative."""
+
+    amount: Decimal
+    currency: str
+
+
+@runtime_checkable
+class BillsLater(Protocol):
+    """A provider that says what a message cost only after it was sent; its transports are `Bills`."""
+
+    bills_later: bool
+
+
+@runtime_checkable
+class Bills(Protocol):
+    """A transport that can be asked what messages cost."""
+
+    async def bills(self, sent: Mapping[str, datetime]) -> Mapping[str, Bill]:
+        """What each costs, by its id at the provider; one that has no price yet, or is not known, is missing.
+
+        Takes:   1..1000 ids, and no later than when each was handed over.
+        Raises:  Unavailable when it cannot be asked now.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """A message whose answer was lost, as far as a provider can be asked about it."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ import pytest
 from outrider.base.errors import Refused
 from outrider.base.ids import NIL
 from outrider.contracts.actor import Actor
+from outrider.contracts.callbacks import Bill
 from outrider.contracts.gate import Lane
 from outrider.contracts.outcome import Uncertain
 from outrider.data.db import Role
@@ -363,10 +365,30 @@ async def test_the_providers_price_takes_the_place_of_the_reservation(desk: Desk
     claim = await desk.claim()
     assert claim.batch is not None
     async with desk.post.engine.transaction() as raw:
-        assert await charges.settle(raw, desk.tenant_id, ids[0], 5 * CENT)
-        assert await charges.settle(raw, desk.tenant_id, ids[1], 0)
-        assert not await charges.settle(raw, desk.tenant_id, NIL, 1)
+        bills = {ids[0]: Bill(Decimal("0.05"), "EUR"), ids[1]: Bill(Decimal(0), "EUR"), NIL: Bill(Decimal(1), "EUR")}
+        assert await charges.settle(raw, desk.tenant_id, bills) == set(ids)
+        assert await charges.settle(raw, desk.tenant_id, bills) == set(ids), "told again it changes nothing"
     assert await spent(desk) == (5 * CENT, 5 * CENT)
+
+
+async def test_a_price_in_another_currency_leaves_what_was_reserved(desk: Desk) -> None:
+    await price(desk, 2 * CENT)
+    ids = await desk.admit(1)
+    await desk.claim()
+    async with desk.post.engine.transaction() as raw:
+        assert await charges.settle(raw, desk.tenant_id, {ids[0]: Bill(Decimal("0.05"), "JPY")}) == set()
+    assert await spent(desk) == (2 * CENT, 2 * CENT)
+    assert await desk.post.value("SELECT is_settled FROM charges WHERE tenant_id = $1", desk.tenant_id) is True
+
+
+async def test_a_price_counts_in_the_day_and_month_of_its_reservation(desk: Desk) -> None:
+    await price(desk, 2 * CENT)
+    ids = await desk.admit(1)
+    await desk.claim()
+    await desk.post.execute("UPDATE charges SET day_on = day_on - 1 WHERE tenant_id = $1", desk.tenant_id)
+    async with desk.post.engine.transaction() as raw:
+        await charges.settle(raw, desk.tenant_id, {ids[0]: Bill(Decimal("0.05"), "EUR")})
+    assert await spent(desk) == (2 * CENT, 5 * CENT), "yesterday's money is not today's"
 
 
 async def test_further_parts_are_paid_before_the_send_or_the_message_stays(desk: Desk) -> None:

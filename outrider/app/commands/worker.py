@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from outrider.app import wiring
 from outrider.app.processes import run_process
 from outrider.app.signals import Stop, ready
-from outrider.engine.dispatch import reconcile
+from outrider.engine.dispatch import bills, reconcile
 from outrider.engine.dispatch.run import WorkerOptions, run
 from outrider.engine.fanout import expand
 from outrider.engine.inbound import reports, tracking
@@ -42,6 +42,7 @@ def worker(
                 *tracking.loops(runtime),
                 *reports.loops(runtime),
                 *reconcile.loops(runtime),
+                *bills.loops(runtime),
                 *upkeep.loops(runtime),
                 *reap.loops(runtime),
             ]

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import structlog
 
+from outrider.base.errors import Broken
 from outrider.domain.limits.rows import SPENDING as SQL
 
 Scope = Literal["campaign", "tenant"]
@@ -82,7 +83,8 @@ async def lock(raw: asyncpg.Connection, tenant_id: UUID, scope: Scope, scope_id:
     if row is None:
         await SQL.account_make.run(raw, tenant_id, scope, scope_id)
         row = await SQL.account_lock.one(raw, tenant_id, scope, scope_id)
-        assert row is not None  # noqa: S101 - just made, under a foreign key of nobody
+    if row is None:
+        raise Broken("account_lost", "an account that was just made is not there: there is no such tenant")
     wall = row["now"].astimezone(zone_of(zone)).date()
     day = _pot("day", row, wall, zone)
     month = _pot("month", row, wall.replace(day=1), zone)
@@ -106,8 +108,9 @@ async def write(raw: asyncpg.Connection, account: Account) -> None:
 
 
 async def note(raw: asyncpg.Connection, account: Account, pot: Pot, percent: int) -> None:
-    """Note once per period that a share was reached."""
-    assert pot.limit is not None  # noqa: S101 - without a limit there are no shares
+    """Note once per period that a share was reached; without a limit there are no shares."""
+    if pot.limit is None:
+        return
     spent, limit = cents(pot.spent), pot.limit // MICROS_PER_CENT
     key = (account.tenant_id, account.scope, account.scope_id)
     if await SQL.budget_event_add.value(raw, *key, pot.period, pot.on, percent, spent, limit) is not None:

@@ -10,14 +10,23 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+import orjson
+import structlog
 
+from outrider.contracts.callbacks import Bill
 from outrider.domain.limits import accounts
 from outrider.domain.limits.accounts import Account, Pot, cents
 from outrider.domain.limits.rows import SPENDING as SQL
+from outrider.domain.tenants.policies import CAMPAIGN_FIELDS
+from outrider.domain.tenants.rows import SQL as TENANTS
+
+_log = structlog.get_logger(__name__)
+_CURRENCY: Final = next(str(field.default) for field in CAMPAIGN_FIELDS if field.name == "currency")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +74,17 @@ async def prices(raw: asyncpg.Connection, tenant_id: UUID, channel: str) -> dict
 
 
 async def reserve(
-    raw: asyncpg.Connection, payer: Payer, token: int, costs: Sequence[Cost]
+    raw: asyncpg.Connection, payer: Payer, token: int, costs: Sequence[Cost], *, is_asked: bool = False
 ) -> tuple[dict[UUID, Short], Dates]:
     """Charge attempts, in order, as long as the campaign and the tenant have money for them.
 
-    Takes:   costs of messages picked and not yet leased; the claim's transaction, after its other locks.
+    Takes:   costs of messages picked and not yet leased; the claim's transaction, after its other locks. is_asked: the
+             provider says later what they really cost.
     Gives:   those there is no money for, and until when; the others are charged, to these dates.
     """
     held = await _accounts(raw, payer)
     charged, short = _taken(held, costs)
-    await _written(raw, held, payer, token, charged)
+    await _written(raw, held, payer, token, charged, is_asked=is_asked)
     for account in held if short else ():
         for pot in (account.day, account.month):
             if pot.limit is not None and any(_is_of(account, pot, lacking) for lacking in short.values()):
@@ -125,16 +135,42 @@ async def release_all(raw: asyncpg.Connection, tenant_id: UUID, ids: Sequence[UU
     await _give_back(raw, tenant_id, await SQL.charges_take_back_all.many(raw, tenant_id, list(ids)))
 
 
-async def settle(raw: asyncpg.Connection, tenant_id: UUID, message_id: UUID, micros: int) -> bool:
-    """Put the provider's own price in place of the reservation; it counts even where it is beyond the budget.
+async def settle(raw: asyncpg.Connection, tenant_id: UUID, bills: Mapping[UUID, Bill]) -> set[UUID]:
+    """Put the provider's own prices in place of the reservations; they count even where they are beyond the budget.
 
-    Gives:   whether there was a charge.
+    Takes:   bills of messages, told once or again. One in another currency than the tenant's cannot be counted: what
+             was reserved stays.
+    Gives:   the messages that had a charge and whose price is counted now.
     """
-    row = await SQL.charge_settle.one(raw, tenant_id, message_id, micros)
-    if row is None:
-        return False
-    await _apply(raw, tenant_id, [(row["campaign_id"], micros - row["was"], row["day_on"], row["month_on"])])
-    return True
+    if not bills:
+        return set()
+    row = await TENANTS.tenant_get.one(raw, tenant_id)
+    currency = (orjson.loads(row["settings"]) if row is not None else {}).get("currency") or _CURRENCY
+    foreign = {each.currency for each in bills.values()} - {currency}
+    if foreign:
+        _log.warning("price_currency", tenant=str(tenant_id), ours=currency, theirs=sorted(foreign)[:5])
+        kept = [message_id for message_id, bill in bills.items() if bill.currency != currency]
+        await SQL.charges_keep.run(raw, tenant_id, kept)
+    micros = {message_id: micros_of(bill.amount) for message_id, bill in bills.items() if bill.currency == currency}
+    rows = await SQL.charges_settle.many(raw, tenant_id, list(micros), list(micros.values()))
+    changes = [(row["campaign_id"], row["micros"] - row["was"], row["day_on"], row["month_on"]) for row in rows]
+    if any(change for _, change, _, _ in changes):
+        await _apply(raw, tenant_id, changes)
+    return {row["message_id"] for row in rows}
+
+
+async def due(raw: asyncpg.Connection, tenant_id: UUID, *, most: int, days: int) -> dict[UUID, datetime]:
+    """Messages whose provider is to be asked what they cost, and when they were charged; each is due again later.
+
+    Takes:   days: what has no price after so many costs what was reserved, and is not asked about any more.
+    """
+    rows = await SQL.charges_due.many(raw, tenant_id, most, days)
+    return {row["message_id"]: row["at"] for row in rows if not row["is_over"]}
+
+
+def micros_of(amount: Decimal) -> int:
+    """An amount of money in millionths, half a one rounded up."""
+    return int((amount * 1_000_000).to_integral_value(ROUND_HALF_UP))
 
 
 async def of_message(raw: asyncpg.Connection, tenant_id: UUID, message_id: UUID) -> list[dict[str, Any]]:
@@ -152,7 +188,13 @@ async def _accounts(raw: asyncpg.Connection, payer: Payer) -> list[Account]:
 
 
 async def _written(
-    raw: asyncpg.Connection, held: Sequence[Account], payer: Payer, token: int, charged: Sequence[Cost]
+    raw: asyncpg.Connection,
+    held: Sequence[Account],
+    payer: Payer,
+    token: int,
+    charged: Sequence[Cost],
+    *,
+    is_asked: bool,
 ) -> None:
     for account in held:
         await accounts.write(raw, account)
@@ -160,7 +202,8 @@ async def _written(
         day, month = held[-1].day.on, held[-1].month.on
         ids, micros = [cost.message_id for cost in charged], [cost.micros for cost in charged]
         segments = [cost.segments for cost in charged]
-        await SQL.charges_add.run(raw, payer.tenant_id, ids, token, payer.campaign_id, micros, segments, day, month)
+        key = (payer.tenant_id, ids, token, payer.campaign_id)
+        await SQL.charges_add.run(raw, *key, micros, segments, day, month, is_asked)
 
 
 def _taken(held: Sequence[Account], costs: Sequence[Cost]) -> tuple[Sequence[Cost], dict[UUID, Short]]:

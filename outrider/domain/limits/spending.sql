@@ -40,9 +40,9 @@ ORDER BY country, tenant_id DESC, valid_from DESC;
 SELECT id, coalesce(text, '') AS text FROM contents WHERE tenant_id = $1 AND id = ANY($2::uuid[]);
 
 -- name: charges_add :run
--- Note what attempts were charged.
-INSERT INTO charges (tenant_id, message_id, token, campaign_id, micros, segments, day_on, month_on)
-SELECT $1, t.id, $3, $4, t.micros, t.segments, $7, $8
+-- Note what attempts were charged; `$9`: the provider is asked later what they really cost.
+INSERT INTO charges (tenant_id, message_id, token, campaign_id, micros, segments, day_on, month_on, ask_at)
+SELECT $1, t.id, $3, $4, t.micros, t.segments, $7, $8, CASE WHEN $9::boolean THEN now() + interval '15 minutes' END
 FROM unnest($2::uuid[], $5::bigint[], $6::smallint[]) AS t(id, micros, segments);
 
 -- name: charges_take_back :many
@@ -62,12 +62,45 @@ UPDATE charges c SET micros = d.micros, segments = d.segments
 FROM unnest($2::uuid[], $4::bigint[], $5::smallint[]) AS d(id, micros, segments)
 WHERE c.tenant_id = $1 AND c.message_id = d.id AND c.token = $3;
 
--- name: charge_settle :one
--- The provider's own price of a message's last attempt takes the place of the reservation. Gives what it was.
-UPDATE charges c SET micros = $3, is_settled = true
-FROM (SELECT token, micros FROM charges WHERE tenant_id = $1 AND message_id = $2 ORDER BY token DESC LIMIT 1 FOR UPDATE) last
-WHERE c.tenant_id = $1 AND c.message_id = $2 AND c.token = last.token
-RETURNING last.micros AS was, c.campaign_id, c.day_on, c.month_on;
+-- name: charges_settle :many
+-- The provider's own prices of the last attempts of messages take the place of the reservations. Gives what those were.
+UPDATE charges c SET micros = d.micros, is_settled = true, ask_at = NULL
+FROM (SELECT p.id, p.micros, l.token, l.micros AS was
+      FROM (SELECT id, micros FROM unnest($2::uuid[], $3::bigint[]) t(id, micros) ORDER BY id) p
+      CROSS JOIN LATERAL (SELECT token, micros FROM charges x WHERE x.tenant_id = $1 AND x.message_id = p.id ORDER BY token DESC LIMIT 1 FOR UPDATE) l) d
+WHERE c.tenant_id = $1 AND c.message_id = d.id AND c.token = d.token
+RETURNING c.message_id, d.was, c.micros, c.campaign_id, c.day_on, c.month_on;
+
+-- name: charges_keep :run
+-- What was reserved for messages is what they cost: nobody says otherwise.
+UPDATE charges SET is_settled = true, ask_at = NULL WHERE tenant_id = $1 AND message_id = ANY ($2::uuid[]) AND NOT is_settled;
+
+-- name: tenants_asking :many
+-- Tenants with charges whose provider is to be asked now: from tenant to tenant along the index.
+-- tenant: none, because it is the directory of the loop
+WITH RECURSIVE asking AS (
+  (SELECT tenant_id, ask_at FROM charges WHERE ask_at IS NOT NULL ORDER BY tenant_id, ask_at LIMIT 1)
+  UNION ALL
+  SELECT n.tenant_id, n.ask_at FROM asking w
+  CROSS JOIN LATERAL (SELECT c.tenant_id, c.ask_at FROM charges c WHERE c.ask_at IS NOT NULL AND c.tenant_id > w.tenant_id
+                      ORDER BY c.tenant_id, c.ask_at LIMIT 1) n
+)
+SELECT tenant_id FROM asking WHERE ask_at <= now();
+
+-- name: charges_due :many
+-- Charges of a tenant whose provider is to be asked, those that wait longest first, `$2` at a time. Each is asked about again
+-- after half its age, a quarter of an hour at least; what has no price after `$3` days costs what was reserved.
+UPDATE charges c SET is_settled = c.is_settled OR c.at < now() - $3 * interval '1 day',
+       ask_at = CASE WHEN c.at >= now() - $3 * interval '1 day' THEN now() + greatest(interval '15 minutes', (now() - c.at) / 2) END
+FROM (SELECT message_id, token FROM charges WHERE tenant_id = $1 AND ask_at <= now() ORDER BY ask_at LIMIT $2 FOR UPDATE SKIP LOCKED) d
+WHERE c.tenant_id = $1 AND c.message_id = d.message_id AND c.token = d.token
+RETURNING c.message_id, c.at, c.ask_at IS NULL AS is_over;
+
+-- name: is_stopped :value
+-- Whether everything of a tenant, or its whole channel, is paused or in maintenance.
+SELECT EXISTS (SELECT FROM switches WHERE tenant_id IN ($1, '00000000-0000-0000-0000-000000000000')
+               AND (scope IN ('installation', 'tenant') OR (scope = 'channel' AND scope_id = $2)))
+    OR EXISTS (SELECT FROM installation WHERE maintenance_since IS NOT NULL);
 
 -- name: charges_of :many
 -- What a message was charged, attempt by attempt.

@@ -24,7 +24,7 @@ from outrider.data.db import Database
 from outrider.data.runtime import Runtime
 from outrider.domain.messages import lanes
 from outrider.domain.messages.rows import SQL
-from outrider.engine.dispatch import pacing, routes
+from outrider.engine.dispatch import bills, pacing, routes
 from outrider.engine.dispatch.batch import ASK_AGAIN_S, Batch, BatchWatch, just_claimed
 from outrider.engine.dispatch.board import Board
 from outrider.engine.dispatch.breaker import Breaker
@@ -111,6 +111,7 @@ class Pipeline:
         self._senders = Senders(runtime)
         self._breaker = Breaker(database, runtime.settings)
         self.repeated_ids_count = 0
+        self._claimer.spending.billed_later = bills.channels(runtime.providers.values())
         """Ids that a provider gave to a second message."""
         self._maker = Maker(runtime, database, self._senders, journal, self._claimer.spending)
         self._ring = Ring(boottime_s)

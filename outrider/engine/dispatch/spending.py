@@ -38,6 +38,8 @@ class Spending:
     def __init__(self) -> None:
         self._parts: dict[UUID, int] = {}
         """Parts of contents as estimated, and of messages whose true number was found to be more than was paid."""
+        self.billed_later: frozenset[str] = frozenset()
+        """Channels with a provider that says only after the sending what it costs."""
 
     async def reserve(
         self,
@@ -77,7 +79,8 @@ class Spending:
         if not costs:
             return None, stopped
         payer = Payer(lane.tenant_id, lane.campaign_id, terms.zone)
-        short, dates = await charges.reserve(raw, payer, token, costs)
+        is_asked = lane.channel in self.billed_later
+        short, dates = await charges.reserve(raw, payer, token, costs, is_asked=is_asked)
         stopped.update((mid, (GATE, Hold(each.until, each.reason))) for mid, each in short.items())
         charged = {cost.message_id: cost for cost in costs if cost.message_id not in short}
         return Money(payer, dates, charged, highest), stopped

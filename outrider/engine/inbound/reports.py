@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -19,11 +20,13 @@ import structlog
 from outrider.base import failpoint
 from outrider.base.errors import Unavailable
 from outrider.contracts.actor import Actor
-from outrider.contracts.callbacks import RANKS, State
+from outrider.contracts.callbacks import RANKS, Bill, State
 from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
 from outrider.domain.callbacks.rows import SQL
 from outrider.domain.contacts import suppressions
+from outrider.domain.contacts.suppressions import Entry
+from outrider.domain.limits import charges
 from outrider.domain.messages import bounces, events, reports
 from outrider.domain.messages.bounces import SoftBounce
 from outrider.domain.messages.reports import Reported
@@ -55,6 +58,35 @@ class _Ends:
         self.ids.append(event_id)
         self.states.append(state)
         self.notes.append(note)
+
+
+@dataclass(slots=True)
+class _Follows:
+    """What follows from reports beside the states of their messages."""
+
+    suppress: dict[tuple[str, str], suppressions.Reason] = field(default_factory=dict)
+    soft: list[SoftBounce] = field(default_factory=list)
+    bills: dict[UUID, Bill] = field(default_factory=dict)
+
+    def add(self, row: asyncpg.Record, data: Mapping[str, Any], message: asyncpg.Record) -> None:
+        """Take note of one that is applied."""
+        whom = (message["channel"], message["address"])
+        if data["suppress"] and not row["is_replayed"]:  # who was taken off the list since stays off it
+            reason = suppressions.reason_of(data["suppress"])
+            self.suppress[whom] = min(self.suppress.get(whom, reason), reason, key=suppressions.REASONS.index)
+        if data["price"]:
+            self.bills[row["message_id"]] = Bill(Decimal(data["price"]), data["currency"])
+        if data["is_soft"] and data["state"] in ("failed", "bounced"):
+            self.soft.append(SoftBounce(row["message_id"], *whom, row["received_at"], data["cause"], data["detail"]))
+
+    async def write(self, uow: UnitOfWork) -> None:
+        """Draw the consequences, each address and message once."""
+        entries = [Entry(*whom, "all", reason) for whom, reason in self.suppress.items()]
+        if entries:
+            await suppressions.record_all(uow.raw, uow.tenant, _ACTOR, entries, source="callback")
+        await charges.settle(uow.raw, uow.tenant, self.bills)
+        if self.soft:
+            await bounces.count(uow.raw, uow.tenant, self.soft)
 
 
 class _Applier:
@@ -112,8 +144,7 @@ async def apply_due(uow: UnitOfWork, *, only: UUID | None = None) -> int:
         }
     ends = _Ends([], [], [])
     story: list[tuple[UUID, datetime, str, dict[str, Any]]] = []
-    suppress: dict[tuple[str, str], suppressions.Reason] = {}
-    soft: list[SoftBounce] = []
+    follows = _Follows()
     for row, data in told:
         key = (row["message_id"], row["provider_id"])
         message = found.get(key)
@@ -123,16 +154,9 @@ async def apply_due(uow: UnitOfWork, *, only: UUID | None = None) -> int:
             continue
         is_this = message["is_moved"] and data["state"] == best[key].state
         story += _story(row, data, is_moved=is_this)
-        if data["suppress"] and not row["is_replayed"]:  # who was taken off the list since stays off it
-            _strongest(suppress, (message["channel"], message["address"]), suppressions.reason_of(data["suppress"]))
-        if data["is_soft"] and data["state"] in ("failed", "bounced"):
-            where = (message["channel"], message["address"])
-            soft.append(SoftBounce(row["message_id"], *where, row["received_at"], data["cause"], data["detail"]))
+        follows.add(row, data, message)
     await events.append_many(uow.raw, uow.tenant, story)
-    for (channel, address), reason in sorted(suppress.items()):
-        await suppressions.record(uow, _ACTOR, channel, address, scope="all", reason=reason, source="callback")
-    if soft:
-        await bounces.count(uow.raw, uow.tenant, soft)
+    await follows.write(uow)
     await SQL.report_ends.run(uow.raw, uow.tenant, ends.ids, ends.states, ends.notes)
     if failpoint.ARMED:
         failpoint.hit("reports.before_commit")
@@ -196,10 +220,3 @@ def _story(
     facts = {"word": row["word"], "cause": data["cause"], "detail": data["detail"]}
     moment = row["received_at"]
     return [(row["message_id"], moment, kind, {name: value for name, value in facts.items() if value})]
-
-
-def _strongest(
-    wanted: dict[tuple[str, str], suppressions.Reason], whom: tuple[str, str], reason: suppressions.Reason
-) -> None:
-    """Of several reasons the strongest stands."""
-    wanted[whom] = min(wanted.get(whom, reason), reason, key=suppressions.REASONS.index)

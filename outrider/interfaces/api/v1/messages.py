@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from outrider.base.ids import parse_id, time_of
 from outrider.data.db import Database, Role
 from outrider.data.runtime import Runtime
 from outrider.domain.contacts.channels import stored_form
+from outrider.domain.limits import charges
 from outrider.domain.messages import search, uncertain
 from outrider.domain.messages.admit import Replay, check_key, keep, replay_of, request_hash
 from outrider.domain.messages.draft import Draft
@@ -118,11 +119,22 @@ class EventOut(msgspec.Struct):
     data: dict[str, Any]
 
 
+class ChargeOut(msgspec.Struct):
+    """What one attempt was charged, in millionths of the tenant's currency; `is_settled`: that is the final price."""
+
+    micros: int
+    segments: int
+    day_on: date
+    is_settled: bool
+    at: datetime
+
+
 class MessageWithEvents(msgspec.Struct):
-    """A message with its timeline: every attempt, every gate that stopped or delayed it."""
+    """A message with its timeline: every attempt, every gate that stopped or delayed it; and what it was charged."""
 
     message: MessageOut
     events: list[EventOut]
+    charges: list[ChargeOut]
 
 
 class UncertainOut(msgspec.Struct):
@@ -307,8 +319,11 @@ async def shown(
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
         row, events = await search.get(uow.raw, principal.tenant_id, parse_id(message_id, "message_id"))
         waiting = await search.waiting_for(uow.raw, principal.tenant_id, [row])
+        charged = await charges.of_message(uow.raw, principal.tenant_id, row["id"])
     return MessageWithEvents(
-        _message(row, waiting[row["id"]]), [EventOut(event.at, event.kind, event.data) for event in events]
+        _message(row, waiting[row["id"]]),
+        [EventOut(event.at, event.kind, event.data) for event in events],
+        [ChargeOut(**{name: each[name] for name in ChargeOut.__struct_fields__}) for each in charged],
     )
 
 

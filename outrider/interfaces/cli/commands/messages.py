@@ -15,6 +15,7 @@ from outrider.base.errors import Refused
 from outrider.base.ids import parse_id
 from outrider.data.db import Role
 from outrider.domain.contacts.channels import stored_form
+from outrider.domain.limits import charges
 from outrider.domain.messages import search
 from outrider.domain.messages.admit import Replay, check_key, keep, replay_of
 from outrider.domain.messages.draft import Draft
@@ -107,11 +108,14 @@ async def show(message: str, *, options: Common = COMMON) -> Answer:
     async with looking(options, role=Role.ENGINE) as work:
         row, events = await search.get(work.uow.raw, work.tenant_id, parse_id(message, "message"))
         waiting = await search.waiting_for(work.uow.raw, work.tenant_id, [row])
+        charged = await charges.of_message(work.uow.raw, work.tenant_id, row["id"])
     about: dict[str, Any] = {name: row[name] for name in _SHOWN} | {"waiting_for": waiting[row["id"]]}
     story = [{"at": each.at, "kind": each.kind, "data": each.data} for each in events]
     told = [{**each, "data": one_line(json.dumps(each["data"], default=str)) if each["data"] else ""} for each in story]
     text = facts(about) + "\n\n" + table(told, ("at", "kind", "data"), empty="nothing happened yet")
-    return Answer({**about, "events": story}, text)
+    if charged:
+        text += "\n\n" + table(charged, ("at", "micros", "segments", "day_on", "is_settled"), empty="")
+    return Answer({**about, "events": story, "charges": charged}, text)
 
 
 @APP.command(name="list")

@@ -29,6 +29,8 @@ class TwilioOptions:
     """Reported for each message by callbacks, in this order."""
     checks_numbers: bool = True
     """Refuse recipients that are no E.164 numbers."""
+    price_after_s: float = 0.0
+    """So long after it was taken a message has no price yet."""
     callback_pause_s: float = 0.0
     callback_tries: int = 5
     """How often a callback is tried until it is answered with 2xx."""
@@ -44,6 +46,7 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True):
     body           answer 201 with this instead of JSON
     same_sid       give every message this id
     statuses       report these instead; error_code with the last of them
+    price          what the message costs, such as "0.0150"; currency: in which; "" is never known
     copies         send each callback so often; order: in which order
     times, skip    how often it strikes, after how many it passed over
     """
@@ -59,6 +62,8 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True):
     same_sid: str | None = None
     statuses: list[str] | None = None
     error_code: int | None = None
+    price: str | None = None
+    currency: str = "USD"
     copies: int = 1
     order: Literal["as sent", "reversed", "shuffled"] = "as sent"
     times: int | None = None

@@ -48,6 +48,8 @@ class TwilioSandbox:
         self.options = options
         self.ledger = Ledger(options.ledger_path)
         self.messages: dict[str, dict[str, Any]] = {}
+        self._prices: dict[str, tuple[int, str, str]] = {}
+        """When each was taken, what it costs and in which currency."""
         self.rules: list[Rule] = []
         self._struck: dict[int, int] = {}
         self._caller = Caller(options.auth_token, tries=options.callback_tries)
@@ -59,7 +61,7 @@ class TwilioSandbox:
         self.url = ""
         for entry in self.ledger.entries:
             if entry.outcome in TAKEN:
-                self._keep(entry)
+                self._keep(entry, None)
 
     async def start(self) -> str:
         """Listen; gives the base address.
@@ -152,7 +154,7 @@ class TwilioSandbox:
             messaging_service_sid=form.get("MessagingServiceSid", ""), status_callback=form.get("StatusCallback", ""),
             validity_period=int(form["ValidityPeriod"]) if "ValidityPeriod" in form else None,
         )  # fmt: skip
-        shown = self._keep(entry)
+        shown = self._keep(entry, rule)
         self._report(shown, entry.status_callback, rule)
         if rule is not None and rule.hang_s:
             await asyncio.sleep(rule.hang_s)
@@ -182,16 +184,24 @@ class TwilioSandbox:
         self.ledger.add(entry)
         return entry
 
-    def _keep(self, entry: Entry) -> dict[str, Any]:
+    def _keep(self, entry: Entry, rule: Rule | None) -> dict[str, Any]:
         parts = size_of(entry.text).segments
+        price = f"{parts * _PRICE_PER_PART:.4f}" if rule is None or rule.price is None else rule.price
+        self._prices[entry.sid] = (entry.at_ns, price, "USD" if rule is None else rule.currency)
         at = format_datetime(datetime.fromtimestamp(entry.at_ns / 1e9, UTC))
         self.messages[entry.sid] = shown = {
             "sid": entry.sid, "account_sid": self.options.account_sid, "to": entry.to, "from": entry.from_,
             "body": entry.text, "status": "queued", "num_segments": str(parts), "direction": "outbound-api",
-            "price": f"-{parts * _PRICE_PER_PART:.4f}", "price_unit": "USD", "error_code": None, "error_message": None,
-            "date_created": at, "date_sent": at, "messaging_service_sid": entry.messaging_service_sid or None,
+            "price": None, "price_unit": "USD", "error_code": None, "error_message": None, "date_created": at,
+            "date_sent": at, "messaging_service_sid": entry.messaging_service_sid or None,
         }  # fmt: skip
         return shown
+
+    def _priced(self, shown: dict[str, Any]) -> dict[str, Any]:
+        """A message as it is shown now: what it costs is known after a while only, as a negative number."""
+        at_ns, price, unit = self._prices.get(shown["sid"], (0, "", "USD"))
+        is_known = price != "" and time.time_ns() - at_ns >= self.options.price_after_s * 1e9
+        return {**shown, "price": f"-{price}" if is_known else None, "price_unit": unit}
 
     def _report(self, shown: dict[str, Any], url: str, rule: Rule | None) -> None:
         chosen = rule.statuses if rule is not None else None
@@ -220,19 +230,27 @@ class TwilioSandbox:
 
     async def _list(self, request: web.Request) -> web.Response:
         wanted = {name: request.query.get(name) for name in ("To", "From")}
-        since = request.query.get("DateSent>")
+        since, until = _moment(request.query.get("DateSent>")), _moment(request.query.get("DateSent<"))
         found = [
-            shown
+            self._priced(shown)
             for shown in reversed(self.messages.values())
             if all(value is None or shown[name.lower()] == value for name, value in wanted.items())
-            and (since is None or _is_sent_since(shown["date_sent"], since))
+            and _is_sent_between(shown["date_sent"], since, until)
         ]
-        size = int(request.query.get("PageSize", "50"))
-        return web.json_response({"messages": found[:size], "next_page_uri": None, "page_size": size})
+        size, page = int(request.query.get("PageSize", "50")), int(request.query.get("Page", "0"))
+        more = None
+        if len(found) > (page + 1) * size:
+            more = str(request.rel_url.update_query({"Page": str(page + 1)}))
+        shown = found[page * size : (page + 1) * size]
+        return web.json_response({"messages": shown, "next_page_uri": more, "page_size": size})
 
     async def _get(self, request: web.Request) -> web.Response:
         shown = self.messages.get(request.match_info["sid"])
-        return web.json_response(shown) if shown else _error(404, 20404, "The requested resource was not found")
+        return (
+            web.json_response(self._priced(shown))
+            if shown
+            else _error(404, 20404, "The requested resource was not found")
+        )
 
     async def _account(self, _request: web.Request) -> web.Response:
         return web.json_response({"sid": self.options.account_sid, "status": "active", "friendly_name": "sandbox"})
@@ -294,6 +312,17 @@ async def serve(options: TwilioOptions, *, ready: Callable[[str], None], stop: a
         await sandbox.close()
 
 
-def _is_sent_since(sent: str | None, day: str) -> bool:
+def _moment(text: str | None) -> datetime | None:
+    """A day or an instant of a filter."""
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _is_sent_between(sent: str | None, since: datetime | None, until: datetime | None) -> bool:
     """What still waits was never sent."""
-    return sent is not None and f"{parsedate_to_datetime(sent):%Y-%m-%d}" >= day
+    if since is None and until is None:
+        return True
+    moment = None if sent is None else parsedate_to_datetime(sent)
+    return moment is not None and (since is None or moment >= since) and (until is None or moment <= until)

@@ -27,6 +27,7 @@ class Twilio:
     help = "Twilio's Messages API, with status callbacks and answers of recipients"
     fields: tuple[Field, ...] = FIELDS
     callbacks: Callbacks = TwilioCallbacks()
+    bills_later = True
 
     def open(self, settings: Mapping[str, Any], secrets: Mapping[str, str], egress: Egress) -> Transport:
         """Make a transport; nothing is connected yet.

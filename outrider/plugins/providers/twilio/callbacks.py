@@ -18,6 +18,7 @@ from uuid import UUID
 from outrider.base.errors import Refused
 from outrider.contracts.callbacks import CallbackRequest, Inbound, Report, State, Told, Unread
 from outrider.plugins.providers.twilio.answers import cause_of, is_sid, is_soft, suppression_of
+from outrider.plugins.providers.twilio.bills import bill_of
 
 _FORM: Final = "application/x-www-form-urlencoded"
 _MOST_PARAMETERS: Final = 200
@@ -108,6 +109,7 @@ def _report(sid: str, status: str, values: Mapping[str, str], target: str) -> To
         cause = cause_of(int(code)) if code.isdecimal() and len(code) < 8 else "carrier_unknown_error"  # noqa: PLR2004 - digits of any code
         cause = "cancelled_at_provider" if status == "canceled" else cause
         detail = f"{status} {code}".strip()[:60]
+    bill = bill_of(values.get("Price"), values.get("PriceUnit"))
     return Report(
         key=f"{sid}:{status}",
         provider_id=sid,
@@ -119,6 +121,8 @@ def _report(sid: str, status: str, values: Mapping[str, str], target: str) -> To
         suppress=suppression_of(cause),
         is_soft=is_soft(cause),
         address=values.get("To", ""),
+        price=None if bill is None else bill.amount,
+        currency="" if bill is None else bill.currency,
     )
 
 

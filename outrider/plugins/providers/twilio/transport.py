@@ -6,7 +6,7 @@ Owns how many go at once, the pause the provider asks for, and asking it about m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -17,11 +17,12 @@ import orjson
 
 from outrider.base.clock import boottime_s
 from outrider.base.errors import Unavailable
-from outrider.contracts.callbacks import Lost
+from outrider.contracts.callbacks import Bill, Lost
 from outrider.contracts.outcome import Deferred, Outcome, Uncertain, Unsent
 from outrider.contracts.provider import Egress, Outgoing, Watch
 from outrider.data.http_out import HttpOut, Reply, Trouble
 from outrider.plugins.providers.twilio.answers import is_sid, outcome_of
+from outrider.plugins.providers.twilio.bills import bills
 from outrider.plugins.providers.twilio.settings import Account
 
 _ACCOUNT_CAUSES: Final = frozenset(
@@ -101,6 +102,10 @@ class TwilioTransport:
             found[each.id] = candidates[-1] if candidates else None
             taken.update(candidates[-1:])
         return found
+
+    async def bills(self, sent: Mapping[str, datetime]) -> Mapping[str, Bill]:
+        """Ask what messages cost; see `contracts.callbacks.Bills`."""
+        return await bills(self._http, self._account.path, sent)
 
     async def _work(self, waiting: Any, desk: _Desk) -> None:
         for message in waiting:
