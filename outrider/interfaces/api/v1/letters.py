@@ -14,6 +14,7 @@ from outrider.base.errors import Refused
 from outrider.base.ids import parse_id
 from outrider.contracts.channel import Channel, Content, Identity, Item, LinkNote
 from outrider.data.db import Role, UnitOfWork
+from outrider.data.link_dial import Dialled, dial
 from outrider.data.runtime import Runtime
 from outrider.domain.contacts import read as contacts
 from outrider.domain.contacts.channels import channel_of
@@ -52,17 +53,19 @@ class PreviewIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class LinksIn(msgspec.Struct, forbid_unknown_fields=True):
-    """Which version, the latest by default."""
+    """Which version, the latest by default. `dial` asks each link's server, up to 30 s; needs the role operator."""
 
     version: Version | None = None
     is_bulk: bool = True
+    dial: bool = False
 
 
 class LinksOut(msgspec.Struct):
-    """What there is to say about links; `is_ok`: none leads nowhere."""
+    """What there is to say about links; `is_ok`: none leads nowhere. `dialled`: what became of each that was tried."""
 
     is_ok: bool
     notes: list[LinkNote]
+    dialled: list[Dialled] = []
 
 
 class TestIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -121,12 +124,19 @@ async def links(
     principal: NamedDependency[Principal],
     runtime: NamedDependency[Runtime],
 ) -> LinksOut:
-    """Look at the links of a version as recipients would follow them; dials nobody."""
+    """Look at the links of a version as recipients would follow them; dials nobody unless asked to.
+
+    Raises:  Refused(forbidden, 403): asking servers over the network is more than reading.
+    """
     identifier = parse_id(template_id, "template_id")
+    if data.dial and not principal.may("operator", "templates:read"):
+        raise Refused("forbidden", "trying links needs the role operator", status=403, field="/dial")
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
         channel, content, _ = await _content(uow, runtime, identifier, data.version)
     notes = channel.review(content, is_bulk=data.is_bulk)
-    return LinksOut(all(each.severity != "error" for each in notes), notes)
+    tried_links = await dial(channel.links(content), runtime.egress) if data.dial else []
+    is_good = all(each.severity != "error" for each in notes) and all(each.verdict != "dead" for each in tried_links)
+    return LinksOut(is_good, notes, tried_links)
 
 
 @get("/templates/{template_id:str}/versions/{version:str}/difference", guards=[needs("viewer", "templates:read")])

@@ -10,6 +10,7 @@ import msgspec
 from cyclopts import App
 
 from outrider.base.errors import Refused
+from outrider.data import link_dial
 from outrider.data.db import UnitOfWork
 from outrider.domain.contacts.channels import channel_of
 from outrider.domain.senders import senders
@@ -18,6 +19,7 @@ from outrider.domain.templates import contents, templates, versions
 from outrider.domain.templates import preview as previews
 from outrider.domain.templates.templates import Source, TemplateView
 from outrider.interfaces.cli import campaigns, exits, named
+from outrider.interfaces.cli.dialling import Dial, told_dialled
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, text_of
 from outrider.interfaces.cli.output import Answer, facts, table
 from outrider.interfaces.cli.previewing import Contact, Part, Values, person_of, told, values_of
@@ -172,8 +174,8 @@ async def preview(
 
 
 @APP.command
-async def links(which: str, *, version: int | None = None, options: Common = COMMON) -> Answer:
-    """Look at the links of a version; dials nobody. Exit 1 when one leads nowhere.
+async def links(which: str, *, version: int | None = None, dial: Dial = False, options: Common = COMMON) -> Answer:
+    """Look at the links of a version; dials nobody unless asked to. Exit 1 when one leads nowhere.
 
     Parameters
     ----------
@@ -186,11 +188,16 @@ async def links(which: str, *, version: int | None = None, options: Common = COM
         found = await find(work.uow, which)
         version_ = await templates.version_of(work.uow, found.id, version)
         content = (await contents.load(work.uow, work.tenant_id, [version_.content_id]))[version_.content_id]
-        notes = channel_of(runtime.channels, found.channel).review(content, is_bulk=True)
+        channel = channel_of(runtime.channels, found.channel)
+        notes = channel.review(content, is_bulk=True)
+    tried = await link_dial.dial(channel.links(content), runtime.egress) if dial else []
     rows = [asdict(each) for each in notes]
-    is_good = all(each.severity != "error" for each in notes)
+    is_good = all(each.severity != "error" for each in notes) and all(each.verdict != "dead" for each in tried)
     shown = table(rows, ("severity", "code", "part", "line", "url", "detail"), empty="nothing to say")
-    return Answer({"is_ok": is_good, "notes": rows}, shown, exits.OK if is_good else exits.CHECK_FAILED)
+    if dial:
+        shown += f"\n{told_dialled(tried)}"
+    data = {"is_ok": is_good, "notes": rows, "dialled": [asdict(each) for each in tried]}
+    return Answer(data, shown, exits.OK if is_good else exits.CHECK_FAILED)
 
 
 @APP.command
