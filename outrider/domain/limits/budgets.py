@@ -63,6 +63,31 @@ class BudgetEvent(msgspec.Struct, frozen=True):
     at: datetime
 
 
+class Used(msgspec.Struct, frozen=True):
+    """What a tenant spent in a period, and of which limit (None: without one)."""
+
+    tenant_id: UUID
+    period: str
+    spent_cents: int
+    limit_cents: int | None
+
+    @property
+    def percent(self) -> float:
+        """How much of the limit is used; a limit of nothing is used up."""
+        if self.limit_cents is None:
+            return 0.0
+        return round(100 * self.spent_cents / self.limit_cents, 2) if self.limit_cents else 100.0
+
+
+async def most_used(uow: UnitOfWork, most: int) -> list[Used]:
+    """Day and month of the tenants that used the most of a limit, then of those that spent the most (engine role)."""
+    found = []
+    for row in await SPENDING.budgets_most_used.many(uow.raw, most):
+        found.append(Used(row["tenant_id"], "day", cents(row["day_spent_micros"]), row["daily_cents"]))
+        found.append(Used(row["tenant_id"], "month", cents(row["month_spent_micros"]), row["monthly_cents"]))
+    return found
+
+
 async def listed(uow: UnitOfWork) -> list[Budget]:
     """The tenant's budget, then those of its campaigns."""
     return [_budget(row) for row in await SPENDING.budgets_of.many(uow.raw, uow.tenant, None, None)]

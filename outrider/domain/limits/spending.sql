@@ -139,6 +139,18 @@ FROM budget_accounts a JOIN tenants t ON t.id = a.tenant_id
 WHERE a.tenant_id = $1 AND ($2::text IS NULL OR a.scope = $2) AND ($3::uuid IS NULL OR a.scope_id = $3)
 ORDER BY a.scope DESC, a.scope_id;
 
+-- name: budgets_most_used :many
+-- The `$1` tenants that used the most of a limit, of those with a limit or spendings now.
+-- tenant: none, because operators see the whole installation as aggregates
+SELECT u.tenant_id, u.daily_cents, u.monthly_cents, u.day_spent_micros, u.month_spent_micros
+FROM (SELECT a.tenant_id, t.daily_budget_cents AS daily_cents, t.monthly_budget_cents AS monthly_cents,
+             CASE WHEN a.day_ends_at > now() THEN a.day_spent_micros ELSE 0 END AS day_spent_micros,
+             CASE WHEN a.month_ends_at > now() THEN a.month_spent_micros ELSE 0 END AS month_spent_micros
+      FROM budget_accounts a JOIN tenants t ON t.id = a.tenant_id WHERE a.scope = 'tenant') u
+WHERE u.daily_cents IS NOT NULL OR u.monthly_cents IS NOT NULL OR u.month_spent_micros > 0
+ORDER BY greatest(u.day_spent_micros / (u.daily_cents * 10000.0 + 1), u.month_spent_micros / (u.monthly_cents * 10000.0 + 1)) DESC NULLS LAST,
+         u.month_spent_micros DESC, u.tenant_id LIMIT $1;
+
 -- name: budget_of_campaign_set :run
 -- Set a campaign's limits; null: none.
 UPDATE budget_accounts SET daily_cents = $3, monthly_cents = $4 WHERE tenant_id = $1 AND scope = 'campaign' AND scope_id = $2;

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
-from outrider.contracts.gate import Gate
+import msgspec
+
+from outrider.contracts.gate import Gate, MessageClass
 from outrider.data.db import UnitOfWork
 from outrider.domain.messages.rows import HOLDS as SQL
 
@@ -42,6 +44,19 @@ async def ask_again(
             continue
         count += await release(uow, gate.key, campaign_id)
     return count
+
+
+class Held(msgspec.Struct, frozen=True):
+    """How many messages of a channel a gate holds now."""
+
+    channel: str
+    gate: str
+    count: int
+
+
+async def by_gate(uow: UnitOfWork) -> list[Held]:
+    """What gates hold in the whole installation (engine role). Reads everything held once: cache the answer."""
+    return [Held(row["channel"], row["gate"], row["n"]) for row in await SQL.held_by_gate.many(uow.raw)]
 
 
 async def release_some(uow: UnitOfWork, gate_key: str, campaign_id: UUID | None, most: int) -> int:

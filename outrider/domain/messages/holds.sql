@@ -8,3 +8,30 @@ FROM unnest(ARRAY(
                       LIMIT $4 FOR UPDATE SKIP LOCKED) q2
   WHERE l.tenant_id = $1 AND l.is_open AND ($2::uuid IS NULL OR l.campaign_id = $2) LIMIT $4)) d(message_id)
 WHERE q.tenant_id = $1 AND q.message_id = d.message_id AND q.state = 5;
+
+-- name: sender_ready :value
+-- How many messages of a sender and class are ready; not counted beyond `$4`.
+SELECT count(*) FROM (
+  SELECT 1 FROM lanes l
+  CROSS JOIN LATERAL (SELECT 1 FROM queue q WHERE q.tenant_id = $1 AND q.lane_id = l.id AND q.state = 0
+                      ORDER BY q.priority, q.due_at, q.message_id LIMIT $4) q
+  WHERE l.tenant_id = $1 AND l.sender_id = $2 AND l.is_open AND l.message_class = $3 LIMIT $4) ready;
+
+-- name: sender_holds_release :run
+-- What a gate holds of a sender and class (null: of both) is asked about again now, `$5` at a time.
+UPDATE queue q SET due_at = now()
+FROM unnest(ARRAY(
+  SELECT q2.message_id FROM lanes l
+  CROSS JOIN LATERAL (SELECT message_id FROM queue
+                      WHERE tenant_id = $1 AND lane_id = l.id AND state = 5 AND due_at > now() AND starts_with(reason, $4 || ': ')
+                      LIMIT $5 FOR UPDATE SKIP LOCKED) q2
+  WHERE l.tenant_id = $1 AND l.is_open AND l.sender_id = $2 AND ($3::text IS NULL OR l.message_class = $3) LIMIT $5)) d(message_id)
+WHERE q.tenant_id = $1 AND q.message_id = d.message_id AND q.state = 5;
+
+-- name: held_by_gate :many
+-- How many messages each gate holds, by channel: a reason begins with the gate's key.
+-- tenant: none, because operators see the whole installation as aggregates
+SELECT l.channel, h.gate, sum(h.n)::bigint AS n
+FROM (SELECT tenant_id, lane_id, split_part(reason, ': ', 1) AS gate, count(*) AS n FROM queue WHERE state = 5 AND reason IS NOT NULL GROUP BY 1, 2, 3) h
+JOIN lanes l ON l.tenant_id = h.tenant_id AND l.id = h.lane_id
+GROUP BY 1, 2 ORDER BY 1, 2;

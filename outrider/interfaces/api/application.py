@@ -44,6 +44,7 @@ from outrider.interfaces.api.job_figures import JobFigures
 from outrider.interfaces.api.middleware.buckets import Buckets
 from outrider.interfaces.api.middleware.door import Door
 from outrider.interfaces.api.middleware.entry import Authenticator, Entry
+from outrider.interfaces.api.money_figures import MoneyFigures
 from outrider.interfaces.api.snapshot import Snapshots
 from outrider.interfaces.api.strictness import strict
 from outrider.interfaces.api.totals import MessageTotals
@@ -107,6 +108,7 @@ def create_app(runtime: Runtime) -> Litestar:
     authenticator = Authenticator(runtime)
     figures = HttpFigures(settings.app_label)
     snapshots, totals, job_figures = Snapshots(runtime), MessageTotals(runtime.db), JobFigures(runtime.db)
+    money_figures = MoneyFigures(runtime.db)
     gathering = Gathering(runtime)
     rate = Buckets(settings.api_rate_per_s, settings.api_rate_per_s * 2)
     login_rate = Buckets(_LOGIN_PER_S, _LOGIN_BURST)
@@ -122,6 +124,7 @@ def create_app(runtime: Runtime) -> Litestar:
             "snapshots": Provide(lambda: snapshots, sync_to_thread=False),
             "totals": Provide(lambda: totals, sync_to_thread=False),
             "job_figures": Provide(lambda: job_figures, sync_to_thread=False),
+            "money_figures": Provide(lambda: money_figures, sync_to_thread=False),
             "gathering": Provide(lambda: gathering, sync_to_thread=False),
             "login_rate": Provide(lambda: login_rate, sync_to_thread=False),
             "principal": Provide(_principal, sync_to_thread=False),

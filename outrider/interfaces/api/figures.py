@@ -13,7 +13,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from outrider.data.db import Database
+from outrider.interfaces.api import money_figures
 from outrider.interfaces.api.job_figures import JobReading, metrics_of
+from outrider.interfaces.api.money_figures import MoneyReading
 from outrider.interfaces.api.snapshot import Snapshot
 
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -62,11 +64,12 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """What the database says for one scrape: the moment, messages by channel and state, jobs (None: not read)."""
+    """What the database says for one scrape: the moment, messages by state, jobs (None: not read), money."""
 
     snapshot: Snapshot
     totals: Mapping[tuple[str, str], int]
     jobs: JobReading | None
+    money: MoneyReading
 
 
 class _Gauges:
@@ -78,6 +81,7 @@ class _Gauges:
         self._snapshot = scrape.snapshot
         self._totals = scrape.totals
         self._jobs = scrape.jobs
+        self._money = scrape.money
 
     def collect(self) -> Iterable[Metric]:
         yield from self._pool()
@@ -87,6 +91,7 @@ class _Gauges:
             yield self._messages()
             if self._jobs is not None:
                 yield from metrics_of(self._app, self._jobs)
+            yield from money_figures.metrics_of(self._app, self._money)
             yield from self._workers()
             paused = len(self._snapshot.switches)
             yield self._gauge("outrider_switches_paused", "Scopes that are paused.", paused)

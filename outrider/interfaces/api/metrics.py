@@ -16,6 +16,7 @@ from outrider.interfaces.api.figures import MEDIA_TYPE, HttpFigures, Scrape, exp
 from outrider.interfaces.api.job_figures import JobFigures
 from outrider.interfaces.api.middleware.entry import Authenticator
 from outrider.interfaces.api.middleware.proxies import Network, is_within
+from outrider.interfaces.api.money_figures import MoneyFigures, MoneyReading
 from outrider.interfaces.api.snapshot import Snapshots
 from outrider.interfaces.api.totals import MessageTotals
 from outrider.interfaces.auth import PUBLIC
@@ -57,13 +58,15 @@ async def metrics(
     figures: NamedDependency[HttpFigures],
     totals: NamedDependency[MessageTotals],
     job_figures: NamedDependency[JobFigures],
+    money_figures: NamedDependency[MoneyFigures],
 ) -> Response[bytes]:
     """Give every figure of this process and of the installation as aggregates [S3-09, S4-33]."""
     await admit(request, runtime, authenticator, "metrics:read")
     snapshot = await snapshots.now()
     counted = await totals.now() if snapshot.is_up else {}
     jobs = await job_figures.now() if snapshot.is_up else None
-    text = exposition(figures, runtime.settings.app_label, runtime.db, Scrape(snapshot, counted, jobs))
+    money = await money_figures.now() if snapshot.is_up else MoneyReading()
+    text = exposition(figures, runtime.settings.app_label, runtime.db, Scrape(snapshot, counted, jobs, money))
     return Response(text, media_type=MEDIA_TYPE)
 
 
