@@ -137,7 +137,7 @@ def _callbacks(sender: ours.TextSender, ids: list[UUID], *, is_forged: bool = Fa
 @contextmanager
 def _bare(database: Postgres, pool: int) -> Iterator[ours.Running]:
     script = Path(__file__).parent / "kit" / "bare_callbacks.py"
-    arguments = [sys.executable, script, database.url, str(pool)]
+    arguments: list[str | Path] = [sys.executable, script, database.url, str(pool)]
     with process(arguments, name="bare endpoint", stdout=subprocess.PIPE, text=True) as child:
         yield ours.Running(child.pid, ours.wait_ready(child))
 

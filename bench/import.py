@@ -5,9 +5,13 @@ with its proof and list written in batches with a checkpoint. The peer is the le
 same server in the same minute: the same file copied into a table by COPY and moved by two INSERT … SELECT (contacts and
 addresses), without a check, proof, checkpoint or policy. It is the ceiling, not a competitor.
 
-    .venv/bin/python bench/import.py [--rows 1000000]
+Then, beside imports of people nobody knows yet, single messages are handed in over HTTP at a steady pace, in turn with
+quiet windows of the same run: what others notice of an import (F87).
 
-Wanted: at least 5,000 rows/s, at most 256 MB resident in the importing process, at first and when everybody is known.
+    .venv/bin/python bench/import.py [--rows 1000000] [--per-s 50] [--window-s 20] [--rounds 3]
+
+Wanted: at least 5,000 rows/s, at most 256 MB resident in the importing process, at first and when everybody is known;
+p99 of other traffic at most 1.5 x.
 """
 
 from __future__ import annotations
@@ -19,16 +23,21 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
 
-from bench.kit import ours
+from bench.kit import beside, ours
 from bench.kit.figures import machine, table, verdict
-from bench.kit.servers import Postgres, postgres, run
+from bench.kit.servers import Postgres, end, postgres, process, run
 
 LEAST_ROWS_PER_S = 5_000
 MOST_MEGABYTES = 256
+MOST_TRAFFIC_RATIO = 1.5
+_ROWS_BESIDE_PER_S = 25_000
+"""More than an import takes, so that it lasts longer than its window."""
 HEADER = ("email", "name", "external id", "consent", "town")
 
 _PEER_TABLES = """
@@ -52,13 +61,19 @@ def main() -> int:
     """Measure, print, and say whether the aims are met."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    count: int = parser.parse_args().rows
+    parser.add_argument("--per-s", type=float, default=50.0)
+    parser.add_argument("--window-s", type=float, default=20.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    count: int = options.rows
     print(f"machine: {machine()}")
     with postgres() as database, ours.installation(database) as made:
         path = _file(made.data_dir / "people.csv", count)
         first = _ours(made, path, count, "created_count")
         again = _ours(made, path, count, "unchanged_count")
         peer_s = run(_theirs(database, path, count))
+        database.settle()
+        traffic = _traffic(made, options)
     rows = [["what", "rows/s", "most memory, MB"]]
     rows += [
         [name, f"{count / took_s:,.0f}", f"{megabytes:.0f}"]
@@ -74,36 +89,57 @@ def main() -> int:
         verdict(f"{name}: memory", megabytes, MOST_MEGABYTES, at_most=True, unit="MB")
         for name, (_, megabytes) in _both(first, again)
     ]
+    beside.show("an import", traffic)
+    met.append(verdict("other traffic: p99", traffic.ratio(), MOST_TRAFFIC_RATIO, at_most=True))
     return 0 if all(met) else 1
+
+
+def _traffic(made: ours.Installation, options: argparse.Namespace) -> beside.Beside:
+    """What single messages notice of imports; each round's people are new, or most of its work would not be there."""
+    count = int(options.window_s * _ROWS_BESIDE_PER_S)
+
+    @contextmanager
+    def importing(number: int) -> Iterator[Callable[[], bool]]:
+        path = _file(made.data_dir / f"beside-{number}.csv", count, first=options.rows + number * count)
+        with process(_command(path), name="import", env=made.environment, stdout=subprocess.DEVNULL) as child:
+            _wait_for_rows(made.database, path.name)
+            yield lambda: child.poll() is None
+            end(child)
+
+    return beside.measure(made, importing, per_s=options.per_s, window_s=options.window_s, rounds=options.rounds)
+
+
+def _wait_for_rows(database: Postgres, file_name: str) -> None:
+    """Until its first batch is stored: before, the file is only examined."""
+    taken = "SELECT coalesce(max(row_count), 0) FROM imports WHERE file_name = $1"
+    while not database.value(taken, file_name):
+        time.sleep(0.1)
 
 
 def _both(first: tuple[float, float], again: tuple[float, float]) -> list[tuple[str, tuple[float, float]]]:
     return [("new to us", first), ("all known", again)]
 
 
-def _file(path: Path, count: int) -> Path:
+def _file(path: Path, count: int, first: int = 0) -> Path:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(HEADER)
-        writer.writerows((f"p{n}@example.org", f"Person {n}", f"x{n}", "yes", f"town {n % 7}") for n in range(count))
+        writer.writerows(
+            (f"p{n}@example.org", f"Person {n}", f"x{n}", "yes", f"town {n % 7}") for n in range(first, first + count)
+        )
     return path
+
+
+def _command(path: Path) -> list[str]:
+    return [
+        str(ours.PROGRAM), "contacts", "import", str(path), "--list", "all", "--consent-source", "form", "--json",
+    ]  # fmt: skip
 
 
 def _ours(made: ours.Installation, path: Path, count: int, expected: str) -> tuple[float, float]:
     """Seconds from start to end of the command, and the most memory that its process had."""
-    command = [
-        str(ours.PROGRAM),
-        "contacts",
-        "import",
-        str(path),
-        "--list",
-        "all",
-        "--consent-source",
-        "form",
-        "--json",
-    ]
     begun = time.perf_counter()
-    with subprocess.Popen(command, env=made.environment, stdout=subprocess.PIPE) as child:
+    with subprocess.Popen(_command(path), env=made.environment, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         answer = json.loads(child.stdout.read())
         _, status, used = os.wait4(child.pid, 0)

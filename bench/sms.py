@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -101,7 +100,15 @@ def _bare(server: str, texts: int, loops: int, calls: int) -> float:
     """Bare loops, each its share of the texts; texts a second until the last has ended."""
     script = Path(__file__).parent / "kit" / "bare_texts.py"
     share = texts // loops
-    arguments = [sys.executable, script, server, ours.TEXT_ACCOUNT, ours.TEXT_TOKEN, str(share), str(calls)]
+    arguments: list[str | Path] = [
+        sys.executable,
+        script,
+        server,
+        ours.TEXT_ACCOUNT,
+        ours.TEXT_TOKEN,
+        str(share),
+        str(calls),
+    ]
     with ExitStack() as stack:
         children = [
             stack.enter_context(
@@ -115,7 +122,7 @@ def _bare(server: str, texts: int, loops: int, calls: int) -> float:
             assert child.stdin is not None
             child.stdin.write("go\n")
             child.stdin.flush()
-        took_s = max(json.loads(child.stdout.readline()) for child in children if child.stdout is not None)
+        took_s = max(float(child.stdout.readline()) for child in children if child.stdout is not None)
     rate = share * loops / took_s
     say(f"bare {rate:,.0f}/s with {loops} loop(s) of {calls} calls at once")
     return rate

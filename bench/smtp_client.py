@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from ipaddress import ip_network
 from uuid import UUID
 
@@ -50,6 +51,10 @@ class Count:
             self.accepted += 1
         else:
             self.others.append(outcome)
+
+    async def keep_key(self, key: str, messages: Sequence[Outgoing]) -> str | None:
+        """Mail servers know no keys."""
+        raise NotImplementedError
 
 
 async def ours(port: int, messages: int, connections: int, senders: int) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 @dataclass(slots=True)
 class Load:
-    """What a load run saw. `latencies_s` of each call, in the order of their ends."""
+    """What a load run saw. `latencies_s` of each call, in the order of their ends; of paced ones from their time on."""
 
     took_s: float = 0.0
     latencies_s: list[float] = field(default_factory=list)
@@ -47,32 +47,44 @@ class Connection:
             self._writer.close()
 
 
-def request(path: str, body: bytes, headers: dict[str, str]) -> bytes:
-    """A POST with a JSON body, encoded."""
+def request(path: str, body: bytes, headers: dict[str, str], *, kind: str = "application/json") -> bytes:
+    """A POST with a body, encoded."""
     lines = [
         f"POST {path} HTTP/1.1",
         "Host: 127.0.0.1",
-        "Content-Type: application/json",
+        f"Content-Type: {kind}",
         f"Content-Length: {len(body)}",
     ]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-async def load(urls: Sequence[str], requests: Iterator[bytes], *, connections: int, expected: int = 202) -> Load:
+async def load(
+    urls: Sequence[str],
+    requests: Iterator[bytes],
+    *,
+    connections: int,
+    expected: int = 202,
+    per_s: float | None = None,
+) -> Load:
     """Send every request once over so many connections, spread over the servers.
 
+    Takes:   per_s: begin so many a second and no more; a call that had to wait for its connection counts from its time.
     Raises:  RuntimeError for the first answer that is not the expected one.
     """
     result = Load()
+    numbered = iter(enumerate(requests))
 
     async def one(url: str) -> None:
         connection = Connection(url)
         try:
-            for encoded in requests:
-                began_s = time.perf_counter()
+            for number, encoded in numbered:
+                call_s = time.perf_counter()
+                if per_s is not None:
+                    call_s = began_s + number / per_s
+                    await asyncio.sleep(max(0.0, call_s - time.perf_counter()))
                 status, body = await connection.call(encoded)
-                result.latencies_s.append(time.perf_counter() - began_s)
+                result.latencies_s.append(time.perf_counter() - call_s)
                 if status != expected:
                     raise RuntimeError(f"{status}: {body[:300]!r}")
         finally:

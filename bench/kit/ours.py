@@ -34,14 +34,20 @@ from outrider.contracts.actor import Actor
 from outrider.data import migrate
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
+from outrider.domain.callbacks.address import callback_url, signer_of
 from outrider.domain.limits import switches
 from outrider.domain.messages.fan_out import Plan, fan_out
 from outrider.domain.messages.lanes import lane_for
+from outrider.domain.senders import connections as connections_
+from outrider.domain.senders import senders
+from outrider.domain.senders.connections import Vault
 from outrider.domain.senders.identity import dkim_purpose
+from outrider.domain.senders.senders import NewSender
 from outrider.domain.templates import contents
 from outrider.domain.tracking import choices
 
 BENCH = Actor("cli", "cli:bench")
+TEXT_ACCOUNT, TEXT_TOKEN = "AC" + "0" * 32, "bench-token"
 PROGRAM = Path(sys.executable).parent / "outrider"
 _CONTACTS = """
 WITH made AS (
@@ -53,10 +59,11 @@ WITH made AS (
   RETURNING id, substr(external_id, length($6) + 1)::int AS n
 ), addressed AS (
   INSERT INTO addresses (tenant_id, channel, address, contact_id)
-  SELECT $1, 'email', 'user' || n || '@' || $6 || 'recipient.example', id FROM made
+  SELECT $1, $7, CASE $7 WHEN 'sms' THEN '+1415' || lpad(n::text, 7, '0')
+                         ELSE 'user' || n || '@' || $6 || 'recipient.example' END, id FROM made
 ), consented AS (
   INSERT INTO consents (tenant_id, contact_id, channel, purpose, status, source)
-  SELECT $1, id, 'email', 'marketing', 'granted', 'bench' FROM made
+  SELECT $1, id, $7, 'marketing', 'granted', 'bench' FROM made
 )
 INSERT INTO list_members (tenant_id, list_id, contact_id) SELECT $1, $5, id FROM made
 """
@@ -64,11 +71,19 @@ INSERT INTO list_members (tenant_id, list_id, contact_id) SELECT $1, $5, id FROM
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """One sender of a tenant, through an SMTP connection to the benchmark's sink."""
+    """One sender of a tenant and what it says, through a connection to the benchmark's own server."""
 
     tenant_id: UUID
     id: UUID
     content_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class TextSender(Sender):
+    """A sender of texts; `callback_url`: where its provider reports to."""
+
+    connection_id: UUID
+    callback_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +265,24 @@ async def make_sender(
     return Sender(tenant_id, sender_id, content_id)
 
 
+async def make_text_sender(made: Runtime, text: str, *, connections: int = 8, **settings: str) -> TextSender:
+    """An account of provider twilio with a sender of texts, and something to say."""
+    vault = Vault(made.providers, made.keyring, made.egress)
+    name = f"bench {uuid4()}"
+    given = {"account_sid": TEXT_ACCOUNT, "auth_token": TEXT_TOKEN, "connections": connections, **settings}
+    async with made.db.uow(Role.APP, DEFAULT_TENANT) as uow:
+        account = await connections_.create(uow, vault, BENCH, name=name, provider="twilio", settings=given)
+        wanted = NewSender(name=name, connection_id=account.id, from_address="+14155550100", from_name="Shop")
+        sender = await senders.create(uow, made.channels, vault, BENCH, wanted)
+        content_id = await contents.save(
+            uow, made.channels["sms"], made.renderer, subject="", html=None, text=text, is_template=True
+        )
+    url = callback_url(
+        signer_of(made.keyring), made.settings.public_url, "twilio", account.settings, DEFAULT_TENANT, account.id
+    )
+    return TextSender(DEFAULT_TENANT, sender.id, content_id, account.id, url)
+
+
 def _private_key(kind: str) -> str:
     key: RSAPrivateKey | Ed25519PrivateKey = (
         generate_private_key(public_exponent=65537, key_size=2048) if kind == "rsa" else Ed25519PrivateKey.generate()
@@ -277,8 +310,10 @@ async def name_template(database: Postgres, sender: Sender) -> str:
     return name
 
 
-async def make_audience(database: Postgres, count: int, *, tenant_id: UUID = DEFAULT_TENANT) -> Audience:
-    """A list of so many contacts, in slices."""
+async def make_audience(
+    database: Postgres, count: int, *, tenant_id: UUID = DEFAULT_TENANT, channel: str = "email"
+) -> Audience:
+    """A list of so many contacts, in slices; one of a tenant for channel sms, whose numbers have no prefix."""
     prefix = f"l{uuid4().hex[:8]}."
     raw = await asyncpg.connect(database.superuser_url)
     try:
@@ -287,22 +322,25 @@ async def make_audience(database: Postgres, count: int, *, tenant_id: UUID = DEF
         )
         for first in range(1, count + 1, 50_000):
             last = min(first + 49_999, count)
-            await raw.execute(_CONTACTS, tenant_id, first, last, list(letter.CITIES), list_id, prefix, timeout=None)
+            await raw.execute(_CONTACTS, tenant_id, first, last, list(letter.CITIES), list_id, prefix, channel,
+                              timeout=None)  # fmt: skip
     finally:
         await raw.close()
     await analyze(database)
     return Audience(tenant_id, list_id, count)
 
 
-async def fan_campaign_out(made: Runtime, database: Postgres, sender: Sender, audience: Audience) -> Mailing:
+async def fan_campaign_out(
+    made: Runtime, database: Postgres, sender: Sender, audience: Audience, *, channel: str = "email"
+) -> Mailing:
     """A campaign to everybody of the audience, queued by the product's own fan-out; nobody sends it yet."""
     tenant_id = sender.tenant_id
     raw = await asyncpg.connect(database.superuser_url)
     try:
         campaign_id = await raw.fetchval(
             "INSERT INTO campaigns (tenant_id, name, channel, sender_id, content_id, list_id, created_by, launched_at) "
-            "VALUES ($1, $2, 'email', $3, $4, $5, 'bench', now()) RETURNING id",
-            tenant_id, f"bench {uuid4()}", sender.id, sender.content_id, audience.list_id,
+            "VALUES ($1, $2, $6, $3, $4, $5, 'bench', now()) RETURNING id",
+            tenant_id, f"bench {uuid4()}", sender.id, sender.content_id, audience.list_id, channel,
         )  # fmt: skip
     finally:
         await raw.close()
@@ -310,12 +348,12 @@ async def fan_campaign_out(made: Runtime, database: Postgres, sender: Sender, au
         lane_id = await lane_for(
             uow,
             tenant_id=tenant_id,
-            channel="email",
+            channel=channel,
             sender_id=sender.id,
             campaign_id=campaign_id,
             message_class="bulk",
         )
-    plan = Plan(campaign_id, audience.list_id, lane_id, "email", sender.content_id, "marketing", 5, None)
+    plan = Plan(campaign_id, audience.list_id, lane_id, channel, sender.content_id, "marketing", 5, None)
     after, queued = None, 0
     while True:
         async with made.db.uow(Role.ENGINE, tenant_id) as uow:

@@ -1,15 +1,16 @@
 -- Statements of callbacks: events, refusals, exceptions, and what people wrote.
 
 -- name: take_in :many
--- Keep callbacks, each once; one that was told before only counts, and shows when it says something else this time.
-INSERT INTO webhook_events (tenant_id, connection_id, provider, event_key, kind, word, provider_id, message_id, data, body_hash, signature, source, state)
-SELECT $1, t.connection_id, t.provider, t.event_key, t.kind, t.word, t.provider_id, t.message_id, t.data::jsonb, t.body_hash, t.signature, t.source, t.state
-FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::uuid[], $9::text[], $10::bytea[], $11::text[], $12::text[], $13::text[])
-     t(connection_id, provider, event_key, kind, word, provider_id, message_id, data, body_hash, signature, source, state)
+-- Keep callbacks, each once; what was told before only counts, and shows when it says something else this time.
+INSERT INTO webhook_events (tenant_id, connection_id, provider, event_key, kind, word, provider_id, message_id, data, body_hash, signature, source, state, repeats, is_conflicting)
+SELECT $1, t.connection_id, t.provider, t.event_key, t.kind, t.word, t.provider_id, t.message_id, t.data::jsonb, t.body_hash, t.signature, t.source, t.state, t.repeats, t.is_conflicting
+FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::uuid[], $9::text[], $10::bytea[], $11::text[], $12::text[], $13::text[], $14::int[], $15::boolean[])
+     t(connection_id, provider, event_key, kind, word, provider_id, message_id, data, body_hash, signature, source, state, repeats, is_conflicting)
 ORDER BY t.connection_id, t.event_key
 ON CONFLICT (tenant_id, connection_id, event_key) DO UPDATE
-SET repeats = webhook_events.repeats + 1, is_conflicting = webhook_events.is_conflicting OR webhook_events.body_hash <> excluded.body_hash
-RETURNING id, connection_id, event_key, repeats = 0 AS is_new, body_hash;
+SET repeats = webhook_events.repeats + 1 + excluded.repeats,
+    is_conflicting = webhook_events.is_conflicting OR excluded.is_conflicting OR webhook_events.body_hash <> excluded.body_hash
+RETURNING id, connection_id, event_key, xmax = 0 AS is_new, body_hash;
 
 -- name: tenants_with_reports :many
 -- Tenants in which reports wait to be applied, and how long the oldest has: from tenant to tenant along the index.
@@ -31,9 +32,10 @@ FROM webhook_events WHERE tenant_id = $1 AND state IN ('new', 'parked') AND due_
 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED;
 
 -- name: report_ends :run
--- What became of reports: applied, parked until their message is finished here, or of no message of ours.
+-- What became of reports: applied, parked until their message is finished here (looked at again within seconds while they
+-- are young), or of no message of ours.
 UPDATE webhook_events e SET state = d.state, note = d.note, attempts = attempts + 1,
-       due_at = CASE WHEN d.state = 'parked' THEN now() + least(60, 0.25 * 2 ^ least(attempts, 8)) * interval '1 second' ELSE e.due_at END,
+       due_at = CASE WHEN d.state = 'parked' THEN now() + least(CASE WHEN e.received_at > now() - interval '10 minutes' THEN 3 ELSE 60 END, 0.25 * 2 ^ least(attempts, 8)) * interval '1 second' ELSE e.due_at END,
        applied_at = CASE WHEN d.state = 'applied' THEN now() ELSE e.applied_at END
 FROM unnest($2::uuid[], $3::text[], $4::text[]) d(id, state, note) WHERE e.tenant_id = $1 AND e.id = d.id;
 

@@ -42,17 +42,17 @@ async def take_in(raw: asyncpg.Connection, tenant_id: UUID, came: Sequence[Came]
 
     Gives:   one answer each, in order. Of several alike in one call the first is new, the others repeats.
     """
-    first: dict[tuple[UUID, str], Came] = {}
+    alike: dict[tuple[UUID, str], list[Came]] = {}
     for each in came:
-        first.setdefault((each.connection_id, each.told.key), each)
-    columns = zip(*(_row(each) for each in first.values()), strict=True)
+        alike.setdefault((each.connection_id, each.told.key), []).append(each)
+    columns = zip(*(_row(same) for same in alike.values()), strict=True)
     rows = await SQL.take_in.many(raw, tenant_id, *map(list, columns))
     found = {(row["connection_id"], row["event_key"]): row for row in rows}
     kept: list[Kept] = []
     for each in came:
         key = (each.connection_id, each.told.key)
         row = found[key]
-        kept.append(Kept(row["id"], row["is_new"] and first[key] is each, bytes(row["body_hash"]) != each.body_hash))
+        kept.append(Kept(row["id"], row["is_new"] and alike[key][0] is each, bytes(row["body_hash"]) != each.body_hash))
     return kept
 
 
@@ -61,7 +61,9 @@ async def refused(raw: asyncpg.Connection, tenant_id: UUID, counts: Sequence[tup
     await SQL.refused.run(raw, tenant_id, *map(list, zip(*counts, strict=True)))
 
 
-def _row(came: Came) -> tuple[Any, ...]:
+def _row(alike: Sequence[Came]) -> tuple[Any, ...]:
+    """The row of one thing, told once or several times."""
+    came = alike[0]
     told = came.told
     kind = "report" if isinstance(told, Report) else "inbound" if isinstance(told, Inbound) else "unknown"
     word = "received" if isinstance(told, Inbound) else told.word
@@ -72,6 +74,7 @@ def _row(came: Came) -> tuple[Any, ...]:
     return (
         came.connection_id, came.provider, told.key[:200], kind, word[:60], provider_id[:200], message_id,
         orjson.dumps(data_of(told)).decode(), came.body_hash, came.signature, came.source[:60], state,
+        len(alike) - 1, any(each.body_hash != came.body_hash for each in alike),
     )  # fmt: skip
 
 

@@ -678,13 +678,13 @@ SELECT (SELECT id FROM page ORDER BY id DESC LIMIT 1) AS last, (SELECT count(*) 
 -- name: reported :many
 -- What providers report of messages: `$2..$6` one report each, at most one per message. The greatest state of the table of
 -- precedence holds; a report of another id at the provider than the known one moves nothing (an empty one is none: letters
--- that come back know of no ids). Gives how each stands.
+-- that come back know of no ids). Gives how each stands; what somebody else is writing is `locked`, and nobody waits for it.
 WITH told AS (
   SELECT * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[]) t(id, state, provider_id, code, detail)
 ), held AS (
   SELECT m.id, m.state AS was, coalesce(m.code, '') AS was_code, m.provider_id AS known, m.lane_id, m.address, t.state, t.provider_id, t.code, t.detail
   FROM told t JOIN messages m ON m.tenant_id = $1 AND m.id = t.id AND m.id >= $7 AND m.id <= $8
-  ORDER BY m.id FOR UPDATE OF m
+  ORDER BY m.id FOR UPDATE OF m SKIP LOCKED
 ), moved AS (
   UPDATE messages m SET state = h.state, provider_id = coalesce(m.provider_id, nullif(h.provider_id, '')), code = nullif(h.code, ''), detail = nullif(h.detail, '')
   FROM held h
@@ -701,7 +701,11 @@ WITH told AS (
   DELETE FROM uncertain_messages u USING moved v WHERE u.tenant_id = $1 AND u.message_id = v.id
 )
 SELECT h.id, h.was, h.known, h.address, l.channel, v.id IS NOT NULL AS is_moved
-FROM held h JOIN lanes l ON l.tenant_id = $1 AND l.id = h.lane_id LEFT JOIN moved v ON v.id = h.id;
+FROM held h JOIN lanes l ON l.tenant_id = $1 AND l.id = h.lane_id LEFT JOIN moved v ON v.id = h.id
+UNION ALL
+SELECT m.id, 'locked', m.provider_id, m.address, l.channel, false
+FROM told t JOIN messages m ON m.tenant_id = $1 AND m.id = t.id AND m.id >= $7 AND m.id <= $8 JOIN lanes l ON l.tenant_id = $1 AND l.id = m.lane_id
+WHERE NOT EXISTS (SELECT FROM held h WHERE h.id = m.id);
 
 -- name: connections_of :many
 -- The connection of the sender of each message; `$3`, `$4` are the least and greatest id.

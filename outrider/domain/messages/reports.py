@@ -27,7 +27,8 @@ async def settle(raw: asyncpg.Connection, tenant_id: UUID, reports: Sequence[Rep
     """Move messages to what was reported, with rollups; an uncertain one is certain then (engine role).
 
     Takes:   1..1000 reports of different messages.
-    Gives:   id -> was, known, address, channel, is_moved; ids that are no message of the tenant are missing.
+    Gives:   id -> was (`locked`: somebody else is writing it, nothing was done), known, address, channel, is_moved; ids
+             that are no message of the tenant are missing.
     """
     ids = [each.message_id for each in reports]
     rows = await SQL.reported.many(

@@ -200,6 +200,8 @@ def _end(row: asyncpg.Record, message: asyncpg.Record | None) -> tuple[str, str]
         return "orphan", "names no message"
     if message is None:
         return "orphan", "no such message"
+    if message["was"] == "locked":
+        return "parked", "its message is being written"
     if message["known"] is not None and row["provider_id"] not in {"", message["known"]}:
         return "orphan", "the message has another id at the provider"
     if message["was"] == "queued":  # told before our own commit of the outcome

@@ -116,6 +116,7 @@ class CallbackApp:
         wrong = known.callbacks.verify(request, known.base, known.settings, known.secrets)
         if wrong is not None and not is_within(source, known.exceptions):
             self._refused(tenant_id, connection_id, known, source, wrong)
+            exchange.is_told_elsewhere = True  # counted by the minute: a line each would be the dearest part of it
             await _plain(send, 403)
             return
         try:
@@ -127,6 +128,7 @@ class CallbackApp:
         digest = hashlib.sha256(request.body).digest()
         came = [Came(connection_id, known.provider, each, digest, signature, source) for each in told]
         replies = await asyncio.gather(*(self.desk.take(tenant_id, known.channel, each) for each in came))
+        exchange.is_told_elsewhere = True  # in `webhook_events`
         self._counts.labels(self._runtime.settings.app_label, known.provider, "taken").inc()
         kind, body = known.callbacks.answer(next(filter(None, replies), ""))
         headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]

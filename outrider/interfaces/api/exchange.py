@@ -19,7 +19,8 @@ class Exchange:
 
     `client_ip` is the peer's address, or what a trusted proxy says; `scheme` and `host` as the browser used them.
     `code` is the problem's code when the answer is one; `who` names the caller in the access log. `is_unlogged`: not
-    in the access log unless it failed, because it would tell who read what from where.
+    in the access log unless it failed, because it would tell who read what from where. `is_told_elsewhere`: not in it
+    at all, because what is kept of it says more.
     """
 
     request_id: str
@@ -33,6 +34,7 @@ class Exchange:
     who: str = ""
     has_unread_body: bool = False
     is_unlogged: bool = False
+    is_told_elsewhere: bool = False
     rate_headers: tuple[tuple[bytes, bytes], ...] = ()
 
 

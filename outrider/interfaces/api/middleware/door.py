@@ -124,7 +124,7 @@ class Door:
         took_s = time.monotonic() - exchange.started_s
         route = str(scope.get("path_template") or "unmatched")
         self._figures.request(exchange.method, route, exchange.status, took_s)
-        if exchange.is_unlogged and exchange.status < HTTPStatus.BAD_REQUEST:
+        if exchange.is_told_elsewhere or (exchange.is_unlogged and exchange.status < HTTPStatus.BAD_REQUEST):
             return
         level = _access.warning if exchange.status >= _SERVER_ERROR else _access.info
         facts: dict[str, Any] = {"path": shown_path(scope["path"])} if route == "unmatched" else {}
