@@ -719,6 +719,8 @@ JOIN senders s ON s.tenant_id = $1 AND s.id = l.sender_id;
 -- Tenants with messages of a channel whose answer was lost at least `$1` seconds ago.
 -- tenant: none, because it is the directory of the loop
 SELECT DISTINCT u.tenant_id FROM uncertain_messages u JOIN lanes l ON l.tenant_id = u.tenant_id AND l.id = u.lane_id
+WHERE u.cause = 'answer_lost' AND u.since < now() - $1 * interval '1 second' AND u.since > now() - interval '3 days' AND l.channel = ANY ($2::text[]);
+
 -- name: handed_over :many
 -- The ids at the provider of messages, with their lane; `$3`, `$4` are the least and greatest id.
 SELECT m.id, m.provider_id, l.id AS lane_id, l.channel, l.sender_id, l.campaign_id, l.message_class
@@ -726,8 +728,6 @@ FROM unnest($2::uuid[]) t(id)
 JOIN messages m ON m.tenant_id = $1 AND m.id = t.id AND m.id >= $3 AND m.id <= $4
 JOIN lanes l ON l.tenant_id = $1 AND l.id = m.lane_id
 WHERE m.provider_id IS NOT NULL;
-
-WHERE u.cause = 'answer_lost' AND u.since < now() - $1 * interval '1 second' AND u.since > now() - interval '3 days' AND l.channel = ANY ($2::text[]);
 
 -- name: in_doubt :many
 -- Messages of a tenant whose answer was lost at least `$2` seconds ago and at most three days, oldest first, with their lane.
