@@ -151,10 +151,15 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Uncertain:
-    """Handed over, answer lost: perhaps delivered, perhaps not."""
+    """Handed over, answer lost: perhaps delivered, perhaps not.
+
+    `is_keyed`: its request is written down under a key by which the provider knows it again: no further attempt is made
+    of the message alone, whatever its sender promises; the request is repeated as it was.
+    """
 
     cause: str
     detail: str = ""
+    is_keyed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

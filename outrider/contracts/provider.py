@@ -5,9 +5,9 @@ A provider is one file `plugins/providers/<key>.py` with a module-level `PROVIDE
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
 from outrider.base.fields import Field
@@ -19,8 +19,8 @@ class Outgoing:
     """One message ready for the wire.
 
     body is a pure function of what was frozen at acceptance; for email complete RFC 5322 bytes with CRLF line ends,
-    ending in CRLF, not dot-stuffed. `is_8bit` when the body has bytes above 127, `needs_smtputf8` when the
-    envelope has. `idempotency_key` is the same for every attempt.
+    ending in CRLF, not dot-stuffed; whoever needs its parts reads them with data/mail_parts.py. `is_8bit` when the
+    body has bytes above 127, `needs_smtputf8` when the envelope has. `idempotency_key` is the same for every attempt.
     """
 
     id: UUID
@@ -34,8 +34,8 @@ class Outgoing:
     """CLOCK_BOOTTIME second after which it must not reach anybody, for providers that can be told; None: no limit."""
 
 
-class Watch(Protocol):
-    """The engine's side of a send, called by the provider from the event loop."""
+class Leave(Protocol):
+    """Who gives leave to send and is told what became of it."""
 
     def begin(self, message: Outgoing) -> str | None:
         """Ask leave directly before the first byte whose arrival may lead to acceptance.
@@ -48,6 +48,21 @@ class Watch(Protocol):
 
     def settle(self, message: Outgoing, outcome: Outcome) -> None:
         """Tell what became of the message; exactly once for each message of a batch."""
+        ...
+
+
+class Watch(Leave, Protocol):
+    """The engine's side of a send, called by the provider from the event loop."""
+
+    async def keep_key(self, key: str, messages: Sequence[Outgoing]) -> str | None:
+        """Have it written down, before any of them is begun, that these go in one request under a key.
+
+        The provider answers a request that it knows by its key as it did the first time and delivers nothing again. So
+        one whose answer is lost can be repeated, by anybody, as long as the provider remembers (see `Repeats`).
+
+        Takes:   key of at most 200 characters, of this request alone; messages in the order of the request.
+        Gives:   None: it is written down for good; else why nothing of it must leave.
+        """
         ...
 
 
@@ -75,6 +90,26 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """End the connections politely; idempotent."""
+        ...
+
+
+@runtime_checkable
+class Repeats(Protocol):
+    """A transport whose provider knows requests again by their key."""
+
+    request_count: int
+    """How many messages go in one request at most: fewer per claim would waste requests, which are what is limited."""
+
+    async def repeat(
+        self, key: str, messages: Sequence[Outgoing], leave: Callable[[], str | None]
+    ) -> list[Outcome] | None:
+        """Make a request again whose answer was lost: the same key, the same messages in the same order.
+
+        Takes:   leave: asked directly before the first byte; None: go on.
+        Gives:   what became of each message, never Deferred or Unsent: Uncertain when that is still not known; None:
+                 leave was not given, or nothing could be asked, and nothing left.
+        Raises:  nothing but CancelledError.
+        """
         ...
 
 

@@ -18,6 +18,7 @@ WRITTEN_BY_FINISH = {"state", "provider_id", "code", "detail", "attempts", "atte
 MADE_BY_HAND = {
     # the data plane: partitioned, written by named statements, never through models
     "lanes", "messages", "queue", "message_events", "campaign_recipients", "uncertain_messages", "idempotency_keys",
+    "keyed_requests",
     "jobs", "job_states", "job_queues", "job_workers",
     "rollup_deltas", "rollups", "workers", "installation", "login_attempts",
     "event_clocks",

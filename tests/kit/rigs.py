@@ -23,6 +23,8 @@ from typing import Any, Literal, get_args
 
 from outrider.contracts.provider import Egress as EgressPort
 from outrider.data.egress import Egress
+from outrider.interfaces.sandbox.resend import ResendOptions, ResendSandbox
+from outrider.interfaces.sandbox.resend.options import Rule as ResendRule
 from outrider.interfaces.sandbox.twilio import TwilioOptions, TwilioSandbox
 from outrider.interfaces.sandbox.twilio.ledger import TAKEN
 from outrider.interfaces.sandbox.twilio.options import Rule
@@ -128,10 +130,57 @@ async def twilio() -> AsyncIterator[Rig]:
             await sandbox.close()
 
 
+@asynccontextmanager
+async def resend() -> AsyncIterator[Rig]:
+    """The Resend-shaped sandbox. Message-ID is theirs, so that it is not among what arrives."""
+    key = "hunter2-hunter2"
+    with TemporaryDirectory() as folder:
+        sandbox = ResendSandbox(ResendOptions(ledger_path=Path(folder) / "l", port=0, api_key=key))
+        url = await sandbox.start()
+        settings = {
+            "base_url": url, "connections": 4, "answer_timeout_s": 1.0, "connect_timeout_s": 1.0, "requests_per_s": 500,
+        }  # fmt: skip
+        wrong = {**settings, "base_url": "http://127.0.0.1:1"}
+        rules: dict[str, ResendRule] = {
+            "refuses": ResendRule(status=422, name="validation_error"),
+            "defers": ResendRule(status=503, name="service_unavailable"),
+            "cuts after the body": ResendRule(cut="after"),
+            "hangs after the body": ResendRule(hang_s=30.0),
+        }
+
+        def behave(mood: Mood) -> None:
+            sandbox.rules = [rules[mood]] if mood in rules else []
+            sandbox.refuses_everybody = mood == "wrong password"
+            rig.settings = wrong if mood == "away" else settings
+
+        def body(email: Mapping[str, Any]) -> bytes:
+            text = f"Subject: {email['subject']}\nMessage-ID: <1@example.org>\n\n{email['text']}"
+            return text.replace("\n", "\r\n").encode()
+
+        rig = Rig(
+            settings=settings,
+            secrets={"api_key": key},
+            taken=lambda: [(entry.to, body(entry.email)) for entry in sandbox.taken],
+            behave=behave,
+            until=_looking,
+            connections=lambda: sandbox.request_count,
+            wrong=wrong,
+            signed_in=settings,
+        )
+        try:
+            yield rig
+        finally:
+            await sandbox.close()
+
+
 async def _looking(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 - nobody tells when a request was taken
             await asyncio.sleep(0.005)
 
 
-RIGS: dict[str, Callable[[], AbstractAsyncContextManager[Rig]]] = {"smtp": smtp, "twilio": twilio}
+RIGS: dict[str, Callable[[], AbstractAsyncContextManager[Rig]]] = {
+    "resend": resend,
+    "smtp": smtp,
+    "twilio": twilio,
+}

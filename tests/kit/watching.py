@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +27,7 @@ class Recorder:
         self.begun: list[str] = []
         self.settled: dict[str, list[Outcome]] = {}
         self.order: list[str] = []
+        self.keys: dict[str, list[str]] = {}
         self._changed = asyncio.Event()
 
     def begin(self, message: Outgoing) -> str | None:
@@ -40,6 +41,10 @@ class Recorder:
         self.settled.setdefault(message.address, []).append(outcome)
         self.order.append(message.address)
         self._changed.set()
+
+    async def keep_key(self, key: str, messages: Sequence[Outgoing]) -> str | None:
+        self.keys[key] = [message.address for message in messages]
+        return None
 
     @property
     def outcomes(self) -> dict[str, Outcome]:

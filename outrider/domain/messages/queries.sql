@@ -716,10 +716,11 @@ JOIN lanes l ON l.tenant_id = $1 AND l.id = m.lane_id
 JOIN senders s ON s.tenant_id = $1 AND s.id = l.sender_id;
 
 -- name: tenants_in_doubt :many
--- Tenants with messages of a channel whose answer was lost at least `$1` seconds ago.
+-- Tenants with messages of a channel whose answer was lost at least `$1` seconds ago, and whose request is not repeated.
 -- tenant: none, because it is the directory of the loop
 SELECT DISTINCT u.tenant_id FROM uncertain_messages u JOIN lanes l ON l.tenant_id = u.tenant_id AND l.id = u.lane_id
-WHERE u.cause = 'answer_lost' AND u.since < now() - $1 * interval '1 second' AND u.since > now() - interval '3 days' AND l.channel = ANY ($2::text[]);
+WHERE u.cause = 'answer_lost' AND u.since < now() - $1 * interval '1 second' AND u.since > now() - interval '3 days' AND l.channel = ANY ($2::text[])
+  AND NOT EXISTS (SELECT FROM keyed_requests k WHERE k.tenant_id = u.tenant_id AND k.message_id = u.message_id AND k.ends_at > now());
 
 -- name: handed_over :many
 -- The ids at the provider of messages, with their lane; `$3`, `$4` are the least and greatest id.
@@ -744,6 +745,7 @@ JOIN messages m ON m.tenant_id = u.tenant_id AND m.id = u.message_id
 JOIN lanes l ON l.tenant_id = u.tenant_id AND l.id = u.lane_id
 WHERE u.tenant_id = $1 AND u.cause = 'answer_lost' AND u.since < now() - $2 * interval '1 second' AND u.since > now() - interval '3 days'
   AND l.channel = ANY ($4::text[])
+  AND NOT EXISTS (SELECT FROM keyed_requests k WHERE k.tenant_id = $1 AND k.message_id = u.message_id AND k.ends_at > now())
 ORDER BY u.since LIMIT 100;
 
 -- name: known_at_provider :many

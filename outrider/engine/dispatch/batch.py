@@ -99,7 +99,7 @@ def just_claimed(batches: Iterable[Batch], now_s: float) -> int:
 
 
 class BatchWatch:
-    """The engine's side of one send (contracts.provider.Watch)."""
+    """The engine's side of one send (contracts.provider.Leave); which connection it goes by is the routes'."""
 
     def __init__(
         self, batch: Batch, board: Board, journal: Journal, settled: Callable[[Batch, Claimed, Outcome], None]

@@ -10,10 +10,12 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 import structlog
 
+from outrider.base import failpoint
 from outrider.base.clock import boottime_s
 from outrider.base.errors import Misconfigured, OutriderError, Refused, Unavailable
 from outrider.base.ids import NIL
@@ -22,7 +24,7 @@ from outrider.contracts.outcome import Deferred, Outcome, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing
 from outrider.data.db import Database
 from outrider.data.runtime import Runtime
-from outrider.domain.messages import lanes
+from outrider.domain.messages import keyed, lanes
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch import bills, pacing, routes
 from outrider.engine.dispatch.batch import ASK_AGAIN_S, Batch, BatchWatch, just_claimed
@@ -71,6 +73,8 @@ class Pace:
 
     rate: float = 0.0
     failures: int = 0
+    least: int = 1
+    """Where many messages share a request, a claim of fewer would waste it."""
     left: float = routes.NO_LIMIT
     rests_until_s: float = 0.0
 
@@ -79,7 +83,7 @@ class Pace:
         if self.failures:
             return 1
         paced = int(self.rate * _WORK_S) if self.rate else _FIRST_BATCH
-        return max(1, int(min(most, paced, self.left)))
+        return max(1, int(min(most, max(self.least, paced), self.left)))
 
     def learn(self, count: int, took_s: float) -> None:
         """Take the pace of a batch into account."""
@@ -246,6 +250,7 @@ class Pipeline:
         left: Outcome = Unsent("the worker stopped")
         try:
             use, slices = await self._maker.prepare(batch)
+            pace.least = max((route.request_count for route in use.routes), default=1)
             self._promises[batch.token] = use.sender.guarantees[batch.lane.message_class] == "at_least_once"
             if use.left < 1:
                 slices, left = [], Unsent(routes.CLOSED)
@@ -282,8 +287,23 @@ class Pipeline:
             refused=lambda tally: self._breaker.refused(tenant_id, tally),
             repeated=self._repeated,
             ask=lambda route, count: self._may_go(batch, route, count),
+            keep=partial(self._keep_key, batch),
         )
         await self._breaker.tell(tenant_id, await routes.send(use.routes, outgoing, watch, ears))
+
+    async def _keep_key(self, batch: Batch, connection_id: UUID, key: str, messages: Sequence[Outgoing]) -> str | None:
+        """Write down a request by its key before it is made; without a database it is not made."""
+        ids = [message.id for message in messages]
+        try:
+            async with self._database.transaction() as raw:
+                await keyed.keep(
+                    raw, batch.lane.tenant_id, key=key, connection_id=connection_id, ids=ids, token=batch.token
+                )
+        except Unavailable:
+            return "its key cannot be written down"
+        if failpoint.ARMED:
+            failpoint.hit("send.key_kept")
+        return None
 
     async def _may_go(self, batch: Batch, route: routes.Route, count: int) -> routes.Grant:
         """Ask the rate of a connection that was not asked at the claim; without a database nothing goes by it."""

@@ -15,7 +15,6 @@ import structlog
 
 from outrider.base.errors import Misconfigured, Refused, Unavailable
 from outrider.contracts.callbacks import Finds, Lost, Reports
-from outrider.contracts.channel import Unrenderable
 from outrider.contracts.gate import Lane
 from outrider.contracts.provider import Transport
 from outrider.data.db import Role
@@ -24,8 +23,7 @@ from outrider.domain.limits import charges, contacted
 from outrider.domain.messages import events, reports
 from outrider.domain.messages.reports import Reported
 from outrider.domain.messages.rows import SQL
-from outrider.engine.dispatch.addresses import Addresses
-from outrider.engine.dispatch.batch import Claimed
+from outrider.engine.dispatch.again import claimed_of, made_again
 from outrider.engine.dispatch.senders import Senders
 from outrider.engine.loop import Loop
 
@@ -107,25 +105,15 @@ class Reconciler:
         self, senders: Senders, lane: Lane, rows: list[asyncpg.Record], known: dict[str, set[str]]
     ) -> tuple[list[Lost], list[Transport]]:
         """The messages with their texts as they went out, and the transports by which they may have gone."""
-        async with self._runtime.db.uow(Role.ENGINE, lane.tenant_id) as uow:
-            use = await senders.use(uow.raw, lane)
-            made = await senders.composers(uow.raw, lane, use, {row["content_id"] for row in rows})
-        addresses, lost = Addresses(self._runtime), list[Lost]()
-        for row in rows:
-            composer = made.by_content.get(row["content_id"])
-            if composer is None:
-                continue
-            claimed = Claimed(
-                id=row["id"], contact_id=row["contact_id"], content_id=row["content_id"], address=row["address"],
-                purpose=row["purpose"], variables=row["variables"], attempt=row["attempts"],
-                dated_at=row["attempted_at"], until_s=None,
-            )  # fmt: skip
-            (message,) = await composer.compose([addresses.item(lane, composer, claimed, use.sender.identity)])
-            if not isinstance(message, Unrenderable):
-                others = frozenset(known[row["address"]])
-                lost.append(
-                    Lost(row["id"], row["address"], message.envelope_from, message.body, row["attempted_at"], others)
-                )
+        made, use = await made_again(self._runtime, senders, lane, [claimed_of(row, row["id"]) for row in rows])
+        lost = [
+            Lost(
+                row["id"], row["address"], made[row["id"]].envelope_from, made[row["id"]].body, row["attempted_at"],
+                frozenset(known[row["address"]]),
+            )
+            for row in rows
+            if row["id"] in made
+        ]  # fmt: skip
         return lost, [route.account.transport for route in use.routes]
 
     async def _settle(self, tenant_id: UUID, found: dict[UUID, str | None], old: set[UUID]) -> None:

@@ -23,7 +23,7 @@ from outrider.contracts.backoff import delay_s
 from outrider.contracts.outcome import CAUSES, Accepted, Deferred, Outcome, Rejected, Retry, Uncertain, Unsent
 from outrider.data.db import Database
 from outrider.domain.limits import charges, contacted
-from outrider.domain.messages import bounces
+from outrider.domain.messages import bounces, keyed
 from outrider.domain.messages.bounces import Failure
 from outrider.domain.messages.rows import SQL
 from outrider.domain.senders.circuits import REFUSED
@@ -69,7 +69,8 @@ def row_for(
 ) -> Row:
     """What an outcome means: the protocol between provider and engine, in one place.
 
-    Takes:   may_repeat: the sender promises at_least_once, so an attempt without answer is made again.
+    Takes:   may_repeat: the sender promises at_least_once, so an attempt without answer is made again, unless its
+             request can be repeated instead.
     """
     match outcome:
         case Accepted(provider_id, _detail):
@@ -82,7 +83,7 @@ def row_for(
             return Row(
                 "finish", message_id, token, "failed", None, cause, detail[:_DETAIL], suppress=suppress, is_soft=is_soft
             )
-        case Uncertain(cause, detail) if not may_repeat:
+        case Uncertain(cause, detail, is_keyed) if is_keyed or not may_repeat:
             return Row("finish", message_id, token, "uncertain", None, cause, detail[:_DETAIL])
         case Uncertain(cause, detail):
             after_s, is_soft = None, False
@@ -126,6 +127,7 @@ async def write_all(raw: asyncpg.Connection, rows: Mapping[UUID, Sequence[Row]])
             ids, tokens = [row.id for row in unsent], [row.token for row in unsent]
             await charges.release(raw, tenant_id, ids, tokens)
             await contacted.release(raw, tenant_id, ids, tokens)
+            await keyed.forget(raw, tenant_id, ids, tokens)
         telling = [
             Failure(row.id, row.code or "", row.detail or "", row.suppress, row.is_soft)
             for row in rows[tenant_id]

@@ -17,6 +17,7 @@ import structlog
 from outrider.base.errors import Unavailable
 from outrider.base.settings import Settings
 from outrider.data.db import Database
+from outrider.domain.messages import keyed
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.journal import DeadClaim, DeadJournal, abandoned
 from outrider.engine.dispatch.record import Row, row_for, write
@@ -83,13 +84,20 @@ class Recovery:
             if not leased:
                 return False
             promises = await _promises(raw, claim.tenant_id, leased)
-            rows = [self._row(row, claim, promises) for row in leased]
+            keyed_ids = await _keyed(raw, claim.tenant_id, leased)
+            rows = [self._row(row, claim, promises, keyed_ids) for row in leased]
             await write(raw, claim.tenant_id, rows)
         self._count(rows)
         _log.info("recovered_from_journal", token=claim.token, messages=len(rows), rendering=claim.is_rendering)
         return True
 
-    def _row(self, leased: asyncpg.Record, claim: DeadClaim, promises: Mapping[tuple[UUID, str], bool]) -> Row:
+    def _row(
+        self,
+        leased: asyncpg.Record,
+        claim: DeadClaim,
+        promises: Mapping[tuple[UUID, str], bool],
+        keyed_ids: frozenset[UUID],
+    ) -> Row:
         message_id, token = leased["message_id"], leased["token"]
         may_repeat = promises[leased["sender_id"], leased["message_class"]]
         outcome = claim.outcomes.get(message_id)
@@ -98,7 +106,7 @@ class Recovery:
                 message_id, token, outcome, attempt=leased["attempt"], may_repeat=may_repeat, settings=self._settings
             )
         if message_id in claim.begun:
-            return _begun(leased, may_repeat=may_repeat)
+            return _begun(leased, may_repeat=may_repeat, is_keyed=message_id in keyed_ids)
         if claim.is_rendering:
             return _poison(leased) or Row("hand_back", message_id, token, crash=1)
         return Row("hand_back", message_id, token)
@@ -110,7 +118,15 @@ class Recovery:
             if not expired:
                 return False
             promises = await _promises(raw, tenant_id, expired)
-            rows = [_begun(row, may_repeat=promises[row["sender_id"], row["message_class"]]) for row in expired]
+            keyed_ids = await _keyed(raw, tenant_id, expired)
+            rows = [
+                _begun(
+                    row,
+                    may_repeat=promises[row["sender_id"], row["message_class"]],
+                    is_keyed=row["message_id"] in keyed_ids,
+                )
+                for row in expired
+            ]
             await write(raw, tenant_id, rows)
         self._count(rows)
         _log.warning("leases_swept", tenant=str(tenant_id), messages=len(rows))
@@ -121,12 +137,13 @@ class Recovery:
         self.handed_back_count += sum(row.kind in {"hand_back", "try_again"} for row in rows)
 
 
-def _begun(leased: asyncpg.Record, *, may_repeat: bool) -> Row:
+def _begun(leased: asyncpg.Record, *, may_repeat: bool, is_keyed: bool = False) -> Row:
     """Begun, answer unknown: repeated where the sender promises at least once, else uncertain.
 
-    What was begun when its worker died for the last time is uncertain as well: it may have been taken each time.
+    What was begun when its worker died for the last time is uncertain as well: it may have been taken each time. Where
+    the request is known by a key it is uncertain until that request is repeated, which delivers nothing twice.
     """
-    if may_repeat:
+    if may_repeat and not is_keyed:
         return _poison(leased, "uncertain") or Row("try_again", leased["message_id"], leased["token"])
     return Row(
         "finish", leased["message_id"], leased["token"], "uncertain", None, "answer_lost",
@@ -142,6 +159,13 @@ def _poison(leased: asyncpg.Record, state: str = "failed") -> Row | None:
         "finish", leased["message_id"], leased["token"], state, None, "poison",
         f"its worker died {CRASHES_TO_POISON} times while it was being processed",
     )  # fmt: skip
+
+
+async def _keyed(raw: asyncpg.Connection, tenant_id: UUID, leased: Sequence[asyncpg.Record]) -> frozenset[UUID]:
+    """What of it went, or was about to go, in a request that can be repeated."""
+    return await keyed.made_under(
+        raw, tenant_id, [row["message_id"] for row in leased], [row["token"] for row in leased]
+    )
 
 
 async def _promises(

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from outrider.base.clock import boottime_s
 from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Unsent
-from outrider.contracts.provider import Outgoing, Transport, Watch
+from outrider.contracts.provider import Leave, Outgoing, Repeats, Transport
 from outrider.domain.senders.circuits import AT_ONCE
 from outrider.engine.dispatch.batch import UNREACHED
 
@@ -28,6 +28,8 @@ CLOSED = "its connection is left alone for now"
 """Why something goes back that no connection of its sender may take."""
 OVER_RATE = "connection_rate: the connection that takes over has sent what it may, and its turn comes then"
 _MOST_IDS = 50_000
+Keep = Callable[[UUID, str, Sequence[Outgoing]], Awaitable[str | None]]
+"""Write down that messages go by a connection in one request under a key; gives why they must not."""
 Share = tuple[int, Sequence[Outgoing]]
 """By which connection, counted in their order, which messages go."""
 
@@ -83,6 +85,12 @@ class Route:
     is_try: bool = False
     version: int | None = None
 
+    @property
+    def request_count(self) -> int:
+        """How many messages share a request by this connection at most."""
+        transport = self.account.transport
+        return transport.request_count if isinstance(transport, Repeats) else 1
+
     def take(self, waiting: Sequence[Outgoing]) -> int:
         """How many of those waiting go by it."""
         count = int(min(self.left, len(waiting)))
@@ -105,6 +113,11 @@ Ask = Callable[[Route, int], Awaitable[Grant]]
 async def everything(_route: Route, count: int) -> Grant:
     """For whom no rate is asked: everything goes."""
     return Grant(count)
+
+
+async def nothing_kept(_connection_id: UUID, _key: str, _messages: Sequence[Outgoing]) -> str | None:
+    """For whom nothing is written down: nobody repeats what is lost."""
+    return None
 
 
 @dataclass(slots=True)
@@ -157,19 +170,21 @@ class Ears:
     refused   a send whose account was just refused or slowed down, before it has ended
     repeated  a message, whose id at the provider is that of another one, and the id
     ask       a connection's rate, before each send
+    keep      that messages go by a connection in one request under a key, before it is made
     """
 
     moves: Callable[[Outgoing], None]
     refused: Refused = _nobody
     repeated: Repeated = _nobody
     ask: Ask = everything
+    keep: Keep = nothing_kept
 
 
 @dataclass(slots=True)
 class _RouteWatch:
     """The watch over one send by one connection: keeps back what the next one may take."""
 
-    watch: Watch
+    watch: Leave
     tally: Tally
     ears: Ears
     is_last: bool
@@ -181,6 +196,10 @@ class _RouteWatch:
         if route.account.is_closed and not route.is_try:
             return CLOSED
         return self.watch.begin(message)
+
+    async def keep_key(self, key: str, messages: Sequence[Outgoing]) -> str | None:
+        """Have a request by this connection written down."""
+        return await self.ears.keep(self.tally.route.connection_id, key, messages)
 
     def settle(self, message: Outgoing, outcome: Outcome) -> None:
         """Settle, or keep back what is known not to have left; a provider's second word about that is not heard."""
@@ -217,7 +236,7 @@ class _RouteWatch:
         return True
 
 
-async def send(routes: Sequence[Route], outgoing: Sequence[Outgoing], watch: Watch, ears: Ears) -> list[Tally]:
+async def send(routes: Sequence[Route], outgoing: Sequence[Outgoing], watch: Leave, ears: Ears) -> list[Tally]:
     """Send by the first connection that takes it, and by the next what did not leave by that one.
 
     Parts that go by different connections go at the same time: one that is only being tried holds up nobody.
@@ -234,7 +253,7 @@ async def send(routes: Sequence[Route], outgoing: Sequence[Outgoing], watch: Wat
         return await _send(usable, outgoing, watch, ears)
 
 
-async def _send(usable: Sequence[Route], outgoing: Sequence[Outgoing], watch: Watch, ears: Ears) -> list[Tally]:
+async def _send(usable: Sequence[Route], outgoing: Sequence[Outgoing], watch: Leave, ears: Ears) -> list[Tally]:
     """In rounds, until nothing has to move on."""
     tallies: list[Tally] = []
     shares = await _granted(usable, _taken(usable, 0, outgoing, watch), watch, ears.ask)
@@ -256,7 +275,7 @@ async def _send(usable: Sequence[Route], outgoing: Sequence[Outgoing], watch: Wa
     return tallies
 
 
-async def _granted(usable: Sequence[Route], shares: Sequence[Share], watch: Watch, ask: Ask) -> list[Share]:
+async def _granted(usable: Sequence[Route], shares: Sequence[Share], watch: Leave, ask: Ask) -> list[Share]:
     """What the rates of connections let go; the rest goes by the next ones, or is held, one turn after another."""
     granted: list[Share] = []
     waiting = list(shares)
@@ -272,7 +291,7 @@ async def _granted(usable: Sequence[Route], shares: Sequence[Share], watch: Watc
     return granted
 
 
-def _taken(usable: Sequence[Route], first: int, waiting: Sequence[Outgoing], watch: Watch) -> list[Share]:
+def _taken(usable: Sequence[Route], first: int, waiting: Sequence[Outgoing], watch: Leave) -> list[Share]:
     """Which connection takes which messages; what none takes goes back."""
     shares, rest = _shares(usable, first, waiting)
     for message in rest:

@@ -25,6 +25,7 @@ from outrider.data.listen import listen
 from outrider.data.runtime import Runtime
 from outrider.domain.messages import workers
 from outrider.domain.messages.rows import SQL
+from outrider.engine.dispatch import repeats
 from outrider.engine.dispatch.batch import Batch
 from outrider.engine.dispatch.board import Board
 from outrider.engine.dispatch.journal import Journal, boot_id
@@ -95,6 +96,7 @@ class Worker:
             runtime, database, board=self.board, journal=self.journal, recorder=self.recorder, batches=self.batches
         )
         self.recovery = Recovery(database, settings.journal_dir, settings)
+        self.repeater = repeats.Repeater(runtime, database, self.board)
         self.renewer = Renewer(database, self.batches, lease_s=settings.lease_s)
         self.switch_bell = asyncio.Event()
         self.state = "running"
@@ -133,6 +135,7 @@ class Worker:
             Loop("promotion", settings.poll_s, self._promote),
             Loop("recovery", settings.sweep_s, self._recover),
             Loop("lost_claims", 1.0, self.pipeline.give_back_lost),
+            Loop("repeats", repeats.EVERY_S, self.repeater.step),
             Loop("idle_accounts", 10.0, self.pipeline.close_idle),
             Loop("heartbeat", settings.heartbeat_s, self._beat),
         ]

@@ -29,7 +29,7 @@ from outrider.domain.contacts.rows import SQL as CONTACTS
 from outrider.domain.limits.rows import PACES, SPENDING
 from outrider.domain.limits.rows import SQL as LIMITS
 from outrider.domain.messages import bounces
-from outrider.domain.messages.rows import BOUNCES, SQL
+from outrider.domain.messages.rows import BOUNCES, KEYED, SQL
 from outrider.domain.people.expire import expire
 from outrider.domain.people.rows import SQL as PEOPLE
 from outrider.domain.schedules.rows import SQL as SCHEDULES
@@ -48,6 +48,8 @@ _AUDIENCE_HOURS = 24
 _COUNTED_HOURS = 1440
 """The longest time of a frequency cap."""
 _DRY_RUN_DAYS = 1
+_KEYED_HOURS = 48
+"""Twice as long as a provider knows a key."""
 _ACTOR = Actor("system", "upkeep")
 _BOUNDS = re.compile(r"FROM \('(?P<low>[0-9a-f-]{36})'\) TO \('(?P<high>[0-9a-f-]{36})'\)")
 
@@ -139,6 +141,7 @@ class Upkeep:
             ("contact_sends", SPENDING.contacted_purge.run, _COUNTED_HOURS),
             ("charges", SPENDING.charges_purge.run, keep.keep_messages_days),
             ("budget_events", SPENDING.budget_events_purge.run, keep.keep_messages_days),
+            ("keyed_requests", KEYED.keyed_requests_purge.run, _KEYED_HOURS),
             ("imports", CONTACTS.imports_purge.run, keep.keep_imports_days),
             ("exports", PEOPLE.exports_purge.run, keep.keep_exports_days),
             ("soft_bounces", BOUNCES.soft_bounces_purge.run, bounces.KEEP_DAYS),

@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-import orjson
-
 from outrider.contracts.outcome import CAUSES, Accepted, Deferred, Outcome, Rejected, Uncertain
+from outrider.data.http_account import detail_of, object_in, wish_s
 from outrider.data.http_out import Reply
 
 _CODES: Final[dict[int, str]] = {
@@ -36,14 +35,11 @@ _SUPPRESSED: Final = {"opted_out": "stop", "handset_unknown": "invalid", "number
 _SOFT: Final = frozenset({"handset_unreachable", "carrier_unknown_error"})
 """What concerns the provider or the sender (its queue, its registration) says nothing about a number."""
 _SID = re.compile(r"(?:SM|MM)[0-9a-f]{32}")
-_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
-_LONGEST_DETAIL: Final = 240
 _CREATED: Final = frozenset({200, 201, 202})
 _ENDED: Final = frozenset({"failed", "undelivered", "canceled"})
 _NOT_SIGNED_IN: Final = frozenset({401, 403})
 _SIGN_IN_CAUSES: Final = {20005: "account_suspended"}
 _BUSY, _UNAVAILABLE, _SERVER = 429, 503, range(500, 600)
-_LONGEST_WISH_S: Final = 86_400.0
 
 
 def cause_of(code: int | None) -> str:
@@ -71,24 +67,24 @@ def outcome_of(reply: Reply) -> Outcome:
 
     Gives:   Uncertain for every answer that does not say plainly whether the message was taken.
     """
-    said = _json(reply.body)
+    said = object_in(reply.body) or {}
     if reply.status in _CREATED:
         return _taken(said)
     code = said.get("code") if isinstance(said.get("code"), int) else None
-    detail = _detail(reply.status, code, said.get("message"))
-    wish_s = _wish_s(reply)
+    detail = detail_of(reply.status, code, said.get("message"))
+    asked_s = wish_s(reply)
     if reply.status in _NOT_SIGNED_IN:  # what it says is left out: a proxy may say the credentials back
-        return Deferred(_SIGN_IN_CAUSES.get(code or 0, "authentication_failed"), _detail(reply.status, code, ""))
+        return Deferred(_SIGN_IN_CAUSES.get(code or 0, "authentication_failed"), detail_of(reply.status, code, ""))
     if reply.status == _BUSY:
-        return Deferred("rate_limited", detail, wish_s)
+        return Deferred("rate_limited", detail, asked_s)
     if reply.status in _SERVER:
         if code is not None or reply.status == _UNAVAILABLE:
-            return Deferred("provider_down", detail, wish_s)
+            return Deferred("provider_down", detail, asked_s)
         return Uncertain("answer_lost", f"{detail}: a gateway answered, not the API")
     cause = cause_of(code)
     if CAUSES[cause].retry == "never":
         return Rejected(cause, detail, suppression_of(cause), is_soft(cause))
-    return Deferred(cause, detail, wish_s)
+    return Deferred(cause, detail, asked_s)
 
 
 def _taken(said: dict[str, Any]) -> Outcome:
@@ -98,27 +94,5 @@ def _taken(said: dict[str, Any]) -> Outcome:
     if said.get("status") in _ENDED:
         code = said.get("error_code") if isinstance(said.get("error_code"), int) else None
         cause = cause_of(code)
-        return Rejected(cause, _detail(201, code, said.get("error_message")), suppression_of(cause), is_soft(cause))
+        return Rejected(cause, detail_of(201, code, said.get("error_message")), suppression_of(cause), is_soft(cause))
     return Accepted(sid)
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        said = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return said if isinstance(said, dict) else {}
-
-
-def _detail(status: int, code: int | None, message: Any) -> str:
-    text = _UNPRINTABLE.sub("?", message) if isinstance(message, str) else ""
-    number = "" if code is None else f" {code}"
-    return f"HTTP {status}{number}: {text}"[:_LONGEST_DETAIL].rstrip(": ")
-
-
-def _wish_s(reply: Reply) -> float | None:
-    """What Retry-After asks for, in seconds; a date is not read."""
-    text = reply.headers.get("retry-after", "")
-    if not re.fullmatch(r"[0-9]{1,6}(?:\.[0-9]+)?", text):
-        return None
-    return min(max(float(text), 0.1), _LONGEST_WISH_S)

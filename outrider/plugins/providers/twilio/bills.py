@@ -16,10 +16,9 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlencode
 
-import orjson
-
 from outrider.base.errors import Unavailable
 from outrider.contracts.callbacks import Bill
+from outrider.data.http_account import object_in
 from outrider.data.http_out import HttpOut, Reply
 
 _PAGE: Final = 1000
@@ -89,7 +88,7 @@ async def _asked(http: HttpOut, url: str) -> dict[str, Any] | None:
     reply = await http.ask("GET", url)
     if isinstance(reply, Reply) and reply.status == _UNKNOWN:
         return None
-    said = orjson.loads(reply.body) if isinstance(reply, Reply) and reply.status == _OK else None
-    if not isinstance(said, dict):
+    said = object_in(reply.body) if isinstance(reply, Reply) and reply.status == _OK else None
+    if said is None:
         raise Unavailable("provider_unavailable", "the provider cannot be asked now")
     return said

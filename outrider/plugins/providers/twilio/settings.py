@@ -13,6 +13,7 @@ from outrider.base.errors import Refused
 from outrider.base.fields import Field
 from outrider.base.web import base_url, is_local_host
 from outrider.contracts.callbacks import CALLBACK_URL
+from outrider.data.http_account import checked_base
 
 FIELDS: tuple[Field, ...] = (
     Field("account_sid", "AC and 32 digits and letters, from the console", is_required=True, longest=34),
@@ -102,7 +103,7 @@ def account_of(settings: Mapping[str, Any], secrets: Mapping[str, str]) -> Accou
     return Account(
         account_sid=settings["account_sid"],
         messaging_service_sid=settings.get("messaging_service_sid") or "",
-        base_url=_checked_base(settings.get("base_url") or "https://api.twilio.com"),
+        base_url=checked_base(settings.get("base_url") or "https://api.twilio.com"),
         callback_url=_callback_url(settings),
         validity_s=settings.get("validity_s") or 14_400,
         connections=settings.get("connections") or 8,
@@ -120,12 +121,3 @@ def _callback_url(settings: Mapping[str, Any]) -> str:
     url = (settings.get(CALLBACK_URL) or "") if settings.get("callbacks", True) else ""
     is_near = is_local_host(urlsplit(settings.get("base_url") or "").hostname or "")
     return "" if is_local_host(urlsplit(url).hostname or "") and not is_near else url
-
-
-def _checked_base(text: str) -> str:
-    """The base of the API; without TLS only on this machine, because the token goes with every request."""
-    plain = base_url(text, field="settings.base_url")
-    parts = urlsplit(plain)
-    if parts.scheme != "https" and not is_local_host(parts.hostname or ""):
-        raise Refused("invalid_setting", "must be https: the token goes with every request", field="settings.base_url")
-    return plain

@@ -1,6 +1,6 @@
 """The requests of one account and the batches that share them.
 
-Owns how many go at once, the pause the provider asks for, and asking it about messages whose answer was lost.
+Owns how many go at once, and asking about messages whose answer was lost.
 """
 
 from __future__ import annotations
@@ -13,27 +13,17 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
-import orjson
-
 from outrider.base.clock import boottime_s
 from outrider.base.errors import Unavailable
 from outrider.contracts.callbacks import Bill, Lost
-from outrider.contracts.outcome import Deferred, Outcome, Uncertain, Unsent
+from outrider.contracts.outcome import Outcome, Unsent
 from outrider.contracts.provider import Egress, Outgoing, Watch
-from outrider.data.http_out import HttpOut, Reply, Trouble
+from outrider.data.http_account import Desk, Rest, object_in, outcome_of_trouble
+from outrider.data.http_out import HttpOut, Reply
 from outrider.plugins.providers.twilio.answers import is_sid, outcome_of
 from outrider.plugins.providers.twilio.bills import bills
 from outrider.plugins.providers.twilio.settings import Account
 
-_ACCOUNT_CAUSES: Final = frozenset(
-    {
-        "rate_limited", "provider_down", "authentication_failed", "account_suspended", "connection_failed",
-        "connection_timeout", "tls_failed", "target_refused",
-    }
-)  # fmt: skip
-"""What tells of the account and not of a message: others that wait are not tried in vain."""
-_PAUSE_S: Final = 1.0
-_LONGEST_PAUSE_S: Final = 60.0
 _PAGE: Final = 1000
 _OK: Final = 200
 
@@ -52,16 +42,13 @@ class TwilioTransport:
             answer_timeout_s=account.answer_timeout_s,
         )
         self._room = asyncio.Semaphore(account.connections)
-        self._bar: Deferred | None = None
-        self._bar_until_s = 0.0
-        self._pause_s = _PAUSE_S
-        self._probing = False
+        self._rest = Rest()
         self._open: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
     async def send(self, batch: Sequence[Outgoing], watch: Watch) -> None:
         """Take a batch outside; see `contracts.provider.Transport.send`."""
-        desk = _Desk(watch)
+        desk = Desk(watch)
         waiting = iter(batch)
         workers = [
             asyncio.create_task(self._work(waiting, desk)) for _ in range(min(self._account.connections, len(batch)))
@@ -107,58 +94,34 @@ class TwilioTransport:
         """Ask what messages cost; see `contracts.callbacks.Bills`."""
         return await bills(self._http, self._account.path, sent)
 
-    async def _work(self, waiting: Any, desk: _Desk) -> None:
+    async def _work(self, waiting: Any, desk: Desk) -> None:
         for message in waiting:
             try:
                 outcome = await self._one(message, desk)
             except asyncio.CancelledError:
-                if message.id in desk.begun:
-                    desk.settle(message, Uncertain("answer_lost", "cut before the answer came"))
-                else:
-                    desk.settle(message, Unsent("transport_closed" if self._is_closed else "cancelled"))
+                desk.cut(message, "transport_closed" if self._is_closed else "cancelled")
                 raise
             desk.settle(message, outcome)
 
-    async def _one(self, message: Outgoing, desk: _Desk) -> Outcome:
+    async def _one(self, message: Outgoing, desk: Desk) -> Outcome:
         if desk.is_withheld:  # somebody of the batch was: ask ahead, before it costs a connection
             reason = desk.begin(message)
             if reason is not None:
                 return Unsent(reason)
         async with self._room:
-            barred = self._barred()
+            barred = self._rest.barred()
             if barred is not None:
                 return barred
-            is_probe = self._probing = self._bar is not None
-            try:
+            with self._rest.trying():
                 reply = await self._http.ask(
                     "POST",
                     f"{self._account.path}/Messages.json",
                     body=self._form(message),
                     leave=lambda: desk.begin(message),
                 )
-            finally:
-                if is_probe:
-                    self._probing = False
-        outcome = outcome_of(reply) if isinstance(reply, Reply) else _of_trouble(reply)
-        self._learn(outcome)
+        outcome = outcome_of(reply) if isinstance(reply, Reply) else outcome_of_trouble(reply)
+        self._rest.learn(outcome)
         return outcome
-
-    def _barred(self) -> Deferred | None:
-        """Why nothing is tried now: the account was refused, its pause is not over, or another one probes."""
-        if self._bar is None:
-            return None
-        left_s = self._bar_until_s - boottime_s()
-        if left_s <= 0 and not self._probing:
-            return None
-        return Deferred(self._bar.cause, self._bar.detail, max(left_s, 0.5))
-
-    def _learn(self, outcome: Outcome) -> None:
-        if isinstance(outcome, Deferred) and outcome.cause in _ACCOUNT_CAUSES:
-            wish_s = outcome.after_s or self._pause_s
-            self._bar, self._bar_until_s = outcome, boottime_s() + wish_s
-            self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
-        elif not isinstance(outcome, (Uncertain, Unsent)):
-            self._bar, self._pause_s = None, _PAUSE_S
 
     def _form(self, message: Outgoing) -> bytes:
         """The request for a message: a pure function of it, but for how long it stays valid."""
@@ -181,7 +144,7 @@ class TwilioTransport:
         """
         query = f"To={quote(lost.address, safe='')}&PageSize={_PAGE}"
         reply = await self._http.ask("GET", f"{self._account.path}/Messages.json?{query}")
-        said = _object(reply) if isinstance(reply, Reply) and reply.status == _OK else None
+        said = object_in(reply.body) if isinstance(reply, Reply) and reply.status == _OK else None
         if said is None or not isinstance(said.get("messages"), list):
             raise Unavailable("provider_unavailable", "the provider cannot be asked now")
         if said.get("next_page_uri"):
@@ -203,39 +166,3 @@ def _made_since(made: object, since: datetime) -> bool:
         return parsedate_to_datetime(str(made)).astimezone(UTC).date() >= since.astimezone(UTC).date()
     except (ValueError, OverflowError):
         return True
-
-
-class _Desk:
-    """The watch of one batch, with what was begun and whether anything was withheld."""
-
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
-        self.begun: set[UUID] = set()
-        self.is_withheld = False
-
-    def begin(self, message: Outgoing) -> str | None:
-        reason = self._watch.begin(message)
-        if reason is None:
-            self.begun.add(message.id)
-        else:
-            self.is_withheld = True
-        return reason
-
-    def settle(self, message: Outgoing, outcome: Outcome) -> None:
-        self._watch.settle(message, outcome)
-
-
-def _of_trouble(trouble: Trouble) -> Outcome:
-    if trouble.kind == "withheld":
-        return Unsent(trouble.detail)
-    if trouble.kind == "lost":
-        return Uncertain(trouble.cause, trouble.detail)
-    return Deferred(trouble.cause, trouble.detail)
-
-
-def _object(reply: Reply) -> dict[str, Any] | None:
-    try:
-        said = orjson.loads(reply.body)
-    except orjson.JSONDecodeError:
-        return None
-    return said if isinstance(said, dict) else None

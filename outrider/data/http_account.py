@@ -1,0 +1,149 @@
+"""What accounts behind an HTTP interface have in common: refusals that concern all, troubles, words safe to show.
+
+Owns the rest an account takes after it was refused, and the watch of one batch. Never speaks HTTP itself and knows no
+provider.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import orjson
+
+from outrider.base.clock import boottime_s
+from outrider.base.errors import Refused
+from outrider.base.web import base_url, is_local_host
+from outrider.contracts.outcome import Deferred, Outcome, Uncertain, Unsent
+from outrider.contracts.provider import Outgoing, Watch
+from outrider.data.http_out import Reply, Trouble
+
+_ACCOUNT_CAUSES: Final = frozenset(
+    {
+        "rate_limited", "provider_down", "authentication_failed", "account_suspended", "connection_failed",
+        "connection_timeout", "tls_failed", "target_refused", "daily_quota", "sender_unusable",
+    }
+)  # fmt: skip
+"""What tells of the account and not of a message: others that wait are not tried in vain."""
+_PAUSE_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 60.0
+_LONGEST_WISH_S: Final = 86_400.0
+_LONGEST_DETAIL: Final = 240
+_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
+
+
+class Rest:
+    """The rest of an account after a refusal that concerns it: then one message probes, no sooner than asked."""
+
+    def __init__(self) -> None:
+        self._bar: Deferred | None = None
+        self._until_s = 0.0
+        self._pause_s = _PAUSE_S
+        self._probing = False
+
+    def barred(self) -> Deferred | None:
+        """Why nothing is tried now: the account was refused, its pause is not over, or another one probes."""
+        if self._bar is None:
+            return None
+        left_s = self._until_s - boottime_s()
+        if left_s <= 0 and not self._probing:
+            return None
+        return Deferred(self._bar.cause, self._bar.detail, max(left_s, 0.5))
+
+    @contextmanager
+    def trying(self) -> Iterator[None]:
+        """Around a request; while it is a probe nobody else tries."""
+        is_probe = self._probing = self._bar is not None
+        try:
+            yield
+        finally:
+            if is_probe:
+                self._probing = False
+
+    def learn(self, outcome: Outcome) -> None:
+        """Take an outcome into account."""
+        if isinstance(outcome, Deferred) and outcome.cause in _ACCOUNT_CAUSES:
+            wish_s = outcome.after_s or self._pause_s
+            self._bar, self._until_s = outcome, boottime_s() + wish_s
+            self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+        elif not isinstance(outcome, (Uncertain, Unsent)):
+            self._bar, self._pause_s = None, _PAUSE_S
+
+
+class Desk:
+    """The watch of one batch, with what was begun and whether anything was withheld."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.begun: set[UUID] = set()
+        self.is_withheld = False
+
+    def begin(self, message: Outgoing) -> str | None:
+        """Ask for leave."""
+        reason = self.watch.begin(message)
+        if reason is None:
+            self.begun.add(message.id)
+        else:
+            self.is_withheld = True
+        return reason
+
+    def settle(self, message: Outgoing, outcome: Outcome) -> None:
+        """Tell what became of a message."""
+        self.watch.settle(message, outcome)
+
+    def cut(self, message: Outgoing, why: str, *, is_keyed: bool = False) -> None:
+        """Settle a message whose send was cut: what was begun may have been taken."""
+        if message.id in self.begun:
+            self.settle(message, Uncertain("answer_lost", "cut before the answer came", is_keyed))
+        else:
+            self.settle(message, Unsent(why))
+
+
+def outcome_of_trouble(trouble: Trouble) -> Outcome:
+    """What it means that there was no answer."""
+    if trouble.kind == "withheld":
+        return Unsent(trouble.detail)
+    if trouble.kind == "lost":
+        return Uncertain(trouble.cause, trouble.detail)
+    return Deferred(trouble.cause, trouble.detail)
+
+
+def object_in(body: bytes) -> dict[str, Any] | None:
+    """The JSON object of an answer, if it is one."""
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def detail_of(status: int, code: object, message: object) -> str:
+    """Words about an answer that can be shown: the server's are made printable and cut."""
+    text = _UNPRINTABLE.sub("?", message) if isinstance(message, str) else ""
+    name = "" if code is None else f" {_UNPRINTABLE.sub('?', str(code))[:60]}"
+    return f"HTTP {status}{name}: {text}"[:_LONGEST_DETAIL].rstrip(": ")
+
+
+def wish_s(reply: Reply) -> float | None:
+    """What Retry-After asks for, in seconds; a date is not read."""
+    text = reply.headers.get("retry-after", "")
+    if not re.fullmatch(r"[0-9]{1,6}(?:\.[0-9]+)?", text):
+        return None
+    return min(max(float(text), 0.1), _LONGEST_WISH_S)
+
+
+def checked_base(text: str) -> str:
+    """The base of an API; without TLS only on this machine, because credentials go with every request.
+
+    Raises:  Refused naming settings.base_url.
+    """
+    plain = base_url(text, field="settings.base_url")
+    parts = urlsplit(plain)
+    if parts.scheme != "https" and not is_local_host(parts.hostname or ""):
+        detail = "must be https: the credentials go with every request"
+        raise Refused("invalid_setting", detail, field="settings.base_url")
+    return plain

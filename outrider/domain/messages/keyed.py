@@ -1,0 +1,37 @@
+"""Requests that a provider knows again by their key: written down before they are made, repeated if need be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from outrider.domain.messages.rows import KEYED
+
+REPEATABLE_S: Final = 23 * 3600.0
+"""Providers know a key for 24 hours; the last one is left alone."""
+
+
+async def keep(
+    raw: asyncpg.Connection, tenant_id: UUID, *, key: str, connection_id: UUID, ids: Sequence[UUID], token: int
+) -> None:
+    """Write down a request that is about to be made (engine role).
+
+    Takes:   ids: its messages in order; token: the lease under which they are sent.
+    """
+    await KEYED.keep.run(raw, tenant_id, key, connection_id, list(ids), token, REPEATABLE_S)
+
+
+async def forget(raw: asyncpg.Connection, tenant_id: UUID, ids: Sequence[UUID], tokens: Sequence[int]) -> None:
+    """Forget requests of these leases, which are known not to have left; earlier ones of a message stay."""
+    await KEYED.forget.run(raw, tenant_id, list(ids), list(tokens))
+
+
+async def made_under(
+    raw: asyncpg.Connection, tenant_id: UUID, ids: Sequence[UUID], tokens: Sequence[int]
+) -> frozenset[UUID]:
+    """Of messages leased by somebody who died, those whose request is written down and can be repeated."""
+    rows = await KEYED.made_under.many(raw, tenant_id, list(ids), list(tokens))
+    return frozenset(row["message_id"] for row in rows)

@@ -1,0 +1,73 @@
+-- Requests at providers that know them again by a key: which messages went together, in which order, until when.
+
+-- name: keep :run
+-- Write down the messages of a request, in their order, before it is made. A message's last request counts.
+INSERT INTO keyed_requests (tenant_id, message_id, key, connection_id, place, places, token, ends_at)
+SELECT $1, d.id, $2, $3, d.place - 1, cardinality($4::uuid[]), $5, now() + $6 * interval '1 second'
+FROM unnest($4::uuid[]) WITH ORDINALITY d(id, place)
+ON CONFLICT (tenant_id, message_id) DO UPDATE SET key = excluded.key, connection_id = excluded.connection_id, place = excluded.place,
+  places = excluded.places, token = excluded.token, made_at = now(), due_at = now(), ends_at = excluded.ends_at, tries = 0;
+
+-- name: forget :run
+-- A request that did not leave is none: only the one of this attempt, an earlier one may have been taken.
+DELETE FROM keyed_requests k USING unnest($2::uuid[], $3::bigint[]) d(id, token)
+WHERE k.tenant_id = $1 AND k.message_id = d.id AND k.token = d.token;
+
+-- name: made_under :many
+-- Which leases had a request written down that can still be repeated: id and token.
+SELECT k.message_id FROM keyed_requests k JOIN unnest($2::uuid[], $3::bigint[]) d(id, token) ON k.message_id = d.id AND k.token = d.token
+WHERE k.tenant_id = $1 AND k.ends_at > now();
+
+-- name: tenants_due :many
+-- Tenants with uncertain messages whose request is to be repeated now.
+-- tenant: none, because it is the directory of the loop
+SELECT DISTINCT u.tenant_id FROM uncertain_messages u JOIN keyed_requests k ON k.tenant_id = u.tenant_id AND k.message_id = u.message_id
+WHERE k.due_at <= now() AND k.ends_at > now();
+
+-- name: take_due :many
+-- Take requests of a tenant that are to be repeated, oldest first, for a while: who dies with one leaves it to the next.
+WITH due AS (
+  SELECT k.key, min(k.made_at) AS made_at
+  FROM uncertain_messages u JOIN keyed_requests k ON k.tenant_id = u.tenant_id AND k.message_id = u.message_id
+  WHERE u.tenant_id = $1 AND k.due_at <= now() AND k.ends_at > now()
+  GROUP BY k.key ORDER BY 2 LIMIT $2
+), locked AS (
+  SELECT k.message_id FROM keyed_requests k JOIN due USING (key) WHERE k.tenant_id = $1 ORDER BY k.message_id FOR UPDATE OF k SKIP LOCKED
+), taken AS (
+  UPDATE keyed_requests k SET due_at = now() + $3 * interval '1 second', tries = k.tries + 1
+  FROM locked l WHERE k.tenant_id = $1 AND k.message_id = l.message_id AND k.due_at <= now()
+  RETURNING k.key
+)
+SELECT key FROM taken GROUP BY key;
+
+-- name: members :many
+-- The messages of a request as they stand, in its order. `is_uncertain`: nobody else has them; `is_changed`: since then the
+-- connection was changed, so that its account may be another.
+SELECT k.message_id, k.place, k.places, k.connection_id, k.tries, m.state, m.provider_id, m.contact_id, m.content_id, m.address, m.purpose,
+       m.variables::text AS variables, m.attempts, coalesce(m.attempted_at, k.made_at) AS attempted_at, coalesce(m.expires_at < now(), false) AS is_over,
+       u.message_id IS NOT NULL AS is_uncertain, u.lane_id, l.channel, l.sender_id, l.campaign_id, l.message_class,
+       EXISTS (SELECT FROM connections c WHERE c.tenant_id = $1 AND c.id = k.connection_id
+               AND c.updated_at > greatest(c.created_at, k.made_at - interval '10 seconds')) AS is_changed
+FROM keyed_requests k
+JOIN messages m ON m.tenant_id = k.tenant_id AND m.id = k.message_id
+LEFT JOIN uncertain_messages u ON u.tenant_id = k.tenant_id AND u.message_id = k.message_id
+LEFT JOIN lanes l ON l.tenant_id = u.tenant_id AND l.id = u.lane_id
+WHERE k.tenant_id = $1 AND k.key = $2 ORDER BY k.place;
+
+-- name: later :run
+-- A request to be repeated in a while.
+UPDATE keyed_requests SET due_at = now() + $3 * interval '1 second' WHERE tenant_id = $1 AND key = $2;
+
+-- name: end :run
+-- A request that is not repeated any more.
+UPDATE keyed_requests SET ends_at = now() WHERE tenant_id = $1 AND key = $2 AND ends_at > now();
+
+-- name: keyed_requests_purge :run
+-- Drop requests older than `$1` hours, at most `$2`, whose message is neither open nor uncertain.
+-- tenant: none, because retention goes over every tenant's rows in one pass
+DELETE FROM keyed_requests WHERE ctid = ANY (ARRAY(
+  SELECT k.ctid FROM keyed_requests k
+  WHERE k.made_at < now() - $1 * interval '1 hour'
+    AND NOT EXISTS (SELECT FROM queue q WHERE q.tenant_id = k.tenant_id AND q.message_id = k.message_id)
+    AND NOT EXISTS (SELECT FROM uncertain_messages u WHERE u.tenant_id = k.tenant_id AND u.message_id = k.message_id)
+  ORDER BY k.made_at LIMIT $2 FOR UPDATE OF k SKIP LOCKED));
