@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,6 +30,8 @@ class Field:
     pattern: str = ""
     """A regular expression that a text matches as a whole; `example` tells people what it means."""
     example: str = ""
+    refuses: Callable[[str], str | None] | None = None
+    """Says what is wrong with a text that the pattern lets through; None: nothing."""
     is_per_campaign: bool = False
     """A setting of a tenant that a campaign may set otherwise for itself."""
 
@@ -96,4 +98,4 @@ def _text_problem(field: Field, value: Any) -> str | None:
         return "must be one line without control characters"
     if field.pattern and not re.fullmatch(field.pattern, value):
         return f"must look like {field.example}"
-    return None
+    return None if field.refuses is None else field.refuses(value)

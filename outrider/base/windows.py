@@ -12,12 +12,21 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 _DAY = timedelta(days=1)
 _STEP = timedelta(hours=3)
 _FARTHEST = 400
 """Days looked ahead: calendars that forbid a whole year are answered with its end."""
+
+
+class Holidays(Protocol):
+    """A calendar of holidays; equal ones have equal hashes."""
+
+    def name_of(self, day: date) -> str | None:
+        """What a day is a holiday for; None for any other."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +36,7 @@ class Hours:
     weekdays   ISO numbers, 1 Monday to 7 Sunday
     days       dates that are quiet once
     yearly     (month, day) of every year
+    holidays   a calendar whose days are quiet
     """
 
     begins: time | None = None
@@ -34,11 +44,14 @@ class Hours:
     weekdays: frozenset[int] = frozenset()
     days: frozenset[date] = frozenset()
     yearly: frozenset[tuple[int, int]] = frozenset()
+    holidays: Holidays | None = None
 
     def are_quiet(self, wall: datetime) -> bool:
         """Whether the wall clock shows a quiet time."""
         day = wall.date()
         if day.isoweekday() in self.weekdays or day in self.days or (day.month, day.day) in self.yearly:
+            return True
+        if self.holidays is not None and self.holidays.name_of(day) is not None:
             return True
         if self.begins is None or self.ends is None:
             return False

@@ -6,15 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from typing import Any, Self
+from zoneinfo import ZoneInfo
 
 from outrider.base.fields import Field
 from outrider.base.windows import Answer, Hours, ask
 from outrider.contracts.gate import PASS, Candidate, Fact, Gate, Hold, Lane, Pass, Verdict
+from outrider.data.countries import country_of
+from outrider.data.holiday_calendar import Calendar, problem_of
 
 _WEEKDAYS = {name: number for number, name in enumerate(("mon", "tue", "wed", "thu", "fri", "sat", "sun"), 1)}
 _CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9]"
 _NAME = r"[a-z][a-z0-9_]{0,39}"
 _LAST_ZONE = "UTC"
+_PLACE = r"recipient|[A-Z]{2}(-[A-Z0-9]{1,6})?"
+_OF_RECIPIENT = "recipient"
 
 
 def _list_of(item: str) -> str:
@@ -25,10 +30,13 @@ def _list_of(item: str) -> str:
 class QuietHours(Gate):
     """Holds what is concerned while it is quiet where its recipient is; what passes may go until it gets quiet.
 
-    The zone is the contact's own, else the tenant's; one that is unknown here counts as none, and UTC is the last.
+    The zone is the contact's own, else the tenant's; one that is unknown here counts as none, and UTC is the last. The
+    holidays are those of the places that are named, and of the country of the recipient's number where that is wished.
     """
 
     hours: Hours | None = None
+    places: tuple[str, ...] = ()
+    is_by_recipient: bool = False
     channels: frozenset[str] = frozenset()
     exempt: frozenset[str] = frozenset()
     is_for_transactional: bool = False
@@ -37,12 +45,16 @@ class QuietHours(Gate):
         """Read the hours once per change of the settings."""
         begins, ends = _window(settings["quiet_hours"])
         days, yearly = _holidays(settings["quiet_holidays"])
-        hours = Hours(
-            begins, ends, frozenset(_WEEKDAYS[day] for day in _split(settings["quiet_weekdays"])), days, yearly
-        )
+        weekdays = frozenset(_WEEKDAYS[day] for day in _split(settings["quiet_weekdays"]))
+        named = _split(settings["quiet_calendars"])
+        places = tuple(place for place in named if place != _OF_RECIPIENT)
+        is_by_recipient = _OF_RECIPIENT in named
+        hours = Hours(begins, ends, weekdays, days, yearly, Calendar(places) if places else None)
         return replace(
             self,
-            hours=None if hours == Hours() else hours,
+            hours=None if hours == Hours() and not is_by_recipient else hours,
+            places=places,
+            is_by_recipient=is_by_recipient,
             channels=frozenset(_split(settings["quiet_channels"])),
             exempt=frozenset(_split(settings["quiet_exempt_purposes"])),
             is_for_transactional=settings["quiet_transactional"],
@@ -57,10 +69,30 @@ class QuietHours(Gate):
         """Hold until the quiet hours end, or pass until they begin."""
         if self.hours is None or message.purpose in self.exempt:
             return PASS
-        zone, answer = _asked(self.hours, (fact["zone"], fact["tenant_zone"]), now)
+        hours = self._hours_for(message, self.hours)
+        zone, answer = _asked(hours, (fact["zone"], fact["tenant_zone"]), now)
         if answer.is_quiet:
-            return Hold(answer.until, f"it is quiet in {zone}")
+            return Hold(answer.until, f"it is quiet in {zone}{_holiday(hours, zone, now)}")
         return Pass(until=answer.until)
+
+    def _hours_for(self, message: Candidate, hours: Hours) -> Hours:
+        """The hours of a recipient: with the holidays of the country its number belongs to."""
+        country = country_of(message.address) if self.is_by_recipient else ""
+        if not country or problem_of(country) is not None or country in self.places:
+            return hours
+        return replace(hours, holidays=Calendar((*self.places, country)))
+
+
+def _holiday(hours: Hours, zone: str, now: datetime) -> str:
+    """Which holiday it is, to be said with the reason."""
+    name = None if hours.holidays is None else hours.holidays.name_of(now.astimezone(ZoneInfo(zone)).date())
+    return "" if name is None else f": {name}"
+
+
+def _unknown_place(text: str) -> str | None:
+    """What is wrong with the places of calendars."""
+    problems = (problem_of(place) for place in _split(text) if place != _OF_RECIPIENT)
+    return next((problem for problem in problems if problem is not None), None)
 
 
 def _asked(hours: Hours, zones: tuple[str | None, ...], now: datetime) -> tuple[str, Answer]:
@@ -149,6 +181,16 @@ GATE = QuietHours(
             longest=4000,
             pattern=_list_of(r"([0-9]{4}-)?(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"),
             example="12-25,2027-04-05",
+            is_per_campaign=True,
+        ),
+        Field(
+            "quiet_calendars",
+            "Whose public holidays are quiet all day, beside quiet_holidays: countries and parts of them (DE, DE-BY), "
+            "`recipient` for the country of each recipient's number; separated by commas; unset: none.",
+            longest=400,
+            pattern=_list_of(_PLACE),
+            example="DE-BY,recipient",
+            refuses=_unknown_place,
             is_per_campaign=True,
         ),
     ),
