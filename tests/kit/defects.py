@@ -11,13 +11,14 @@ as `outrider`. A defect that finds nothing to break ends the process with a trac
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 
@@ -27,6 +28,8 @@ from outrider.contracts.outcome import Outcome, Uncertain
 from outrider.contracts.provider import Outgoing
 from outrider.data.db import Role
 from outrider.data.sql import Statements
+from outrider.domain.callbacks import take
+from outrider.domain.callbacks.rows import SQL as CALLBACKS
 from outrider.domain.campaigns.rows import DELIVERY
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
 from outrider.domain.messages.fan_out import Plan, fan_out
@@ -34,6 +37,8 @@ from outrider.domain.messages.lanes import lane_for
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch import batch, claim, journal, lease, record, recovery
 from outrider.engine.fanout import expand
+from outrider.engine.inbound import desk, reports
+from outrider.plugins.providers.twilio.callbacks import TwilioCallbacks
 from tests.kit.command import Command
 
 
@@ -190,6 +195,35 @@ async def _checkpoint_first(self: expand._FanOut, tenant_id: UUID, campaign_id: 
     return last is not None
 
 
+def _never_too_early(row: asyncpg.Record, message: asyncpg.Record | None) -> tuple[str, str]:
+    """`_end` of a report that belongs to nothing when it comes before our own commit."""
+    state, note = _end(row, message)
+    return ("orphan", note) if state == "parked" else (state, note)
+
+
+async def _always_new(raw: asyncpg.Connection, tenant_id: UUID, came: Sequence[take.Came]) -> list[take.Kept]:
+    """`take_in` that never knows a callback again."""
+    apart = [dataclasses.replace(each, told=dataclasses.replace(each.told, key=str(uuid4()))) for each in came]
+    return await _take_in(raw, tenant_id, apart)
+
+
+async def _not_awaited(self: desk.Desk, tenant_id: UUID, channel: str, came: take.Came) -> str:
+    """`Desk.take` that answers before anything is committed."""
+    task = asyncio.ensure_future(_take(self, tenant_id, channel, came))
+    _unwatched.add(task)
+    task.add_done_callback(_unwatched.discard)
+    return ""
+
+
+def _believes(*_arguments: Any) -> str | None:
+    """`verify` that takes everything."""
+    return None
+
+
+_unwatched: set[asyncio.Future[str]] = set()
+_end = reports._end
+_take_in = take.take_in
+_take = desk.Desk.take
 ANOTHER_BOOT = "00000000-0000-4000-8000-000000000000"
 """What a drill writes into a journal that is to be another boot's."""
 _begin = batch.BatchWatch.begin
@@ -237,6 +271,27 @@ DEFECTS: dict[str, Defect] = {
     "do-not-contact not asked again": Defect(
         "who says stop after the claim is written to all the same",
         _replace(claim.Claimer, "withdrawn", _nothing_withdrawn),
+    ),
+    "what comes too early belongs to nobody": Defect(
+        "a report that comes before our own commit does not wait for it",
+        _replace(reports, "_end", _never_too_early),
+    ),
+    "callbacks not known again": Defect(
+        "what a provider tells twice is kept twice", _replace(take, "take_in", _always_new)
+    ),
+    "a repeat taken for new": Defect(
+        "what somebody wrote is obeyed again when it is told again",
+        _rewrite("take_in", "xmax = 0 AS is_new", "true AS is_new", CALLBACKS),
+    ),
+    "the last report wins": Defect(
+        "a message is what was said of it last",
+        _rewrite("reported", "h.state) > array_position", "h.state) > 0 * array_position"),
+    ),
+    "signatures not looked at": Defect(
+        "whoever knows an address may report", _replace(TwilioCallbacks, "verify", _believes)
+    ),
+    "callbacks answered before their commit": Defect(
+        "a provider is told that we have what a crash takes back", _replace(desk.Desk, "take", _not_awaited)
     ),
     "lost answers called sent": Defect(
         "an answer that was lost counts as a good one", _replace(record, "row_for", _calls_uncertain_sent)
