@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -99,6 +99,17 @@ async def repeat(loop: Loop, pulses: Pulses, stop: asyncio.Event, wake: asyncio.
             await asyncio.sleep(0)
             continue
         await pause(stop, pause_s * random.uniform(0.5, 1.0) if pause_s else loop.every_s, wake)  # noqa: S311 - jitter
+
+
+@asynccontextmanager
+async def running(loop: Loop) -> AsyncIterator[None]:
+    """Repeat a loop beside what is done meanwhile, for processes that have no others; a round under way is cut off."""
+    task = asyncio.create_task(repeat(loop, Pulses(), asyncio.Event()), name=loop.name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def pause(stop: asyncio.Event, seconds: float, wake: asyncio.Event | None = None) -> None:

@@ -216,6 +216,14 @@ CASES: dict[str, list[Case]] = {
     "POST /api/v1/budgets/{kind:str}/{scope_id:str}/reset": write(
         "admin", "limits:write", lambda _, __: {"period": "both"}, nouns={"kind": "=campaign", "scope_id": "campaign"}
     ),
+    "GET /api/v1/quota": read("viewer", "limits:read"),
+    "GET /api/v1/quotas": read("admin", "limits:read", is_installation=True),
+    "PUT /api/v1/quotas/installation": write(
+        "admin", "limits:write", lambda _, __: {"tenant_most": None}, is_installation=True
+    ),
+    "PUT /api/v1/quotas/tenants/{tenant_id:str}": write(
+        "admin", "limits:write", lambda _, __: {"most": None}, is_installation=True, root_other=200
+    ),
     "GET /api/v1/prices": read("viewer", "limits:read"),
     "POST /api/v1/prices": write(
         "admin", "limits:write", lambda _, __: {"channel": "sms", "country": "DE", "micros": 79_000}, own=201

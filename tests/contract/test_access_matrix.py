@@ -27,6 +27,7 @@ from outrider.base.clock import utc_now
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.domain.tenants import tenants
 from outrider.domain.tenants.roles import ROLES, SCOPES, includes
+from outrider.engine.maintenance.upkeep import Upkeep
 from outrider.interfaces.api import visits
 from outrider.interfaces.api.application import create_app
 from outrider.interfaces.api.middleware.buckets import Buckets
@@ -238,6 +239,7 @@ async def _matrix(url: str, settings: dict[str, Any]) -> AsyncIterator[Matrix]:
         for world in (mine, theirs):
             world.ids["external_id"] = world.word
         people, keys = await _people(api), await _keys(api)
+        await Upkeep(api.runtime).fold()  # what a loop of the API would fold a moment later
         jar = aiohttp.DummyCookieJar()
         with capture_logs():  # some thousand lines
             async with aiohttp.ClientSession(cookie_jar=jar, skip_auto_headers=["Content-Type"]) as client:

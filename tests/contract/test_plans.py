@@ -33,6 +33,7 @@ READS_EVERYTHING = {
     "zones_of_rules": "asks an audience's rules about everybody of a tenant, per preflight of a local time",
     "complained": "asks about every recipient of a canary, once per look; one campaign here has everything",
     "values_of_attribute": "the values in use of one attribute, for whoever changes its type",
+    "recount": "counts the whole queue anew, once an hour in the whole installation",
     "contents_of_others": "an erasure's job asks once whether a text of one person went to others as well",
 }
 FILL = f"""

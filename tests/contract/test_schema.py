@@ -20,7 +20,7 @@ MADE_BY_HAND = {
     "lanes", "messages", "queue", "message_events", "campaign_recipients", "uncertain_messages", "idempotency_keys",
     "keyed_requests",
     "jobs", "job_states", "job_queues", "job_workers",
-    "rollup_deltas", "rollups", "workers", "installation", "login_attempts",
+    "rollup_deltas", "rollups", "open_counts", "workers", "installation", "login_attempts",
     "event_clocks",
     "tracked_links", "tracking_hits", "message_responses", "response_counts",
     "alembic_version",

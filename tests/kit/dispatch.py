@@ -197,7 +197,7 @@ class Post:
         """Take every message away, as if none had ever been accepted."""
         for table in (
             "queue", "messages", "message_events", "rollups", "rollup_deltas", "uncertain_messages",
-            "campaign_recipients", "lanes", "suppressions",
+            "campaign_recipients", "lanes", "suppressions", "open_counts",
         ):  # fmt: skip
             await self.execute(f"DELETE FROM {table}")
 

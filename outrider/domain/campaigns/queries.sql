@@ -49,7 +49,7 @@ FROM campaigns WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
 -- name: undo_launch :run
 -- Make a campaign of which nothing was queued the draft it was.
 UPDATE campaigns SET state = 'draft', launched_at = NULL, launch_at = NULL, lane_id = NULL, audience = NULL, audience_at = NULL, audience_count = NULL,
-       template_version = undo_version, undo_until = NULL, undo_version = NULL, preflight = NULL, trouble = NULL, trouble_at = NULL
+       template_version = undo_version, undo_until = NULL, undo_version = NULL, preflight = NULL, trouble = NULL, trouble_at = NULL, no_room_at = NULL
 WHERE tenant_id = $1 AND id = $2;
 
 -- name: acknowledge :run
@@ -195,7 +195,7 @@ DELETE FROM campaign_audience WHERE ctid = ANY (ARRAY(
 -- tenant: none, because it is the directory of the fan-out loop
 SELECT tenant_id, id FROM campaigns WHERE state = 'sending' AND expanded_at IS NULL AND NOT waits_for_look AND (audience IS NULL OR audience_at IS NOT NULL)
   AND retry_of IS NULL AND (undo_until IS NULL OR undo_until <= now())
-ORDER BY served_at NULLS FIRST LIMIT 50;
+ORDER BY greatest(served_at, no_room_at) NULLS FIRST LIMIT 50;
 
 -- name: fan_out_lock :one
 -- Take one campaign for one page; another worker's is passed over. Without a list its audience was found before. With
@@ -213,17 +213,22 @@ UPDATE campaigns SET lane_id = $3, expanded_to = coalesce($4, expanded_to), expa
        no_address_count = no_address_count + $6, late_count = late_count + $7, joined_count = joined_count + $9,
        served_at = clock_timestamp(),
        expanded_at = CASE WHEN $4::uuid IS NULL AND NOT $8::boolean THEN now() END,
-       trouble = NULL, trouble_at = NULL
+       trouble = NULL, trouble_at = NULL, no_room_at = NULL
 WHERE tenant_id = $1 AND id = $2;
 
 -- name: fan_out_trouble :run
 -- What keeps a campaign from being queued, since the first time; the next page that is queued takes it away.
-UPDATE campaigns SET trouble = $3, trouble_at = coalesce(trouble_at, now())
+UPDATE campaigns SET trouble = $3, trouble_at = coalesce(CASE WHEN no_room_at IS NULL THEN trouble_at END, now()), no_room_at = NULL
 WHERE tenant_id = $1 AND id = $2 AND state = 'sending' AND expanded_at IS NULL;
+
+-- name: fan_out_waits :run
+-- There is no room in the queue; others have their turn before this one is looked at again.
+UPDATE campaigns SET trouble = $3, trouble_at = CASE WHEN no_room_at IS NULL THEN now() ELSE trouble_at END, no_room_at = clock_timestamp()
+WHERE tenant_id = $1 AND id = $2;
 
 -- name: fan_out_look :one
 -- How the queueing of one campaign goes.
-SELECT served_at, trouble, trouble_at FROM campaigns WHERE tenant_id = $1 AND id = $2;
+SELECT served_at, trouble, trouble_at, no_room_at FROM campaigns WHERE tenant_id = $1 AND id = $2;
 
 -- name: campaigns_to_finish :many
 -- Campaigns whose list is through and of which nothing is open: one look into each of the two indexes of the queue per
@@ -354,7 +359,7 @@ UPDATE campaigns SET lane_id = $3 WHERE tenant_id = $1 AND id = $2;
 -- name: retries_due :many
 -- Retries that are not through their campaigns' messages, the one served longest ago first.
 -- tenant: none, because it is the directory of the loop that queues them
-SELECT tenant_id, id FROM campaigns WHERE state = 'sending' AND retry_of IS NOT NULL AND expanded_at IS NULL ORDER BY served_at NULLS FIRST LIMIT 50;
+SELECT tenant_id, id FROM campaigns WHERE state = 'sending' AND retry_of IS NOT NULL AND expanded_at IS NULL ORDER BY greatest(served_at, no_room_at) NULLS FIRST LIMIT 50;
 
 -- name: retry_turn :one
 -- Take one retry for one page; another worker's is passed over.
@@ -364,7 +369,7 @@ WHERE tenant_id = $1 AND id = $2 AND state = 'sending' AND retry_of IS NOT NULL 
 -- name: retry_keep :run
 -- The checkpoint of a page of a retry; `$3` is null when it is through.
 UPDATE campaigns SET expanded_to = coalesce($3, expanded_to), expanded_count = expanded_count + $4, no_address_count = no_address_count + $5,
-       served_at = clock_timestamp(), expanded_at = CASE WHEN $3::uuid IS NULL THEN now() END, trouble = NULL, trouble_at = NULL
+       served_at = clock_timestamp(), expanded_at = CASE WHEN $3::uuid IS NULL THEN now() END, trouble = NULL, trouble_at = NULL, no_room_at = NULL
 WHERE tenant_id = $1 AND id = $2;
 
 -- name: late_count :value

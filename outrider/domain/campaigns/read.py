@@ -142,6 +142,8 @@ def _queueing(campaign: CampaignView, row: asyncpg.Record, now: datetime) -> str
         return "paused"
     if undo_left(campaign, now) is not None:
         return "undoable"
+    if row["no_room_at"] is not None:
+        return "waiting_for_room"
     if row["trouble"] is not None:
         return "failing"
     return "waiting" if row["served_at"] is None else "running"

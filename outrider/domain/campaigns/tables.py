@@ -79,6 +79,7 @@ class Campaign(Base):
     expanded_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     expanded_at: Mapped[datetime | None]
     served_at: Mapped[datetime | None]
+    no_room_at: Mapped[datetime | None]
     no_address_count: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     trouble: Mapped[str | None]
     trouble_at: Mapped[datetime | None]

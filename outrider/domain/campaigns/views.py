@@ -148,11 +148,11 @@ class Expansion(msgspec.Struct, frozen=True):
     """How far the list of a campaign is queued: which of its messages exist.
 
     state         `draft`, `undoable` until its launch cannot be taken back any more, `waiting` for its first page,
-                  `running`, `between_waves`, `failing` (tried again every half minute), `paused`,
-                  `complete`, or `stopped` with the campaign
+                  `running`, `between_waves`, `waiting_for_room` in the queue (goes on by itself),
+                  `failing` (tried again every half minute), `paused`, `complete`, or `stopped` with the campaign
     rate_per_s    recipients a second since the launch; estimated_at is worked out from it
     last_page_at  when the last page was queued
-    error         what keeps it from going on, since failed_at; details are in the worker's log
+    error         what keeps it from going on, since failed_at; of a failure details are in the worker's log
     """
 
     state: str

@@ -83,6 +83,16 @@ FROM (SELECT extract(epoch FROM clock_timestamp())::float8 AS t OFFSET 0) n
 WHERE b.tenant_id = $1 AND b.scope = $2 AND b.scope_id = $3
 RETURNING b.granted;
 
+-- name: quota_of_all_lock :one
+-- What holds for the installation, held for a change.
+-- tenant: none, because it is the installation's
+SELECT open_most, tenant_open_most, open_bulk_percent FROM installation FOR UPDATE;
+
+-- name: quota_of_all_set :run
+-- Change what holds for the installation; null: the preset.
+-- tenant: none, because it is the installation's
+UPDATE installation SET open_most = $1, tenant_open_most = $2, open_bulk_percent = $3;
+
 -- name: bucket_return :run
 -- Give back what was taken and not used, in the same transaction.
 UPDATE buckets SET tokens = least(cap, tokens + $4::float8) WHERE tenant_id = $1 AND scope = $2 AND scope_id = $3;

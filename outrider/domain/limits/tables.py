@@ -37,6 +37,9 @@ class Installation(Base):
     key_id: Mapped[str | None]
     key_check: Mapped[str | None]
     created_at: Mapped[CreatedAt]
+    open_most: Mapped[int | None] = mapped_column(BigInteger)
+    tenant_open_most: Mapped[int | None] = mapped_column(BigInteger)
+    open_bulk_percent: Mapped[int | None] = mapped_column(SmallInteger)
 
 
 class SwitchRow(Base):

@@ -13,6 +13,7 @@ import asyncpg
 from outrider.base.errors import Refused
 from outrider.contracts.gate import MessageClass
 from outrider.data.db import UnitOfWork
+from outrider.domain.messages import quota
 from outrider.domain.messages.lanes import lane_for
 from outrider.domain.messages.rows import SQL
 
@@ -55,7 +56,9 @@ async def admit(uow: UnitOfWork, tenant_id: UUID, key: LaneKey, messages: list[N
 
     Takes:   a unit of work of the engine role; 1..5,000 messages.
     Gives:   their ids, in order. Nothing is accepted unless the unit of work commits.
+    Raises:  Refused(tenant_queue_full, 429), Unavailable(queue_full).
     """
+    await quota.require(uow.raw, tenant_id, key.message_class, len(messages))
     lane_id = await lane_for(
         uow,
         tenant_id=tenant_id,
@@ -75,7 +78,7 @@ async def admit_to(
     messages: Sequence[NewMessage],
     idempotency: Sequence[tuple[str, bytes] | None] = (),
 ) -> list[UUID]:
-    """The same where the lane is known.
+    """The same where the lane is known; the caller has made sure of room (quota.py).
 
     Takes:   idempotency  for single calls: of each message the key and the hash of its request, under which its answer
              is kept (as `keep` does).

@@ -464,7 +464,7 @@ SELECT state, count(*) AS n FROM (
 ) t GROUP BY state;
 
 -- name: fold_rollups :value
--- Fold appended deltas into the rollups; gives how many rows were folded.
+-- Fold appended deltas into the rollups and the counts of open messages; gives how many rows were folded.
 -- tenant: none, because it folds every tenant's rows in one pass, grouped by tenant
 WITH gone AS (
   DELETE FROM rollup_deltas WHERE ctid = ANY (ARRAY(SELECT ctid FROM rollup_deltas LIMIT 20000 FOR UPDATE SKIP LOCKED)) RETURNING tenant_id, lane_id, hour, state, code, n
@@ -472,6 +472,14 @@ WITH gone AS (
   INSERT INTO rollups (tenant_id, lane_id, hour, state, code, n)
   SELECT tenant_id, lane_id, hour, state, code, sum(n) FROM gone GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
   ON CONFLICT (tenant_id, lane_id, hour, state, code) DO UPDATE SET n = rollups.n + excluded.n
+), opened AS ( -- what every tenant, and the nil one for all of them, has open
+  INSERT INTO open_counts AS c (tenant_id, transactional, bulk)
+  SELECT coalesce(g.tenant_id, '00000000-0000-0000-0000-000000000000') AS id, coalesce(sum(g.n) FILTER (WHERE l.message_class = 'transactional'), 0),
+         coalesce(sum(g.n) FILTER (WHERE l.message_class IS DISTINCT FROM 'transactional'), 0)
+  FROM (SELECT tenant_id, lane_id, sum(CASE state WHEN 'accepted' THEN n ELSE -n END) AS n FROM gone GROUP BY 1, 2) g
+  LEFT JOIN lanes l ON l.tenant_id = g.tenant_id AND l.id = g.lane_id
+  GROUP BY GROUPING SETS ((g.tenant_id), ()) HAVING count(*) > 0 ORDER BY id
+  ON CONFLICT (tenant_id) DO UPDATE SET transactional = c.transactional + excluded.transactional, bulk = c.bulk + excluded.bulk
 )
 SELECT count(*) FROM gone;
 
@@ -602,7 +610,8 @@ LEFT JOIN LATERAL (SELECT request_hash, status, body::text AS body FROM idempote
 
 -- name: single_facts :many
 -- What single calls are checked against, in one round trip: senders in use by id or name (all when `$2` is null) with
--- their open lanes, contents of templates (`$3`, `$4`: as named, newest version when null), contacts behind addresses.
+-- their open lanes, contents of templates (`$3`, `$4`: as named, newest version when null), contacts behind addresses,
+-- and the quotas, as `open_room` gives them.
 WITH usable AS MATERIALIZED (
   SELECT id, name, channel FROM senders
   WHERE tenant_id = $1 AND archived_at IS NULL AND ($2::text[] IS NULL OR id::text = ANY($2) OR name = ANY($2))
@@ -624,7 +633,16 @@ CROSS JOIN LATERAL (SELECT t.channel, v.content_id FROM templates t JOIN templat
 UNION ALL
 SELECT 'contact', w.address, a.contact_id, w.channel, 0
 FROM unnest($5::text[], $6::text[]) w(channel, address)
-CROSS JOIN LATERAL (SELECT contact_id FROM addresses x WHERE x.tenant_id = $1 AND x.channel = w.channel AND x.address = w.address OFFSET 0) a;
+CROSS JOIN LATERAL (SELECT contact_id FROM addresses x WHERE x.tenant_id = $1 AND x.channel = w.channel AND x.address = w.address OFFSET 0) a
+UNION ALL
+SELECT 'room', jsonb_build_object(
+         'transactional', coalesce(c.transactional, 0), 'bulk', coalesce(c.bulk, 0), 'in_all', coalesce(a.transactional + a.bulk, 0),
+         'own_most', t.open_most, 'most_in_all', i.open_most, 'tenant_most', i.tenant_open_most, 'bulk_percent', i.open_bulk_percent)::text,
+       NULL, '', 0
+FROM installation i
+JOIN tenants t ON t.id = $1
+LEFT JOIN open_counts c ON c.tenant_id = $1
+LEFT JOIN open_counts a ON a.tenant_id = '00000000-0000-0000-0000-000000000000';
 
 -- name: lanes_close :run
 -- Take a campaign's lanes out of the directory: it is finished. Not a lane in which a message waits again since; lock

@@ -14,10 +14,12 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import orjson
 
-from outrider.base.errors import Refused
+from outrider.base.errors import OutriderError, Refused
 from outrider.contracts.channel import Channel
 from outrider.domain.contacts.channels import needs_region
+from outrider.domain.messages import quota
 from outrider.domain.messages.admit import LaneKey, NewMessage, Replay, admit_to, in_progress, mismatch
 from outrider.domain.messages.draft import (
     Draft,
@@ -41,8 +43,9 @@ class Single:
     request_hash: bytes
 
 
-Answer = UUID | Replay | Refused
-"""The id of the accepted message, what was answered under this key before, or why the call is refused."""
+Answer = UUID | Replay | OutriderError
+"""The id of the accepted message, what was answered under this key before, or why the call is refused: the caller's
+mistake, or no room."""
 
 
 @dataclass(slots=True)
@@ -53,6 +56,7 @@ class _Facts:
     lanes: dict[tuple[str, UUID, str], int] = field(default_factory=dict)
     contents: dict[int, tuple[str, UUID]] = field(default_factory=dict)
     contacts: dict[tuple[str, str], UUID] = field(default_factory=dict)
+    room: dict[str, int | None] | None = None
 
 
 async def accept(
@@ -81,13 +85,20 @@ async def accept(
                 answers[at] = error
     if addresses:
         facts = await _look_up(raw, tenant_id, {at: calls[at].draft for at in addresses}, addresses)
+        has_bulk = any(calls[at].draft.message_class == "bulk" for at in addresses)
+        room = await quota.near(raw, tenant_id, quota.read(facts.room), "bulk" if has_bulk else "transactional")
         groups: dict[LaneKey, list[tuple[int, NewMessage]]] = defaultdict(list)
         for at, address in addresses.items():
             try:
                 key, message = _checked(calls[at].draft, at, address, facts, now)
-                groups[key].append((at, message))
             except Refused as error:
                 answers[at] = error
+                continue
+            refusal = room.take(key.message_class)
+            if refusal is None:
+                groups[key].append((at, message))
+            else:
+                answers[at] = refusal
         for key, part in groups.items():
             answers |= await _admitted(raw, tenant_id, key, part, calls, facts)
     return [answers[at] for at in range(len(calls))]
@@ -151,6 +162,8 @@ async def _look_up(
                 found[row["number"]] = (row["channel"], row["id"])
             case "contact":
                 facts.contacts[row["channel"], row["name"]] = row["id"]
+            case "room":
+                facts.room = orjson.loads(row["name"])
     numbers = {template: number for number, template in enumerate(templates, 1)}
     for at, draft in drafts.items():
         content = found.get(numbers[draft.template, draft.template_version])

@@ -50,7 +50,8 @@ class Submission:
 
         Takes:   1..5,000 drafts, of any channels and senders.
         Gives:   the ids, in the order of the drafts.
-        Raises:  RefusedMany with at most 100 mistakes, each naming its field; nothing is written then.
+        Raises:  RefusedMany with at most 100 mistakes, each naming its field; Refused(tenant_queue_full, 429) and
+                 Unavailable(queue_full) where there is no room for all. Nothing is written then.
         """
         self._senders = await SQL.senders_named.many(self._uow.raw, self._uow.tenant, None)
         errors: list[Refused] = []

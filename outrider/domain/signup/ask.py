@@ -18,6 +18,7 @@ from outrider.contracts.channel import Channel, Renderer
 from outrider.data.db import UnitOfWork
 from outrider.domain.contacts import values
 from outrider.domain.contacts.channels import channel_of
+from outrider.domain.messages import quota
 from outrider.domain.senders import senders
 from outrider.domain.signup import mail, standing
 from outrider.domain.signup.forms import CHANNEL, Form, encoded
@@ -53,7 +54,8 @@ async def ask(
     Takes:   link: from the id of the sign-up to the address of its confirmation, below the sender's base.
     Gives:   nothing: whether a mail goes is nobody's business but the addressee's.
     Raises:  Refused(invalid_address …, required, unknown_list, form_closed) for what is wrong with what was filled in;
-             Refused(rate_limited, 429) when the tenant asked for too many confirmations; Unavailable.
+             Refused(rate_limited, tenant_queue_full, 429) when the tenant asked for too many confirmations, or its
+             queue is full; Unavailable.
     """
     channel = channel_of(channels, CHANNEL)
     address, name, wanted = _checked(channel, form, filled)
@@ -64,6 +66,7 @@ async def ask(
     await SQL.address_turn.run(uow.raw, uow.tenant, digest)
     if await SQL.mails_of_hour.value(uow.raw, uow.tenant) >= settings.signup_mails_per_hour:
         raise Refused("rate_limited", "too many sign-ups just now", status=429, retry_after_s=600)
+    await quota.require(uow.raw, uow.tenant, "transactional", 1)  # of everybody alike, whoever gets a mail
     if await standing.of(uow, CHANNEL, address) == "blocked":
         return
     await SQL.expire_waiting.run(uow.raw, uow.tenant, form.id, digest)

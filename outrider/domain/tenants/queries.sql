@@ -226,6 +226,12 @@ RETURNING tenant_id, id, name, prefix, role, scopes, created_by, created_at, exp
 SELECT tenant_id, id, name, prefix, role, scopes, created_by, created_at, expires_at, revoked_at, last_used_at
 FROM api_keys WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
 
+-- name: tenant_quota_set :value
+-- How many messages of a tenant may be open; null: as many as the installation says. Gives what it was, in a row of its own.
+-- tenant: none, because the row is the tenant itself
+UPDATE tenants t SET open_most = $2 FROM (SELECT id, open_most FROM tenants WHERE id = $1 FOR UPDATE) was
+WHERE t.id = was.id RETURNING coalesce(was.open_most, -1);
+
 -- name: tenant_budget_set :run
 -- Set the limits of a tenant's spending; null: none.
 -- tenant: none, because the row is the tenant itself

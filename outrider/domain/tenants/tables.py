@@ -41,6 +41,7 @@ class Tenant(Base):
     created_at: Mapped[CreatedAt]
     daily_budget_cents: Mapped[int | None] = mapped_column(BigInteger)
     monthly_budget_cents: Mapped[int | None] = mapped_column(BigInteger)
+    open_most: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class User(Base):

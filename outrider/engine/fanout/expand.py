@@ -18,6 +18,7 @@ from outrider.domain.campaigns import audience, schedule, waves
 from outrider.domain.campaigns.rows import DELIVERY
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
 from outrider.domain.campaigns.turn import turn_of
+from outrider.domain.messages import quota
 from outrider.domain.messages.cancel import cancel_campaign
 from outrider.domain.messages.fan_out import Hours, Plan, fan_out
 from outrider.domain.messages.lanes import lane_for
@@ -28,6 +29,9 @@ from outrider.engine.loop import Loop
 
 _log = structlog.get_logger(__name__)
 _BROKEN_REST_S = 30.0
+NO_ROOM_REST_S = 1.0
+"""A full queue is looked at again about as often as it is counted."""
+
 _LONGEST_TROUBLE = 500
 
 
@@ -136,13 +140,18 @@ class _FanOut:
                 campaign_id=campaign_id,
                 message_class="bulk",
             )
+            most, wait = (await quota.room_of(uow.raw, tenant_id)).page(self._runtime.settings.expand_batch)
+            if not most:
+                await CAMPAIGNS.fan_out_waits.run(uow.raw, tenant_id, campaign_id, wait)
+                self._rests[campaign_id] = boottime_s() + NO_ROOM_REST_S
+                return False
             turn = await turn_of(uow.raw, tenant_id, row, self._hours)
             plan = Plan(
                 campaign_id, row["list_id"], lane_id, row["channel"], row["content_id"], row["purpose"],
                 row["priority"], row["expires_at"], turn.part, turn.lots, turn.hours, row["is_counted"],
             )  # fmt: skip
             await SQL.index_plans.run(uow.raw)
-            limit = turn.limit(self._runtime.settings.expand_batch)
+            limit = turn.limit(most)
             page = await fan_out(uow.raw, tenant_id, plan, after=turn.after, limit=limit)
             if failpoint.ARMED:
                 failpoint.hit("fan_out.before_checkpoint")

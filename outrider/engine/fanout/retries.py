@@ -15,12 +15,14 @@ from outrider.base.errors import OutriderError, Unavailable
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
+from outrider.domain.messages import quota
 from outrider.domain.messages.again import Again, again
 from outrider.domain.messages.rows import SQL
 from outrider.engine.loop import Loop
 
 _log = structlog.get_logger(__name__)
 _BROKEN_REST_S = 30.0
+NO_ROOM_REST_S = 1.0
 _LONGEST_TROUBLE = 500
 
 
@@ -60,6 +62,11 @@ class _Retries:
             row = await CAMPAIGNS.retry_turn.one(uow.raw, tenant_id, campaign_id)
             if row is None:
                 return False
+            most, wait = (await quota.room_of(uow.raw, tenant_id)).page(self._runtime.settings.expand_batch)
+            if not most:
+                await CAMPAIGNS.fan_out_waits.run(uow.raw, tenant_id, campaign_id, wait)
+                self._rests[campaign_id] = boottime_s() + NO_ROOM_REST_S
+                return False
             members = await CAMPAIGNS.family_of.many(uow.raw, tenant_id, row["retry_of"])
             family = [member["id"] for member in members if member["id"] != campaign_id]
             plan = Again(
@@ -67,9 +74,7 @@ class _Retries:
                 row["expires_at"],
             )  # fmt: skip
             await SQL.index_plans.run(uow.raw)
-            page = await again(
-                uow.raw, tenant_id, plan, after=row["expanded_to"], limit=self._runtime.settings.expand_batch
-            )
+            page = await again(uow.raw, tenant_id, plan, after=row["expanded_to"], limit=most)
             if failpoint.ARMED:
                 failpoint.hit("retry.before_checkpoint")
             await CAMPAIGNS.retry_keep.run(uow.raw, tenant_id, campaign_id, page.last, page.queued, page.not_theirs)

@@ -1,8 +1,9 @@
 """Upkeep: what keeps tables in shape. Each round takes small bites and may run in several processes.
 
 Owns partitions and retention; the settings `keep_…` say how long. Nothing open is ever dropped. Retention and the heads
-of the audit chains are jobs of the installation's schedules; folding runs in workers every second, and partitions in
-both: without next month's nothing could be accepted in good order, so a worker makes sure of them without a scheduler.
+of the audit chains are jobs of the installation's schedules; folding runs every second, in workers and where messages
+are accepted; partitions are made by workers and jobs: without next month's nothing could be accepted in good order, so
+a worker makes sure of them without a scheduler.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from outrider.domain.contacts.rows import IMPORTS
 from outrider.domain.contacts.rows import SQL as CONTACTS
 from outrider.domain.limits.rows import PACES, SPENDING
 from outrider.domain.limits.rows import SQL as LIMITS
-from outrider.domain.messages import bounces
-from outrider.domain.messages.rows import BOUNCES, KEYED, SQL
+from outrider.domain.messages import bounces, fills
+from outrider.domain.messages.rows import BOUNCES, KEYED, QUOTA, SQL
 from outrider.domain.people.expire import expire
 from outrider.domain.people.rows import SQL as PEOPLE
 from outrider.domain.schedules.rows import SQL as SCHEDULES
@@ -43,6 +44,7 @@ from outrider.engine.maintenance import brakes, expiry, money
 _log = structlog.get_logger(__name__)
 _UPKEEP = load(__package__)
 _HOUR_S = 3600.0
+FOLD_EVERY_S = 1.0
 _BITE = 10_000
 _AUDIENCE_HOURS = 24
 _COUNTED_HOURS = 1440
@@ -63,12 +65,18 @@ def loops(runtime: Runtime) -> list[Loop]:
         return False
 
     return [
-        Loop("fold_rollups", 1.0, upkeep.fold),
+        folding(runtime),
+        Loop("recount_open", _HOUR_S, upkeep.recount),
         Loop("partitions", _HOUR_S, partitions),
         *money.loops(runtime),
         *brakes.loops(runtime),
         *expiry.loops(runtime),
     ]
+
+
+def folding(runtime: Runtime) -> Loop:
+    """The loop that folds: in workers, and wherever messages are let in: without a worker the queue fills, too."""
+    return Loop("fold_rollups", FOLD_EVERY_S, Upkeep(runtime).fold)
 
 
 class Upkeep:
@@ -81,7 +89,14 @@ class Upkeep:
     async def fold(self) -> bool:
         """Fold what was counted since the last second."""
         async with self._runtime.db.uow(Role.ENGINE) as uow:
+            await QUOTA.fold_turn.run(uow.raw)
             return bool(await SQL.fold_rollups.value(uow.raw) >= _BITE)
+
+    async def recount(self) -> bool:
+        """Count open messages anew, once an hour in the whole installation."""
+        async with self._runtime.db.uow(Role.ENGINE) as uow:
+            await fills.recount(uow)
+        return False
 
     async def partitions(self) -> dict[str, int]:
         """Make partitions ahead, drop those past their time, and raise an alarm when rows fell outside.

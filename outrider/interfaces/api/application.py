@@ -32,7 +32,8 @@ from litestar.types import (
 
 from outrider.data.runtime import Runtime
 from outrider.domain.callbacks.address import PREFIX as CALLBACK_PREFIX
-from outrider.engine.maintenance import imports
+from outrider.engine.loop import running
+from outrider.engine.maintenance import imports, upkeep
 from outrider.interfaces import api
 from outrider.interfaces.api import problems, server, v1
 from outrider.interfaces.api.bodies import ApiRequest
@@ -134,7 +135,7 @@ def create_app(runtime: Runtime) -> Litestar:
         exception_handlers={Exception: problems.answer},
         request_max_body_size=None,  # the door counts
         openapi_config=None,  # description.py says more, and nothing else
-        lifespan=[_left_imports(runtime), tracking.running, callbacks.running],
+        lifespan=[_left_imports(runtime), _folding(runtime), tracking.running, callbacks.running],
         on_shutdown=[runtime.bell.quiet, gathering.close],
         logging_config=None,
         state=State({"session_cookie": cookie_name(settings)}),
@@ -168,6 +169,11 @@ def _left_imports(runtime: Runtime) -> Callable[[Litestar], AbstractAsyncContext
             await asyncio.gather(task, return_exceptions=True)
 
     return looking
+
+
+def _folding(runtime: Runtime) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    """For the application's `lifespan`: what was accepted is counted also while no worker is there to do it."""
+    return lambda _app: running(upkeep.folding(runtime))
 
 
 def _other_routes() -> list[ControllerRouterHandler]:

@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from outrider.data.db import Database
+from outrider.domain.messages.quota import FULL_CODES
 from outrider.interfaces.api import money_figures
 from outrider.interfaces.api.job_figures import JobReading, metrics_of
 from outrider.interfaces.api.money_figures import MoneyReading
@@ -48,7 +49,20 @@ class HttpFigures:
             buckets=_BUCKETS_S,
             registry=self.registry,
         )
+        self._turned_away = Counter(
+            "outrider_submissions_refused_total",
+            "Requests refused because a quota of open messages was full, the tenant's or the installation's.",
+            ["app", "code"],
+            registry=self.registry,
+        )
+        for code in FULL_CODES:
+            self._turned_away.labels(app_label, code)
         ProcessCollector(registry=self.registry)
+
+    def turned_away(self, code: str) -> None:
+        """Count a request that was refused because a quota was full, told by its code; others are none."""
+        if code in FULL_CODES:
+            self._turned_away.labels(self._app, code).inc()
 
     def request(self, method: str, route: str, status: int, took_s: float) -> None:
         """Count one finished request; a connection lost before the answer counts as status 0."""
@@ -89,6 +103,7 @@ class _Gauges:
         if self._snapshot.is_up:
             yield from self._queue()
             yield self._messages()
+            yield from self._quota()
             if self._jobs is not None:
                 yield from metrics_of(self._app, self._jobs)
             yield from money_figures.metrics_of(self._app, self._money)
@@ -155,6 +170,31 @@ class _Gauges:
         for (channel, state), count in sorted(self._totals.items()):
             family.add_metric([self._app, channel, state], count)
         return family
+
+    def _quota(self) -> Iterable[Metric]:
+        fill = self._snapshot.quota
+        if fill is None:
+            return
+        count = GaugeMetricFamily(
+            "outrider_open_messages",
+            "Messages that are waiting, by class, as the quota counts them.",
+            labels=["app", "class"],
+        )
+        most = GaugeMetricFamily(
+            "outrider_open_messages_most",
+            "How many messages of all classes may be waiting for one more of a class to be taken.",
+            labels=["app", "class"],
+        )
+        for name, here, bound in (
+            ("transactional", fill.transactional, fill.most),
+            ("bulk", fill.bulk, fill.bulk_most),
+        ):
+            count.add_metric([self._app, name], here)
+            most.add_metric([self._app, name], bound)
+        yield from (count, most)
+        yield self._gauge(
+            "outrider_open_messages_fill_ratio", "The share of the installation's quota that is filled.", fill.ratio
+        )
 
     def _workers(self) -> Iterable[Metric]:
         silent = GaugeMetricFamily(

@@ -23,6 +23,7 @@ from outrider.data.db import Database, Role
 from outrider.data.runtime import Runtime
 from outrider.domain.messages import singles
 from outrider.domain.messages.admit import Replay, in_progress
+from outrider.domain.messages.quota import FULL_CODES
 from outrider.domain.messages.rows import SQL
 from outrider.domain.messages.singles import Answer, Single
 
@@ -77,8 +78,8 @@ class Gathering:
         """Have one call accepted durably, together with others of the tenant.
 
         Gives:   the id of its message, or what was answered under its key before.
-        Raises:  RefusedMany with its mistake; Refused(idempotency_in_progress, idempotency_mismatch); Unavailable: it
-                 may be repeated under its key.
+        Raises:  RefusedMany with its mistake; Refused(idempotency_in_progress, idempotency_mismatch);
+                 Refused(tenant_queue_full, 429); Unavailable: it may be repeated under its key.
         """
         asked = _Asked(call)
         if call.key is not None:
@@ -172,7 +173,7 @@ def _is_race(error: Exception) -> bool:
 
 
 def _as_told(answer: Answer | Exception) -> Answer | Exception:
-    """Mistakes in a message are listed, as for many messages; what concerns the key stands alone."""
-    if isinstance(answer, Refused) and not answer.code.startswith("idempotency_"):
+    """Mistakes in a message are listed, as for many messages; what concerns the key or the queue stands alone."""
+    if isinstance(answer, Refused) and answer.code not in FULL_CODES and not answer.code.startswith("idempotency_"):
         return RefusedMany([answer])
     return answer

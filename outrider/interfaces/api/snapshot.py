@@ -19,6 +19,7 @@ from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.limits import maintenance, switches
 from outrider.domain.messages import workers
+from outrider.domain.messages.fills import Fill, installation
 from outrider.domain.messages.stats import queue_stats
 from outrider.domain.messages.workers import Seen
 from outrider.domain.senders.circuits import OpenCircuit, open_ones
@@ -53,6 +54,7 @@ class Snapshot:
     switches: tuple[switches.Switch, ...] = ()
     circuits: tuple[OpenCircuit, ...] = ()
     is_in_maintenance: bool = False
+    quota: Fill | None = None
     read_at: datetime = field(default_factory=utc_now)
 
     def alive(self) -> list[Seen]:
@@ -98,6 +100,7 @@ class Snapshots:
                 paused = await switches.listed(uow)
                 unreached = await open_ones(uow.raw)
                 state = await maintenance.read(uow)
+                quota = await installation(uow.raw)
         except (OutriderError, TimeoutError) as error:
             _log.warning("snapshot_failed", error=type(error).__name__)
             return Snapshot(is_up=False)
@@ -121,6 +124,7 @@ class Snapshots:
             switches=tuple(paused),
             circuits=tuple(unreached),
             is_in_maintenance=state.is_on,
+            quota=quota.fill,
         )
 
     async def _read_schema(self) -> str:

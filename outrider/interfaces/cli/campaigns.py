@@ -167,7 +167,8 @@ def told_progress(found: Progress) -> str:
     if found.undo_left_s is not None:
         head["can be undone for"] = f"{found.undo_left_s:.0f} s"
     if found.expansion.error is not None:
-        head["queueing fails"] = f"{found.expansion.error} (since {found.expansion.failed_at})"
+        word = "queueing waits" if found.expansion.state == "waiting_for_room" else "queueing fails"
+        head[word] = f"{found.expansion.error} (since {found.expansion.failed_at})"
     rows = [{"state": state, "messages": count} for state, count in sorted(found.counts.items())]
     goes_out = "" if found.delivery is None else "\n" + deliveries.told(found.delivery)
     return facts(head) + "\n" + table(rows, ("state", "messages"), empty="no messages yet") + goes_out

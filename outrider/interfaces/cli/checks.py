@@ -26,11 +26,12 @@ from outrider.data.names import NameSystem
 from outrider.data.runtime import Runtime
 from outrider.domain.jobs import stats as job_stats
 from outrider.domain.limits import maintenance, switches
-from outrider.domain.messages import workers
+from outrider.domain.messages import fills, workers
 from outrider.domain.senders import connections, dns_check, records, senders
 from outrider.domain.senders.connections import ConnectionView, StageView, Vault
 from outrider.domain.senders.dns_check import Check
 from outrider.domain.tenants import tenants
+from outrider.interfaces.cli import quotas
 
 Verdict = Literal["ok", "warn", "fail"]
 _PAGE: Final = 1000
@@ -167,6 +168,8 @@ async def running(runtime: Runtime) -> AsyncIterator[Finding]:
         upkeep = await maintenance.read(uow)
         runners = [each for each in await job_stats.workers(uow) if each.is_alive]
         stranded = await job_stats.stranded(uow)
+        fill = (await fills.installation(uow.raw)).fill
+        full = list(quotas.alarms(fill, await fills.fullest(uow.raw)))
     bound_s = _SILENT_BEATS * runtime.settings.heartbeat_s
     here = [each for each in seen if each.process.role == "worker" and each.state != "stopped"]
     alive = [each for each in here if each.silent_s <= bound_s]
@@ -190,6 +193,11 @@ async def running(runtime: Runtime) -> AsyncIterator[Finding]:
     for waiting in stranded if runners else ():
         detail = f"{waiting.count} {waiting.type} job(s) wait in queue {waiting.queue}: {waiting.cause}"
         yield Finding("jobs", "warn", detail, "run a scheduler of the release that knows this type")
+    if not full:
+        yield Finding("queue", "ok", quotas.line(fill))
+    for alarm in full:
+        remedy = "outrider quota shows what fills it; see docs/how-to/queue-full.md"
+        yield Finding("queue", "warn", alarm, remedy)
     for switch in paused:
         detail = f"sending is paused by {switch.actor}: {switch.reason}"
         yield Finding("kill switch", "warn", detail, "outrider resume installation")

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 from outrider.data.runtime import Runtime
+from outrider.engine.loop import running
+from outrider.engine.maintenance import upkeep
 from outrider.interfaces.smtp import house
 from outrider.interfaces.smtp.room import Rules
 from outrider.interfaces.submission.session import Session
@@ -23,6 +25,7 @@ async def serve(runtime: Runtime, *, ready: Callable[[str], None], stop: asyncio
     )
     rules = Rules(house.host_name(), settings.submission_max_bytes, tls)
     where = (settings.submission_host, settings.submission_port or 0)
-    await house.listen(
-        "submission", where, lambda wire: Session(wire, runtime, rules, stop).run(), ready=ready, stop=stop
-    )
+    async with running(upkeep.folding(runtime)):  # the quota counts also while no worker is there to do it
+        await house.listen(
+            "submission", where, lambda wire: Session(wire, runtime, rules, stop).run(), ready=ready, stop=stop
+        )

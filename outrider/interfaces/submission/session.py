@@ -18,6 +18,7 @@ import structlog
 
 from outrider.base.errors import OutriderError, Refused, RefusedMany, Unavailable
 from outrider.data.runtime import Runtime
+from outrider.domain.messages.quota import FULL_CODES
 from outrider.interfaces.smtp import commands
 from outrider.interfaces.smtp.conversation import LATER, ORDER, PARAMETER, SYNTAX, TOO_MANY, UNKNOWN, Conversation
 from outrider.interfaces.smtp.room import Rules
@@ -178,8 +179,8 @@ class Session(Conversation[Envelope]):
                 # where one server sees the end of a message another does not: say nothing more on this connection
                 raise Gone(_line("550 5.6.0", error)) from None
             return _line(_status(error), error)
-        except Unavailable:
-            return LATER
+        except Unavailable as error:
+            return _line("452 4.3.1", error) if error.code in FULL_CODES else LATER
         except OutriderError as error:
             _log.exception("submission_broken", code=error.code)
             return LATER
@@ -193,12 +194,14 @@ def _status(error: Refused) -> str:
             return "451 4.3.0"
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             return "550 5.7.1"
+        case HTTPStatus.TOO_MANY_REQUESTS:
+            return "452 4.3.1"
         case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             return "552 5.3.4"
     return "550 5.6.0"
 
 
-def _line(status: str, error: Refused) -> bytes:
+def _line(status: str, error: OutriderError) -> bytes:
     """An answer of one line in ASCII, whatever the error quotes."""
     text = f"{status} {error.message} [{error.code}]".encode("ascii", "replace").decode()
     return "".join(c if c.isprintable() else "?" for c in text)[:480].encode() + b"\r\n"

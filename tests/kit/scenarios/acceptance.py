@@ -17,7 +17,7 @@ from outrider.domain.tenants import keys
 from tests.kit.drill import OPERATOR, Drill, Sender
 from tests.kit.processes import BOUND_S, Process, until
 
-_BUSY = frozenset({409, 503})
+_BUSY = frozenset({409, 429, 503})
 """Answers after which a client asks again."""
 
 
@@ -39,10 +39,10 @@ class Client:
     key: str
     session: aiohttp.ClientSession
 
-    async def submit(self, api: Process, idempotency_key: str, *, count: int = 1) -> Answer:
-        """One request; what a 2xx acknowledged is not written down yet."""
+    async def submit(self, api: Process, idempotency_key: str, *, count: int = 1, **more: str) -> Answer:
+        """One request; what a 2xx acknowledged is not written down yet. `more` holds for every message."""
         people: list[dict[str, Any]] = [{"to": f"{idempotency_key}-{n}@example.com"} for n in range(count)]
-        common = {"sender": str(self.sender.id), "subject": "Hello", "text": "Hello."}
+        common = {"sender": str(self.sender.id), "subject": "Hello", "text": "Hello.", **more}
         body = {**common, "messages": people} if count > 1 else {**common, **people[0]}
         headers = {"Authorization": f"Bearer {self.key}", "Idempotency-Key": idempotency_key}
         try:
@@ -57,12 +57,12 @@ class Client:
         except (aiohttp.ClientError, ConnectionError):
             return Answer(None)
 
-    async def insist(self, api: Process, idempotency_key: str, *, count: int = 1) -> Answer:
+    async def insist(self, api: Process, idempotency_key: str, *, count: int = 1, **more: str) -> Answer:
         """Ask until there is an answer, and write down what it acknowledges."""
         answers: list[Answer] = []
 
         async def is_answered() -> bool:
-            answers.append(await self.submit(api, idempotency_key, count=count))
+            answers.append(await self.submit(api, idempotency_key, count=count, **more))
             return answers[-1].status == 202
 
         await until(is_answered, what="an answer", poll_s=0.1)
@@ -70,7 +70,8 @@ class Client:
         return answers[-1]
 
 
-async def _client(drill: Drill, session: aiohttp.ClientSession) -> Client:
+async def client_of(drill: Drill, session: aiohttp.ClientSession) -> Client:
+    """A program with a key and a sender of its own."""
     sender = await drill.sender("at_most_once")
     async with drill.db.uow(Role.APP, sender.tenant_id) as uow:
         _, key = await keys.create(uow, OPERATOR, name="drill", role="operator", scopes=["messages:write"])
@@ -80,7 +81,7 @@ async def _client(drill: Drill, session: aiohttp.ClientSession) -> Client:
 async def killed_around_the_commit(drill: Drill, point: str, *, count: int) -> list[str]:
     """F01 to F03: kill -9 directly before or after the commit of one message, or of a batch; the client asks again."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(BOUND_S)) as session:
-        client = await _client(drill, session)
+        client = await client_of(drill, session)
         victim = await drill.start("api", at=f"{point}:2:kill").ready()
         await client.insist(victim, "first", count=count)
         unanswered = await client.submit(victim, "second", count=count)
@@ -101,7 +102,7 @@ async def killed_around_the_commit(drill: Drill, point: str, *, count: int) -> l
 async def asked_in_parallel(drill: Drill, *, calls: int) -> list[str]:
     """The same request a hundred times over two processes at once, one of which is killed after its commit."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(BOUND_S)) as session:
-        client = await _client(drill, session)
+        client = await client_of(drill, session)
         victim, other = await asyncio.gather(
             drill.start("api", at="accept.committed:1:kill").ready(), drill.start("api").ready()
         )

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+from http import HTTPStatus
 from uuid import UUID
 
+import aiohttp
+
 from tests.kit.drill import GUARANTEES, Drill, Guarantee
-from tests.kit.processes import until
+from tests.kit.processes import BOUND_S, until
+from tests.kit.scenarios.acceptance import client_of
 
 CONNECTIONS = 4
 _BACKLOG = 3000
+_BULK = {"class": "bulk", "purpose": "transactional"}
 _SLOW = {"action": "slow", "stage": "dot", "delay_ms": 5}
 
 
@@ -130,6 +135,56 @@ async def overtakes(drill: Drill) -> list[str]:
     return await _is_served(drill, {single}, sender.tenant_id)
 
 
+async def full_queue(drill: Drill, *, most: int) -> list[str]:
+    """F93: a campaign fills the share of its tenant's quota that marketing may have, and stands still there.
+
+    Bulk submissions are refused and told so; password mails go, and are asked for again when the API is killed after
+    their commit; when the campaign goes on, everything that was refused is taken, and the campaign ends whole.
+    """
+    share, mails = most * 80 // 100, most // 20
+    found: list[str] = []
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(BOUND_S)) as session:
+        client = await client_of(drill, session)
+        tenant_id = client.sender.tenant_id
+        await drill.execute("UPDATE tenants SET open_most = $1 WHERE id = $2", most, tenant_id)
+        campaign = await drill.campaign(client.sender, most)
+        await drill.pause("campaign", str(campaign))
+        await drill.worker()
+
+        async def waits() -> bool:
+            return bool(await drill.value("SELECT no_room_at IS NOT NULL FROM campaigns WHERE id = $1", campaign))
+
+        await until(waits, what="the campaign waits for room")
+        if (backlog := await drill.open_count()) != share:
+            found.append(f"{backlog} messages wait where {share} may")
+        victim = await drill.start("api", at=f"accept.committed:{mails // 2}:kill").ready()
+        for number in range(10):
+            answer = await client.submit(victim, f"bulk-{number}", count=1 + number % 3, **_BULK)
+            if answer.status != HTTPStatus.TOO_MANY_REQUESTS:
+                found.append(f"a bulk submission beyond the share was answered {answer.status}")
+        for number in range(mails):
+            if (await client.submit(victim, f"mail-{number}")).status is None:
+                break
+        await victim.killed("accept.committed")
+        api = await drill.start("api").ready()
+        answers = [await client.insist(api, f"mail-{number}") for number in range(mails)]
+        wanted = {each for answer in answers for each in answer.ids}
+        await until(lambda: wanted <= _taken(drill), what="the password mails are sent", poll_s=0.1)
+        if not await waits():
+            found.append("the campaign did not wait while it was paused")
+        await drill.resume("campaign", str(campaign))
+        for number in range(10):
+            await client.insist(api, f"bulk-{number}", count=1 + number % 3, **_BULK)
+    await drill.drained(bound_s=180)
+    if (sent := await drill.value("SELECT count(*) FROM messages WHERE campaign_id = $1", campaign)) != most:
+        found.append(f"I1: the campaign queued {sent} of {most} after it had waited")
+    return found + await drill.violations()
+
+
+def _taken(drill: Drill) -> set[UUID]:
+    return {acceptance.message_id for acceptance in drill.acceptances()}
+
+
 async def small_beside_great(drill: Drill, *, tenants: int) -> list[str]:
     """F94: many tenants with one message each, submitted behind one with thousands: none waits for all of those."""
     drill.faults(_SLOW)
@@ -147,11 +202,7 @@ async def small_beside_great(drill: Drill, *, tenants: int) -> list[str]:
 
 async def _is_served(drill: Drill, wanted: set[UUID], great: UUID) -> list[str]:
     """Wait for some messages; at that moment most of a great tenant's backlog must still be waiting."""
-
-    def taken() -> bool:
-        return wanted <= {acceptance.message_id for acceptance in drill.acceptances()}
-
-    await until(taken, what="the late ones are served", poll_s=0.1)
+    await until(lambda: wanted <= _taken(drill), what="the late ones are served", poll_s=0.1)
     waiting = await drill.value("SELECT count(*) FROM queue WHERE tenant_id = $1", great)
     drill.faults()
     await drill.drained(bound_s=180)

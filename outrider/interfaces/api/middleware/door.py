@@ -44,6 +44,10 @@ class Figures(Protocol):
         """Count one finished request."""
         ...
 
+    def turned_away(self, code: str) -> None:
+        """Count a refusal by its code, where the queue was full."""
+        ...
+
 
 class Door:
     """The application's outside."""
@@ -124,6 +128,8 @@ class Door:
         took_s = time.monotonic() - exchange.started_s
         route = str(scope.get("path_template") or "unmatched")
         self._figures.request(exchange.method, route, exchange.status, took_s)
+        if exchange.code:
+            self._figures.turned_away(exchange.code)
         if exchange.is_told_elsewhere or (exchange.is_unlogged and exchange.status < HTTPStatus.BAD_REQUEST):
             return
         level = _access.warning if exchange.status >= _SERVER_ERROR else _access.info

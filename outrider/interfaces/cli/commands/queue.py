@@ -13,8 +13,8 @@ from outrider.contracts.actor import Actor
 from outrider.data.db import Role
 from outrider.domain.jobs import queues
 from outrider.domain.jobs import stats as job_stats
-from outrider.domain.messages import stats
-from outrider.interfaces.cli import draining, exits
+from outrider.domain.messages import fills, stats
+from outrider.interfaces.cli import draining, exits, quotas
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import CHANGING, JSON, Changing, Json, between, whole_number
 from outrider.interfaces.cli.output import Answer, table
@@ -36,10 +36,17 @@ async def status(*, options: Json = JSON) -> Answer:
         found = await stats.queue_stats(uow.raw)
         depths = await job_stats.figures(uow)
         stranded = await job_stats.stranded(uow)
+        fill = (await fills.installation(uow.raw)).fill
     messages = [msgspec.to_builtins(each) for each in found]
     jobs = [draining.row_of(depth) for depth in depths]
-    data = {"messages": messages, "jobs": jobs, "stranded": [msgspec.to_builtins(each) for each in stranded]}
+    data = {
+        "quota": quotas.shown(fill),
+        "messages": messages,
+        "jobs": jobs,
+        "stranded": [msgspec.to_builtins(each) for each in stranded],
+    }
     parts = [
+        "quota\n" + quotas.line(fill),
         "messages\n" + table(messages, ("channel", "state", "depth", "oldest_at"), empty="nothing waits"),
         "jobs\n" + table(jobs, _JOBS, empty="no queues"),
         *(f"{each.count} {each.type} job(s) wait in {each.queue}: {each.cause}" for each in stranded),

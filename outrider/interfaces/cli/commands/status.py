@@ -10,10 +10,10 @@ from cyclopts import App, Parameter
 from outrider.data.db import Role
 from outrider.domain.jobs import stats as job_stats
 from outrider.domain.limits import maintenance, switches
-from outrider.domain.messages import stats, workers
+from outrider.domain.messages import fills, stats, workers
 from outrider.domain.schedules import watch
 from outrider.domain.senders import circuits
-from outrider.interfaces.cli import draining
+from outrider.interfaces.cli import draining, quotas
 from outrider.interfaces.cli.alarms import alarms
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import JSON, Json
@@ -46,17 +46,23 @@ async def status(
         troubles = await watch.troubles(uow)
         timetable = await watch.figures(uow)
         unreached = await circuits.open_ones(uow.raw)
+        fill = (await fills.installation(uow.raw)).fill
+        fullest = await fills.fullest(uow.raw)
     data: dict[str, Any] = {
         "environment": settings.environment,
         "is_emergency": settings.emergency_path.exists(),
         "maintenance": msgspec.to_builtins(upkeep),
         "paused": [msgspec.to_builtins(each) for each in paused],
+        "quota": quotas.shown(fill),
         "queue": [msgspec.to_builtins(each) for each in queue],
         "jobs": [draining.row_of(each) for each in depths],
         "stranded": [msgspec.to_builtins(each) for each in stranded],
         "job_workers": [_runner(each) for each in runners if all_ or each.silent_s < _SILENT_SHOWN_S],
         "schedules": msgspec.to_builtins(timetable),
-        "alarms": alarms(seen, runners, stranded, troubles, unreached),
+        "alarms": [
+            *quotas.alarms(fill, fullest),
+            *alarms(seen, runners, stranded, troubles, unreached),
+        ],
         "processes": [_process(each) for each in seen if all_ or _is_recent(each)],
     }
     head = {
@@ -69,6 +75,7 @@ async def status(
         *(f"ALARM: {alarm}" for alarm in data["alarms"]),
         "paused\n"
         + table(data["paused"], ("scope", "scope_id", "tenant_id", "reason", "actor", "at"), empty="nothing"),
+        "quota\n" + quotas.line(fill),
         "queue\n" + table(data["queue"], ("channel", "state", "depth", "oldest_at"), empty="empty"),
         "jobs\n" + table(data["jobs"], _JOBS, empty="no queues"),
         "schedules\n" + facts({name.removesuffix("_count"): count for name, count in data["schedules"].items()}),
