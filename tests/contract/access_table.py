@@ -205,6 +205,17 @@ CASES: dict[str, list[Case]] = {
     "DELETE /api/v1/limits/destinations/{channel:str}/{destination:str}": write(
         "admin", "limits:write", own=204, nouns={"channel": "=email", "destination": "=example.net"}
     ),
+    "GET /api/v1/warm-ups": read("viewer", "limits:read"),
+    "GET /api/v1/senders/{sender_id:str}/warm-up": read("viewer", "limits:read", nouns={"sender_id": "sender"}),
+    "PUT /api/v1/senders/{sender_id:str}/warm-up": write(
+        "admin", "limits:write", lambda _, __: {"plan": "standard"}, nouns={"sender_id": "sender"}
+    ),
+    "PATCH /api/v1/senders/{sender_id:str}/warm-up": write(
+        "admin", "limits:write", lambda _, __: {"step": 2}, nouns={"sender_id": "sender"}
+    ),
+    "POST /api/v1/senders/{sender_id:str}/warm-up/restart": write(
+        "admin", "limits:write", lambda _, __: {"reason": "test"}, nouns={"sender_id": "sender"}
+    ),
     "GET /api/v1/budgets": read("viewer", "limits:read"),
     "GET /api/v1/budgets/events": read("viewer", "limits:read"),
     "PUT /api/v1/budgets/{kind:str}/{scope_id:str}": write(

@@ -21,7 +21,8 @@ from outrider.domain.campaigns import draft, launch, links, preflight, read
 from outrider.domain.campaigns.draft import CampaignChange, NewCampaign
 from outrider.domain.campaigns.views import CampaignView, Preflight
 from outrider.domain.contacts import lists, suppressions
-from outrider.domain.limits import buckets, switches
+from outrider.domain.limits import buckets, plans, switches, warm_ups
+from outrider.domain.limits.plans import Step
 from outrider.domain.messages.fan_out import Plan, fan_out
 from outrider.domain.senders import senders
 from outrider.domain.senders.connections import StageView
@@ -424,3 +425,17 @@ async def test_a_failed_examination_is_told_and_blocks_nothing(office: Office) -
         await senders.get(uow, made.sender_id)
     assert "connection_failed" in codes(found, is_blocking=False)
     assert codes(found, is_blocking=True) == []
+
+
+async def test_the_preflight_says_until_when_the_warm_up_of_the_sender_will_take(office: Office) -> None:
+    made = await office.campaign()
+    async with office.engine() as uow:
+        plan = [Step(1), Step(1), Step(50)]
+        await warm_ups.begin(uow, ACTOR, made.sender_id, plans.OWN, steps=plan)
+    found = await checked(office, made.id)
+    assert "warm_up" in codes(found, is_blocking=False)
+    assert found.estimated_at is not None
+    assert found.estimated_at > datetime.now(UTC) + timedelta(days=1)
+    async with office.engine() as uow:
+        await warm_ups.adjust(uow, ACTOR, made.sender_id, steps=[Step(5)])
+    assert "warm_up" not in codes(await checked(office, made.id), is_blocking=False)

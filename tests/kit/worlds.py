@@ -282,6 +282,8 @@ async def _rest(world: World, caller: Caller) -> None:
     await _make(caller, "/switches/pause", {"scope": "sender", "id": ids["sender"], "reason": word})
     answer = await caller.put(f"/api/v1/limits/sender/{ids['sender']}", {"rate_per_s": 5})
     assert answer.status == 200, answer.text
+    answer = await caller.put(f"/api/v1/senders/{ids['sender']}/warm-up", {"plan": "texts"})
+    assert answer.status == 200, answer.text
     schedule = {"name": word, "job_type": "import_contacts", "cron": "0 2 * * *", "timezone": "Europe/Berlin"}
     arguments = {"arguments": {"import_id": str(uuid4())}}
     ids["schedule"] = (await _make(caller, "/schedules", {**schedule, **arguments}))["id"]

@@ -20,7 +20,7 @@ from outrider.base.web import is_local_host
 from outrider.contracts.channel import Channel
 from outrider.data.db import UnitOfWork
 from outrider.data.link_dial import Dialled
-from outrider.domain.campaigns import approvals, audience, going_out, links, pacing, price, read
+from outrider.domain.campaigns import approvals, audience, going_out, links, pacing, price, read, warming
 from outrider.domain.campaigns.audience import Reach
 from outrider.domain.campaigns.rows import SQL
 from outrider.domain.campaigns.views import CampaignView, Finding, Preflight, campaign_view
@@ -75,11 +75,13 @@ async def look(
     will_go = reach.will_go_count
     rate_per_s, rate_source = pacing.narrowed(campaign.delivery, will_go, *await _rate(uow, campaign))
     estimated_s = pacing.estimated_s(campaign.delivery, will_go, rate_per_s, row["read_at"])
+    estimated_s, slower = await warming.slowed(uow, campaign, will_go, row["read_at"], estimated_s)
     findings = [
         *await _links(uow, settings, campaign),
         *_people(campaign, reach),
         *await audience.findings(uow, settings, campaign),
         *_expiry(campaign, row["read_at"], will_go, rate_per_s),
+        *slower,
         *await _sender(uow, vault, campaign),
         *await _template(uow, campaign),
         *await links.findings(uow, settings, channels, campaign),
@@ -136,7 +138,8 @@ async def acknowledge(uow: UnitOfWork, campaign_id: UUID, codes: Sequence[str]) 
 
 async def _rate(uow: UnitOfWork, campaign: CampaignView) -> tuple[float | None, str | None]:
     """How fast it will go and how that is known: the narrowest limit that concerns it, else what was measured."""
-    concerned = {uow.tenant, campaign.sender_id}
+    sender = await senders.get(uow, campaign.sender_id)
+    concerned = {uow.tenant, sender.id, sender.connection_id}
     limits = [rate.rate_per_s for rate in await buckets.listed(uow) if rate.scope_id in concerned]
     if limits:
         return min(limits), "limit"

@@ -69,10 +69,10 @@ class Preflight(msgspec.Struct, frozen=True):
     member_count = no_address + suppressed + without_consent + will_go; excluded_count is how many the exclusions
     took from list or segment before.
 
-    rate_per_s     what the limits of sender and tenant allow (rate_source `limit`), else what the sender's last
-                   campaign of 100 messages or more reached (`measured`), or the campaign's own pace where that is less
-                   (`pace`); None: nothing of this is known, and no end is estimated
-    estimated_at   when it would be through if it began now
+    rate_per_s     what the limits of sender, connection, tenant allow (rate_source `limit`), else what the sender's
+                   last campaign of 100 messages or more reached (`measured`), or the campaign's own pace where that is
+                   less (`pace`); None: nothing of this is known, and no end is estimated
+    estimated_at   when it would be through if it began now, with the warm-up of its sender
     role_address_count  of those who go, addresses of offices (info@, sales@ …)
     cost           None: no price is known
     dialled_links  what became of each link, when they were tried

@@ -87,3 +87,122 @@ SELECT count(*) FROM destination_rates WHERE tenant_id = $1;
 -- The rates that hold for a tenant: its own, and the installation's where it has none.
 SELECT DISTINCT ON (channel, destination) tenant_id, channel, destination, rate, cap, updated_at FROM destination_rates
 WHERE tenant_id IN ($1, '00000000-0000-0000-0000-000000000000') ORDER BY channel, destination, tenant_id DESC;
+
+-- name: warm_up_lock :one
+-- Lock the plan of a sender. For bulk (`$3`) also: how many transactional messages of the sender are ready (not counted beyond
+-- a thousand), and whether it sends such at all.
+SELECT w.tenant_id, w.sender_id, w.steps::text AS steps, w.state, w.step, w.starts_on, w.day_on, w.day_began_at, w.day_ends_at, w.day_sent,
+       w.hour_ends_at, w.hour_sent, w.is_transactional_exempt, w.reserve_percent, w.most_bounces_percent, w.most_complaints_percent, w.note,
+       clock_timestamp() AS now,
+       CASE WHEN $3 THEN (SELECT count(*) FROM (SELECT 1 FROM lanes l
+                          CROSS JOIN LATERAL (SELECT 1 FROM queue q WHERE q.tenant_id = $1 AND q.lane_id = l.id AND q.state = 0
+                                              ORDER BY q.priority, q.due_at, q.message_id LIMIT 1000) q
+                          WHERE l.tenant_id = $1 AND l.sender_id = $2 AND l.message_class = 'transactional' AND l.is_open LIMIT 1000) u)
+            ELSE 0 END AS urgent,
+       $3 AND EXISTS (SELECT FROM lanes l WHERE l.tenant_id = $1 AND l.sender_id = $2 AND l.message_class = 'transactional') AS has_urgent
+FROM warm_ups w WHERE w.tenant_id = $1 AND w.sender_id = $2 AND w.state <> 'finished' FOR UPDATE OF w;
+
+-- name: warm_up_write :run
+-- Where a locked plan stands.
+UPDATE warm_ups SET state = $3, step = $4, day_on = $5, day_began_at = $6, day_ends_at = $7, day_sent = $8, hour_ends_at = $9, hour_sent = $10,
+  note = $11, finished_at = CASE WHEN $3 = 'finished' THEN coalesce(finished_at, now()) END
+WHERE tenant_id = $1 AND sender_id = $2;
+
+-- name: warm_up_count :run
+-- Count attempts in a locked plan's day and hour, each under its lease token.
+WITH counted AS (
+  UPDATE warm_ups SET day_sent = day_sent + $3, hour_sent = hour_sent + $3 WHERE tenant_id = $1 AND sender_id = $2
+)
+INSERT INTO warm_up_sends (tenant_id, message_id, token, sender_id, day_on, hour_ends_at)
+SELECT $1, id, $4, $2, $6, $7 FROM unnest($5::uuid[]) AS t(id);
+
+-- name: warm_up_take_back :run
+-- The attempts were not sent: they do not count, as long as the day or hour that they were counted in lasts. Plans in their order.
+WITH gone AS (
+  DELETE FROM warm_up_sends s USING unnest($2::uuid[], $3::bigint[]) AS d(id, token)
+  WHERE s.tenant_id = $1 AND s.message_id = d.id AND s.token = d.token
+  RETURNING s.sender_id, s.day_on, s.hour_ends_at
+), locked AS MATERIALIZED (
+  SELECT sender_id, day_on, hour_ends_at FROM warm_ups
+  WHERE tenant_id = $1 AND sender_id IN (SELECT sender_id FROM gone) ORDER BY sender_id FOR UPDATE
+), counts AS (
+  SELECT l.sender_id, l.day_on, l.hour_ends_at, count(*) FILTER (WHERE g.day_on = l.day_on) AS of_day,
+         count(*) FILTER (WHERE g.hour_ends_at = l.hour_ends_at) AS of_hour
+  FROM locked l JOIN gone g ON g.sender_id = l.sender_id GROUP BY 1, 2, 3
+)
+UPDATE warm_ups w SET day_sent = greatest(0, w.day_sent - c.of_day),
+  hour_sent = greatest(0, w.hour_sent - CASE WHEN w.hour_ends_at = c.hour_ends_at THEN c.of_hour ELSE 0 END)
+FROM counts c WHERE w.tenant_id = $1 AND w.sender_id = c.sender_id AND w.day_on = c.day_on;
+
+-- name: warm_up_health :one
+-- What became of a sender's messages since a moment: what went out, what came back for good, who complained.
+WITH counted AS (
+  SELECT r.state, r.n, r.state = 'failed' AND r.code IN ('mailbox_unavailable', 'number_invalid', 'handset_unknown') AS is_refused
+  FROM lanes l
+  CROSS JOIN LATERAL (SELECT state, code, n FROM rollups WHERE tenant_id = $1 AND lane_id = l.id AND hour >= date_trunc('hour', $3::timestamptz)
+                      UNION ALL
+                      SELECT state, code, n FROM rollup_deltas WHERE tenant_id = $1 AND lane_id = l.id
+                      AND hour >= date_trunc('hour', $3::timestamptz)) r
+  WHERE l.tenant_id = $1 AND l.sender_id = $2
+)
+SELECT coalesce(sum(n) FILTER (WHERE state IN ('sent', 'delivered', 'bounced', 'uncertain') OR is_refused), 0)::bigint AS sent,
+       coalesce(sum(n) FILTER (WHERE state = 'bounced' OR is_refused), 0)::bigint AS bounced,
+       (SELECT count(*) FROM suppressions s
+        WHERE s.tenant_id = $1 AND s.reason = 'complaint' AND s.created_at >= $3 AND s.address IS NOT NULL
+          AND EXISTS (SELECT FROM messages m JOIN lanes l ON l.tenant_id = $1 AND l.id = m.lane_id
+                      WHERE m.tenant_id = $1 AND m.address = s.address AND l.sender_id = $2)) AS complained
+FROM counted;
+
+-- name: warm_up_set :one
+-- Give a sender a plan; what was counted today goes on to count.
+INSERT INTO warm_ups AS w (tenant_id, sender_id, plan, steps, starts_on, day_on, day_began_at, day_ends_at, hour_ends_at,
+                           is_transactional_exempt, reserve_percent, most_bounces_percent, most_complaints_percent)
+VALUES ($1, $2, $3, $4::text::jsonb, $5, $5, $6, $7, $8, $9, $10, $11, $12)
+ON CONFLICT (tenant_id, sender_id) DO UPDATE SET
+  plan = $3, steps = $4::text::jsonb, starts_on = $5, state = 'running', step = 1, day_on = $5, day_began_at = $6, day_ends_at = $7,
+  day_sent = CASE WHEN w.day_on = $5 THEN w.day_sent ELSE 0 END, is_transactional_exempt = $9, reserve_percent = $10,
+  most_bounces_percent = $11, most_complaints_percent = $12, note = '', created_at = now(), finished_at = NULL
+RETURNING sender_id;
+
+-- name: warm_up_change :one
+-- Change a plan that runs or rests.
+UPDATE warm_ups SET plan = $3, steps = $4::text::jsonb, state = $5, step = $6, is_transactional_exempt = $7, reserve_percent = $8,
+  most_bounces_percent = $9, most_complaints_percent = $10, note = '', finished_at = CASE WHEN $5 = 'finished' THEN now() END
+WHERE tenant_id = $1 AND sender_id = $2 RETURNING sender_id;
+
+-- name: warm_up_get :one
+-- The plan of a sender, held for a change.
+SELECT w.tenant_id, w.sender_id, w.plan, w.steps::text AS steps, w.state, w.step, w.starts_on, w.day_on, w.day_began_at, w.day_ends_at, w.day_sent,
+       w.hour_ends_at, w.hour_sent, w.is_transactional_exempt, w.reserve_percent, w.most_bounces_percent, w.most_complaints_percent, w.note
+FROM warm_ups w WHERE w.tenant_id = $1 AND w.sender_id = $2 FOR UPDATE OF w;
+
+-- name: warm_ups_of :many
+-- The plans of a tenant's senders, those that run first.
+SELECT w.tenant_id, w.sender_id, s.name AS sender, w.plan, w.steps::text AS steps, w.starts_on, w.state, w.step, w.day_on, w.day_began_at,
+       w.day_ends_at, w.day_sent, w.hour_ends_at, w.hour_sent, w.is_transactional_exempt, w.reserve_percent, w.most_bounces_percent,
+       w.most_complaints_percent, w.note, w.created_at, w.finished_at
+FROM warm_ups w JOIN senders s ON s.tenant_id = w.tenant_id AND s.id = w.sender_id
+WHERE w.tenant_id = $1 AND ($2::uuid IS NULL OR w.sender_id = $2) ORDER BY w.finished_at NULLS FIRST, s.name LIMIT 1000;
+
+-- name: warm_ups_with_room :many
+-- Plans in whose day or hour there is room, for a look whether they hold something.
+-- tenant: none, because one look serves every tenant
+SELECT w.tenant_id, w.sender_id, w.steps::text AS steps, w.state, w.step, w.starts_on, w.day_on, w.day_began_at, w.day_ends_at, w.day_sent,
+       w.hour_ends_at, CASE WHEN now() < w.hour_ends_at THEN w.hour_sent ELSE 0 END AS hour_sent, w.is_transactional_exempt, w.reserve_percent,
+       w.most_bounces_percent, w.most_complaints_percent, w.note,
+       EXISTS (SELECT FROM lanes l WHERE l.tenant_id = w.tenant_id AND l.sender_id = w.sender_id AND l.message_class = 'transactional') AS has_urgent
+FROM warm_ups w
+WHERE w.state <> 'finished' AND now() BETWEEN w.day_began_at AND w.day_ends_at
+  AND w.day_sent < (w.steps -> (w.step - 1) ->> 'per_day')::int
+LIMIT 1000;
+
+-- name: warm_up_sends_purge :run
+-- Drop what was counted more than `$1` hours ago, `$2` at a time.
+-- tenant: none, because retention is the installation's
+DELETE FROM warm_up_sends WHERE ctid = ANY (ARRAY(
+  SELECT ctid FROM warm_up_sends WHERE at < now() - $1 * interval '1 hour' ORDER BY at LIMIT $2));
+
+-- name: now :value
+-- The database's clock.
+-- tenant: none, because it names no table
+SELECT clock_timestamp();

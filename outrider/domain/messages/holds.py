@@ -70,3 +70,21 @@ async def release(uow: UnitOfWork, gate_key: str, campaign_id: UUID | None = Non
     while released := await SQL.gate_holds_release.run(uow.raw, uow.tenant, campaign_id, gate_key, _SLICE):
         count += released
     return count
+
+
+async def release_sender(uow: UnitOfWork, gate_key: str, sender_id: UUID) -> int:
+    """Make everything a gate holds of a sender ready (engine role); what it still holds is held again."""
+    count = 0
+    while released := await SQL.sender_holds_release.run(uow.raw, uow.tenant, sender_id, None, gate_key, _SLICE):
+        count += released
+    return count
+
+
+async def release_up_to(uow: UnitOfWork, gate_key: str, sender_id: UUID, message_class: MessageClass, room: int) -> int:
+    """Make as much of what a gate holds ready as there is room for and nothing ready yet (engine role)."""
+    ready: int = await SQL.sender_ready.value(uow.raw, uow.tenant, sender_id, message_class, room)
+    if ready >= room:
+        return 0
+    return await SQL.sender_holds_release.run(
+        uow.raw, uow.tenant, sender_id, message_class, gate_key, min(room - ready, _SLICE)
+    )

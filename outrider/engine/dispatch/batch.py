@@ -91,6 +91,16 @@ class Batch:
     """Outcomes that tell of the connection rather than of the message."""
     connection_id: UUID | None = None
     """The connection whose rate was asked at the claim: any other is asked before it is used."""
+    begin_by_s: float | None = None
+    """CLOCK_BOOTTIME second at which the day in whose allowance it was counted is over; None: there is none."""
+
+    def why_late(self, now_s: float) -> str | None:
+        """Why nothing of it may begin any more; None: it may."""
+        if now_s > self.lease_until_s - LEASE_MARGIN_S:
+            return LEASE_OVER
+        if self.begin_by_s is not None and now_s >= self.begin_by_s:
+            return "the day in whose allowance it was counted is over"
+        return None
 
 
 def just_claimed(batches: Iterable[Batch], now_s: float) -> int:
@@ -121,8 +131,9 @@ class BatchWatch:
         if self._verdict is not None:
             return self._verdict
         now_s = boottime_s()
-        if now_s > batch.lease_until_s - LEASE_MARGIN_S:
-            return LEASE_OVER
+        late = batch.why_late(now_s)
+        if late is not None:
+            return late
         if now_s - batch.asked_s > LONGEST_UNASKED_S:
             return "do-not-contact could not be asked again"
         if batch.withdrawn and message.id in batch.withdrawn:

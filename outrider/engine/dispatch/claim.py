@@ -116,7 +116,7 @@ class Claimer:
             going, money = await self._charge(raw, lane, terms, token, passed[:granted], rows, now)
             settled += granted - len(going)
             await pacing.give_back(raw, lane, taken, len(going))
-            await paces.close(raw, going)
+            await paces.close(raw, token, going)
             await self._take(raw, lane, terms, token, going)
             if failpoint.ARMED:
                 failpoint.hit("claim.before_commit")
@@ -133,6 +133,7 @@ class Claimer:
         batch = Batch(
             lane, token, begin_s + self._lease_s, begin_s, now, messages, is_suspect, asked_s=begin_s,
             unsettled=set(messages), money=money, connection_id=terms.connection_id,
+            begin_by_s=paces.begin_by_s(now, begin_s),
         )  # fmt: skip
         batch.unrecorded = len(messages)
         rest_s = STOPPED_S if is_paced and allowed < limit else 0.0

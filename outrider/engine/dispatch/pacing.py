@@ -1,22 +1,25 @@
-"""Paces at the claim: what rates of destinations let go, and what shared buckets grant.
+"""Paces at the claim: what rates of destinations and warm-ups let go, and what shared buckets grant.
 
-Owns the order in which they are asked, which is the order of their locks: destinations by name, then the buckets of the
-campaign, the sender, its connection and the tenant. What a destination holds is held with its turn; what a bucket does
-not grant stays ready, and its lane rests.
+Owns the order in which they are asked, which is the order of their locks: destinations by name, the sender's warm-up,
+then the buckets of the campaign, the sender, its connection and the tenant. What a destination or a warm-up does not
+let go is held until its turn or day; what a bucket does not grant stays ready, and its lane rests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 
 from outrider.contracts.gate import Candidate, Lane, Verdict
-from outrider.domain.limits import destinations, turns
+from outrider.data.db import Database
+from outrider.domain.limits import allowances, destinations, turns
 from outrider.domain.limits import rows as buckets
-from outrider.engine.dispatch.routes import Grant
+from outrider.engine.dispatch.batch import Batch
+from outrider.engine.dispatch.routes import Ask, Grant, Route
 from outrider.engine.dispatch.terms import Terms
 
 STOPPED_S = 0.25
@@ -31,11 +34,18 @@ class Paces:
 
     held: dict[UUID, tuple[str, Verdict]] = field(default_factory=dict)
     doors: turns.Doors | None = None
+    quota: allowances.Quota | None = None
 
-    async def close(self, raw: asyncpg.Connection, going: Sequence[Candidate]) -> None:
+    def begin_by_s(self, now: datetime, now_s: float) -> float | None:
+        """By which CLOCK_BOOTTIME second what is counted must have begun; None: whenever."""
+        return None if self.quota is None else now_s + (self.quota.ends_at - now).total_seconds()
+
+    async def close(self, raw: asyncpg.Connection, token: int, going: Sequence[Candidate]) -> None:
         """Count who goes."""
         if self.doors is not None:
             await self.doors.close(raw, going)
+        if self.quota is not None:
+            await self.quota.close(raw, token, going)
 
 
 async def ask(raw: asyncpg.Connection, lane: Lane, terms: Terms, passed: Sequence[Candidate]) -> Paces:
@@ -47,6 +57,10 @@ async def ask(raw: asyncpg.Connection, lane: Lane, terms: Terms, passed: Sequenc
     if "destination" in terms.paced and passed:
         paces.doors, held = await turns.ask(raw, lane, passed)
         paces.held |= {message_id: (destinations.GATE, hold) for message_id, hold in held.items()}
+        passed = [candidate for candidate in passed if candidate.id not in held]
+    if "warm_up" in terms.paced and passed:
+        paces.quota, held = await allowances.ask(raw, lane, terms.zone, passed)
+        paces.held |= {message_id: (allowances.GATE, hold) for message_id, hold in held.items()}
     return paces
 
 
@@ -93,6 +107,24 @@ async def of_campaign(raw: asyncpg.Connection, lane: Lane, asked: int) -> int | 
         return None
     there, rate_per_s = found
     return there if there >= min(asked, max(1.0, rate_per_s * STOPPED_S)) else 0
+
+
+def of_others(database: Database, batch: Batch, told: Callable[[], None]) -> Ask:
+    """Ask the rates of connections that were not asked at the claim; without a database nothing goes by them.
+
+    Takes:   told: called when one let go less than it was asked for.
+    """
+
+    async def ask_route(route: Route, count: int) -> Grant:
+        if route.connection_id == batch.connection_id:
+            return Grant(count)
+        async with database.transaction() as raw:
+            grant = await by_connection(raw, batch.lane.tenant_id, route.connection_id, count)
+        if grant.count < count:
+            told()
+        return grant
+
+    return ask_route
 
 
 async def by_connection(raw: asyncpg.Connection, tenant_id: UUID, connection_id: UUID, asked: int) -> Grant:

@@ -286,7 +286,7 @@ class Pipeline:
             watch.moves,
             refused=lambda tally: self._breaker.refused(tenant_id, tally),
             repeated=self._repeated,
-            ask=lambda route, count: self._may_go(batch, route, count),
+            ask=pacing.of_others(self._database, batch, lambda: self._ring.rest(batch.lane, _SHORTEST_REST_S)),
             keep=partial(self._keep_key, batch),
         )
         await self._breaker.tell(tenant_id, await routes.send(use.routes, outgoing, watch, ears))
@@ -304,16 +304,6 @@ class Pipeline:
         if failpoint.ARMED:
             failpoint.hit("send.key_kept")
         return None
-
-    async def _may_go(self, batch: Batch, route: routes.Route, count: int) -> routes.Grant:
-        """Ask the rate of a connection that was not asked at the claim; without a database nothing goes by it."""
-        if route.connection_id == batch.connection_id:
-            return routes.Grant(count)
-        async with self._database.transaction() as raw:
-            grant = await pacing.by_connection(raw, batch.lane.tenant_id, route.connection_id, count)
-        if grant.count < count:
-            self._ring.rest(batch.lane, _SHORTEST_REST_S)
-        return grant
 
     def _repeated(self, message: Outgoing, owner: UUID, provider_id: str) -> None:
         """A provider gave two messages one id: what it reports by it alone cannot be told apart [F62]."""

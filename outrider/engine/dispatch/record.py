@@ -22,7 +22,7 @@ from outrider.base.settings import Settings
 from outrider.contracts.backoff import delay_s
 from outrider.contracts.outcome import CAUSES, Accepted, Deferred, Outcome, Rejected, Retry, Uncertain, Unsent
 from outrider.data.db import Database
-from outrider.domain.limits import charges, contacted
+from outrider.domain.limits import allowances, charges, contacted
 from outrider.domain.messages import bounces, keyed
 from outrider.domain.messages.bounces import Failure
 from outrider.domain.messages.rows import SQL
@@ -125,6 +125,7 @@ async def write_all(raw: asyncpg.Connection, rows: Mapping[UUID, Sequence[Row]])
         unsent = [row for row in rows[tenant_id] if row.id in ours and _is_unsent(row)]
         if unsent:
             ids, tokens = [row.id for row in unsent], [row.token for row in unsent]
+            await allowances.release(raw, tenant_id, ids, tokens)  # before money, as claims lock
             await charges.release(raw, tenant_id, ids, tokens)
             await contacted.release(raw, tenant_id, ids, tokens)
             await keyed.forget(raw, tenant_id, ids, tokens)

@@ -39,7 +39,7 @@ from outrider.domain.templates.rows import SQL as TEMPLATES
 from outrider.domain.tenants import sessions
 from outrider.domain.tracking.rows import SQL as TRACKING
 from outrider.engine.loop import Loop
-from outrider.engine.maintenance import brakes, expiry, money
+from outrider.engine.maintenance import brakes, expiry, money, warming
 
 _log = structlog.get_logger(__name__)
 _UPKEEP = load(__package__)
@@ -72,6 +72,7 @@ def loops(runtime: Runtime) -> list[Loop]:
         *brakes.loops(runtime),
         *expiry.loops(runtime),
     ]
+        *warming.loops(runtime),
 
 
 def folding(runtime: Runtime) -> Loop:
@@ -155,6 +156,7 @@ class Upkeep:
             ("destination_buckets", PACES.destination_buckets_purge.run, _AUDIENCE_HOURS),
             ("contact_sends", SPENDING.contacted_purge.run, _COUNTED_HOURS),
             ("charges", SPENDING.charges_purge.run, keep.keep_messages_days),
+            ("warm_up_sends", PACES.warm_up_sends_purge.run, _WARM_UP_HOURS),
             ("budget_events", SPENDING.budget_events_purge.run, keep.keep_messages_days),
             ("keyed_requests", KEYED.keyed_requests_purge.run, _KEYED_HOURS),
             ("imports", CONTACTS.imports_purge.run, keep.keep_imports_days),
