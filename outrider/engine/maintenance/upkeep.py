@@ -49,6 +49,8 @@ _BITE = 10_000
 _AUDIENCE_HOURS = 24
 _COUNTED_HOURS = 1440
 """The longest time of a frequency cap."""
+_WARM_UP_HOURS = 72
+"""Longer than any day of a plan."""
 _DRY_RUN_DAYS = 1
 _KEYED_HOURS = 48
 """Twice as long as a provider knows a key."""
@@ -70,9 +72,9 @@ def loops(runtime: Runtime) -> list[Loop]:
         Loop("partitions", _HOUR_S, partitions),
         *money.loops(runtime),
         *brakes.loops(runtime),
+        *warming.loops(runtime),
         *expiry.loops(runtime),
     ]
-        *warming.loops(runtime),
 
 
 def folding(runtime: Runtime) -> Loop:
@@ -154,14 +156,14 @@ class Upkeep:
             ("buckets", LIMITS.paces_purge.run, _AUDIENCE_HOURS),
             ("destination_turns", PACES.destination_turns_purge.run, _AUDIENCE_HOURS),
             ("destination_buckets", PACES.destination_buckets_purge.run, _AUDIENCE_HOURS),
+            ("warm_up_sends", PACES.warm_up_sends_purge.run, _WARM_UP_HOURS),
             ("contact_sends", SPENDING.contacted_purge.run, _COUNTED_HOURS),
             ("charges", SPENDING.charges_purge.run, keep.keep_messages_days),
-            ("warm_up_sends", PACES.warm_up_sends_purge.run, _WARM_UP_HOURS),
             ("budget_events", SPENDING.budget_events_purge.run, keep.keep_messages_days),
+            ("soft_bounces", BOUNCES.soft_bounces_purge.run, bounces.KEEP_DAYS),
             ("keyed_requests", KEYED.keyed_requests_purge.run, _KEYED_HOURS),
             ("imports", CONTACTS.imports_purge.run, keep.keep_imports_days),
             ("exports", PEOPLE.exports_purge.run, keep.keep_exports_days),
-            ("soft_bounces", BOUNCES.soft_bounces_purge.run, bounces.KEEP_DAYS),
             ("signups", SIGNUP.signups_purge.run, keep.keep_signups_days),
             ("contents", TEMPLATES.contents_purge.run, keep.keep_contents_days),
             ("webhook_events", CALLBACKS.events_purge.run, keep.keep_callbacks_days),
