@@ -702,6 +702,7 @@ CASES: dict[str, list[Case]] = {
         Case("viewer", "messages:read", query=lambda _: "kind=sent&from=latest"),
     ],
     "GET /api/v1/messages/{message_id:str}": read("viewer", "messages:read"),
+    "GET /api/v1/messages/stats": read("viewer", "messages:read"),
     "GET /api/v1/uncertain": [
         Case("viewer", "messages:read"),
         Case("viewer", "messages:read", query=lambda pick: f"campaign_id={pick('running')}", other=200),

@@ -81,6 +81,8 @@ def test_a_campaign_is_made_checked_sent_and_looked_at_without_the_api(
                 ("campaign", "launch", "spring", "--acknowledge", "empty_suppressions", "--yes", "--json"),
                 ("campaign", "progress", "spring", "--follow", "--json"),
                 ("messages", "list", "--campaign", campaign["id"], "--json"),
+                ("messages", "stats", "--last", "3", "--json"),
+                ("messages", "stats", "--minutes", "1440"),
                 ("messages", "send", "ann@example.org", "--subject", "Receipt", "--html", text, "--json"),
                 ("doctor", "--json"),
                 ("status", "--json"),
@@ -93,12 +95,15 @@ def test_a_campaign_is_made_checked_sent_and_looked_at_without_the_api(
         assert worker.wait(60) == 0
         assert worker.stdout is not None
         worker.stdout.close()
-    _launch, progress, messages, sent, doctor, status, valid, _chains = [_ok(done) for done in launched]
+    told = launched.pop(4)
+    assert (told.code, "66.7" in told.out, "stopped by the gate consent" in told.out) == (0, True, True), told.out
+    _launch, progress, messages, stats, sent, doctor, status, valid, _chains = [_ok(done) for done in launched]
     assert progress["is_finished"]
     assert progress["counts"] == {"sent": 2, "blocked": 1}
     assert {row["address"]: row["state"] for row in messages} == {
         "ann@example.org": "sent", "bob@example.org": "sent", "eve@example.org": "blocked",
     }  # fmt: skip
+    assert {each["state"]: each["count"] for each in stats["states"]} == {"sent": 2, "blocked": 1}
     assert sent["id"]
     taken = [record.rcpt_to for record in mail.reader.taken() if record.outrider_ids["message"] != sent["id"]]
     assert sorted(map(str, taken)) == ["ann@example.org", "bob@example.org"]

@@ -491,6 +491,20 @@ FROM (SELECT tenant_id, lane_id, state, count(*) AS depth, min(due_at) AS oldest
 JOIN lanes l ON l.tenant_id = q.tenant_id AND l.id = q.lane_id
 GROUP BY 1, 2 ORDER BY 1, 2;
 
+-- name: window_counts :many
+-- How the newest messages of a tenant stand, by channel, state and code: `$3` at most of those from id `$2` on. With `$3` beyond
+-- its reach the window is one of time, else of numbers.
+SELECT channel, state, coalesce(code, '') AS code, count(*)::bigint AS n, min(id::text)::uuid AS first
+FROM (SELECT id, channel, state, code FROM message_states WHERE tenant_id = $1 AND id >= $2 ORDER BY id DESC LIMIT $3) newest
+GROUP BY 1, 2, 3;
+
+-- name: sent_lately :one
+-- How many messages of a tenant were handed over in the last minute, by its newest `$2` events; `reached` are those that were looked
+-- at, `since` the oldest of them: when there were more, the minute is not whole.
+SELECT count(*) FILTER (WHERE kind = 'sent')::bigint AS sent, count(*)::bigint AS reached, min(at) AS since, clock_timestamp() AS now
+FROM (SELECT kind, at FROM message_events WHERE tenant_id = $1 ORDER BY position DESC LIMIT $2) newest
+WHERE at > clock_timestamp() - interval '1 minute';
+
 -- name: totals_before :many
 -- Messages ever counted per channel and state before an hour: read once an hour, because old hours do not change.
 -- tenant: none, because operators see the whole installation as aggregates

@@ -1,4 +1,4 @@
-"""Messages: send one, show one with its whole story, list by state, campaign or address."""
+"""Messages: send one, show one with its whole story, list by state, campaign or address, say how they stand."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from outrider.base.ids import parse_id
 from outrider.data.db import Role
 from outrider.domain.contacts.channels import stored_form
 from outrider.domain.limits import charges
-from outrider.domain.messages import search
+from outrider.domain.messages import search, standing
 from outrider.domain.messages.admit import Replay, check_key, keep, replay_of
 from outrider.domain.messages.draft import Draft
 from outrider.domain.messages.rows import SQL
 from outrider.domain.messages.submit import Submission
-from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, text_of
+from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, between, text_of, whole_number
 from outrider.interfaces.cli.output import Answer, facts, one_line, table
 from outrider.interfaces.cli.plugged import channels
 from outrider.interfaces.cli.work import Work, looking, note, wired
@@ -34,6 +34,10 @@ _SHOWN = (
     "id", "state", "code", "detail", "address", "channel", "message_class", "purpose", "campaign_id", "contact_id",
     "attempts", "due_at", "next_at", "waiting_for", "expires_at", "finished_at", "provider_id",
 )  # fmt: skip
+
+
+Minutes = Annotated[int, Parameter(converter=whole_number, validator=between(1, standing.MOST_MINUTES), n_tokens=1)]
+Last = Annotated[int, Parameter(converter=whole_number, validator=between(1, standing.MOST_MESSAGES), n_tokens=1)]
 
 
 @APP.command
@@ -155,6 +159,38 @@ async def list_(
         waiting = await search.waiting_for(work.uow.raw, work.tenant_id, found)
     rows = [{**row, "waiting_for": waiting[row["id"]]} for row in found]
     return Answer(rows, table(rows, _COLUMNS, empty="no messages"))
+
+
+@APP.command
+async def stats(*, minutes: Minutes | None = None, last: Last | None = None, options: Common = COMMON) -> Answer:
+    """Say how messages stand by state, why some failed, and how many go a minute.
+
+    Parameters
+    ----------
+    minutes
+        Those accepted in the last minutes; an hour unless said otherwise.
+    last
+        The last so many instead.
+    """
+    async with looking(options, role=Role.ENGINE) as work:
+        found = await standing.of_tenant(work.uow.raw, work.tenant_id, minutes=minutes, last=last)
+    data = msgspec.to_builtins(found)
+    head = {
+        "messages": f"{found.message_count:,}" + (" (there were more in the time)" if found.is_capped else ""),
+        "since": found.since,
+        "delivered": _percent(found.delivered_percent, "of those handed over"),
+        "bounced": _percent(found.bounced_percent, "of those handed over"),
+        "failed": _percent(found.failed_percent, "of those that were tried"),
+        "sent in the last minute": found.sent_per_minute,
+    }
+    parts = [facts(head), table(data["states"], ("channel", "state", "count", "percent"), empty="no messages")]
+    if found.reasons:
+        parts.append(table(data["reasons"], ("channel", "state", "code", "title", "count", "remedy")))
+    return Answer(data, "\n\n".join(parts))
+
+
+def _percent(value: float | None, of: str) -> str | None:
+    return None if value is None else f"{value:g} % {of}"
 
 
 async def _sent_before(work: Work, key: str, draft: Draft) -> UUID | None:
