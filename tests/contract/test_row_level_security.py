@@ -22,7 +22,7 @@ OF_NOBODY = {
     "event_clocks": "how positions of events are counted in each cluster; tells nothing of any tenant",
     "login_attempts": "guesses are counted before anybody knows a tenant; engine only",
 }
-SHOWS_NIL = {"suppressions", "switches", "prices", "destination_rates"}
+SHOWS_NIL = {"suppressions", "do_not_contact", "switches", "prices", "destination_rates"}
 READERS = {Role.OPS, Role.READONLY, Role.BACKUP}
 TABLES = """
     SELECT c.relname AS name, c.relkind::text AS kind, c.relispartition AS is_partition, c.relrowsecurity AS is_secured,
