@@ -11,7 +11,9 @@ from uuid import UUID
 import pytest
 
 from outrider.base.errors import Refused
-from outrider.domain.campaigns import launch, read, retries, schedule, sheet
+from outrider.domain.campaigns import launch, pacing, read, retries, schedule, sheet
+from outrider.domain.campaigns.delivery import Delivery, Pacing
+from outrider.domain.campaigns.pacing import PaceChange
 from outrider.domain.campaigns.retries import Due, Retry
 from outrider.domain.campaigns.schedule import Schedule
 from outrider.domain.campaigns.sheet import Sheet
@@ -144,6 +146,24 @@ async def test_gates_and_pace_of_a_campaign_hold_for_its_retry(office: Office, s
     own = await office.fetch("SELECT settings ->> 'quiet_from' FROM campaign_gates WHERE campaign_id = $1", retry.id)
     paces = await office.fetch("SELECT rate FROM buckets WHERE scope = 'campaign' AND scope_id = $1", retry.id)
     assert (own, paces) == ([("20:00",)], [(0.1,)])
+
+
+async def test_a_pace_changed_after_the_launch_is_the_retrys_also_when_its_bucket_is_gone(
+    office: Office, steps: dict[str, Step]
+) -> None:
+    campaign = await queued(office, steps)
+    paces: list[list[tuple[Any, ...]]] = []
+    for pace in (Pacing(per_minute=12), None):
+        async with office.engine() as uow:
+            await pacing.change(uow, ACTOR, campaign.id, PaceChange(pace))
+        await office.fetch("DELETE FROM buckets WHERE scope_id = $1", campaign.id)
+        await end(office, campaign.id, 3, "failed", "connection_timeout")
+        retry = await retried(office, campaign.id, 3)
+        await through(steps)
+        paces.append(await office.fetch("SELECT rate FROM buckets WHERE scope_id = $1", retry.id))
+    assert paces == [[(0.2,)], []]
+    async with office.app() as uow:
+        assert (await read.get(uow, campaign.id)).delivery == Delivery()
 
 
 async def test_who_failed_again_is_due_again_and_who_got_it_is_not(office: Office, steps: dict[str, Step]) -> None:

@@ -58,7 +58,7 @@ async def limit(
         done = await budgets.set_budget(
             uow, TESTER, scope, scope_id, daily_cents=daily, monthly_cents=monthly, reason="test"
         )
-        await holds.release(uow, budgets.GATE, campaign_id)
+        await holds.release(uow, budgets.GATE, done.scope_id if campaign_id else None)
     return done
 
 
@@ -459,6 +459,28 @@ async def test_what_no_budget_can_be_is_refused(desk: Desk, wrong: int) -> None:
         await limit(desk, wrong)
     await desk.admit(1)
     assert (await desk.claim()).batch is not None
+
+
+async def test_a_retry_spends_from_the_budget_of_the_campaign_it_sends_again(desk: Desk) -> None:
+    await price(desk, CENT)
+    campaign, retry = await launched(desk, 3), await launched(desk, 6)
+    await fanned_out(desk.post)
+    await desk.post.execute("UPDATE campaigns SET retry_of = $1 WHERE id = $2", campaign.id, retry.id)
+    await limit(desk, 5, campaign_id=campaign.id)
+    assert await desk.claim(lane=await campaign.lane())
+    claim = await desk.claim(lane=await retry.lane())
+    assert claim.batch is not None
+    assert len(claim.batch.messages) == 2, "three of the five cents are the campaign's own"
+    held = [each for each in await retry.messages() if each not in claim.batch.messages]
+    assert "0.05 of 0.05 are spent" in (await desk.message(held[0]))["waiting_for"]
+    await record(desk, claim.batch.token, [next(iter(claim.batch.messages))], "hand_back")
+    shown = await limit(desk, 6, campaign_id=retry.id)
+    assert (shown.scope_id, shown.daily_spent_cents) == (campaign.id, 4), "what was not sent came back"
+    await promote(desk)
+    again = await desk.claim(lane=await retry.lane())
+    assert again.batch is not None
+    assert len(again.batch.messages) == 2
+    assert (await limit(desk, 0, campaign_id=campaign.id)).daily_spent_cents == 6
 
 
 async def test_nobody_sets_the_budget_of_anothers_campaign(desk: Desk, post: Post) -> None:

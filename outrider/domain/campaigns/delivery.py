@@ -125,6 +125,10 @@ class Delivery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         """As it is stored."""
         return msgspec.json.decode(text, type=cls) if text else cls()
 
+    def stored(self) -> str | None:
+        """What `read` reads."""
+        return None if self == type(self)() else msgspec.json.encode(self).decode()
+
 
 def check(wanted: Delivery) -> None:
     """Refuse what contradicts itself.

@@ -129,6 +129,10 @@ WHERE tenant_id = $1 AND campaign_id = $2 AND n = $3 AND verdict IS DISTINCT FRO
 UPDATE campaign_waves SET verdict = NULL, why = NULL, decided_by = NULL, decided_at = NULL
 WHERE tenant_id = $1 AND campaign_id = $2 AND n = $3 AND verdict = 'stop';
 
+-- name: pace_keep :run
+-- The pace that holds for a launched campaign from now on is the one said of it, for its retries too.
+UPDATE campaigns SET delivery = $3::text::jsonb WHERE tenant_id = $1 AND id = $2;
+
 -- name: pace_of :value
 -- How fast a campaign may go.
 SELECT rate FROM buckets WHERE tenant_id = $1 AND scope = 'campaign' AND scope_id = $2;

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from uuid import UUID
 
-import msgspec
-
 from outrider.base.settings import Settings
 from outrider.contracts.actor import Actor
 from outrider.contracts.channel import Channel, Renderer
@@ -45,8 +43,7 @@ async def keep(
         await local_time.check(uow, wanted.local_time, row["read_at"])
     of_campaign = (row["channel"], row["template_id"])
     await variants.keep(uow, channels, renderer, campaign_id, of_campaign, wanted.ab_test)
-    text = None if wanted == Delivery() else msgspec.json.encode(wanted).decode()
-    await SQL.delivery_keep.run(uow.raw, uow.tenant, campaign_id, text)
+    await SQL.delivery_keep.run(uow.raw, uow.tenant, campaign_id, wanted.stored())
     said = [name for name in wanted.__struct_fields__ if getattr(wanted, name) is not None]
     target = ("campaign", str(campaign_id))
     await append(uow, actor, action="campaign.delivery", target=target, details={"parts": said})

@@ -1,6 +1,7 @@
 """Paces: how fast a campaign may go at most, by a bucket of its own that every worker's claims draw from.
 
-Owns that bucket. It holds a second's worth at most: what was not sent during a pause is not made up for in a burst.
+Owns that bucket, and what is said of the pace once a campaign is launched. The bucket holds a second's worth at most:
+what was not sent during a pause is not made up for in a burst.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ async def begin(uow: UnitOfWork, campaign_id: UUID, wanted: Delivery, will_go_co
 
 
 async def change(uow: UnitOfWork, actor: Actor, campaign_id: UUID, wanted: PaceChange) -> float | None:
-    """Change the pace of a launched campaign; claims follow from the commit on. Audited.
+    """Change the pace of a launched campaign; claims follow from the commit on, and later retries of it. Audited.
 
     Gives:   messages a second at most; None: no longer bounded. Spread over hours means: what is left, from now on.
     Raises:  Refused(not_found; not_running, 409; one_pace).
@@ -52,6 +53,9 @@ async def change(uow: UnitOfWork, actor: Actor, campaign_id: UUID, wanted: PaceC
     if wanted.pacing is not None:
         pace = rate_per_s(wanted.pacing, await _left(uow, campaign_id))
     await buckets.pace(uow, campaign_id, pace)
+    row = await DELIVERY.delivery_get.one(uow.raw, uow.tenant, campaign_id)
+    said = msgspec.structs.replace(Delivery.read(row["delivery"] if row else None), pacing=wanted.pacing)
+    await DELIVERY.pace_keep.run(uow.raw, uow.tenant, campaign_id, said.stored())
     target = ("campaign", str(campaign_id))
     details = {"rate_per_s": pace}
     await append(uow, actor, action="campaign.pace", target=target, reason=clean_reason(wanted.reason), details=details)

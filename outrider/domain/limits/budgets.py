@@ -21,7 +21,6 @@ from outrider.domain.limits import accounts
 from outrider.domain.limits.accounts import Account, Scope, cents
 from outrider.domain.limits.reasons import NOT_GIVEN, clean_reason
 from outrider.domain.limits.rows import SPENDING
-from outrider.domain.limits.rows import SQL as LIMITS
 from outrider.domain.tenants.rows import SQL as TENANTS
 
 GATE = "budget"
@@ -94,8 +93,8 @@ async def listed(uow: UnitOfWork) -> list[Budget]:
 
 
 async def read(uow: UnitOfWork, scope: str, scope_id: UUID) -> Budget:
-    """One budget. Raises Refused(unknown_scope, not_found)."""
-    kind = await _place(uow, scope, scope_id)
+    """One budget; a retry has that of the campaign it sends again. Raises Refused(unknown_scope, not_found)."""
+    kind, scope_id = await _place(uow, scope, scope_id)
     rows = await SPENDING.budgets_of.many(uow.raw, uow.tenant, kind, scope_id)
     return _budget(rows[0]) if rows else Budget(kind, scope_id, None, None, 0, 0, None, None)
 
@@ -112,10 +111,10 @@ async def set_budget(
 ) -> Budget:
     """Set both limits; None is no limit, 0 lets nothing go that costs anything. Holds from the next claim on. Audited.
 
-    Takes:   a unit of work of the engine role.
+    Takes:   a unit of work of the engine role. A retry stands for the campaign it sends again: they share one budget.
     Raises:  Refused(unknown_scope, not_found, invalid_budget).
     """
-    kind = await _place(uow, scope, scope_id)
+    kind, scope_id = await _place(uow, scope, scope_id)
     for name, value in (("daily_cents", daily_cents), ("monthly_cents", monthly_cents)):
         if value is not None and not 0 <= value <= MOST_CENTS:
             raise Refused("invalid_budget", f"must be 0 to {MOST_CENTS:,} cents", field=f"/{name}")
@@ -142,7 +141,7 @@ async def reset(
 
     Raises:  Refused(unknown_scope, not_found).
     """
-    kind = await _place(uow, scope, scope_id)
+    kind, scope_id = await _place(uow, scope, scope_id)
     account = await _locked(uow, kind, scope_id)
     was = {pot.period: cents(pot.spent) for pot in (account.day, account.month) if period in {pot.period, "both"}}
     for pot in (account.day, account.month):
@@ -198,17 +197,17 @@ async def _locked(uow: UnitOfWork, scope: Scope, scope_id: UUID) -> Account:
     return await accounts.lock(uow.raw, uow.tenant, scope, scope_id, zone)
 
 
-async def _place(uow: UnitOfWork, scope: str, scope_id: UUID) -> Scope:
+async def _place(uow: UnitOfWork, scope: str, scope_id: UUID) -> tuple[Scope, UUID]:
+    """Whose account it is."""
     if scope not in {"tenant", "campaign"}:
         raise Refused("unknown_scope", "must be tenant or campaign", field="/scope")
-    is_known = (
-        scope_id == uow.tenant
-        if scope == "tenant"
-        else await LIMITS.switch_target.value(uow.raw, uow.tenant, "campaign", scope_id)
-    )
-    if not is_known:
+    if scope == "tenant":
+        found = scope_id if scope_id == uow.tenant else None
+    else:
+        found = await SPENDING.payer_of.value(uow.raw, uow.tenant, scope_id)
+    if found is None:
         raise Refused("not_found", f"no such {scope}", field="/id", status=404)
-    return cast("Scope", scope)
+    return cast("Scope", scope), found
 
 
 def _budget(row: asyncpg.Record) -> Budget:

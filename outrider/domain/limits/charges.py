@@ -31,7 +31,7 @@ _CURRENCY: Final = next(str(field.default) for field in CAMPAIGN_FIELDS if field
 
 @dataclass(frozen=True, slots=True)
 class Payer:
-    """Who pays: a tenant in its zone, and the campaign, if any."""
+    """Who pays: a tenant in its zone, and the campaign, if any; for a retry the campaign that it sends again."""
 
     tenant_id: UUID
     campaign_id: UUID | None

@@ -128,10 +128,10 @@ DELETE FROM buckets WHERE ctid = ANY (ARRAY(
 
 -- name: lane_terms :one
 -- What a lane goes by, asked by every claim: the settings of gates (the campaign's own over its tenant's), the zone, the sender's
--- connection, whether money is counted for it, whether anything limits the money, and what paces it, so that a claim asks no
--- others: buckets of campaign, sender (`$4`), connection and tenant, rates of destinations, a warm-up of the sender.
+-- connection, whether money is counted for it, whether anything limits the money, whose account it is taken from beside the
+-- tenant's (a retry's is that of the campaign it sends again), and what paces it, so that a claim asks no others: buckets of campaign, sender (`$4`), connection and tenant, rates of destinations, a warm-up of the sender.
 SELECT (t.settings || coalesce((SELECT g.settings FROM campaign_gates g WHERE g.tenant_id = $1 AND g.campaign_id = $2), '{}'))::text AS settings,
-       t.timezone AS zone, b.is_limited, s.connection_id,
+       t.timezone AS zone, b.is_limited, a.campaign_id AS payer_id, s.connection_id,
        ARRAY(SELECT r.scope FROM buckets r WHERE r.tenant_id = $1
              AND (r.scope, r.scope_id) IN (('campaign', $2::uuid), ('sender', $4::uuid), ('connection', s.connection_id), ('tenant', $1))
              UNION ALL SELECT 'warm_up' FROM warm_ups w WHERE w.tenant_id = $1 AND w.sender_id = $4 AND w.state <> 'finished'
@@ -142,9 +142,10 @@ SELECT (t.settings || coalesce((SELECT g.settings FROM campaign_gates g WHERE g.
          OR EXISTS (SELECT FROM prices p WHERE p.tenant_id = '00000000-0000-0000-0000-000000000000' AND p.channel = $3) AS is_counted
 FROM tenants t
 LEFT JOIN senders s ON s.tenant_id = $1 AND s.id = $4
+CROSS JOIN LATERAL (SELECT coalesce((SELECT k.retry_of FROM campaigns k WHERE k.tenant_id = $1 AND k.id = $2), $2) AS campaign_id OFFSET 0) a
 CROSS JOIN LATERAL (SELECT t.daily_budget_cents IS NOT NULL OR t.monthly_budget_cents IS NOT NULL
-                           OR EXISTS (SELECT FROM budget_accounts a WHERE a.tenant_id = $1 AND a.scope = 'campaign' AND a.scope_id = $2
-                                      AND (a.daily_cents IS NOT NULL OR a.monthly_cents IS NOT NULL)) AS is_limited) b
+                           OR EXISTS (SELECT FROM budget_accounts x WHERE x.tenant_id = $1 AND x.scope = 'campaign' AND x.scope_id = a.campaign_id
+                                      AND (x.daily_cents IS NOT NULL OR x.monthly_cents IS NOT NULL)) AS is_limited) b
 WHERE t.id = $1;
 
 -- name: campaign_gates_get :one

@@ -29,6 +29,10 @@ UPDATE budget_accounts SET day_on = $4, day_ends_at = $5, day_spent_micros = $6,
   is_short = $10, is_freed = $11
 WHERE tenant_id = $1 AND scope = $2 AND scope_id = $3;
 
+-- name: payer_of :value
+-- The campaign from whose account a campaign's messages are paid: its own, a retry's that of the campaign it sends again.
+SELECT coalesce(retry_of, id) FROM campaigns WHERE tenant_id = $1 AND id = $2;
+
 -- name: prices_now :many
 -- What one part of a message of a channel costs now, per country; '' is every other. A tenant's own price goes before the installation's.
 SELECT DISTINCT ON (country) country, micros FROM prices

@@ -78,7 +78,7 @@ class Spending:
                     costs.append(cost)
         if not costs:
             return None, stopped
-        payer = Payer(lane.tenant_id, lane.campaign_id, terms.zone)
+        payer = Payer(lane.tenant_id, terms.payer_id, terms.zone)
         is_asked = lane.channel in self.billed_later
         short, dates = await charges.reserve(raw, payer, token, costs, is_asked=is_asked)
         stopped.update((mid, (GATE, Hold(each.until, each.reason))) for mid, each in short.items())

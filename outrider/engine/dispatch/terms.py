@@ -26,7 +26,8 @@ class Terms:
     """For one claim. `is_counted`: messages may cost money; `is_limited`: there is a budget they must stay within.
 
     `paced`: what goes by a pace: the scopes that have a bucket, destinations, a warm-up; one set from now on holds for
-    the next claim. `connection_id`: the sender's own connection.
+    the next claim. `connection_id`: the sender's own connection. `payer_id`: the campaign whose account pays beside the
+    tenant's; of a retry the one that it sends again.
     """
 
     gates: tuple[Gate, ...]
@@ -36,6 +37,7 @@ class Terms:
     is_limited: bool = False
     paced: frozenset[str] = frozenset()
     connection_id: UUID | None = None
+    payer_id: UUID | None = None
 
 
 class TermsReader:
@@ -52,7 +54,10 @@ class TermsReader:
             return Terms(*self._made("{}"))
         gates, settings = self._made(row["settings"])
         paced = frozenset(row["paced"])
-        return Terms(gates, settings, row["zone"], row["is_counted"], row["is_limited"], paced, row["connection_id"])
+        return Terms(
+            gates, settings, row["zone"], row["is_counted"], row["is_limited"], paced, row["connection_id"],
+            row["payer_id"],
+        )  # fmt: skip
 
     def _made(self, text: str) -> tuple[tuple[Gate, ...], Mapping[str, Any]]:
         made = self._known.get(text)

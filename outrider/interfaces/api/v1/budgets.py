@@ -87,7 +87,7 @@ async def set_budget(
             uow, principal.actor, kind, identifier,
             daily_cents=data.daily_cents, monthly_cents=data.monthly_cents, reason=data.reason,
         )  # fmt: skip
-        await holds.release(uow, budgets.GATE, _campaign(kind, identifier))
+        await holds.release(uow, budgets.GATE, _campaign(done))
         return done
 
 
@@ -103,7 +103,7 @@ async def reset(
     identifier = parse_id(scope_id, "scope_id")
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
         done = await budgets.reset(uow, principal.actor, kind, identifier, data.period, reason=data.reason)
-        await holds.release(uow, budgets.GATE, _campaign(kind, identifier))
+        await holds.release(uow, budgets.GATE, _campaign(done))
         return done
 
 
@@ -149,9 +149,9 @@ async def price_remove(
         await prices.remove(uow, principal.actor, channel, "" if country == "-" else country)
 
 
-def _campaign(kind: str, identifier: UUID) -> UUID | None:
+def _campaign(budget: budgets.Budget) -> UUID | None:
     """Whose held messages are concerned: a tenant's budget holds those of all its campaigns."""
-    return identifier if kind == "campaign" else None
+    return budget.scope_id if budget.scope == "campaign" else None
 
 
 ROUTES = [listed, events, set_budget, reset, prices_listed, price_add, price_remove]

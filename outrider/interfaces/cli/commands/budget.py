@@ -60,7 +60,7 @@ async def set_(
             daily_cents=_cents(daily, before.daily_cents, "--daily"),
             monthly_cents=_cents(monthly, before.monthly_cents, "--monthly"), reason=options.reason,
         )  # fmt: skip
-        await holds.release(work.uow, budgets.GATE, scope_id if campaign else None)
+        await holds.release(work.uow, budgets.GATE, made.scope_id if campaign else None)
     text = f"budget of the {scope}: {made.daily_cents} cents a day, {made.monthly_cents} a month"
     return Answer(msgspec.to_builtins(made), note(text.replace("None", "no limit"), dry_run=options.dry_run))
 
@@ -82,7 +82,7 @@ async def reset(
     async with changing(options, role=Role.ENGINE) as work:
         scope, scope_id = await _place(work, campaign)
         made = await budgets.reset(work.uow, work.actor, scope, scope_id, period, reason=options.reason)
-        await holds.release(work.uow, budgets.GATE, scope_id if campaign else None)
+        await holds.release(work.uow, budgets.GATE, made.scope_id if campaign else None)
     text = f"spent by the {scope}: {made.daily_spent_cents} cents today, {made.monthly_spent_cents} this month"
     return Answer(msgspec.to_builtins(made), note(text, dry_run=options.dry_run))
 
