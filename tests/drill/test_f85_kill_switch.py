@@ -8,7 +8,7 @@ import pytest
 
 from tests.kit.cluster import Cluster
 from tests.kit.drill import SCALE, Drill
-from tests.kit.scenarios import switches
+from tests.kit.scenarios import stops, switches
 
 pytestmark = pytest.mark.timeout(300 * SCALE)
 
@@ -31,6 +31,11 @@ async def test_no_lease_begins_after_a_pause_has_returned(tmp_path: Path) -> Non
 async def test_who_says_stop_is_not_written_to_although_the_message_was_claimed(tmp_path: Path) -> None:
     async with Drill.open(tmp_path) as drill:
         assert await switches.stop_said_after_the_claim(drill) == []
+
+
+async def test_stop_unsubscribes_and_complaints_hold_for_what_several_workers_have_in_hand(tmp_path: Path) -> None:
+    async with Drill.open(tmp_path, claim_batch=stops.CLAIM_BATCH) as drill:
+        assert await stops.said_while_claimed(drill) == []
 
 
 async def test_the_emergency_file_stops_workers_while_the_database_is_down_and_when_it_is_back(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.kit.cluster import Cluster
 from tests.kit.command import ROOT
 from tests.kit.defects import DEFECTS
 from tests.kit.drill import Drill
-from tests.kit.scenarios import acceptance, callbacks, databases, fan_out, journals, leases, switches, waves
+from tests.kit.scenarios import acceptance, callbacks, databases, fan_out, journals, leases, stops, switches, waves
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -46,6 +46,9 @@ HUNTS: dict[str, Hunt] = {
     "begun is repeated": Hunt(lambda drill: journals.killed_with_lines_in_flight(drill, "at_most_once"), ("I4",)),
     "switches not looked at before the write": Hunt(switches.paused_in_the_middle_of_a_batch, ("I5",)),
     "do-not-contact not asked again": Hunt(switches.stop_said_after_the_claim, ("I5",)),
+    "second thoughts too late": Hunt(
+        lambda drill: stops.said_while_claimed(drill, slow_s=0.6), ("I5",), {"claim_batch": stops.CLAIM_BATCH}
+    ),
     "what comes too early belongs to nobody": Hunt(callbacks.told_before_our_commit, ("I9",)),
     "callbacks not known again": Hunt(callbacks.told_a_hundred_times, ("I9",)),
     "a repeat taken for new": Hunt(callbacks.told_again_days_later, ("I9",)),

@@ -35,7 +35,7 @@ from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
 from outrider.domain.messages.fan_out import Plan, fan_out
 from outrider.domain.messages.lanes import lane_for
 from outrider.domain.messages.rows import SQL
-from outrider.engine.dispatch import batch, claim, journal, lease, record, recovery
+from outrider.engine.dispatch import batch, claim, journal, lease, pipeline, record, recovery
 from outrider.engine.fanout import expand
 from outrider.engine.inbound import desk, reports
 from outrider.plugins.providers.twilio.callbacks import TwilioCallbacks
@@ -195,6 +195,10 @@ async def _checkpoint_first(self: expand._FanOut, tenant_id: UUID, campaign_id: 
     return last is not None
 
 
+def _deaf(*_arguments: Any) -> None:
+    """`Pipeline.heed` that does not hear."""
+
+
 def _never_too_early(row: asyncpg.Record, message: asyncpg.Record | None) -> tuple[str, str]:
     """`_end` of a report that belongs to nothing when it comes before our own commit."""
     state, note = _end(row, message)
@@ -271,6 +275,13 @@ DEFECTS: dict[str, Defect] = {
     "do-not-contact not asked again": Defect(
         "who says stop after the claim is written to all the same",
         _replace(claim.Claimer, "withdrawn", _nothing_withdrawn),
+    ),
+    "second thoughts too late": Defect(
+        "workers do not hear who says stop, and ask again when it is too late",
+        _both(
+            _both(_replace(batch, "LONGEST_UNASKED_S", 60.0), _replace(pipeline, "ASK_AGAIN_S", 30.0)),
+            _replace(pipeline.Pipeline, "heed", _deaf),
+        ),
     ),
     "what comes too early belongs to nobody": Defect(
         "a report that comes before our own commit does not wait for it",

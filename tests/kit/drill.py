@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -237,10 +237,17 @@ class Drill:
         self, sender: Sender, count: int, *, message_class: MessageClass = "transactional", name: str = "p"
     ) -> list[UUID]:
         """Submit messages in one transaction and write down what was acknowledged; wakes the workers."""
-        key = LaneKey("email", sender.id, message_class, "transactional", 5)
         first = self._made
         self._made += count
-        new = [NewMessage(f"{name}{first + n}@example.com", sender.content_id) for n in range(count)]
+        addresses = [f"{name}{first + n}@example.com" for n in range(count)]
+        return await self.admit_to(sender, addresses, message_class=message_class)
+
+    async def admit_to(
+        self, sender: Sender, addresses: Sequence[str], *, message_class: MessageClass = "transactional"
+    ) -> list[UUID]:
+        """`admit` to addresses of one's own choice."""
+        key = LaneKey("email", sender.id, message_class, "transactional", 5)
+        new = [NewMessage(address, sender.content_id) for address in addresses]
         async with self.db.uow(Role.ENGINE, sender.tenant_id) as uow:
             ids = await admit(uow, sender.tenant_id, key, new)
             await uow.raw.execute("SELECT pg_notify('outrider_ready', '')")

@@ -1,0 +1,144 @@
+"""A drill about people who say stop, by every way they have, while workers have their messages in hand.
+
+Gives what the checker found: nothing with the product as it is, something with a seeded defect (`drill.defect`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import smtplib
+from collections.abc import Awaitable, Callable, Iterable
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from outrider.base.ids import DEFAULT_TENANT
+from outrider.base.secret import Keyring
+from outrider.base.signing import LinkSigner
+from outrider.interfaces.sandbox.twilio.options import Rule
+from tests.kit.drill import Drill, boot_ns
+from tests.kit.ledgers import i5_nothing_after
+from tests.kit.phones import Phones, people
+from tests.kit.processes import Process, until
+from tests.kit.scenarios.switches import GRACE_S
+from tests.unit.plugins.providers.test_smtp_reports import complaint
+
+CLAIM_BATCH = "10"
+"""So small that several workers have something in hand."""
+_WORKERS = 3
+_TOKENS_PER_BLOCK = 1000
+Say = Callable[[UUID, str], Awaitable[None]]
+"""Somebody whose message has this id says stop; done when it is committed."""
+
+
+async def said_while_claimed(drill: Drill, *, slow_s: float = 0.1) -> list[str]:
+    """F84: STOP by text, one-click unsubscribes and complaints while several workers hold the messages.
+
+    Takes:   a drill opened with `claim_batch=CLAIM_BATCH`; slow_s: how long a server thinks about each message.
+    """
+    api, returns = drill.start("api"), drill.start("returns", returns_port="0")
+    await api.ready()
+    await returns.ready()
+    sender = await drill.sender("at_most_once", connections=2)
+    await drill.execute("UPDATE tenants SET settings = settings || '{\"consent_required\": false}'")
+    await drill.execute("UPDATE senders SET return_path = '*@bounces.example.org', version = version + 1")
+    async with Phones.open(drill, api.where, connections=2) as phones:
+        await asyncio.gather(*(drill.worker() for _ in range(_WORKERS)))
+        # what is complained about came before; its own address leads back to it
+        readers = [f"reader{n}@example.com" for n in range(120)]
+        await drill.admit_to(sender, readers, message_class="bulk")
+        await drill.drained()
+        ways_back = {str(each.rcpt_to): str(each.mail_from) for each in drill.provider.read_new() if each.is_taken}
+        drill.faults({"action": "slow", "stage": "dot", "delay_ms": int(slow_s * 1000)})
+        phones.sandbox.rules = [Rule(delay_s=slow_s)]
+        letters = await drill.admit_to(sender, readers, message_class="bulk")
+        texts = await phones.admit(people(120))
+        held_texts, held_letters = await asyncio.gather(_held(drill, texts, 4), _held(drill, letters, 6))
+
+        async def by_text(message_id: UUID, person: str) -> None:
+            del message_id
+            await phones.write(api.where, person, "STOP")
+
+        async def by_click(message_id: UUID, reader: str) -> None:
+            del reader
+            await _unsubscribe(phones, api, message_id)
+
+        async def by_complaint(message_id: UUID, reader: str) -> None:
+            del message_id
+            await asyncio.to_thread(_complain, returns, ways_back[reader])
+
+        stopped = [(by_text, *each) for each in held_texts]
+        stopped += [(by_click, *each) for each in held_letters[::2]]
+        stopped += [(by_complaint, *each) for each in held_letters[1::2]]
+        committed = dict(await asyncio.gather(*(_stop(drill, *each) for each in stopped)))
+        drill.faults()
+        phones.sandbox.rules = []
+        await drill.drained()
+        return await _judged(drill, phones, committed)
+
+
+async def _held(drill: Drill, ids: Iterable[UUID], count: int) -> list[tuple[UUID, str]]:
+    """Messages in the hands of at least two workers, those that would leave last: their ids and addresses."""
+    wanted = list(ids)
+    found: list[tuple[UUID, str]] = []
+
+    async def are_held() -> bool:
+        rows = await drill.rows(
+            "SELECT q.message_id, m.address, q.token / $2 AS worker FROM queue q"
+            " JOIN messages m ON m.tenant_id = q.tenant_id AND m.id = q.message_id"
+            " WHERE q.state = 1 AND q.message_id = ANY($1::uuid[]) ORDER BY q.token, q.message_id DESC",
+            wanted, _TOKENS_PER_BLOCK,
+        )  # fmt: skip
+        by_worker: dict[int, list[tuple[UUID, str]]] = {}
+        for row in rows:
+            by_worker.setdefault(row["worker"], []).append((row["message_id"], row["address"]))
+        share = count // 2
+        found[:] = [each for held in sorted(by_worker.values(), key=len, reverse=True)[:2] for each in held[:share]]
+        return len(found) == 2 * share
+
+    await until(are_held, what="several workers have messages in hand")
+    return found
+
+
+async def _stop(drill: Drill, say: Say, message_id: UUID, address: str) -> tuple[UUID, int]:
+    """Say it; gives when it was committed, on the clock of the ledgers, a moment too late rather than too soon."""
+    await say(message_id, address)
+
+    async def is_committed() -> bool:
+        return bool(await drill.value("SELECT EXISTS (SELECT FROM suppressions WHERE address = $1)", address))
+
+    await until(is_committed, what=f"{address} is not to be contacted", poll_s=0.005)
+    return message_id, boot_ns()
+
+
+async def _unsubscribe(phones: Phones, api: Process, message_id: UUID) -> None:
+    """As a mail program does it (RFC 8058)."""
+    keyring = Keyring(phones.drill.command.environment["OUTRIDER_SECRET_KEY"])
+    token = LinkSigner(keyring.derive("unsubscribe")).sign(DEFAULT_TENANT, message_id)
+    async with phones.http.post(f"{api.where}/u/{token}", data={"List-Unsubscribe": "One-Click"}) as answer:
+        assert answer.status == 200, await answer.text()
+
+
+def _complain(returns: Process, address: str) -> None:
+    """As the reader's mail provider does it (RFC 5965)."""
+    parts = urlsplit(returns.where)
+    with smtplib.SMTP(str(parts.hostname), int(parts.port or 0), timeout=30) as client:
+        client.ehlo("mx.example.com")
+        client.sendmail("feedback@mx.example.com", [address], complaint("abuse"))
+
+
+async def _judged(drill: Drill, phones: Phones, committed: dict[UUID, int]) -> list[str]:
+    """Nothing later than the grace after the commit; whoever was not written to before is blocked."""
+    taken = [each for each in (*drill.acceptances(), *phones.acceptances()) if each.message_id in committed]
+    found = [
+        f"{each.address}: {late}"
+        for each in taken
+        for late in i5_nothing_after([each], committed[each.message_id], grace_s=GRACE_S)
+    ]
+    found = [f"I5: {each}" for each in found]
+    states = await drill.rows("SELECT id, state FROM messages WHERE id = ANY($1::uuid[])", list(committed))
+    blocked = {row["id"] for row in states if row["state"] == "blocked"}
+    gone = {each.message_id for each in taken}
+    if blocked | gone != committed.keys() or blocked & gone:
+        found.append(f"I2: {len(committed)} people said stop: {len(blocked)} blocked, {len(gone)} gone")
+    assert drill.defect or blocked, "everything had left before anybody said stop, so nothing is proved"
+    return found + await phones.violations()
