@@ -66,7 +66,7 @@ async def said_while_claimed(drill: Drill, *, slow_s: float = 0.1) -> list[str]:
             del message_id
             await asyncio.to_thread(_complain, returns, ways_back[reader])
 
-        stopped = [(by_text, *each) for each in held_texts]
+        stopped: list[tuple[Say, UUID, str]] = [(by_text, *each) for each in held_texts]
         stopped += [(by_click, *each) for each in held_letters[::2]]
         stopped += [(by_complaint, *each) for each in held_letters[1::2]]
         committed = dict(await asyncio.gather(*(_stop(drill, *each) for each in stopped)))
