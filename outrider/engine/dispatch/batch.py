@@ -6,7 +6,7 @@ Owns the decision "may these bytes leave now?" from memory alone; never touches 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -184,12 +184,8 @@ def _sound(outcome: Outcome, *, is_begun: bool) -> Outcome:
             if (provider_id is None or _is_plain(provider_id)) and _is_plain(detail):
                 return outcome  # nearly all
             return Accepted(None if provider_id is None else _plain(provider_id), _plain(detail))
-        case Deferred(cause, detail, after_s):
-            return Deferred(_plain(cause), _plain(detail), after_s)
-        case Rejected(cause, detail):
-            return Rejected(_plain(cause), _plain(detail))
-        case Uncertain(cause, detail):
-            return Uncertain(_plain(cause), _plain(detail))
+        case Deferred() | Rejected() | Uncertain():
+            return replace(outcome, cause=_plain(outcome.cause), detail=_plain(outcome.detail))
         case Unsent(reason, after_s):
             return Unsent(_plain(reason), after_s)
     # a plugin that breaks its contract; what may have left the house is never sent again by itself

@@ -25,7 +25,8 @@ from outrider.plugins.providers.resend.settings import SECRETS, signing_key
 
 TOLERANCE_S: Final = 300.0
 """An event signed longer ago, or as much ahead, is not taken: somebody may have kept it."""
-_MOST_SIGNATURES: Final = 10
+_NAMES: Final = ("id", "timestamp", "signature")
+_MOST_SIGNATURES: Final = 8
 _LONGEST_HEADER: Final = 1_000
 _LONGEST_DETAIL: Final = 240
 _STATES: Final[dict[str, State | None]] = {
@@ -38,7 +39,7 @@ _ABOUT_THE_MESSAGE: Final = {
 }  # fmt: skip
 """Bounces that say nothing of the mailbox."""
 _WORD: Final = re.compile(r"[a-z_.]{1,60}")
-_ID: Final = re.compile(r"[!-~]{1,120}")
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,120}")
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
 
 
@@ -53,11 +54,15 @@ class ResendCallbacks:
         """Whether it was signed with one of the webhook's secrets, and just now."""
         del base, settings
         headers = request.headers
-        named, at, given = (headers.get(f"svix-{name}", "") for name in ("id", "timestamp", "signature"))
+        named, at, given = (headers.get(f"svix-{name}", "") for name in _NAMES)
         if not (named and at and given):
             return "unsigned"
         if not _ID.fullmatch(named) or len(given) > _LONGEST_HEADER or not re.fullmatch(r"[0-9]{1,12}", at):
             return "wrong_signature"
+        if any(
+            headers.get(f"webhook-{name}", said) != said for name, said in zip(_NAMES, (named, at, given), strict=True)
+        ):
+            return "wrong_signature"  # the same scheme has two sets of names: what says two things says nothing
         signed = f"{named}.{at}.".encode() + request.body
         keys = [key for name in SECRETS if secrets.get(name) and (key := signing_key(secrets[name])) is not None]
         is_genuine = False
@@ -96,9 +101,10 @@ class ResendCallbacks:
 
 
 def _signatures(header: str) -> list[bytes]:
-    """The signatures of the version we know, of several of which one must fit."""
-    found = []
-    for each in header.split(" ")[:_MOST_SIGNATURES]:
+    """The signatures of the version we know, of several of which one must fit; too many are none."""
+    found: list[bytes] = []
+    listed = header.split(" ")
+    for each in listed if len(listed) <= _MOST_SIGNATURES else ():
         version, _, text = each.partition(",")
         if version != "v1":
             continue
