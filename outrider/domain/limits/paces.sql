@@ -206,3 +206,16 @@ DELETE FROM warm_up_sends WHERE ctid = ANY (ARRAY(
 -- The database's clock.
 -- tenant: none, because it names no table
 SELECT clock_timestamp();
+
+-- name: sources_note :run
+-- Note who asked for texts, where the tenant limits how many one may ask for.
+INSERT INTO message_sources (tenant_id, message_id, source, country, range)
+SELECT $1, d.id, d.source, d.country, d.range
+FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[]) AS d(id, source, country, range)
+WHERE EXISTS (SELECT FROM tenants t WHERE t.id = $1 AND coalesce(t.settings ->> 'sms_source_most', t.settings ->> 'sms_range_most') IS NOT NULL);
+
+-- name: sources_purge :run
+-- Drop what was noted more than `$1` hours ago, `$2` at a time.
+-- tenant: none, because retention is the installation's
+DELETE FROM message_sources WHERE ctid = ANY (ARRAY(
+  SELECT ctid FROM message_sources WHERE at < now() - $1 * interval '1 hour' ORDER BY at LIMIT $2));

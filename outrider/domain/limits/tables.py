@@ -167,6 +167,24 @@ class WarmUpSendRow(Base):
     at: Mapped[CreatedAt]
 
 
+class MessageSourceRow(Base):
+    """Who asked for a text, to which country and range of numbers."""
+
+    __tablename__ = "message_sources"
+    __table_args__ = (
+        Index("message_sources_source", "tenant_id", "source", "country", "at"),
+        Index("message_sources_range", "tenant_id", "range", "at"),
+        Index("message_sources_at", "at"),
+    )
+
+    tenant_id: Mapped[TenantId]
+    message_id: Mapped[UUID] = mapped_column(primary_key=True)
+    source: Mapped[str]
+    country: Mapped[str]
+    range: Mapped[str]
+    at: Mapped[CreatedAt]
+
+
 class CampaignGatesRow(Base):
     """Settings of gates that hold for one campaign instead of its tenant's."""
 

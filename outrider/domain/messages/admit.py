@@ -13,11 +13,13 @@ import asyncpg
 from outrider.base.errors import Refused
 from outrider.contracts.gate import MessageClass
 from outrider.data.db import UnitOfWork
+from outrider.domain.limits import sources
 from outrider.domain.messages import quota
 from outrider.domain.messages.lanes import lane_for
 from outrider.domain.messages.rows import SQL
 
 LONGEST_KEY = 256
+_TEXTS = "sms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,10 @@ class LaneKey:
 
 @dataclass(slots=True)
 class NewMessage:
-    """One checked message. `address` is normalised, `variables` is the JSON object text or None."""
+    """One checked message. `address` is normalised, `variables` is the JSON object text or None.
+
+    `source`: who asked for it, for limits per source; empty: nobody is counted.
+    """
 
     address: str
     content_id: UUID
@@ -41,6 +46,7 @@ class NewMessage:
     contact_id: UUID | None = None
     due_at: datetime | None = None
     expires_at: datetime | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,11 @@ async def admit_to(
         key.purpose, key.priority,
         [given[0] if given else None for given in idempotency], [given[1] if given else None for given in idempotency],
     )  # fmt: skip
-    return [row["id"] for row in rows]
+    ids = [row["id"] for row in rows]
+    if key.channel == _TEXTS:
+        addresses, named = [message.address for message in messages], [message.source for message in messages]
+        await sources.note(raw, tenant_id, ids, addresses, named)
+    return ids
 
 
 def check_key(key: str, *, field: str = "Idempotency-Key") -> str:

@@ -43,6 +43,8 @@ class Draft:
     priority: int = 5
     send_at: datetime | None = None
     expires_at: datetime | None = None
+    source: str = ""
+    """Who asked for it: what the program says (its user, an IP address), else the caller."""
 
 
 def check_variables(draft: Draft) -> None:

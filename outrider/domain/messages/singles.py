@@ -182,7 +182,7 @@ def _checked(draft: Draft, at: int, address: str, facts: _Facts, now: datetime) 
         raise unknown_template(draft)
     contact_id = facts.contacts.get((draft.channel, address))
     return lane_key_of(draft, sender_id), NewMessage(
-        address, content_id, draft.variables, contact_id, due_at, expires_at
+        address, content_id, draft.variables, contact_id, due_at, expires_at, draft.source
     )
 
 

@@ -89,7 +89,9 @@ class Submission:
         check_variables(draft)
         due_at, expires_at = times_of(draft, self._now)
         content_id = await self._content(draft, channel)
-        return lane_key_of(draft, sender_id), NewMessage(address, content_id, draft.variables, None, due_at, expires_at)
+        return lane_key_of(draft, sender_id), NewMessage(
+            address, content_id, draft.variables, None, due_at, expires_at, draft.source
+        )
 
     async def _region(self) -> str:
         """The tenant's country, asked once."""

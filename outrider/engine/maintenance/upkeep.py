@@ -49,6 +49,8 @@ _BITE = 10_000
 _AUDIENCE_HOURS = 24
 _COUNTED_HOURS = 1440
 """The longest time of a frequency cap."""
+_SOURCE_HOURS = 48
+"""Longer than the longest time in which sources are counted."""
 _WARM_UP_HOURS = 72
 """Longer than any day of a plan."""
 _DRY_RUN_DAYS = 1
@@ -156,6 +158,7 @@ class Upkeep:
             ("buckets", LIMITS.paces_purge.run, _AUDIENCE_HOURS),
             ("destination_turns", PACES.destination_turns_purge.run, _AUDIENCE_HOURS),
             ("destination_buckets", PACES.destination_buckets_purge.run, _AUDIENCE_HOURS),
+            ("message_sources", PACES.sources_purge.run, _SOURCE_HOURS),
             ("warm_up_sends", PACES.warm_up_sends_purge.run, _WARM_UP_HOURS),
             ("contact_sends", SPENDING.contacted_purge.run, _COUNTED_HOURS),
             ("charges", SPENDING.charges_purge.run, keep.keep_messages_days),

@@ -19,7 +19,7 @@ from outrider.base.ids import parse_id, time_of
 from outrider.data.db import Database, Role
 from outrider.data.runtime import Runtime
 from outrider.domain.contacts.channels import stored_form
-from outrider.domain.limits import charges
+from outrider.domain.limits import charges, sources
 from outrider.domain.messages import search, uncertain
 from outrider.domain.messages.admit import Replay, check_key, keep, replay_of, request_hash
 from outrider.domain.messages.draft import Draft
@@ -33,6 +33,11 @@ from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page,
 from outrider.interfaces.auth import Principal, needs
 
 _MOST_UNCERTAIN = 100_000
+_SHARED = (
+    "channel", "sender", "template", "template_version", "subject", "html", "text", "preheader", "message_class",
+    "purpose", "priority", "send_at", "expires_at", "source",
+)  # fmt: skip
+"""What stands beside `messages` for those that do not say otherwise."""
 IdempotencyKey = Annotated[
     str | None,
     HeaderParameter(name="Idempotency-Key", description="1 to 256 characters; a repeat gets the same answer."),
@@ -68,6 +73,7 @@ class MessageIn(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     priority: Annotated[int, msgspec.Meta(ge=0, le=9)] | None = None
     send_at: datetime | None = None
     expires_at: datetime | None = None
+    source: Annotated[str, msgspec.Meta(min_length=1, max_length=sources.LONGEST)] | None = None
 
 
 class SubmissionIn(MessageIn, forbid_unknown_fields=True, omit_defaults=True):
@@ -191,6 +197,8 @@ async def submit(
     if idempotency_key is not None:
         check_key(idempotency_key)
     drafts = _drafts(data)
+    for draft in drafts:
+        draft.source = draft.source or f"{principal.actor.kind} {principal.actor.name}"
     body = await request.body()
     if data.messages is None and data.template is not None:
         call = Single(drafts[0], idempotency_key, request_hash(body))
@@ -253,21 +261,7 @@ def _draft(message: MessageIn, shared: MessageIn, field: str) -> Draft:
     variables = message.variables if message.variables is not None else shared.variables
     files = message.attachments if message.attachments is not None else shared.attachments
     draft = Draft(field, message.to)
-    for name in (
-        "channel",
-        "sender",
-        "template",
-        "template_version",
-        "subject",
-        "html",
-        "text",
-        "preheader",
-        "message_class",
-        "purpose",
-        "priority",
-        "send_at",
-        "expires_at",
-    ):
+    for name in _SHARED:
         value = getattr(message, name)
         if value is None:
             value = getattr(shared, name)

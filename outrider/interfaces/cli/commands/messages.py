@@ -91,6 +91,7 @@ async def send(
         message_id = None if key is None else await _sent_before(work, key, draft)
         is_replayed = message_id is not None
         if message_id is None:
+            draft.source = f"{work.actor.kind} {work.actor.name}"
             [message_id] = await Submission(work.uow, runtime.channels, runtime.renderer, utc_now()).accept([draft])
             if key is not None:
                 answer = Replay(_ACCEPTED, json.dumps({"id": str(message_id)}))
