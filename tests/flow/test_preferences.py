@@ -16,11 +16,15 @@ import pytest
 from outrider.base.ids import DEFAULT_TENANT, NIL
 from outrider.contracts.channel import Identity
 from outrider.contracts.gate import Lane
+from outrider.domain.campaigns import audience
+from outrider.domain.campaigns import read as campaigns
 from outrider.domain.contacts import lists, offers, read, write
 from outrider.domain.contacts.offers import OfferIn
 from outrider.domain.contacts.views import AddressView
 from outrider.domain.contacts.write import NewContact
 from outrider.domain.people import export, merge
+from outrider.domain.segments import rules, segments
+from outrider.domain.segments.segments import NewSegment
 from outrider.domain.senders import identity, senders
 from outrider.domain.senders.shown import identity_of
 from outrider.domain.tenants import looks, tenants
@@ -385,6 +389,32 @@ async def test_what_is_queued_for_a_list_ends_when_its_reader_turns_it_off(post:
     assert await desk.states([leaving["id"]]) == ["blocked"]
     detail = await desk.message(leaving["id"])
     assert "turned off by the recipient" in str(detail)
+
+
+async def test_whoever_turned_everything_off_gets_no_campaign_to_a_segment(post: Post) -> None:
+    """Unless they are on another list on offer; what is not on offer says nothing."""
+    desk: Desk = await post.desk()
+    campaign, other = await launched(desk, 4), await launched(desk, 1)
+    await fanned_out(post)
+    rows = await post.fetch("SELECT id, contact_id FROM messages WHERE campaign_id = $1 ORDER BY id", campaign.id)
+    async with desk.engine() as uow:
+        segment = await segments.create(uow, TESTER, NewSegment("everybody", rules.AllOf([])))
+        for title, each in (("News", campaign), ("Offers", other)):
+            await offers.offer(uow, TESTER, each.list_id, OfferIn(title))
+        for row in rows[:3]:
+            await offers.turn_off(uow, row["contact_id"], [campaign.list_id], source="message:test")
+        await offers.turn_on(uow, rows[1]["contact_id"], [other.list_id])
+        closed = await lists.create(uow, TESTER, "closed")
+        await lists.add_members(uow, TESTER, closed.id, [rows[2]["contact_id"]])
+    await post.execute("UPDATE campaigns SET list_id = NULL, segment_id = $1 WHERE id = $2", segment.id, campaign.id)
+    async with desk.engine() as uow:
+        reach = await audience.reach(uow, await campaigns.get(uow, campaign.id))
+    claim = await desk.claim(lane=await campaign.lane())
+    assert claim.batch is not None
+    assert set(claim.batch.messages) == {rows[1]["id"], rows[3]["id"]}
+    assert await desk.states([rows[0]["id"], rows[2]["id"]]) == ["blocked", "blocked"]
+    assert "everything on offer" in str(await desk.message(rows[0]["id"]))
+    assert (reach.member_count, reach.without_consent_count) == (5, 2)
 
 
 async def test_a_message_that_was_claimed_already_is_stopped_as_well(post: Post) -> None:

@@ -98,7 +98,7 @@ async def reach(uow: UnitOfWork, campaign: CampaignView, *, by_country: bool = F
     else:
         world = await segments.world(uow)
         whole = await checked(uow, campaign.list_id, campaign.segment_id, campaign.exclusions)
-        own = (uow.tenant, *facts)
+        own = (uow.tenant, *facts, campaign.segment_id is not None)
         within = segments.COUNT_WITHIN_MS
         rows = await segments.settled(uow, SQL.audience_of_rules, whole, *own, now=world.now, within_ms=within)
     row = next(each for each in rows if each["is_total"])

@@ -183,7 +183,10 @@ def _people(campaign: CampaignView, reach: Reach) -> list[Finding]:
         return [Finding("nobody", f"nobody on the {what} may be written to", is_blocking=True)]
     findings = []
     if reach.without_consent_count:
-        message = f"{reach.without_consent_count} members have not consented and will get nothing"
+        message = (
+            f"{reach.without_consent_count} members have not consented, or turned off every list that they got, "
+            "and will get nothing"
+        )
         findings.append(Finding("without_consent", message, is_blocking=False))
     if reach.role_count:
         message = (

@@ -120,7 +120,8 @@ WHERE m.tenant_id = $1 AND m.list_id = $2
 GROUP BY ROLLUP (CASE WHEN $5::boolean THEN left(a.address, 8) END);
 
 -- name: audience_of_rules :many
--- As `audience` with `$4` for its `$5`, of the contacts for whom the rules of a segment less exclusions hold.
+-- As `audience` with `$4` for its `$5`, of the contacts for whom the rules of a segment less exclusions hold. `$5`: whoever turned
+-- off every list on offer that they got has withdrawn, as the gate `list_choice` sees it.
 SELECT grouping(CASE WHEN $4::boolean THEN left(a.address, 8) END) = 1 AS is_total, min(a.address) AS sample, count(*) AS member_count,
        count(*) FILTER (WHERE a.address IS NULL) AS no_address_count,
        count(*) FILTER (WHERE stop.is_there) AS suppressed_count,
@@ -136,7 +137,12 @@ LEFT JOIN LATERAL (SELECT true AS is_there FROM suppressions s
                    WHERE s.tenant_id IN ($1, '00000000-0000-0000-0000-000000000000') AND s.channel = $2
                      AND s.address_hash = sha256(convert_to(a.address, 'UTF8')) LIMIT 1) stop ON true
 LEFT JOIN LATERAL (SELECT status FROM consents o
-                   WHERE o.tenant_id = $1 AND o.contact_id = c.id AND o.channel = $2 AND o.purpose = $3 LIMIT 1) held ON true
+                   WHERE o.tenant_id = $1 AND o.contact_id = c.id AND o.channel = $2 AND o.purpose = $3 LIMIT 1) said ON true
+CROSS JOIN LATERAL (SELECT CASE WHEN $5::boolean AND c.id IN (
+                     SELECT r.contact_id FROM list_refusals r
+                     WHERE r.tenant_id = $1 AND NOT EXISTS (SELECT FROM list_members x JOIN list_offers f ON f.tenant_id = $1 AND f.list_id = x.list_id
+                                                            WHERE x.tenant_id = $1 AND x.contact_id = r.contact_id))
+                   THEN 'withdrawn' ELSE said.status END AS status) held
 WHERE c.tenant_id = $1 AND /* rules */ true
 GROUP BY ROLLUP (CASE WHEN $4::boolean THEN left(a.address, 8) END);
 

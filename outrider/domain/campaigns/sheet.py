@@ -6,6 +6,7 @@ fan-out's own counters, so that asking again gives the same; nothing here looks 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -22,7 +23,7 @@ from outrider.domain.messages.counts import Count
 from outrider.domain.messages.states import END_STATES
 
 _WENT: Final = ("sent", "delivered", "bounced")
-_GATES: Final = {"do_not_contact": "suppressed", "consent": "without_consent"}
+_GATES: Final = {"do_not_contact": "suppressed", "consent": "without_consent", "list_choice": "without_consent"}
 """Gates that the preflight asks too, and the row that counts them."""
 _WORDS: Final = {
     "joined": "joined the list after the launch",
@@ -31,7 +32,7 @@ _WORDS: Final = {
     "never_queued": "never queued: it was cancelled before",
     "no_address": "have another number of members without address than counted",
     "suppressed": "came onto or off the do-not-contact list since",
-    "without_consent": "withdrew or gave consent since",
+    "without_consent": "withdrew or gave consent, or turned lists off, since",
     "late": "were skipped: their local hour had passed",
     "open": "are still open",
     "uncertain": "were handed over, the answer was lost",
@@ -167,8 +168,10 @@ def _promised(promise: Preflight) -> list[tuple[str, int]]:
 
 def _rows(campaign: CampaignView, promise: Preflight, found: Sequence[Count], late_count: int) -> list[Row]:
     """What became of each promise. Members are those who were looked at: queued, without address or too late."""
-    blocked = {name: sum(one.count for one in found if (one.state, one.code) == ("blocked", gate))
-               for gate, name in _GATES.items()}  # fmt: skip
+    blocked: Counter[str] = Counter()
+    for one in found:
+        if one.state == "blocked" and one.code in _GATES:
+            blocked[_GATES[one.code]] += one.count
     looked_at = campaign.expanded_count + campaign.no_address_count + late_count
     missing = promise.member_count + campaign.joined_count - looked_at
     gone = "left" if campaign.expanded_at is not None else "not_queued"
