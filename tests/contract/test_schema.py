@@ -21,7 +21,7 @@ MADE_BY_HAND = {
     "keyed_requests",
     "jobs", "job_states", "job_queues", "job_workers",
     "rollup_deltas", "rollups", "open_counts", "workers", "installation", "login_attempts",
-    "event_clocks",
+    "event_clocks", "campaign_events",
     "tracked_links", "tracking_hits", "message_responses", "response_counts",
     "alembic_version",
 }  # fmt: skip

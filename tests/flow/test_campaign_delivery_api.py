@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from outrider.base.ids import DEFAULT_TENANT
-from outrider.engine.fanout import expand
-from outrider.plugins.channels.email import CHANNEL
-from outrider.plugins.providers.smtp import PROVIDER
-from tests.kit import api as api_kit
-from tests.kit.api import Answer, Api, Caller, api_of
+from tests.kit.api import Api, Caller
+from tests.kit.campaign_api import PEOPLE, campaign_api, draft, made, turn
 
-PEOPLE = 40
-_PEOPLE = (
-    "WITH people AS (INSERT INTO contacts (tenant_id, name, external_id) SELECT $1, 'P' || n, 'x' || n "
-    "FROM generate_series(1, $3::int) n RETURNING id, external_id), members AS (INSERT INTO list_members "
-    "(tenant_id, list_id, contact_id) SELECT $1, $2, id FROM people), agreed AS (INSERT INTO consents "
-    "(tenant_id, contact_id, channel, purpose, status, source) SELECT $1, id, 'email', 'marketing', 'granted', 'test' "
-    "FROM people) INSERT INTO addresses (tenant_id, channel, address, contact_id) "
-    "SELECT $1, 'email', external_id || '@example.org', id FROM people"
-)
 _VARIANTS = [{"name": "a", "share_percent": 50}, {"name": "b", "share_percent": 50, "subject": "Another"}]
 
 
 @pytest.fixture
-async def api(migrated_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
-    runtime_for = api_kit.runtime_for
-
-    def with_real_plugins(url: str, **settings: Any) -> Any:
-        runtime = runtime_for(url, **settings)
-        return replace(runtime, channels={"email": CHANNEL}, providers={"smtp": PROVIDER})
-
-    monkeypatch.setattr(api_kit, "runtime_for", with_real_plugins)
-    async with api_of(migrated_url, data_dir=tmp_path, public_url="https://news.example.org") as running:
+async def api(migrated_url: str, tmp_path: Path) -> AsyncIterator[Api]:
+    async with campaign_api(migrated_url, tmp_path) as running:
         yield running
 
 
@@ -47,37 +26,10 @@ async def owner(api: Api) -> Caller:
     return await api.signed_in("ann@example.org")
 
 
-def made(answer: Answer, status: int = 200) -> Any:
-    assert answer.status == status, answer.text
-    return answer.json
-
-
 @pytest.fixture
 async def path(api: Api, owner: Caller) -> str:
     """A draft to forty people."""
-    settings = {"host": "127.0.0.1", "port": 1, "tls": "off"}
-    relay = {"name": "relay", "provider": "smtp", "settings": settings}
-    connection = made(await owner.post("/api/v1/connections", relay), 201)
-    sender = {"name": "news", "connection_id": connection["id"], "from_address": "news@example.org"}
-    template = {"name": "t", "subject": "Hi", "text": "x"}
-    ids = {
-        "sender_id": made(await owner.post("/api/v1/senders", sender), 201)["id"],
-        "template_id": made(await owner.post("/api/v1/templates", template), 201)["id"],
-        "list_id": made(await owner.post("/api/v1/lists", {"name": "News"}), 201)["id"],
-    }
-    await owner.post("/api/v1/suppressions", {"address": "gone@example.org"})
-    async with api.engine() as uow:
-        await uow.raw.execute(_PEOPLE, DEFAULT_TENANT, ids["list_id"], PEOPLE)
-    campaign = made(await owner.post("/api/v1/campaigns", {"name": "November", **ids}), 201)
-    return f"/api/v1/campaigns/{campaign['id']}"
-
-
-async def turn(api: Api) -> None:
-    """One round of what a worker does beside sending."""
-    for loop in expand.loops(api.runtime):
-        if loop.name in {"settle_audiences", "look_at_waves", "fan_out"}:
-            while await loop.step():
-                pass
+    return await draft(api, owner)
 
 
 async def test_a_campaign_in_waves_is_said_launched_decided_and_compared(api: Api, owner: Caller, path: str) -> None:

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from outrider.plugins.channels.email import CHANNEL
-from outrider.plugins.providers.smtp import PROVIDER
-from tests.kit import api as api_kit
-from tests.kit.api import Answer, Api, Caller, api_of
+from tests.kit.api import Answer, Api, Caller
+from tests.kit.campaign_api import campaign_api
 from tests.kit.office import key_pair
 
 
 @pytest.fixture
-async def api(migrated_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
-    runtime_for = api_kit.runtime_for
-
-    def with_real_plugins(url: str, **settings: Any) -> Any:
-        runtime = runtime_for(url, **settings)
-        return replace(runtime, channels={"email": CHANNEL}, providers={"smtp": PROVIDER})
-
-    monkeypatch.setattr(api_kit, "runtime_for", with_real_plugins)
-    async with api_of(migrated_url, data_dir=tmp_path, public_url="https://news.example.org") as running:
+async def api(migrated_url: str, tmp_path: Path) -> AsyncIterator[Api]:
+    async with campaign_api(migrated_url, tmp_path) as running:
         yield running
 
 

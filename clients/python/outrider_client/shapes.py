@@ -66,12 +66,15 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a message. `id` is the same whenever it is read; `data` holds its facts."""
+    """Something that happened to a message, or to a campaign as a whole: then `message_id` is None.
+
+    `id` is the same whenever it is read; `data` holds its facts.
+    """
 
     id: str
     at: datetime
     kind: str
-    message_id: str
+    message_id: str | None
     channel: str
     campaign_id: str | None
     data: dict[str, Any]

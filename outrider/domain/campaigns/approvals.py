@@ -23,6 +23,7 @@ from outrider.domain.audit.append import append
 from outrider.domain.campaigns import audience, read
 from outrider.domain.campaigns.held import held_draft
 from outrider.domain.campaigns.rows import DELIVERY, SQL
+from outrider.domain.campaigns.told import Kind, tell
 from outrider.domain.campaigns.views import CampaignView, Finding, Preflight
 from outrider.domain.limits.reasons import clean_reason
 from outrider.domain.templates import templates
@@ -97,7 +98,7 @@ async def ask(uow: UnitOfWork, who: Who, campaign_id: UUID, found: Preflight, *,
     )  # fmt: skip
     if made is None:
         raise Refused("approval_asked", "approval was asked for, or given, already", field="/id", status=409)
-    await _audit(uow, who, "approval_request", campaign_id, reason, {"members": found.member_count})
+    await _audit(uow, who, "campaign_approval_asked", campaign_id, reason, {"members": found.member_count})
     return await _get(uow, made)
 
 
@@ -121,7 +122,8 @@ async def decide(uow: UnitOfWork, who: Who, campaign_id: UUID, *, yes: bool, rea
     state = "approved" if yes else "rejected"
     await SQL.approval_decide.run(uow.raw, uow.tenant, row["id"], state, who.actor.name, clean_reason(reason))
     details = {"members": row["member_count"], "requested_by": row["requested_by"]}
-    await _audit(uow, who, "approve" if yes else "reject", campaign_id, reason, details)
+    kind: Kind = "campaign_approved" if yes else "campaign_rejected"
+    await _audit(uow, who, kind, campaign_id, reason, details)
     return await _get(uow, row["id"])
 
 
@@ -134,14 +136,14 @@ async def withdraw(uow: UnitOfWork, who: Who, campaign_id: UUID, *, reason: str)
     found = await SQL.approval_close.value(uow.raw, uow.tenant, campaign_id, "withdrawn")
     if found is None:
         raise Refused("not_waiting", "no approval of this campaign is asked for", field="/id", status=409)
-    await _audit(uow, who, "approval_withdraw", campaign_id, reason, {})
+    await _audit(uow, who, "campaign_approval_withdrawn", campaign_id, reason, {})
     return await _get(uow, found)
 
 
 async def void(uow: UnitOfWork, actor: Actor, campaign_id: UUID) -> None:
     """A draft was changed: what was approved of it, or asked, does not hold any more."""
     if await SQL.approval_close.value(uow.raw, uow.tenant, campaign_id, "void") is not None:
-        await _audit(uow, Who(actor), "approval_void", campaign_id, "the draft was changed", {})
+        await _audit(uow, Who(actor), "campaign_approval_voided", campaign_id, "the draft was changed", {})
 
 
 async def listed(
@@ -240,8 +242,20 @@ async def _get(uow: UnitOfWork, approval_id: UUID) -> ApprovalView:
     return ApprovalView(**dict(row))
 
 
+_ACTIONS: Final[Mapping[Kind, str]] = {
+    "campaign_approval_asked": "approval_request",
+    "campaign_approved": "approve",
+    "campaign_rejected": "reject",
+    "campaign_approval_withdrawn": "approval_withdraw",
+    "campaign_approval_voided": "approval_void",
+}
+
+
 async def _audit(
-    uow: UnitOfWork, who: Who, verb: str, campaign_id: UUID, reason: str, details: Mapping[str, Any]
+    uow: UnitOfWork, who: Who, kind: Kind, campaign_id: UUID, reason: str, details: Mapping[str, Any]
 ) -> None:
-    target = ("campaign", str(campaign_id))
-    await append(uow, who.actor, action=f"campaign.{verb}", target=target, reason=clean_reason(reason), details=details)
+    """Into the feed, without anybody's name, and into the audit log."""
+    why, target = clean_reason(reason), ("campaign", str(campaign_id))
+    data = {name: value for name, value in details.items() if name != "requested_by"}
+    await tell(uow, who.actor, campaign_id, kind, reason=why, data=data)
+    await append(uow, who.actor, action=f"campaign.{_ACTIONS[kind]}", target=target, reason=why, details=details)

@@ -22,6 +22,7 @@ from outrider.contracts.actor import Actor
 from outrider.data.db import Database, Role
 from outrider.domain.campaigns import launch
 from outrider.domain.campaigns.rows import BRAKES as SQL
+from outrider.domain.campaigns.told import tell
 from outrider.domain.limits import switches
 
 _ACTOR: Final = Actor("system", "brake")
@@ -84,6 +85,7 @@ class Watch:
                 except Refused:
                     return False  # it has ended, or was cancelled, since we looked
                 await SQL.brake_note.run(uow.raw, tenant_id, campaign_id, reason)
+                await tell(uow, _ACTOR, campaign_id, "campaign_braked", reason=reason, data={"brake": brake.what})
                 _log.warning("campaign_braked", tenant=str(tenant_id), campaign=str(campaign_id), reason=reason)
                 break
             else:

@@ -18,11 +18,11 @@ from outrider.base.settings import Settings
 from outrider.contracts.actor import Actor
 from outrider.contracts.channel import Channel
 from outrider.data.db import Database, Role, UnitOfWork
-from outrider.domain.audit.append import append
 from outrider.domain.campaigns import approvals, audience, pacing, read, waves
 from outrider.domain.campaigns.held import held_draft
 from outrider.domain.campaigns.preflight import acknowledge, look, preflight, refuse
 from outrider.domain.campaigns.rows import SQL
+from outrider.domain.campaigns.told import note, tell
 from outrider.domain.campaigns.views import CampaignView
 from outrider.domain.limits import switches
 from outrider.domain.limits.reasons import NOT_GIVEN, clean_reason
@@ -119,8 +119,7 @@ async def start(
     }
     details |= {"undo_s": undo_s} if undo_s else {}
     details |= {"acknowledged": campaign.acknowledged} if campaign.acknowledged else {}
-    target = ("campaign", str(campaign_id))
-    await append(uow, actor, action="campaign.launch", target=target, reason=clean_reason(reason), details=details)
+    await note(uow, actor, campaign_id, "launch", "campaign_launched", reason=reason, details=details)
     return await read.get(uow, campaign_id)
 
 
@@ -143,8 +142,7 @@ async def undo(uow: UnitOfWork, actor: Actor, campaign_id: UUID, *, reason: str)
     await SQL.undo_launch.run(uow.raw, uow.tenant, campaign_id)
     if row["state"] == "paused":
         await switches.resume(uow, actor, "campaign", str(campaign_id), "its launch was taken back")
-    target = ("campaign", str(campaign_id))
-    await append(uow, actor, action="campaign.undo", target=target, reason=clean_reason(reason))
+    await note(uow, actor, campaign_id, "undo", "campaign_launch_undone", reason=reason)
     return await read.get(uow, campaign_id)
 
 
@@ -179,6 +177,7 @@ async def pause(uow: UnitOfWork, actor: Actor, campaign_id: UUID, *, reason: str
     state = await _held(uow, campaign_id, {"sending", "paused"})
     if state == "sending":
         await SQL.set_state.run(uow.raw, uow.tenant, campaign_id, "paused")
+        await tell(uow, actor, campaign_id, "campaign_paused", reason=clean_reason(reason))
     await switches.pause(uow, actor, "campaign", str(campaign_id), reason)
     return await read.get(uow, campaign_id)
 
@@ -192,6 +191,7 @@ async def resume(uow: UnitOfWork, actor: Actor, campaign_id: UUID, *, reason: st
     await waves.refuse_resume(uow, campaign_id)
     if state == "paused":
         await SQL.set_state.run(uow.raw, uow.tenant, campaign_id, "sending")
+        await tell(uow, actor, campaign_id, "campaign_resumed", reason=clean_reason(reason))
     await switches.resume(uow, actor, "campaign", str(campaign_id), reason)
     return await read.get(uow, campaign_id)
 
@@ -210,14 +210,7 @@ async def cancel(uow: UnitOfWork, actor: Actor, campaign_id: UUID, *, reason: st
         # what workers hold at this moment comes back to the queue: the switch keeps it from being claimed again
         await switches.pause(uow, actor, "campaign", str(campaign_id), reason)
     details = {"was": state, "cancelled": cancelled}
-    await append(
-        uow,
-        actor,
-        action="campaign.cancel",
-        target=("campaign", str(campaign_id)),
-        reason=clean_reason(reason),
-        details=details,
-    )
+    await note(uow, actor, campaign_id, "cancel", "campaign_cancelled", reason=reason, details=details)
     return await read.get(uow, campaign_id)
 
 

@@ -16,12 +16,11 @@ from outrider.base.errors import Refused
 from outrider.base.settings import Settings
 from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
-from outrider.domain.audit.append import append
 from outrider.domain.campaigns import pacing, read
 from outrider.domain.campaigns.rows import SQL
+from outrider.domain.campaigns.told import note, tell
 from outrider.domain.campaigns.views import CampaignView, Preflight
 from outrider.domain.limits import gates
-from outrider.domain.limits.reasons import clean_reason
 from outrider.domain.messages import counts
 from outrider.domain.messages.again import PASSING
 from outrider.domain.messages.lanes import lane_for
@@ -119,8 +118,8 @@ async def retry(uow: UnitOfWork, settings: Settings, actor: Actor, campaign_id: 
         raise Refused("count_differs", why, field="/count", status=409, count=found.count)
     made = await _made(uow, actor, row["id"], row["name"], found)
     details = {"count": found.count, "retry": str(made.id)}
-    target, reason = ("campaign", str(row["id"])), clean_reason(wanted.reason)
-    await append(uow, actor, action="campaign.retry", target=target, reason=reason, details=details)
+    await tell(uow, actor, made.id, "campaign_launched", data={"retry_of": str(row["id"]), "will_go": found.count})
+    await note(uow, actor, row["id"], "retry", "campaign_retried", reason=wanted.reason, details=details)
     return made
 
 

@@ -20,13 +20,13 @@ from outrider.base.settings import Settings
 from outrider.contracts.actor import Actor
 from outrider.contracts.channel import Channel
 from outrider.data.db import Database, Role, UnitOfWork
-from outrider.domain.audit.append import append
 from outrider.domain.campaigns import launch, read
 from outrider.domain.campaigns.held import held_draft
 from outrider.domain.campaigns.preflight import acknowledge, preflight, refuse
 from outrider.domain.campaigns.rows import SQL
+from outrider.domain.campaigns.told import note
 from outrider.domain.campaigns.views import CampaignView
-from outrider.domain.limits.reasons import NOT_GIVEN, clean_reason
+from outrider.domain.limits.reasons import NOT_GIVEN
 from outrider.domain.senders.connections import Vault
 
 LOOP = Actor("system", "campaign schedule")
@@ -69,9 +69,7 @@ async def schedule(
     view = await read.get(uow, campaign_id)
     details: dict[str, Any] = {"launch_at": wanted.launch_at.isoformat()}
     details |= {"acknowledged": view.acknowledged} if view.acknowledged else {}
-    target = ("campaign", str(campaign_id))
-    reason = clean_reason(wanted.reason)
-    await append(uow, actor, action="campaign.schedule", target=target, reason=reason, details=details)
+    await note(uow, actor, campaign_id, "schedule", "campaign_scheduled", reason=wanted.reason, details=details)
     return view
 
 
@@ -86,8 +84,7 @@ async def unschedule(uow: UnitOfWork, actor: Actor, campaign_id: UUID, *, reason
     if state != "scheduled":
         raise Refused("not_scheduled", f"the campaign is {state}", field="/id", status=409, state=state)
     await SQL.unschedule.run(uow.raw, uow.tenant, campaign_id, None)
-    target = ("campaign", str(campaign_id))
-    await append(uow, actor, action="campaign.unschedule", target=target, reason=clean_reason(reason))
+    await note(uow, actor, campaign_id, "unschedule", "campaign_unscheduled", reason=reason)
     return await read.get(uow, campaign_id)
 
 
@@ -113,8 +110,7 @@ async def launch_due(
         except RefusedMany as refused:
             why = "; ".join(f"{each.code}: {each.message}" for each in refused.errors)[:_LONGEST_TROUBLE]
             await SQL.unschedule.run(uow.raw, tenant_id, campaign_id, why)
-            target = ("campaign", str(campaign_id))
-            await append(uow, LOOP, action="campaign.launch_refused", target=target, details={"why": why})
+            await note(uow, LOOP, campaign_id, "launch_refused", "campaign_launch_refused", details={"why": why})
             return "draft"
         if failpoint.ARMED:
             failpoint.hit("launch.before_commit")

@@ -8,6 +8,7 @@ next wave is queued only after a verdict, in whose transaction it begins: a kill
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -17,11 +18,11 @@ from outrider.base import failpoint
 from outrider.base.errors import Refused
 from outrider.contracts.actor import Actor
 from outrider.data.db import Database, Role, UnitOfWork
-from outrider.domain.audit.append import append
 from outrider.domain.campaigns import judge, variants
 from outrider.domain.campaigns.delivery import BUCKETS, Delivery, parts
 from outrider.domain.campaigns.rows import DELIVERY as SQL
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
+from outrider.domain.campaigns.told import Kind, note, tell
 from outrider.domain.campaigns.turn import Turn
 from outrider.domain.limits import switches
 from outrider.domain.limits.reasons import clean_reason
@@ -156,10 +157,8 @@ async def go_on(uow: UnitOfWork, actor: Actor, campaign_id: UUID, *, reason: str
     row = await _waiting(uow, campaign_id, may_be_stopped=True)
     if not row["waits_for_look"]:
         await SQL.wave_reopen.run(uow.raw, uow.tenant, campaign_id, row["n"])
-        target = ("campaign", str(campaign_id))
         details = {"wave": row["n"], "why": "it was stopped before it was queued"}
-        action = "campaign.wave_go_on"
-        await append(uow, actor, action=action, target=target, reason=clean_reason(reason), details=details)
+        await note(uow, actor, campaign_id, "wave_go_on", "campaign_wave_released", reason=reason, details=details)
         await _resume(uow, actor, campaign_id, row, reason)
         return
     if row["kind"] == "test":
@@ -240,15 +239,22 @@ async def _decide(
         await SQL.wave_begin.run(uow.raw, uow.tenant, campaign_id, n + 1)
     else:
         await CAMPAIGNS.set_state.run(uow.raw, uow.tenant, campaign_id, "paused")
+        await tell(uow, actor, campaign_id, "campaign_paused", reason=why)
         await switches.pause(uow, actor, "campaign", str(campaign_id), why)
-    details = {"wave": n, "why": why} | ({"winner": judgement.winner} if judgement.winner else {})
-    target = ("campaign", str(campaign_id))
-    action = f"campaign.wave_{judgement.verdict}"
-    await append(uow, actor, action=action, target=target, reason=clean_reason(reason), details=details)
+    details: dict[str, Any] = {"wave": n, "why": why} | ({"winner": judgement.winner} if judgement.winner else {})
+    kind: Kind = "campaign_wave_released"
+    if judgement.winner:
+        kind = "campaign_winner_chosen"
+        names = {each.n: each.name for each in await variants.listed(uow, campaign_id)}
+        details["variant"] = names[judgement.winner]
+    if judgement.verdict != "go_on":
+        kind = "campaign_wave_stopped"
+    await note(uow, actor, campaign_id, f"wave_{judgement.verdict}", kind, reason=reason, details=details)
 
 
 async def _resume(uow: UnitOfWork, actor: Actor, campaign_id: UUID, row: asyncpg.Record, reason: str) -> None:
     """Lift the pause that a stop made; one that people made for other reasons stays."""
     if row["state"] == "paused" and row["verdict"] == "stop":
         await CAMPAIGNS.set_state.run(uow.raw, uow.tenant, campaign_id, "sending")
+        await tell(uow, actor, campaign_id, "campaign_resumed", reason=clean_reason(reason))
         await switches.resume(uow, actor, "campaign", str(campaign_id), reason)

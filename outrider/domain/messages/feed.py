@@ -7,7 +7,7 @@ for everybody: it never makes anybody miss something.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -30,7 +30,10 @@ _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
-    """Where a reader stopped: the last event it was given, and the cluster whose transactions count it."""
+    """Where a reader stopped: the last event it was given, and the cluster whose transactions count it.
+
+    `message_id`: of the message, or the campaign, that it happened to.
+    """
 
     cluster: _Bigint
     position: Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
@@ -45,10 +48,14 @@ START = Place(-1, -1)
 
 @dataclass(frozen=True, slots=True)
 class FeedEvent:
-    """An event with what it concerns; the message may be gone by retention, then `channel` is empty."""
+    """An event with what it concerns; what it happened to may be gone, then `channel` is empty.
+
+    id            of the message it happened to, or of the campaign, when `message_id` is None
+    """
 
     position: int
-    message_id: UUID
+    id: UUID
+    message_id: UUID | None
     at: datetime
     kind: str
     data: dict[str, Any]
@@ -103,9 +110,9 @@ async def read(
     last = wanted[-1] if len(wanted) == limit else rows[-1] if rows else None
     place = Place(bounds["cluster"], after.position, after.message_id, after.at, after.kind)
     if last is not None:
-        place = Place(bounds["cluster"], last["position"], last["message_id"], last["at"], last["kind"])
+        place = Place(bounds["cluster"], last["position"], last["id"], last["at"], last["kind"])
     has_more = len(rows) == most or (last is not None and last is not rows[-1])
-    return FeedPage(await _with_messages(raw, tenant_id, wanted), place, has_more)
+    return FeedPage(await _with_subjects(raw, tenant_id, wanted), place, has_more)
 
 
 async def _bounds(raw: asyncpg.Connection, after: Place) -> asyncpg.Record:
@@ -115,18 +122,52 @@ async def _bounds(raw: asyncpg.Connection, after: Place) -> asyncpg.Record:
     return bounds
 
 
-async def _with_messages(raw: asyncpg.Connection, tenant_id: UUID, rows: list[asyncpg.Record]) -> list[FeedEvent]:
-    ids = sorted({row["message_id"] for row in rows})
-    found = (
+async def tell_campaign(
+    raw: asyncpg.Connection, tenant_id: UUID, campaign_id: UUID, kind: str, data: Mapping[str, Any]
+) -> None:
+    """Add an event of a campaign to the feed, in the caller's transaction; of either role."""
+    await FEED.campaign_event_add.run(raw, tenant_id, campaign_id, kind, orjson.dumps(dict(data)).decode())
+
+
+async def _with_subjects(raw: asyncpg.Connection, tenant_id: UUID, rows: list[asyncpg.Record]) -> list[FeedEvent]:
+    """The events of rows, with what is known of the messages and campaigns they happened to."""
+    ids = sorted({row["id"] for row in rows if not row["is_of_campaign"]})
+    messages = (
         {row["id"]: row for row in await FEED.feed_messages.many(raw, tenant_id, ids, ids[0], ids[-1])} if ids else {}
     )
-    return [_event(row, found.get(row["message_id"])) for row in rows]
+    campaign_ids = list({row["id"] for row in rows if row["is_of_campaign"]})
+    campaigns = (
+        {row["id"]: row["channel"] for row in await FEED.feed_campaigns.many(raw, tenant_id, campaign_ids)}
+        if campaign_ids
+        else {}
+    )
+    return [
+        _of_campaign(row, campaigns.get(row["id"], ""))
+        if row["is_of_campaign"]
+        else _of_message(row, messages.get(row["id"]))
+        for row in rows
+    ]
 
 
-def _event(row: asyncpg.Record, message: asyncpg.Record | None) -> FeedEvent:
+def _of_campaign(row: asyncpg.Record, channel: str) -> FeedEvent:
     return FeedEvent(
         position=row["position"],
-        message_id=row["message_id"],
+        id=row["id"],
+        message_id=None,
+        at=row["at"],
+        kind=row["kind"],
+        data=orjson.loads(row["data"]),
+        channel=channel,
+        message_class="bulk",
+        campaign_id=row["id"],
+    )
+
+
+def _of_message(row: asyncpg.Record, message: asyncpg.Record | None) -> FeedEvent:
+    return FeedEvent(
+        position=row["position"],
+        id=row["id"],
+        message_id=row["id"],
         at=row["at"],
         kind=row["kind"],
         data=orjson.loads(row["data"]) if row["data"] else {},

@@ -12,13 +12,15 @@ import structlog
 from outrider.base import failpoint
 from outrider.base.clock import boottime_s
 from outrider.base.errors import OutriderError, Unavailable
+from outrider.contracts.actor import Actor
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.campaigns import audience, schedule, waves
 from outrider.domain.campaigns.rows import DELIVERY
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
+from outrider.domain.campaigns.told import tell
 from outrider.domain.campaigns.turn import turn_of
-from outrider.domain.messages import quota
+from outrider.domain.messages import counts, quota
 from outrider.domain.messages.cancel import cancel_campaign
 from outrider.domain.messages.fan_out import Hours, Plan, fan_out
 from outrider.domain.messages.lanes import lane_for
@@ -28,6 +30,7 @@ from outrider.engine.fanout import retries
 from outrider.engine.loop import Loop
 
 _log = structlog.get_logger(__name__)
+_LOOP = Actor("system", "fan-out")
 _BROKEN_REST_S = 30.0
 NO_ROOM_REST_S = 1.0
 """A full queue is looked at again about as often as it is counted."""
@@ -203,6 +206,8 @@ class _FanOut:
                     for lane in await SQL.lanes_of_campaign.many(uow.raw, tenant_id, campaign_id):
                         await SQL.lane_lock.value(uow.raw, tenant_id, lane["id"])
                     await SQL.lanes_close.run(uow.raw, tenant_id, campaign_id)
+                    ended = {"counts": await counts.of_campaign(uow, tenant_id, campaign_id)}
+                    await tell(uow, _LOOP, campaign_id, "campaign_finished", data=ended)
                     _log.info("campaign_finished", tenant=str(tenant_id), campaign=str(campaign_id))
         return False
 

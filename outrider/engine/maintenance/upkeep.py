@@ -30,7 +30,7 @@ from outrider.domain.contacts.rows import SQL as CONTACTS
 from outrider.domain.limits.rows import PACES, SPENDING
 from outrider.domain.limits.rows import SQL as LIMITS
 from outrider.domain.messages import bounces, fills
-from outrider.domain.messages.rows import BOUNCES, KEYED, QUOTA, SQL
+from outrider.domain.messages.rows import BOUNCES, FEED, KEYED, QUOTA, SQL
 from outrider.domain.people.expire import expire
 from outrider.domain.people.rows import SQL as PEOPLE
 from outrider.domain.schedules.rows import SQL as SCHEDULES
@@ -151,6 +151,7 @@ class Upkeep:
             ("rollups", SQL.rollups_purge.run, keep.keep_messages_days),
             ("message_responses", TRACKING.responses_purge.run, keep.keep_messages_days),
             ("response_counts", TRACKING.counts_purge.run, keep.keep_messages_days),
+            ("campaign_events", FEED.campaign_events_purge.run, keep.keep_messages_days),
             ("campaign_recipients", SQL.recipients_purge.run, keep.keep_messages_days),
             ("campaign_audience", CAMPAIGNS.audience_purge.run, _AUDIENCE_HOURS),
             ("import_changes", IMPORTS.changes_purge.run, min(keep.keep_import_changes_days, keep.keep_imports_days)),

@@ -1,4 +1,4 @@
-"""The feed of events: everything that happens to messages, read on from a cursor that misses nothing."""
+"""The feed of events: everything that happens to messages and campaigns, read on from a cursor that misses nothing."""
 
 from __future__ import annotations
 
@@ -28,12 +28,15 @@ Start = Annotated[
 
 
 class FeedEventOut(msgspec.Struct):
-    """Something that happened to a message. `id` is the same whenever the event is read."""
+    """Something that happened to a message, or to a campaign as a whole: then `message_id` is null.
+
+    `id` is the same whenever the event is read.
+    """
 
     id: str
     at: datetime
     kind: str
-    message_id: UUID
+    message_id: UUID | None
     channel: str
     message_class: str = msgspec.field(name="class")
     campaign_id: UUID | None
@@ -74,7 +77,7 @@ def _cursor(place: feed.Place) -> str:
 def _event(event: feed.FeedEvent) -> FeedEventOut:
     at_us = int(event.at.timestamp()) * 1_000_000 + event.at.microsecond
     return FeedEventOut(
-        id=f"{event.message_id}-{at_us:x}-{event.kind}",
+        id=f"{event.id}-{at_us:x}-{event.kind}",
         at=event.at,
         kind=event.kind,
         message_id=event.message_id,
