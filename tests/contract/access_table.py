@@ -79,6 +79,15 @@ def _schedule(_: Pick, n: int) -> Any:
     }
 
 
+def _proof() -> Any:
+    """What looks like the proof of a consent and is none."""
+    nobody = "00000000-0000-0000-0000-000000000009"
+    words = ("tenant", "name", "channel", "purpose", "status", "head", "exported_at", "exported_by", "reason")
+    rest = {"external_id": None, "addresses": [], "entries": [], "audit": {"seq": 1, "hash": ""}}
+    signed = {"format": "", "public_key": "", "signature": ""}
+    return {"tenant_id": nobody, "contact_id": nobody, **dict.fromkeys(words, ""), **rest, **signed}
+
+
 def _sender(pick: Pick, n: int) -> Any:
     return {"name": f"matrix {n}", "connection_id": pick("connection"), "from_address": "a@example.org"}
 
@@ -441,6 +450,9 @@ CASES: dict[str, list[Case]] = {
     ),
     "GET /api/v1/contacts/{contact_id:str}/consents": read("viewer", "contacts:read"),
     "GET /api/v1/contacts/{contact_id:str}/soft-bounces": read("viewer", "contacts:read"),
+    "POST /api/v1/contacts/{contact_id:str}/consents/proof": write("operator", "contacts:write", lambda _, __: {}),
+    "GET /api/v1/consents/key": read("viewer", "contacts:read", other=200),
+    "POST /api/v1/consents/verify": write("viewer", "contacts:read", lambda _, __: _proof(), other=200),
     "POST /api/v1/contacts/{contact_id:str}/consents": write(
         "support",
         "contacts:write",

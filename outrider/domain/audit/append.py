@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
+from outrider.base.errors import Broken
 from outrider.base.ids import NIL
 from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
@@ -15,6 +18,15 @@ from outrider.domain.audit.chain import GENESIS, Entry, canonical, digest
 from outrider.domain.audit.rows import SQL
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where an entry stands in its chain."""
+
+    seq: int
+    at: datetime
+    hash: bytes
 
 
 async def append(
@@ -26,18 +38,20 @@ async def append(
     reason: str = "not given",
     details: Mapping[str, Any] = _NOTHING,
     tenant_id: UUID | None = None,
-) -> None:
+) -> Position:
     """Add one entry to a tenant's chain; it is committed or rolled back with the caller's change.
 
     Takes:   action `noun.verb`; target (kind, id); details without secrets; tenant_id None: the unit of work's tenant,
              and without one NIL, the installation's chain.
-    Gives:   the tip of the chain stays locked until the transaction ends: append last, after every other lock.
+    Gives:   where the entry stands. The tip of the chain stays locked until the transaction ends: append last, after
+             every other lock.
     Source:  ASVS V16.4; architecture.md section 6
     """
     await uow.session.flush()
     chain = tenant_id or uow.tenant_id or NIL
     head = await SQL.head_lock.one(uow.raw, chain, GENESIS)
-    assert head is not None  # noqa: S101 - the statement returns the row it made or locked
+    if head is None:
+        raise Broken("audit_head_lost", "the statement gives the row it made or locked")
     entry = Entry(
         tenant_id=chain,
         seq=head["seq"] + 1,
@@ -51,6 +65,7 @@ async def append(
         details=canonical(details),
         ip=actor.ip,
     )
+    tip = digest(entry, head["hash"])
     await SQL.entry_add.run(
         uow.raw,
         chain,
@@ -65,5 +80,6 @@ async def append(
         json.dumps(entry.details),
         entry.ip,
         head["hash"],
-        digest(entry, head["hash"]),
+        tip,
     )
+    return Position(entry.seq, entry.at, tip)

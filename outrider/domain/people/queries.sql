@@ -95,6 +95,11 @@ FROM unnest($2::text[], $3::bytea[]) AS t(channel, hash)
 JOIN suppressions s ON s.tenant_id IN ($1, '00000000-0000-0000-0000-000000000000') AND s.channel = t.channel AND s.address_hash = t.hash
 ORDER BY s.created_at;
 
+-- name: consent_ledger :many
+-- Everything that a contact ever said about a channel and purpose, in the order it was recorded.
+SELECT status, at, source, ip, text_shown, form_version FROM consent_events
+WHERE tenant_id = $1 AND contact_id = $2 AND channel = $3 AND purpose = $4 ORDER BY id;
+
 -- name: exports_erased :many
 -- Exports whose files must not be there any more.
 SELECT id FROM exports WHERE tenant_id = $1 AND state = 'erased';

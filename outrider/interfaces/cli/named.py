@@ -7,6 +7,11 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from outrider.base.errors import Refused
+from outrider.base.ids import parse_id
+from outrider.data.db import UnitOfWork
+from outrider.domain.contacts import read
+from outrider.domain.contacts.views import ContactView
+from outrider.interfaces.cli.plugged import channels
 
 _PAGE: Final = 1000
 Thing = TypeVar("Thing")
@@ -31,3 +36,16 @@ async def find(
             raise Refused("not_found", f"no {kind} named {text[:100]!r}", field=field, status=404)
         tail: Any = things[-1]
         last = tail.id
+
+
+async def contact(uow: UnitOfWork, who: str, channel: str) -> ContactView:
+    """A contact by an address of a channel, in any form, or by its id.
+
+    Raises:  Refused(not_found, 404).
+    """
+    if "@" not in who and not who.startswith("+"):
+        return await read.get(uow, parse_id(who, "who"))
+    found = await read.by_address(uow, channels(), channel, who)
+    if found is None:
+        raise Refused("not_found", "nobody has this address", field="who", status=404)
+    return found

@@ -13,12 +13,12 @@ import msgspec
 from outrider.base.errors import Refused
 from outrider.domain.contacts import values
 from outrider.domain.contacts.attributes import Type, Typed
+from outrider.domain.contacts.suppressions import Reason
 
 Delimiter = Literal[",", ";", "\t", "|"]
 DELIMITERS: tuple[Delimiter, ...] = (",", ";", "\t", "|")
 Dates = Literal["day_first", "month_first"]
 Kind = Literal["contacts", "suppressions", "consents"]
-Reason = Literal["complaint", "unsubscribe", "stop", "erased", "hard_bounce", "invalid", "manual"]
 """As `suppressions.Reason`."""
 
 MOST_COLUMNS = 200

@@ -8,18 +8,14 @@ from typing import Annotated, Literal
 import msgspec
 from cyclopts import App, Parameter
 
-from outrider.base.errors import Refused
 from outrider.base.ids import parse_id
-from outrider.data.db import UnitOfWork
 from outrider.domain.contacts import read
 from outrider.domain.contacts.imports.options import Dates, Options
-from outrider.domain.contacts.views import ContactView
 from outrider.domain.messages import bounces as soft_bounces
 from outrider.domain.segments import rules, segments
-from outrider.interfaces.cli import campaigns, importing
+from outrider.interfaces.cli import campaigns, importing, named
 from outrider.interfaces.cli.options import COMMON, Changing, Common, Limit
 from outrider.interfaces.cli.output import Answer, facts, table
-from outrider.interfaces.cli.plugged import channels
 from outrider.interfaces.cli.work import looking
 
 APP = App(name="contacts")
@@ -92,7 +88,7 @@ async def show(who: str, *, channel: str = "email", options: Common = COMMON) ->
         Which channel the address belongs to.
     """
     async with looking(options) as work:
-        contact = await _found(work.uow, who, channel)
+        contact = await named.contact(work.uow, who, channel)
     data = msgspec.to_builtins(contact)
     shown = {
         **{name: data[name] for name in ("id", "external_id", "name", "timezone", "locale", "created_at")},
@@ -115,7 +111,7 @@ async def bounces(who: str, *, channel: str = "email", options: Common = COMMON)
         Which channel the address belongs to.
     """
     async with looking(options) as work:
-        contact = await _found(work.uow, who, channel)
+        contact = await named.contact(work.uow, who, channel)
         found = await soft_bounces.of_contact(work.uow, contact.id)
     rows = [msgspec.to_builtins(each) for each in found]
     columns = ("at", "channel", "address", "cause", "detail", "is_used", "message_id")
@@ -172,13 +168,3 @@ async def search(
     rows = [msgspec.to_builtins(each) for each in found]
     shown = [{**row, "address": ", ".join(each["address"] for each in row["addresses"])} for row in rows]
     return Answer(rows, table(shown, ("id", "name", "address", "external_id", "created_at"), empty="nobody"))
-
-
-async def _found(uow: UnitOfWork, who: str, channel: str) -> ContactView:
-    """The contact that an address or an id names."""
-    if "@" not in who and not who.startswith("+"):
-        return await read.get(uow, parse_id(who, "who"))
-    contact = await read.by_address(uow, channels(), channel, who)
-    if contact is None:
-        raise Refused("not_found", "nobody has this address", field="who", status=404)
-    return contact

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
 import msgspec
 from cyclopts import App, Parameter
 
-from outrider.base.errors import Refused
 from outrider.base.ids import parse_id
-from outrider.data.db import Role, UnitOfWork
-from outrider.domain.contacts import read
+from outrider.data.db import Role
 from outrider.domain.people import erase, export, making, merge
 from outrider.domain.people.files import ExportFiles
-from outrider.interfaces.cli import copying
+from outrider.interfaces.cli import copying, named
 from outrider.interfaces.cli.confirm import Yes, confirm
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
 from outrider.interfaces.cli.output import Answer, facts, table
-from outrider.interfaces.cli.plugged import channels
 from outrider.interfaces.cli.progress import progress
 from outrider.interfaces.cli.work import changing, looking, note, tenant_of, wired, within
 
@@ -38,7 +34,8 @@ async def merge_(
     if not options.dry_run:
         confirm(f"{other} becomes a part of {keep}", "merge", yes=yes)
     async with changing(options, role=Role.ENGINE) as work:
-        keep_id, other_id = await _find(work.uow, keep, channel), await _find(work.uow, other, channel)
+        keep_id = (await named.contact(work.uow, keep, channel)).id
+        other_id = (await named.contact(work.uow, other, channel)).id
         one = await merge.merge(work.uow, work.actor, keep_id, other_id, reason=options.reason)
     return Answer(msgspec.to_builtins(one), note(f"{other} is a part of {one.id} now", dry_run=options.dry_run))
 
@@ -56,7 +53,7 @@ async def export_(who: Who, *, to: Path, channel: Channel = "email", options: Ch
     async with doors().runtime() as runtime:
         tenant_id = await tenant_of(runtime.db, options.tenant)
         async with within(runtime.db, tenant_id, dry_run=options.dry_run) as work:
-            contact_id = await _find(work.uow, who, channel)
+            contact_id = (await named.contact(work.uow, who, channel)).id
             asked = await export.ask(work.uow, work.actor, contact_id)
         if options.dry_run:
             return Answer({"contact_id": str(contact_id)}, note(f"wrote {to}", dry_run=True))
@@ -82,7 +79,7 @@ async def erase_(who: Who, *, channel: Channel = "email", yes: Yes = False, opti
     if not options.dry_run:
         confirm("everything about this person will be gone", "erase", yes=yes)
     async with wired(options, role=Role.ENGINE) as (runtime, work):
-        contact_id = await _find(work.uow, who, channel)
+        contact_id = (await named.contact(work.uow, who, channel)).id
         begun = await erase.begin(work.uow, work.actor, contact_id, reason=options.reason)
         job = await runtime.jobs.enqueue(work.uow, work.actor, "erase_person", {"erasure_id": begun.id})
         begun = await erase.has_job(work.uow, begun.id, job.id)
@@ -107,16 +104,3 @@ async def erasures(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
     rows = [msgspec.to_builtins(each) for each in found]
     columns = ("id", "state", "message_count", "file_count", "reason", "created_by", "created_at", "finished_at")
     return Answer(rows, table(rows, columns, empty="nobody was erased"))
-
-
-async def _find(uow: UnitOfWork, who: str, channel: str) -> UUID:
-    """A contact by address or id.
-
-    Raises:  Refused(not_found).
-    """
-    if "@" not in who and not who.startswith("+"):
-        return (await read.get(uow, parse_id(who, "who"))).id
-    contact = await read.by_address(uow, channels(), channel, who)
-    if contact is None:
-        raise Refused("not_found", "nobody has this address", field="who", status=404)
-    return contact.id
