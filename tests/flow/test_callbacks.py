@@ -14,7 +14,7 @@ import pytest
 
 from outrider.base.clock import utc_now
 from outrider.base.ids import DEFAULT_TENANT
-from outrider.contracts.callbacks import Report, State
+from outrider.contracts.callbacks import Report, State, Unread
 from outrider.domain.callbacks.take import Came, take_in
 from outrider.engine.inbound import reports
 from outrider.interfaces.api.callbacks import CallbackApp
@@ -310,3 +310,13 @@ async def test_while_the_token_is_rotated_both_count(office: Texting) -> None:
     assert (await office.owner.patch(path, {"settings": settings})).status == 200
     assert (await office.report(message_id, "sent", token="first-token"))[0] == 200
     assert (await office.report(message_id, "delivered", token="second-token"))[0] == 200
+
+
+async def test_keys_that_begin_alike_are_two_things_and_a_long_one_is_known_again(office: Texting) -> None:
+    connection_id = UUID(office.connection["id"])
+    keys = ["k" * 250 + "1", "k" * 250 + "2", "k" * 250 + "1"]
+    came = [Came(connection_id, "twilio", Unread(key, "sent"), b"", "genuine", "test") for key in keys]
+    async with office.api.engine() as uow:
+        kept = await take_in(uow.raw, DEFAULT_TENANT, came)
+    assert [each.is_new for each in kept] == [True, True, False]
+    assert kept[0].id == kept[2].id

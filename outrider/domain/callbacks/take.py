@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,12 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from outrider.contracts.callbacks import Inbound, Report, Told
+from outrider.contracts.callbacks import Inbound, Report, Told, Unread
 from outrider.domain.callbacks.rows import SQL
 
-_STATES = {"report": "new", "inbound": "new", "unknown": "unknown"}
+# an inbound text is applied in the very transaction that keeps it; the loop must not find it
+_STATES = {"report": "new", "inbound": "unknown_number", "unknown": "unknown"}
+_LONGEST_KEY = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +47,13 @@ async def take_in(raw: asyncpg.Connection, tenant_id: UUID, came: Sequence[Came]
     """
     alike: dict[tuple[UUID, str], list[Came]] = {}
     for each in came:
-        alike.setdefault((each.connection_id, each.told.key), []).append(each)
+        alike.setdefault((each.connection_id, key_of(each.told)), []).append(each)
     columns = zip(*(_row(same) for same in alike.values()), strict=True)
     rows = await SQL.take_in.many(raw, tenant_id, *map(list, columns))
     found = {(row["connection_id"], row["event_key"]): row for row in rows}
     kept: list[Kept] = []
     for each in came:
-        key = (each.connection_id, each.told.key)
+        key = (each.connection_id, key_of(each.told))
         row = found[key]
         kept.append(Kept(row["id"], row["is_new"] and alike[key][0] is each, bytes(row["body_hash"]) != each.body_hash))
     return kept
@@ -65,17 +68,27 @@ def _row(alike: Sequence[Came]) -> tuple[Any, ...]:
     """The row of one thing, told once or several times."""
     came = alike[0]
     told = came.told
-    kind = "report" if isinstance(told, Report) else "inbound" if isinstance(told, Inbound) else "unknown"
-    word = "received" if isinstance(told, Inbound) else told.word
-    message_id = told.message_id if isinstance(told, Report) else None
-    provider_id = "" if kind == "unknown" else told.provider_id  # type: ignore[union-attr]  # what is unknown has none
-    # an inbound text is applied in this very transaction; the loop must not find it
-    state = "unknown_number" if kind == "inbound" else _STATES[kind]
+    message_id: UUID | None = None
+    match told:
+        case Report():
+            kind, word, provider_id, message_id = "report", told.word, told.provider_id, told.message_id
+        case Inbound():
+            kind, word, provider_id = "inbound", "received", told.provider_id
+        case Unread():
+            kind, word, provider_id = "unknown", told.word, ""
     return (
-        came.connection_id, came.provider, told.key[:200], kind, word[:60], provider_id[:200], message_id,
-        orjson.dumps(data_of(told)).decode(), came.body_hash, came.signature, came.source[:60], state,
+        came.connection_id, came.provider, key_of(told), kind, word[:60], provider_id[:200], message_id,
+        orjson.dumps(data_of(told)).decode(), came.body_hash, came.signature, came.source[:60], _STATES[kind],
         len(alike) - 1, any(each.body_hash != came.body_hash for each in alike),
     )  # fmt: skip
+
+
+def key_of(told: Told) -> str:
+    """By what something is known again; of one that is very long the beginning and a hash of all of it."""
+    if len(told.key) <= _LONGEST_KEY:
+        return told.key
+    digest = hashlib.sha256(told.key.encode(errors="replace")).hexdigest()
+    return f"{told.key[: _LONGEST_KEY - len(digest) - 1]}:{digest}"
 
 
 def data_of(told: Told) -> dict[str, Any]:
