@@ -78,6 +78,8 @@ async def test_a_warm_up_is_begun_changed_and_ended(api: Api) -> None:
     assert changed.status == 200, changed.text
     assert (changed.json["state"], changed.json["step"], changed.json["day_allowed"]) == ("paused", 2, 30)
     assert changed.json["options"]["reserve_percent"] == 0
+    metrics = (await api.caller().get("/metrics")).text
+    assert 'outrider_warm_ups{app="outrider",state="paused"} 1.0' in metrics
     for body, pointer in (
         ({"state": "asleep"}, "/state"),
         ({"step": 3}, "/step"),

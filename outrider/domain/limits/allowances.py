@@ -111,6 +111,11 @@ class Quota:
         if not gone:
             return
         now = self.standing
+        if now.day_sent + len(gone) >= now.today.per_day:
+            _log.info(
+                "warm_up_used", tenant=str(now.tenant_id), sender=str(now.sender_id), step=now.step,
+                allowed=now.today.per_day,
+            )  # fmt: skip
         await SQL.warm_up_count.run(
             raw, now.tenant_id, now.sender_id, len(gone), token, [each.id for each in gone], now.day_on,
             now.hour_ends_at,
@@ -226,3 +231,8 @@ async def write(raw: asyncpg.Connection, standing: Standing) -> None:
 async def with_room(raw: asyncpg.Connection) -> list[tuple[Standing, bool]]:
     """Plans of all tenants in whose day there is room, and whether their senders send transactional messages."""
     return [(standing_of(row), row["has_urgent"]) for row in await SQL.warm_ups_with_room.many(raw)]
+
+
+async def states(raw: asyncpg.Connection) -> dict[str, int]:
+    """How many plans of the whole installation run, rest, or have used up their day."""
+    return {row["state"]: row["n"] for row in await SQL.warm_up_states.many(raw)}

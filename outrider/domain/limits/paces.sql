@@ -196,6 +196,12 @@ WHERE w.state <> 'finished' AND now() BETWEEN w.day_began_at AND w.day_ends_at
   AND w.day_sent < (w.steps -> (w.step - 1) ->> 'per_day')::int
 LIMIT 1000;
 
+-- name: warm_up_states :many
+-- How many plans run, rest, or have used up their day.
+-- tenant: none, because metrics are the installation's
+SELECT CASE WHEN now() < day_ends_at AND day_sent >= (steps -> (step - 1) ->> 'per_day')::int THEN 'used_up' ELSE state END AS state, count(*) AS n
+FROM warm_ups WHERE state <> 'finished' GROUP BY 1;
+
 -- name: warm_up_sends_purge :run
 -- Drop what was counted more than `$1` hours ago, `$2` at a time.
 -- tenant: none, because retention is the installation's

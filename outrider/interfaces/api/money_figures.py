@@ -1,4 +1,4 @@
-"""What is spent of budgets, and what waits at which gate, as metrics.
+"""What is spent of budgets, how warm-ups stand, and what waits at which gate, as metrics.
 
 Owns the memory of the last reading, and how many tenants are shown: those that used the most of a limit.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import structlog
 from prometheus_client.core import GaugeMetricFamily
@@ -16,7 +16,7 @@ from prometheus_client.metrics_core import Metric
 
 from outrider.base.errors import OutriderError
 from outrider.data.db import Database, Role
-from outrider.domain.limits import budgets
+from outrider.domain.limits import allowances, budgets
 from outrider.domain.limits.budgets import Used
 from outrider.domain.messages import holds
 from outrider.domain.messages.holds import Held
@@ -29,10 +29,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MoneyReading:
-    """Budgets of the tenants that used most of them, and messages that gates hold."""
+    """Budgets of the tenants that used most of them, messages that gates hold, and warm-ups by state."""
 
     used: tuple[Used, ...] = ()
     held: tuple[Held, ...] = ()
+    warm_ups: Mapping[str, int] = field(default_factory=dict)
 
 
 class MoneyFigures:
@@ -51,7 +52,8 @@ class MoneyFigures:
                 try:
                     async with asyncio.timeout(_PATIENCE_S), self._db.uow(Role.ENGINE) as uow:
                         used = await budgets.most_used(uow, MOST_TENANTS)
-                        self._last = MoneyReading(tuple(used), tuple(await holds.by_gate(uow)))
+                        held = tuple(await holds.by_gate(uow))
+                        self._last = MoneyReading(tuple(used), held, await allowances.states(uow.raw))
                 except (OutriderError, TimeoutError) as error:
                     _log.warning("money_figures_failed", error=type(error).__name__)
                 self._read_s = time.monotonic()
@@ -81,4 +83,11 @@ def metrics_of(app_label: str, reading: MoneyReading) -> Iterable[Metric]:
     )
     for row in reading.held:
         held.add_metric([app_label, row.channel, row.gate], row.count)
-    yield from (spent, limit, percent, held)
+    warming = GaugeMetricFamily(
+        "outrider_warm_ups",
+        "Warm-up plans of senders that run, are paused, or have used up their day.",
+        labels=["app", "state"],
+    )
+    for state in ("running", "paused", "used_up"):
+        warming.add_metric([app_label, state], reading.warm_ups.get(state, 0))
+    yield from (spent, limit, percent, held, warming)
