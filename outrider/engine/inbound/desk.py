@@ -34,6 +34,11 @@ _MOST_REFUSALS = 10_000
 _PATIENCE_S = 6.0
 """So long the database is asked again; Twilio waits 15 s for an answer."""
 _PAUSE_S = 0.25
+_REPORTS_AT_A_TIME = 2
+"""Transactions of a tenant that keep reports: while one is committed, the next is filled. What people write is kept in
+the order in which it came, one after another: a START after a STOP is not a STOP after a START."""
+_Queue = tuple[UUID, bool]
+"""A tenant, and whether it is what people write."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,8 +55,9 @@ class Desk:
     def __init__(self, runtime: Runtime) -> None:
         self._db = runtime.db
         self._channels: Mapping[str, Channel] = runtime.channels
-        self._waiting: dict[UUID, list[_Waiting]] = defaultdict(list)
-        self._running: dict[UUID, asyncio.Task[None]] = {}
+        self._waiting: dict[_Queue, list[_Waiting]] = defaultdict(list)
+        self._carriers: Counter[_Queue] = Counter()
+        self._running: set[asyncio.Task[None]] = set()
         self._refused: Counter[tuple[UUID, UUID, str, str]] = Counter()
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -68,7 +74,7 @@ class Desk:
         if self._task is not None:
             await self._task
         while self._running:
-            await asyncio.wait(self._running.values())
+            await asyncio.wait(self._running)
 
     async def take(self, tenant_id: UUID, channel: str, came: Came) -> str:
         """Keep one callback; gives what whoever wrote is answered.
@@ -78,9 +84,13 @@ class Desk:
         if sum(map(len, self._waiting.values())) >= _MOST_WAITING:
             raise Unavailable("callbacks_waiting", "too many callbacks wait for the database")
         waiting = _Waiting(came, channel)
-        self._waiting[tenant_id].append(waiting)
-        if tenant_id not in self._running:
-            self._running[tenant_id] = asyncio.create_task(self._carry(tenant_id))
+        queue = (tenant_id, isinstance(came.told, Inbound))
+        self._waiting[queue].append(waiting)
+        if self._carriers[queue] < (1 if isinstance(came.told, Inbound) else _REPORTS_AT_A_TIME):
+            self._carriers[queue] += 1
+            task = asyncio.create_task(self._carry(queue))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
         return await asyncio.shield(waiting.reply)
 
     def refuse(self, tenant_id: UUID, connection_id: UUID, source: str, reason: str) -> None:
@@ -91,15 +101,17 @@ class Desk:
             return
         self._refused[tenant_id, connection_id, "many", reason[:60]] += 1
 
-    async def _carry(self, tenant_id: UUID) -> None:
-        """Commit what waits of a tenant, until nothing does."""
+    async def _carry(self, queue: _Queue) -> None:
+        """Commit what waits in a queue, until nothing does."""
         try:
-            while batch := self._waiting[tenant_id][:_AT_ONCE]:
-                del self._waiting[tenant_id][:_AT_ONCE]
-                await self._keep(tenant_id, batch)
-        finally:  # in the same step as the last look: who comes after it finds nobody running and begins anew
-            del self._waiting[tenant_id]
-            del self._running[tenant_id]
+            while batch := self._waiting[queue][:_AT_ONCE]:
+                del self._waiting[queue][:_AT_ONCE]
+                await self._keep(queue[0], batch)
+        finally:  # in the same step as the last look: who comes after it finds one carrier less and begins anew
+            del self._waiting[queue]
+            self._carriers[queue] -= 1
+            if not self._carriers[queue]:
+                del self._carriers[queue]
 
     async def _keep(self, tenant_id: UUID, batch: list[_Waiting]) -> None:
         """Commit a batch and answer it; when one of it is at fault, each by itself, so that it costs only itself."""

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from outrider.base.errors import Unavailable
-from outrider.contracts.callbacks import Unread
+from outrider.contracts.callbacks import Inbound, Unread
 from outrider.data.runtime import Runtime
 from outrider.domain.callbacks.take import Came
 from outrider.engine.inbound import desk as desk_module
@@ -28,11 +28,14 @@ class Counter(Desk):
         self.begun = asyncio.Event()
         self.kept: list[str] = []
         self.away_count = 0
+        self.open_count = 0
 
     async def _commit(self, tenant_id: UUID, batch: list[_Waiting]) -> list[str]:
         assert tenant_id == TENANT
         self.begun.set()
+        self.open_count += 1
         await self.open.wait()
+        self.open_count -= 1
         if self.away_count:
             self.away_count -= 1
             raise Unavailable("database_unavailable", "away")
@@ -83,6 +86,26 @@ async def test_a_database_that_is_away_for_a_moment_costs_nothing(monkeypatch: p
     desk.away_count = 3
     desk.open.set()
     assert await all_of(asyncio.create_task(desk.take(TENANT, "glass", told("stop")))) == ["stop"]
+    await desk.close()
+
+
+async def test_what_people_write_is_kept_one_after_another_and_reports_go_beside_it() -> None:
+    desk = Counter()
+    words = [Inbound(word, word, "+1", "+2", word) for word in ("STOP", "START")]
+    stop = asyncio.create_task(desk.take(TENANT, "glass", Came(CONNECTION, "glass", words[0], b"", "genuine", "x")))
+    await desk.begun.wait()
+    start = asyncio.create_task(desk.take(TENANT, "glass", Came(CONNECTION, "glass", words[1], b"", "genuine", "x")))
+    reports = [asyncio.create_task(desk.take(TENANT, "glass", told(f"report {n}"))) for n in range(5)]
+    async with asyncio.timeout(5):
+        while desk.open_count < 3:  # noqa: ASYNC110 - nobody tells when a commit has begun
+            await asyncio.sleep(0)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert desk.open_count == 3, "one of what people write, two of reports"
+    desk.open.set()
+    await all_of(stop, start, *reports)
+    assert [key for key in desk.kept if key.startswith("ST")] == ["STOP", "START"]
+    assert len(desk.kept) == 7
     await desk.close()
 
 
