@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-from outrider.contracts.callbacks import CallbackRequest, Unread
+from outrider.contracts.callbacks import CallbackRequest, Report, Unread
+from outrider.plugins.providers.resend import PROVIDER as RESEND_PROVIDER
 from outrider.plugins.providers.twilio import PROVIDER
 
 VECTORS: list[dict[str, Any]] = json.loads(
     Path(__file__).with_name("signature_vectors.json").read_text(encoding="utf-8")
 )
 TWILIO = {vector["name"]: vector for vector in VECTORS if vector["scheme"] == "twilio"}
+RESEND = {vector["name"]: vector for vector in VECTORS if vector["scheme"] == "resend"}
 DOES_NOT_APPLY = {
-    "RS1": "there is no provider of that scheme yet",
     "OUT1": "webhooks that we send are not built yet",
     "OUT2 rotation: current K2, previous K1": "webhooks that we send are not built yet",
 }
 CALLBACKS = PROVIDER.callbacks
+OTHER_SECRET = "whsec_" + "A" * 44
+EVENTS = RESEND_PROVIDER.callbacks
 
 
 def request_of(vector: dict[str, Any]) -> tuple[CallbackRequest, str, dict[str, Any]]:
@@ -77,5 +81,48 @@ def test_what_is_signed_alike_is_understood_as_nothing(name: str) -> None:
     assert isinstance(told, Unread)
 
 
+def event_of(vector: dict[str, Any], *, late_s: float = 0.0, **headers: str) -> CallbackRequest:
+    given = {
+        "content-type": "application/json", "svix-id": vector["id"], "svix-timestamp": str(vector["timestamp"]),
+        "svix-signature": vector["signature"], **{name.replace("_", "-"): text for name, text in headers.items()},
+    }  # fmt: skip
+    return CallbackRequest("/cb/resend/x", given, vector["body"].encode(), vector["timestamp"] + late_s)
+
+
+def taken(request: CallbackRequest, **secrets: str) -> str | None:
+    return EVENTS.verify(request, "https://elsewhere.example.com", {}, secrets)
+
+
+@pytest.mark.parametrize("name", sorted(RESEND))
+def test_a_genuine_event_is_taken_with_either_secret_and_within_five_minutes(name: str) -> None:
+    vector = RESEND[name]
+    assert taken(event_of(vector), webhook_secret=vector["secret"]) is None
+    assert taken(event_of(vector), webhook_secret=OTHER_SECRET, previous_webhook_secret=vector["secret"]) is None
+    for late_s, wrong in ((300, None), (-300, None), (301, "stale"), (-301, "stale")):
+        assert taken(event_of(vector, late_s=late_s), webhook_secret=vector["secret"]) == wrong
+    (told,) = EVENTS.read(event_of(vector), {})
+    assert isinstance(told, Report)
+    assert (told.key, told.provider_id, told.word, told.state) == (
+        "msg_2resendBounce01", "56761188-7520-42d8-8898-ff6fc54ce618", "bounced", "bounced",
+    )  # fmt: skip
+    assert (told.cause, told.suppress, told.is_soft) == ("bounced_permanently", "hard_bounce", False)
+
+
+@pytest.mark.parametrize("name", sorted(RESEND))
+def test_another_secret_body_id_moment_or_version_is_not(name: str) -> None:
+    vector = RESEND[name]
+    secret = {"webhook_secret": vector["secret"]}
+    good = vector["signature"]
+    assert taken(event_of(vector), webhook_secret=OTHER_SECRET) == "wrong_signature"
+    assert taken(event_of(vector)) == "wrong_signature", "without a secret nothing is genuine"
+    request = event_of(vector)
+    assert taken(replace(request, body=request.body + b" "), **secret) == "wrong_signature"
+    assert taken(event_of(vector, svix_id="msg_other"), **secret) == "wrong_signature"
+    assert taken(event_of(vector, svix_timestamp=str(vector["timestamp"] + 1)), **secret) == "wrong_signature"
+    for signature in (good.replace("v1,", "v2,"), good[:-1], "v1,", "v1", good.swapcase(), f"v1a,{good[3:]}"):
+        assert taken(event_of(vector, svix_signature=signature), **secret) == "wrong_signature"
+    assert taken(event_of(vector, svix_signature=f"v1,AAAA v2,x {good}"), **secret) is None, "one of several fits"
+
+
 def test_every_vector_is_tried_or_accounted_for() -> None:
-    assert {vector["name"] for vector in VECTORS} == TWILIO.keys() | DOES_NOT_APPLY.keys()
+    assert {vector["name"] for vector in VECTORS} == TWILIO.keys() | RESEND.keys() | DOES_NOT_APPLY.keys()

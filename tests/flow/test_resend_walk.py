@@ -81,8 +81,8 @@ async def test_what_must_not_go_any_more_is_not_repeated(office: Resending, how:
         body = {"channel": "email", "address": PEOPLE[1], "reason": "manual"}
         assert (await office.owner.post("/api/v1/suppressions", body)).status == 200
     elif how == "marked":
-        body = {"ids": [str(ids[0])], "state": "failed", "reason": "test"}
-        marked = await office.owner.post("/api/v1/uncertain/mark", body)
+        chosen = {"ids": [str(ids[0])], "state": "failed", "reason": "test"}
+        marked = await office.owner.post("/api/v1/uncertain/mark", chosen)
         assert marked.status == 200, marked.text
     elif how == "changed":
         path = f"/api/v1/connections/{office.connection['id']}"

@@ -141,7 +141,7 @@ def _calls_uncertain_sent(message_id: UUID, token: int, outcome: Outcome, **more
     return _row_for(message_id, token, outcome, **more)
 
 
-def _begun_goes_back(leased: asyncpg.Record, *, may_repeat: bool) -> record.Row:
+def _begun_goes_back(leased: asyncpg.Record, *, may_repeat: bool, is_keyed: bool = False) -> record.Row:
     """`_begun` of recovery that repeats what may have been sent, whatever the sender promises."""
     del may_repeat
     return record.Row("try_again", leased["message_id"], leased["token"])

@@ -11,6 +11,10 @@ from outrider.app.processes import run_process
 from outrider.app.signals import Stop, ready
 from outrider.interfaces.cli.options import between, whole_number
 from outrider.interfaces.sandbox import Addresses, SandboxOptions, serve
+from outrider.interfaces.sandbox.resend import ResendOptions
+from outrider.interfaces.sandbox.resend import serve as serve_resend
+from outrider.interfaces.sandbox.resend.options import KEY as RESEND_KEY
+from outrider.interfaces.sandbox.resend.options import SECRET as RESEND_SECRET
 from outrider.interfaces.sandbox.twilio import TwilioOptions
 from outrider.interfaces.sandbox.twilio import serve as serve_twilio
 from outrider.interfaces.sandbox.twilio.options import SID, TOKEN
@@ -108,6 +112,62 @@ def twilio(
         await serve_twilio(options, ready=ready, stop=stop.event)
 
     return run_process("sandbox-twilio", work, grace_s=2.0, lifeline=lifeline)
+
+
+@APP.command
+def resend(
+    *,
+    ledger: Path,
+    host: str = "127.0.0.1",
+    port: Port = 8027,
+    api_key: str = RESEND_KEY,
+    domain: list[str] | None = None,
+    webhook_url: str = "",
+    webhook_secret: str = RESEND_SECRET,
+    requests_per_s: Annotated[float, Parameter(validator=between(0, 10_000))] = 2.0,
+    lifeline: Annotated[bool, Parameter(show=False, negative="")] = False,
+) -> int:
+    """Run a server that answers as Resend's API does and sends nothing to anybody.
+
+    A connection of provider resend reaches it with base_url=http://host:port. `PUT /sandbox/rules` makes it fail,
+    `PUT /sandbox/webhook` tells it where to report events, `GET /sandbox/ledger` shows what it took.
+
+    Parameters
+    ----------
+    ledger
+        JSON lines file with one record per email; made when missing, continued when there.
+    host
+        Address it listens on.
+    port
+        Its port; 0: a free one.
+    api_key
+        The key it knows; not a real one.
+    domain
+        A verified domain, several times; email from others is refused. None: every domain is verified.
+    webhook_url
+        Where events are reported: the connection's callback address.
+    webhook_secret
+        With which it signs events; not a real one.
+    requests_per_s
+        More are answered 429; 0: no limit.
+    lifeline
+        Also stop when stdin ends.
+    """
+    options = ResendOptions(
+        ledger_path=ledger,
+        host=host,
+        port=port,
+        api_key=api_key,
+        domains=dict.fromkeys(domain or (), "verified"),
+        webhook_url=webhook_url,
+        webhook_secret=webhook_secret,
+        requests_per_s=requests_per_s,
+    )
+
+    async def work(stop: Stop) -> None:
+        await serve_resend(options, ready=ready, stop=stop.event)
+
+    return run_process("sandbox-resend", work, grace_s=2.0, lifeline=lifeline)
 
 
 def _where(addresses: Addresses) -> str:

@@ -31,7 +31,14 @@ async def forget(raw: asyncpg.Connection, tenant_id: UUID, ids: Sequence[UUID], 
 
 async def made_under(
     raw: asyncpg.Connection, tenant_id: UUID, ids: Sequence[UUID], tokens: Sequence[int]
-) -> frozenset[UUID]:
-    """Of messages leased by somebody who died, those whose request is written down and can be repeated."""
+) -> dict[UUID, frozenset[UUID]]:
+    """Of messages leased by somebody who died, those whose request is written down and can be repeated.
+
+    Gives:   each with all messages of its request.
+    """
     rows = await KEYED.made_under.many(raw, tenant_id, list(ids), list(tokens))
-    return frozenset(row["message_id"] for row in rows)
+    if not rows:
+        return {}
+    found = await KEYED.together.many(raw, tenant_id, sorted({row["key"] for row in rows}))
+    together = {row["key"]: frozenset(row["ids"]) for row in found}
+    return {row["message_id"]: together[row["key"]] for row in rows}

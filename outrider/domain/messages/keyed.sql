@@ -14,9 +14,13 @@ DELETE FROM keyed_requests k USING unnest($2::uuid[], $3::bigint[]) d(id, token)
 WHERE k.tenant_id = $1 AND k.message_id = d.id AND k.token = d.token;
 
 -- name: made_under :many
--- Which leases had a request written down that can still be repeated: id and token.
-SELECT k.message_id FROM keyed_requests k JOIN unnest($2::uuid[], $3::bigint[]) d(id, token) ON k.message_id = d.id AND k.token = d.token
+-- Which messages, given with the tokens of their leases, had a request written down under these that can still be repeated.
+SELECT k.message_id, k.key FROM keyed_requests k JOIN unnest($2::uuid[], $3::bigint[]) d(id, token) ON k.message_id = d.id AND k.token = d.token
 WHERE k.tenant_id = $1 AND k.ends_at > now();
+
+-- name: together :many
+-- The messages of requests, by their keys.
+SELECT key, array_agg(message_id) AS ids FROM keyed_requests WHERE tenant_id = $1 AND key = ANY ($2::text[]) GROUP BY key;
 
 -- name: tenants_due :many
 -- Tenants with uncertain messages whose request is to be repeated now.

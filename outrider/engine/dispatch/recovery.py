@@ -84,8 +84,8 @@ class Recovery:
             if not leased:
                 return False
             promises = await _promises(raw, claim.tenant_id, leased)
-            keyed_ids = await _keyed(raw, claim.tenant_id, leased)
-            rows = [self._row(row, claim, promises, keyed_ids) for row in leased]
+            requests = await _requests(raw, claim.tenant_id, leased)
+            rows = [self._row(row, claim, promises, requests) for row in leased]
             await write(raw, claim.tenant_id, rows)
         self._count(rows)
         _log.info("recovered_from_journal", token=claim.token, messages=len(rows), rendering=claim.is_rendering)
@@ -96,7 +96,7 @@ class Recovery:
         leased: asyncpg.Record,
         claim: DeadClaim,
         promises: Mapping[tuple[UUID, str], bool],
-        keyed_ids: frozenset[UUID],
+        requests: Mapping[UUID, frozenset[UUID]],
     ) -> Row:
         message_id, token = leased["message_id"], leased["token"]
         may_repeat = promises[leased["sender_id"], leased["message_class"]]
@@ -105,8 +105,9 @@ class Recovery:
             return row_for(
                 message_id, token, outcome, attempt=leased["attempt"], may_repeat=may_repeat, settings=self._settings
             )
-        if message_id in claim.begun:
-            return _begun(leased, may_repeat=may_repeat, is_keyed=message_id in keyed_ids)
+        together = requests.get(message_id, frozenset())
+        if message_id in claim.begun and together <= claim.begun:  # all of a request begins before its first byte
+            return _begun(leased, may_repeat=may_repeat, is_keyed=bool(together))
         if claim.is_rendering:
             return _poison(leased) or Row("hand_back", message_id, token, crash=1)
         return Row("hand_back", message_id, token)
@@ -118,12 +119,12 @@ class Recovery:
             if not expired:
                 return False
             promises = await _promises(raw, tenant_id, expired)
-            keyed_ids = await _keyed(raw, tenant_id, expired)
+            requests = await _requests(raw, tenant_id, expired)
             rows = [
                 _begun(
                     row,
                     may_repeat=promises[row["sender_id"], row["message_class"]],
-                    is_keyed=row["message_id"] in keyed_ids,
+                    is_keyed=row["message_id"] in requests,
                 )
                 for row in expired
             ]
@@ -161,8 +162,10 @@ def _poison(leased: asyncpg.Record, state: str = "failed") -> Row | None:
     )  # fmt: skip
 
 
-async def _keyed(raw: asyncpg.Connection, tenant_id: UUID, leased: Sequence[asyncpg.Record]) -> frozenset[UUID]:
-    """What of it went, or was about to go, in a request that can be repeated."""
+async def _requests(
+    raw: asyncpg.Connection, tenant_id: UUID, leased: Sequence[asyncpg.Record]
+) -> dict[UUID, frozenset[UUID]]:
+    """What of it went, or was about to go, in a request that can be repeated, each with all that went along."""
     return await keyed.made_under(
         raw, tenant_id, [row["message_id"] for row in leased], [row["token"] for row in leased]
     )
