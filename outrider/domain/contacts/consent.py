@@ -22,6 +22,8 @@ from outrider.domain.contacts.rows import SQL
 
 Status = Literal["granted", "withdrawn"]
 STATUSES: tuple[Status, ...] = ("granted", "withdrawn")
+_IS_OWN_WORD = True
+"""Said by the recipient, with which anything may change."""
 _LONGEST_SOURCE = 200
 _LONGEST_PROOF = 5_000
 
@@ -88,7 +90,7 @@ async def withdraw(
     key = (uow.tenant, contact_id, channel, purpose)
     if await SQL.lock_contact.one(uow.raw, uow.tenant, contact_id) is None:
         return False
-    changed = await SQL.set_consent.value(uow.raw, *key, "withdrawn", source, True) is not None  # noqa: FBT003 - positional SQL argument
+    changed = await SQL.set_consent.value(uow.raw, *key, "withdrawn", source, _IS_OWN_WORD) is not None
     if changed or await SQL.own_withdrawal.value(uow.raw, *key, source) is not None:
         await SQL.add_consent_event.run(uow.raw, *key, "withdrawn", source, ip, None, None)
     return changed

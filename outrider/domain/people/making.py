@@ -9,11 +9,30 @@ import orjson
 
 from outrider.base.errors import Refused
 from outrider.base.settings import Settings
+from outrider.contracts.jobs import JobContext
 from outrider.data.db import Database, Role
 from outrider.domain.people import tabular
-from outrider.domain.people.export import Progress, get, write_person
+from outrider.domain.people.export import Progress, failed, get, write_person
 from outrider.domain.people.files import ExportFiles
 from outrider.domain.people.rows import SQL
+
+
+async def write_for(context: JobContext, export_id: UUID, what: str) -> int:
+    """Write the file of an export as its job; an export that cannot be made any more is failed.
+
+    Takes:   what: its progress is counted in.
+    Raises:  as `write`.
+    """
+    runtime = context.runtime
+
+    async def progress(count: int) -> None:
+        await context.progress(count, None, what)
+
+    try:
+        return await write(runtime.db, runtime.settings, context.tenant_id, export_id, progress)
+    except Refused as error:
+        await failed(runtime.db, context.tenant_id, export_id, error.message)
+        raise
 
 
 async def write(db: Database, settings: Settings, tenant_id: UUID, export_id: UUID, progress: Progress) -> int:

@@ -6,9 +6,8 @@ from uuid import UUID
 
 import msgspec
 
-from outrider.base.errors import Refused
 from outrider.contracts.jobs import JobContext, JobType
-from outrider.domain.people import export, making
+from outrider.domain.people import making
 
 
 class Arguments(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -19,17 +18,7 @@ class Arguments(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 async def _work(context: JobContext, arguments: Arguments) -> dict[str, object]:
     """Write the file. Gives how many rows are in it."""
-    runtime = context.runtime
-
-    async def progress(count: int) -> None:
-        await context.progress(count, None, "rows")
-
-    try:
-        count = await making.write(runtime.db, runtime.settings, context.tenant_id, arguments.export_id, progress)
-    except Refused as error:
-        await export.failed(runtime.db, context.tenant_id, arguments.export_id, error.message)
-        raise
-    return {"row_count": count}
+    return {"row_count": await making.write_for(context, arguments.export_id, "rows")}
 
 
 JOB = JobType(

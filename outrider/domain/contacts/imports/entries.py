@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from outrider.base.errors import Refused
 from outrider.contracts.channel import Channel
@@ -57,6 +58,7 @@ _OF_GO = re.compile(
     r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.\d+)? ([+-]\d\d)(\d\d)(?: [A-Z]{1,5}| [+-]\d{2,4})?", re.ASCII
 )
 _LONGEST_NOTE = 200
+_T = TypeVar("_T")
 
 
 class Entry(NamedTuple):
@@ -84,19 +86,23 @@ class EntryReader:
         if row.problem is not None:
             return [row.problem]
         problems: list[Problem] = []
-        found: dict[str, object] = {}
-        for field, check in (("address", self._address), ("word", self._word), ("at", self._moment)):
-            name = field if field != "word" else self._word_column
-            cell = row.cells[self._at[name]].strip() if name in self._at else ""
-            try:
-                found[field] = check(cell)
-            except Refused as refused:
-                problems.append(Problem(row.line, name, refused.code, refused.message, echo(cell)))
-        if problems:
+        address = self._tried(row, "address", self._address, problems)
+        word = self._tried(row, self._word_column, self._word, problems)
+        at = self._tried(row, "at", read_when, problems)
+        if problems or address is None or word is None:
             return problems
         texts = {name: echo(row.cells[self._at[name]].strip()) for name in ("source", "note", "ip") if name in self._at}
         source = texts.get("source") or self._options.consent_source or "import"
-        return Entry(row.line, **found, source=source, note=texts.get("note", ""), ip=texts.get("ip") or None)  # type: ignore[arg-type]  # each check gives its field
+        return Entry(row.line, address, word, at, source, texts.get("note", ""), texts.get("ip") or None)
+
+    def _tried(self, row: Row, name: str, check: Callable[[str], _T], problems: list[Problem]) -> _T | None:
+        """What a check makes of a cell; None where it refuses it, which is noted."""
+        cell = row.cells[self._at[name]].strip() if name in self._at else ""
+        try:
+            return check(cell)
+        except Refused as refused:
+            problems.append(Problem(row.line, name, refused.code, refused.message, echo(cell)))
+            return None
 
     @property
     def _word_column(self) -> str:
@@ -123,14 +129,11 @@ class EntryReader:
             raise Refused(code, f"must be one of {known}, or a word of another system that is known to mean one")
         return words[word]
 
-    def _moment(self, cell: str) -> datetime | None:
-        return read_when(cell)
-
 
 def read_when(cell: str) -> datetime | None:
     """When something was said: RFC 3339, `2026-01-31 10:00:00` (UTC), Go's form, or seconds since 1970; empty: None.
 
-    Raises:  Refused(bad_time) for anything else, and for the future.
+    Raises:  Refused(bad_time) for anything else. What is still to come counts as now when it is stored.
     """
     if not cell:
         return None
