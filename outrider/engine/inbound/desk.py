@@ -108,10 +108,10 @@ class Desk:
                 del self._waiting[queue][:_AT_ONCE]
                 await self._keep(queue[0], batch)
         finally:  # in the same step as the last look: who comes after it finds one carrier less and begins anew
-            del self._waiting[queue]
             self._carriers[queue] -= 1
             if not self._carriers[queue]:
                 del self._carriers[queue]
+                self._waiting.pop(queue, None)
 
     async def _keep(self, tenant_id: UUID, batch: list[_Waiting]) -> None:
         """Commit a batch and answer it; when one of it is at fault, each by itself, so that it costs only itself."""
