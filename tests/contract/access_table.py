@@ -730,6 +730,9 @@ CASES: dict[str, list[Case]] = {
             other=200,
         ),
     ],
+    "POST /api/v1/uncertain/reconcile": write(
+        "operator", "messages:write", lambda pick, _: {"reason": "matrix", "ids": [pick("doubt")]}, other=200
+    ),
     "POST /api/v1/uncertain/mark": write(
         "operator",
         "messages:write",

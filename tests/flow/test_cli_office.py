@@ -221,3 +221,16 @@ def test_migrating_shows_a_bar_to_who_waits_at_a_terminal(database_url: str, tmp
 def test_migrating_in_a_script_shows_no_bar(database_url: str, tmp_path: Path) -> None:
     done = command(tmp_path, url=database_url).run("db", "migrate")
     assert (done.code, done.err) == (0, "")
+
+
+def test_providers_are_asked_about_uncertain_messages_by_hand(outrider: Command) -> None:
+    done = outrider.run("uncertain", "reconcile", "--all", "--yes", "--json")
+    assert _ok(done) == {"sent": [], "again": [], "undecided": []}
+    unknown = "00000000-0000-0000-0000-000000000009"
+    assert _ok(outrider.run("uncertain", "reconcile", unknown, "--reason", "why", "--json"))["undecided"] == [unknown]
+    (audited,) = _audited(outrider, "uncertain.reconcile")
+    assert (audited["reason"], audited["details"]["asked"]) == ("why", 1)
+    tried = outrider.run("uncertain", "reconcile", unknown, "--dry-run")
+    assert tried.code == 0
+    assert len(_audited(outrider, "uncertain.reconcile")) == 1
+    assert outrider.run("uncertain", "reconcile").code == 2

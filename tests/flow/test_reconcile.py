@@ -155,3 +155,34 @@ async def test_asking_takes_no_turn_to_try_a_connection_and_gives_back_what_was_
     assert await reconciled(office, lost) == "queued"
     assert [row["state"] for row in await office.rows("SELECT state FROM circuits WHERE tenant_id = $1")] == ["open"]
     assert await office.rows("SELECT 1 FROM charges WHERE tenant_id = $1") == []
+
+
+async def test_a_person_has_the_providers_asked_about_all_with_a_count_and_it_is_audited(office: Texting) -> None:
+    office.sandbox.rules = [Rule(to="*1", cut="after", statuses=[]), Rule(to="*2", cut="before")]
+    taken, lost = await office.accepted("+14155552671"), await office.accepted("+14155552672")
+    async with working(office):
+        await until_state(office, "uncertain", 2)
+    office.sandbox.rules = []
+    await office.rows(
+        "UPDATE uncertain_messages SET since = since - interval '5 days' WHERE tenant_id = $1 RETURNING 1"
+    )
+    path, wanted = "/api/v1/uncertain/reconcile", {"reason": "the campaign is over"}
+    refused = await office.owner.post(path, {**wanted, "count": 1})
+    assert (refused.status, refused.json["code"]) == (409, "count_differs")
+    told = await office.owner.post(path, {**wanted, "count": 2})
+    assert told.status == 200, told.text
+    assert told.json == {"sent": [str(taken)], "again": [str(lost)], "undecided": [], "left_count": 0}
+    assert ((await office.state(taken))[0], (await office.state(lost))[0]) == ("sent", "queued")
+    (audited,) = (await office.owner.get("/api/v1/audit?action=uncertain.reconcile")).json["items"]
+    assert (audited["reason"], audited["details"]["sent"], audited["details"]["again"]) == (wanted["reason"], 1, 1)
+    nothing = await office.owner.post(path, {"reason": "again", "ids": [str(taken)]})
+    assert nothing.json["undecided"] == [str(taken)], "it is certain by now"
+
+
+async def test_what_no_provider_can_say_stays_for_a_decision(office: Texting) -> None:
+    lost = await in_doubt(office)
+    changed = "UPDATE senders SET updated_at = now() + interval '1 second' WHERE tenant_id = $1 RETURNING 1"
+    await office.rows(changed)
+    told = await office.owner.post("/api/v1/uncertain/reconcile", {"reason": "test", "ids": [str(lost)]})
+    assert (told.json["again"], told.json["undecided"]) == ([], [str(lost)])
+    assert (await office.state(lost))[0] == "uncertain"

@@ -747,13 +747,6 @@ JOIN messages m ON m.tenant_id = $1 AND m.id = t.id AND m.id >= $3 AND m.id <= $
 JOIN lanes l ON l.tenant_id = $1 AND l.id = m.lane_id
 JOIN senders s ON s.tenant_id = $1 AND s.id = l.sender_id;
 
--- name: tenants_in_doubt :many
--- Tenants with messages of a channel whose answer was lost at least `$1` seconds ago, and whose request is not repeated.
--- tenant: none, because it is the directory of the loop
-SELECT DISTINCT u.tenant_id FROM uncertain_messages u JOIN lanes l ON l.tenant_id = u.tenant_id AND l.id = u.lane_id
-WHERE u.cause = 'answer_lost' AND u.since < now() - $1 * interval '1 second' AND u.since > now() - interval '3 days' AND l.channel = ANY ($2::text[])
-  AND NOT EXISTS (SELECT FROM keyed_requests k WHERE k.tenant_id = u.tenant_id AND k.message_id = u.message_id AND k.ends_at > now());
-
 -- name: handed_over :many
 -- The ids at the provider of messages, with their lane; `$3`, `$4` are the least and greatest id.
 SELECT m.id, m.provider_id, l.id AS lane_id, l.channel, l.sender_id, l.campaign_id, l.message_class
@@ -762,10 +755,17 @@ JOIN messages m ON m.tenant_id = $1 AND m.id = t.id AND m.id >= $3 AND m.id <= $
 JOIN lanes l ON l.tenant_id = $1 AND l.id = m.lane_id
 WHERE m.provider_id IS NOT NULL;
 
+-- name: tenants_in_doubt :many
+-- Tenants with messages of a channel whose answer was lost at least `$1` seconds ago, and whose request is not repeated.
+-- tenant: none, because it is the directory of the loop
+SELECT DISTINCT u.tenant_id FROM uncertain_messages u JOIN lanes l ON l.tenant_id = u.tenant_id AND l.id = u.lane_id
+WHERE u.cause = 'answer_lost' AND u.since < now() - $1 * interval '1 second' AND u.since > now() - interval '3 days' AND l.channel = ANY ($2::text[])
+  AND NOT EXISTS (SELECT FROM keyed_requests k WHERE k.tenant_id = u.tenant_id AND k.message_id = u.message_id AND k.ends_at > now());
+
 -- name: in_doubt :many
 -- Messages of a tenant whose answer was lost at least `$2` seconds ago and at most three days, oldest first, with their lane.
 -- `is_old` when what no provider has was not taken: long enough ago, and nobody changed since by which connection they go
--- (workers may have used the old one for some seconds more).
+-- (workers may have used the old one for some seconds more). `$5`: these messages instead, however long ago.
 SELECT m.id, m.contact_id, m.content_id, m.address, m.purpose, m.variables::text AS variables, m.attempts, coalesce(m.attempted_at, u.since) AS attempted_at,
        u.since, u.since < now() - $3 * interval '1 second' AND NOT EXISTS (
          SELECT FROM senders s WHERE s.tenant_id = $1 AND s.id = l.sender_id AND s.updated_at > greatest(s.created_at, coalesce(m.attempted_at, u.since) - interval '10 seconds')
@@ -775,8 +775,9 @@ SELECT m.id, m.contact_id, m.content_id, m.address, m.purpose, m.variables::text
 FROM uncertain_messages u
 JOIN messages m ON m.tenant_id = u.tenant_id AND m.id = u.message_id
 JOIN lanes l ON l.tenant_id = u.tenant_id AND l.id = u.lane_id
-WHERE u.tenant_id = $1 AND u.cause = 'answer_lost' AND u.since < now() - $2 * interval '1 second' AND u.since > now() - interval '3 days'
-  AND l.channel = ANY ($4::text[])
+WHERE u.tenant_id = $1 AND u.cause = 'answer_lost' AND l.channel = ANY ($4::text[])
+  AND CASE WHEN $5::uuid[] IS NULL THEN u.since < now() - $2 * interval '1 second' AND u.since > now() - interval '3 days'
+           ELSE u.message_id = ANY ($5) END
   AND NOT EXISTS (SELECT FROM keyed_requests k WHERE k.tenant_id = $1 AND k.message_id = u.message_id AND k.ends_at > now())
 ORDER BY u.since LIMIT 100;
 

@@ -60,6 +60,17 @@ async def mark(
     return done
 
 
+async def note_reconciled(
+    uow: UnitOfWork, actor: Actor, tenant_id: UUID, *, asked: int, sent: list[UUID], again: list[UUID], reason: str
+) -> None:
+    """Audit that a person had the providers asked about messages, and what they said."""
+    shown = {"sent_ids": [str(each) for each in sent[:100]], "again_ids": [str(each) for each in again[:100]]}
+    await append(
+        uow, actor, action="uncertain.reconcile", target=("message", f"{asked} messages"), reason=reason,
+        details={"asked": asked, "sent": len(sent), "again": len(again), **shown}, tenant_id=tenant_id,
+    )  # fmt: skip
+
+
 async def _audit(uow: UnitOfWork, actor: Actor, tenant_id: UUID, action: str, done: list[UUID], reason: str) -> None:
     if not done:
         return

@@ -8,19 +8,22 @@ connection says so by which it may have gone, and none of them has been changed 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import asyncpg
 import structlog
 
 from outrider.base.errors import Misconfigured, Refused, Unavailable
+from outrider.contracts.actor import Actor
 from outrider.contracts.callbacks import Finds, Lost, Reports
 from outrider.contracts.gate import Lane
 from outrider.contracts.provider import Transport
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.limits import charges, contacted
-from outrider.domain.messages import events, reports
+from outrider.domain.messages import events, reports, uncertain
 from outrider.domain.messages.reports import Reported
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.again import claimed_of, made_again
@@ -34,6 +37,15 @@ _BELIEVED_AFTER_S = 300.0
 _WHO = "reconciliation"
 _UNTOLD = ""
 """In the place of an id: this provider does not say."""
+
+
+@dataclass(slots=True)
+class Told:
+    """What became of messages that were asked about: those a provider has, those that go again, and the others."""
+
+    sent: list[UUID] = field(default_factory=list)
+    again: list[UUID] = field(default_factory=list)
+    undecided: list[UUID] = field(default_factory=list)
 
 
 def loops(runtime: Runtime) -> list[Loop]:
@@ -64,9 +76,27 @@ class Reconciler:
                 _log.exception("reconciling_failed", tenant=str(row["tenant_id"]))
         return False
 
-    async def _tenant(self, tenant_id: UUID) -> None:
+    async def these(self, tenant_id: UUID, ids: Sequence[UUID], *, actor: Actor, reason: str) -> Told:
+        """Ask about messages because a person wants to know, however long ago they went; audited.
+
+        Takes:   1..100 ids. Whoever is not uncertain, is repeated under its key by itself, or goes by providers that
+                 cannot be asked is undecided.
+        """
+        told = await self._tenant(tenant_id, ids=ids)
+        decided = {*told.sent, *told.again}
+        told.undecided = [each for each in ids if each not in decided]
         async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
-            rows = await SQL.in_doubt.many(uow.raw, tenant_id, *self._waits, self._channels)
+            await uncertain.note_reconciled(
+                uow, actor, tenant_id, asked=len(ids), sent=told.sent, again=told.again, reason=reason
+            )
+        return told
+
+    async def _tenant(self, tenant_id: UUID, *, ids: Sequence[UUID] | None = None) -> Told:
+        """Ask about what is in doubt, or about these messages."""
+        told = Told()
+        named = None if ids is None else list(ids)
+        async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
+            rows = await SQL.in_doubt.many(uow.raw, tenant_id, *self._waits, self._channels, named)
             known: dict[str, set[str]] = defaultdict(set)
             for row in await SQL.known_at_provider.many(uow.raw, tenant_id, list({row["address"] for row in rows})):
                 known[row["address"]].add(row["provider_id"])
@@ -75,11 +105,17 @@ class Reconciler:
             by_lane[row["lane_id"]].append(row)
         for part in by_lane.values():
             try:
-                await self._lane(tenant_id, part, known)
-            except (Refused, Misconfigured) as error:
+                sent, again = await self._lane(tenant_id, part, known)
+            except (Refused, Misconfigured, Unavailable) as error:
                 _log.warning("reconciling_waits", tenant=str(tenant_id), code=error.code)
+            else:
+                told.sent += sent
+                told.again += again
+        return told
 
-    async def _lane(self, tenant_id: UUID, rows: list[asyncpg.Record], known: dict[str, set[str]]) -> None:
+    async def _lane(
+        self, tenant_id: UUID, rows: list[asyncpg.Record], known: dict[str, set[str]]
+    ) -> tuple[list[UUID], list[UUID]]:
         """Ask every connection of a lane's sender; one that has the message took it."""
         head = rows[0]
         lane = Lane(
@@ -99,7 +135,7 @@ class Reconciler:
             # one that cannot be asked, or does not know, may be the one that took it
             if taken is not None or (said and _UNTOLD not in said and len(asked) == len(transports)):
                 found[each.id] = taken
-        await self._settle(tenant_id, found, {row["id"] for row in rows if row["is_old"]})
+        return await self._settle(tenant_id, found, {row["id"] for row in rows if row["is_old"]})
 
     async def _made_again(
         self, senders: Senders, lane: Lane, rows: list[asyncpg.Record], known: dict[str, set[str]]
@@ -116,8 +152,12 @@ class Reconciler:
         ]  # fmt: skip
         return lost, [route.account.transport for route in use.routes]
 
-    async def _settle(self, tenant_id: UUID, found: dict[UUID, str | None], old: set[UUID]) -> None:
-        """What was taken is sent; what was certainly not, and long enough ago, goes again."""
+    async def _settle(
+        self, tenant_id: UUID, found: dict[UUID, str | None], old: set[UUID]
+    ) -> tuple[list[UUID], list[UUID]]:
+        """What was taken is sent; what was certainly not, and long enough ago, goes again. Gives both."""
+        sent: list[UUID] = []
+        back: list[UUID] = []
         taken = [Reported(message_id, "sent", sid) for message_id, sid in found.items() if sid is not None]
         again = [message_id for message_id, sid in found.items() if sid is None and message_id in old]
         async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
@@ -125,6 +165,7 @@ class Reconciler:
                 moved = await reports.settle(uow.raw, tenant_id, taken)
                 for each in taken:
                     if each.message_id in moved and moved[each.message_id]["is_moved"]:
+                        sent.append(each.message_id)
                         await events.append(uow.raw, tenant_id, each.message_id, "sent", {"marked_by": _WHO})
             if again:
                 why = "the provider has no such message"
@@ -135,3 +176,4 @@ class Reconciler:
                     await contacted.release_all(uow.raw, tenant_id, back)
         if taken or again:
             _log.info("reconciled", tenant=str(tenant_id), sent=len(taken), again=len(again))
+        return sent, back

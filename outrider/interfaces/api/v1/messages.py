@@ -1,4 +1,4 @@
-"""Messages: submit one or up to 5,000, look them up with everything that happened to them, decide uncertain ones."""
+"""Messages: submit one or up to 5,000, look them up with everything that happened to them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from outrider.data.db import Database, Role
 from outrider.data.runtime import Runtime
 from outrider.domain.contacts.channels import stored_form
 from outrider.domain.limits import charges, sources
-from outrider.domain.messages import search, uncertain
+from outrider.domain.messages import search
 from outrider.domain.messages.admit import Replay, check_key, keep, replay_of, request_hash
 from outrider.domain.messages.draft import Draft
 from outrider.domain.messages.rows import SQL
@@ -32,7 +32,6 @@ from outrider.interfaces.api.gathering import Gathering
 from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
 from outrider.interfaces.auth import Principal, needs
 
-_MOST_UNCERTAIN = 100_000
 _SHARED = (
     "channel", "sender", "template", "template_version", "subject", "html", "text", "preheader", "message_class",
     "purpose", "priority", "send_at", "expires_at", "source",
@@ -141,41 +140,6 @@ class MessageWithEvents(msgspec.Struct):
     message: MessageOut
     events: list[EventOut]
     charges: list[ChargeOut]
-
-
-class UncertainOut(msgspec.Struct):
-    """A message that was handed over and whose answer was lost."""
-
-    id: UUID
-    to: str
-    channel: str
-    campaign_id: UUID | None
-    since: datetime
-    cause: str
-    detail: str
-    attempts: int
-
-
-class DecisionIn(msgspec.Struct, forbid_unknown_fields=True):
-    """Which uncertain messages: by `ids`, or all of a campaign (or of the tenant) with the `count` they have now."""
-
-    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
-    ids: Annotated[list[UUID], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
-    campaign_id: UUID | None = None
-    count: int | None = None
-
-
-class MarkIn(DecisionIn, forbid_unknown_fields=True, kw_only=True):
-    """A decision, and the state the messages get."""
-
-    state: Literal["sent", "failed"]
-
-
-class DecidedOut(msgspec.Struct):
-    """The messages a decision concerned."""
-
-    count: int
-    ids: list[UUID]
 
 
 async def tell_ready(db: Database) -> None:
@@ -321,68 +285,6 @@ async def shown(
     )
 
 
-@get("/uncertain", guards=[needs("viewer", "messages:read")])
-async def uncertain_listed(
-    principal: NamedDependency[Principal],
-    runtime: NamedDependency[Runtime],
-    campaign_id: FromQuery[UUID | None] = None,
-    limit: FromQuery[Limit] = 100,
-    cursor: FromQuery[Cursor] = "",
-) -> Page[UncertainOut]:
-    """List messages whose answer was lost; they wait for a decision."""
-    after = read_cursor(cursor, tuple[UUID])
-    async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
-        rows = await uncertain.listed(
-            uow.raw, principal.tenant_id, limit=limit, after=after[0] if after else None, campaign_id=campaign_id
-        )
-    items = [
-        UncertainOut(
-            row["message_id"], row["address"], row["channel"], row["campaign_id"], row["since"], row["cause"],
-            row["detail"], row["attempts"],
-        )
-        for row in rows
-    ]  # fmt: skip
-    return page(items, limit, cursor_of(items[-1].id) if items else "")
-
-
-@post("/uncertain/resend", status_code=200, guards=[needs("operator", "messages:write")])
-async def uncertain_resent(
-    data: JSONBody[DecisionIn], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
-) -> DecidedOut:
-    """Send uncertain messages again, with the same bytes: someone may get one twice."""
-    async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
-        wanted = await _wanted(uow.raw, principal.tenant_id, data)
-        done = await uncertain.resend(uow, principal.actor, principal.tenant_id, wanted, reason=data.reason)
-    runtime.bell.ring("ready", lambda: tell_ready(runtime.db))
-    return DecidedOut(len(done), done)
-
-
-@post("/uncertain/mark", status_code=200, guards=[needs("operator", "messages:write")])
-async def uncertain_marked(
-    data: JSONBody[MarkIn], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
-) -> DecidedOut:
-    """Settle uncertain messages by hand as sent or failed."""
-    async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
-        wanted = await _wanted(uow.raw, principal.tenant_id, data)
-        done = await uncertain.mark(
-            uow, principal.actor, principal.tenant_id, wanted, state=data.state, reason=data.reason
-        )
-    return DecidedOut(len(done), done)
-
-
-async def _wanted(raw: Any, tenant_id: UUID, data: DecisionIn) -> list[UUID]:
-    """The messages meant; without ids the caller must name how many it saw, so that it decides what it looked at."""
-    if data.ids is not None:
-        return data.ids
-    found = await uncertain.ids(raw, tenant_id, campaign_id=data.campaign_id, limit=_MOST_UNCERTAIN)
-    if data.count != len(found):
-        raise Refused(
-            "count_differs", f"{len(found)} messages are uncertain now: repeat with count={len(found)} to confirm",
-            field="/count", status=409,
-        )  # fmt: skip
-    return found
-
-
 def _message(row: Any, waiting_for: str | None) -> MessageOut:
     return MessageOut(
         id=row["id"], channel=row["channel"], sender_id=row["sender_id"], message_class=row["message_class"],
@@ -393,4 +295,4 @@ def _message(row: Any, waiting_for: str | None) -> MessageOut:
     )  # fmt: skip
 
 
-ROUTES = [submit, listed, shown, uncertain_listed, uncertain_resent, uncertain_marked]
+ROUTES = [submit, listed, shown]

@@ -11,13 +11,17 @@ from outrider.base.errors import Refused
 from outrider.base.ids import parse_id
 from outrider.data.db import Role
 from outrider.domain.messages import uncertain
+from outrider.engine.dispatch.reconcile import Reconciler, Told
 from outrider.interfaces.cli.confirm import Yes, confirm
+from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
 from outrider.interfaces.cli.output import Answer, table
-from outrider.interfaces.cli.work import changing, looking, note
+from outrider.interfaces.cli.progress import progress
+from outrider.interfaces.cli.work import actor, changing, looking, note, tenant_of
 
 APP = App(name="uncertain")
 
+_AT_ONCE = 50
 _COLUMNS = ("message_id", "since", "address", "cause", "detail", "campaign_id", "attempts")
 
 
@@ -94,6 +98,49 @@ async def mark(
         done = await uncertain.mark(work.uow, work.actor, work.tenant_id, ids, state=state, reason=options.reason)
     data = {"marked": done, "state": state, "not_uncertain": [each for each in ids if each not in set(done)]}
     return Answer(data, note(f"{len(done)} message(s) are marked {state}", dry_run=options.dry_run))
+
+
+@APP.command
+async def reconcile(
+    *messages: str,
+    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    campaign: str | None = None,
+    yes: Yes = False,
+    options: Changing = CHANGING,
+) -> Answer:
+    """Ask the providers now what became of messages: those they have are sent, those none of them has go again.
+
+    Workers ask by themselves, for three days. What went a short while ago, or by a connection that was changed since,
+    does not go again by this; what providers cannot say stays for a decision.
+
+    Parameters
+    ----------
+    messages
+        Their ids, as listed.
+    all_
+        Every uncertain message of the tenant, or of the campaign.
+    campaign
+        With --all: only those of this campaign.
+    """
+    ids = await _wanted(options, messages, campaign, everything=all_)
+    if options.dry_run:
+        return Answer({"ids": ids}, note(f"the providers are asked about {len(ids)} message(s)", dry_run=True))
+    if all_:
+        confirm(f"the providers will be asked about {len(ids)} message(s)", "reconcile", yes=yes)
+    done = Told()
+    async with doors().runtime() as runtime:
+        tenant_id, reconciler = await tenant_of(runtime.db, options.tenant), Reconciler(runtime)
+        with progress("asking", len(ids)) as advance:
+            for at in range(0, len(ids), _AT_ONCE):
+                part = ids[at : at + _AT_ONCE]
+                told = await reconciler.these(tenant_id, part, actor=actor(), reason=options.reason)
+                done.sent += told.sent
+                done.again += told.again
+                done.undecided += told.undecided
+                advance(at + len(part))
+    data = {"sent": done.sent, "again": done.again, "undecided": done.undecided}
+    text = f"{len(done.sent)} were sent, {len(done.again)} are queued again, {len(done.undecided)} are still uncertain"
+    return Answer(data, text)
 
 
 async def _wanted(options: Common, messages: tuple[str, ...], campaign: str | None, *, everything: bool) -> list[UUID]:

@@ -1,0 +1,161 @@
+"""Uncertain messages: handed over, answer lost. Listed, asked about, sent again or marked, some or all at once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import get, post
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, JSONBody
+
+from outrider.base.clock import boottime_s
+from outrider.base.errors import Refused
+from outrider.data.db import Role
+from outrider.data.runtime import Runtime
+from outrider.domain.messages import uncertain
+from outrider.engine.dispatch.reconcile import Reconciler
+from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
+from outrider.interfaces.api.v1.messages import tell_ready
+from outrider.interfaces.auth import Principal, needs
+
+_MOST_UNCERTAIN = 100_000
+_ASKED_AT_ONCE = 50
+_PATIENCE_S = 20.0
+
+
+class UncertainOut(msgspec.Struct):
+    """A message that was handed over and whose answer was lost."""
+
+    id: UUID
+    to: str
+    channel: str
+    campaign_id: UUID | None
+    since: datetime
+    cause: str
+    detail: str
+    attempts: int
+
+
+class DecisionIn(msgspec.Struct, forbid_unknown_fields=True):
+    """Which uncertain messages: by `ids`, or all of a campaign (or of the tenant) with the `count` they have now."""
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    ids: Annotated[list[UUID], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
+    campaign_id: UUID | None = None
+    count: int | None = None
+
+
+class MarkIn(DecisionIn, forbid_unknown_fields=True, kw_only=True):
+    """A decision, and the state the messages get."""
+
+    state: Literal["sent", "failed"]
+
+
+class DecidedOut(msgspec.Struct):
+    """The messages a decision concerned."""
+
+    count: int
+    ids: list[UUID]
+
+
+class ReconciledOut(msgspec.Struct):
+    """What providers said: messages they have, messages none of them has, which go again, and what they cannot say.
+
+    `left_count`: not asked about any more in the time of a request; repeat it for these.
+    """
+
+    sent: list[UUID]
+    again: list[UUID]
+    undecided: list[UUID]
+    left_count: int
+
+
+@get("/uncertain", guards=[needs("viewer", "messages:read")])
+async def uncertain_listed(
+    principal: NamedDependency[Principal],
+    runtime: NamedDependency[Runtime],
+    campaign_id: FromQuery[UUID | None] = None,
+    limit: FromQuery[Limit] = 100,
+    cursor: FromQuery[Cursor] = "",
+) -> Page[UncertainOut]:
+    """List messages whose answer was lost; they wait for a decision."""
+    after = read_cursor(cursor, tuple[UUID])
+    async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
+        rows = await uncertain.listed(
+            uow.raw, principal.tenant_id, limit=limit, after=after[0] if after else None, campaign_id=campaign_id
+        )
+    items = [
+        UncertainOut(
+            row["message_id"], row["address"], row["channel"], row["campaign_id"], row["since"], row["cause"],
+            row["detail"], row["attempts"],
+        )
+        for row in rows
+    ]  # fmt: skip
+    return page(items, limit, cursor_of(items[-1].id) if items else "")
+
+
+@post("/uncertain/resend", status_code=200, guards=[needs("operator", "messages:write")])
+async def uncertain_resent(
+    data: JSONBody[DecisionIn], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+) -> DecidedOut:
+    """Send uncertain messages again, with the same bytes: someone may get one twice."""
+    async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
+        wanted = await _wanted(uow.raw, principal.tenant_id, data)
+        done = await uncertain.resend(uow, principal.actor, principal.tenant_id, wanted, reason=data.reason)
+    runtime.bell.ring("ready", lambda: tell_ready(runtime.db))
+    return DecidedOut(len(done), done)
+
+
+@post("/uncertain/mark", status_code=200, guards=[needs("operator", "messages:write")])
+async def uncertain_marked(
+    data: JSONBody[MarkIn], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+) -> DecidedOut:
+    """Settle uncertain messages by hand as sent or failed."""
+    async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
+        wanted = await _wanted(uow.raw, principal.tenant_id, data)
+        done = await uncertain.mark(
+            uow, principal.actor, principal.tenant_id, wanted, state=data.state, reason=data.reason
+        )
+    return DecidedOut(len(done), done)
+
+
+@post("/uncertain/reconcile", status_code=200, guards=[needs("operator", "messages:write")])
+async def uncertain_reconciled(
+    data: JSONBody[DecisionIn], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+) -> ReconciledOut:
+    """Ask the providers now what became of uncertain messages; the workers ask by themselves for three days."""
+    async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
+        wanted = await _wanted(uow.raw, principal.tenant_id, data)
+    reconciler, until_s = Reconciler(runtime), boottime_s() + _PATIENCE_S
+    done = ReconciledOut([], [], [], 0)
+    for at in range(0, len(wanted), _ASKED_AT_ONCE):
+        if boottime_s() > until_s:
+            done.left_count = len(wanted) - at
+            break
+        part = wanted[at : at + _ASKED_AT_ONCE]
+        told = await reconciler.these(principal.tenant_id, part, actor=principal.actor, reason=data.reason)
+        done.sent += told.sent
+        done.again += told.again
+        done.undecided += told.undecided
+    if done.again:
+        runtime.bell.ring("ready", lambda: tell_ready(runtime.db))
+    return done
+
+
+async def _wanted(raw: Any, tenant_id: UUID, data: DecisionIn) -> list[UUID]:
+    """The messages meant; without ids the caller must name how many it saw, so that it decides what it looked at."""
+    if data.ids is not None:
+        return data.ids
+    found = await uncertain.ids(raw, tenant_id, campaign_id=data.campaign_id, limit=_MOST_UNCERTAIN)
+    if data.count != len(found):
+        raise Refused(
+            "count_differs", f"{len(found)} messages are uncertain now: repeat with count={len(found)} to confirm",
+            field="/count", status=409,
+        )  # fmt: skip
+    return found
+
+
+ROUTES = [uncertain_listed, uncertain_resent, uncertain_marked, uncertain_reconciled]
