@@ -16,6 +16,7 @@ from outrider.data.db import UnitOfWork
 from outrider.domain.contacts import attributes, consent, lists, read, suppressions, write
 from outrider.domain.contacts.imports import control, merge
 from outrider.domain.contacts.imports import run as run_module
+from outrider.domain.contacts.imports.batches import Overtaken
 from outrider.domain.contacts.imports.control import ImportView
 from outrider.domain.contacts.imports.examine import examine
 from outrider.domain.contacts.imports.options import Options
@@ -475,3 +476,20 @@ async def test_the_name_of_a_file_is_only_shown(audience: Audience, tmp_path: Pa
         view = await control.begin(uow, ACTOR, facts, chosen, "../../etc/\u202ecron.d/x\n" + "é" * 300)
     assert view.file_name.startswith("../../etc/\ufffdcron.d/x\ufffdé")
     assert len(view.file_name) == 255
+
+
+async def test_an_outage_is_no_collision_with_others(
+    audience: Audience, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often the database was away before, others at the same contacts are met as patiently as ever."""
+    store, troubles = merge.store, [Unavailable("database_unavailable", "away")] * 8 + [Overtaken()] * 4
+
+    async def sometimes(*given: Any, **more: Any) -> bool:
+        if troubles:
+            raise troubles.pop(0)
+        return await store(*given, **more)
+
+    monkeypatch.setattr(merge, "store", sometimes)
+    monkeypatch.setattr("random.uniform", lambda *_: 0.0)
+    view = await import_file(audience, write_csv(tmp_path / "people.csv", ["email", "name"], people(3)))
+    assert (view.state, view.created_count, troubles) == ("completed", 3, [])
