@@ -36,7 +36,7 @@ def main() -> None:
     for name, text in made.items():
         (REFERENCE / name).write_text(text, encoding="utf-8")
         print(f"docs/reference/{name}: {text.count(chr(10))} lines")
-    (client.PACKAGE / "sync.py").write_text(client.render(), encoding="utf-8")
+    client.write()
 
 
 if __name__ == "__main__":

@@ -1,19 +1,55 @@
 """A typed client of the Outrider API, synchronous (`Outrider`) and asynchronous (`AsyncOutrider`)."""
 
 from outrider_client.aio import AsyncOutrider
+from outrider_client.campaigns import (
+    AbTest,
+    Approval,
+    Campaign,
+    Canary,
+    Delivery,
+    DeliveryState,
+    Exclusions,
+    Finding,
+    LocalTime,
+    NewCampaign,
+    Pacing,
+    Preflight,
+    Progress,
+    Results,
+    RetryDue,
+    Variant,
+    VariantResult,
+)
 from outrider_client.errors import ApiError, Mistake, NotNow
 from outrider_client.shapes import Attachment, Event, EventPage, Message, MessageInfo
 from outrider_client.sync import Outrider
 
 __all__ = [
+    "AbTest",
     "ApiError",
+    "Approval",
     "AsyncOutrider",
     "Attachment",
+    "Campaign",
+    "Canary",
+    "Delivery",
+    "DeliveryState",
     "Event",
     "EventPage",
+    "Exclusions",
+    "Finding",
+    "LocalTime",
     "Message",
     "MessageInfo",
     "Mistake",
+    "NewCampaign",
     "NotNow",
     "Outrider",
+    "Pacing",
+    "Preflight",
+    "Progress",
+    "Results",
+    "RetryDue",
+    "Variant",
+    "VariantResult",
 ]

@@ -11,6 +11,7 @@ import httpx
 
 from outrider_client import calls
 from outrider_client.calls import Attempts, Call
+from outrider_client.campaigns_aio import AsyncCampaigns
 from outrider_client.shapes import EventPage, Message, MessageInfo
 
 
@@ -33,6 +34,7 @@ class AsyncOutrider:
     ) -> None:
         self._patience_s = patience_s
         self._http = httpx.AsyncClient(**calls.client_arguments(base_url, key, timeout_s), transport=transport)
+        self.campaigns = AsyncCampaigns(self._call)
 
     async def __aenter__(self) -> Self:
         return self

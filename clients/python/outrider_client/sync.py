@@ -11,6 +11,7 @@ import httpx
 
 from outrider_client import calls
 from outrider_client.calls import Attempts, Call
+from outrider_client.campaigns_sync import Campaigns
 from outrider_client.shapes import EventPage, Message, MessageInfo
 
 
@@ -33,6 +34,7 @@ class Outrider:
     ) -> None:
         self._patience_s = patience_s
         self._http = httpx.Client(**calls.client_arguments(base_url, key, timeout_s), transport=transport)
+        self.campaigns = Campaigns(self._call)
 
     def __enter__(self) -> Self:
         return self
