@@ -35,7 +35,8 @@ async def events_of(office: Texting, message_id: UUID) -> list[str]:
 
 
 async def counted(office: Texting) -> dict[str, int]:
-    rows = await office.rows("SELECT state, sum(n)::int AS n FROM rollup_deltas WHERE tenant_id = $1 GROUP BY 1")
+    both = "SELECT tenant_id, state, n FROM rollups UNION ALL SELECT tenant_id, state, n FROM rollup_deltas"  # folded or not
+    rows = await office.rows(f"SELECT state, sum(n)::int AS n FROM ({both}) t WHERE tenant_id = $1 GROUP BY 1")
     return {row["state"]: row["n"] for row in rows if row["n"]}
 
 
