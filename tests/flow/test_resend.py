@@ -35,6 +35,11 @@ FILE = (
 )
 
 
+def lacks(state: str) -> str:
+    """The records of a domain in a state."""
+    return f"SPF (MX send): {state}, SPF (TXT send): {state}, DKIM (TXT resend._domainkey): {state}"
+
+
 @asynccontextmanager
 async def running(folder: Path, **options: Any) -> AsyncIterator[ResendSandbox]:
     made = ResendSandbox(ResendOptions(ledger_path=folder / "emails", port=0, api_key=KEY, **options))
@@ -330,10 +335,9 @@ async def examined(sandbox: ResendSandbox, *, key: str = KEY, **more: Any) -> li
          "events are verified and taken"),
         ({"domains": {"a.example": "verified", "b.example": "pending"}}, {"domains": "a.example, b.example"},
          ["connection", "key", "domains"],
-         "b.example is pending: SPF (MX send): pending, SPF (TXT send): pending, "
-         "DKIM (TXT resend._domainkey): pending"),
+         f"b.example is pending: {lacks('pending')}"),
         ({"domains": {"a.example": "failed"}}, {}, ["connection", "key", "domains"],
-         "a.example is failed: SPF (MX send): failed, SPF (TXT send): failed, DKIM (TXT resend._domainkey): failed"),
+         f"a.example is failed: {lacks('failed')}"),
         ({}, {"domains": "c.example"}, ["connection", "key", "domains"], "c.example is not a domain of the account"),
         ({"may_only_send": True}, {}, ["connection", "key", "domains", "events"], "events are verified and taken"),
     ],

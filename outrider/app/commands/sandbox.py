@@ -121,7 +121,7 @@ def resend(
     host: str = "127.0.0.1",
     port: Port = 8027,
     api_key: str = RESEND_KEY,
-    domain: list[str] | None = None,
+    domain: Annotated[list[str] | None, Parameter(negative="")] = None,
     webhook_url: str = "",
     webhook_secret: str = RESEND_SECRET,
     requests_per_s: Annotated[float, Parameter(validator=between(0, 10_000))] = 2.0,
@@ -143,7 +143,7 @@ def resend(
     api_key
         The key it knows; not a real one.
     domain
-        A verified domain, several times; email from others is refused. None: every domain is verified.
+        A verified domain, several times; email from others is refused. Without any, every domain is verified.
     webhook_url
         Where events are reported: the connection's callback address.
     webhook_secret
