@@ -29,6 +29,7 @@ from outrider.interfaces.sandbox.twilio import TwilioOptions, TwilioSandbox
 from outrider.interfaces.sandbox.twilio.ledger import TAKEN
 from outrider.interfaces.sandbox.twilio.options import Rule
 from outrider.plugins.providers.twilio import PROVIDER
+from tests.kit.texting import texting
 from tests.kit.watching import Recorder
 
 PEOPLE = [f"+1415555{n:04}" for n in range(2000, 2030)]
@@ -273,3 +274,46 @@ async def test_the_sandbox_goes_on_where_it_was(tmp_path: Path, sandbox: TwilioS
             listed = (await answer.json())["messages"]
     await again.close()
     assert [each["sid"] for each in listed] == [sandbox.ledger.entries[0].sid]
+
+
+@pytest.mark.parametrize("through_service", [False, True])
+async def test_an_examination_compares_where_answers_lead_with_where_they_should(
+    sandbox: TwilioSandbox, *, through_service: bool
+) -> None:
+    service = "MG" + "a" * 32
+
+    async def inbound(**leads: str) -> tuple[bool, str]:
+        sandbox.leads = leads
+        given = {"account_sid": sandbox.options.account_sid, "base_url": sandbox.url}
+        if through_service:
+            given["messaging_service_sid"] = service
+        settings = check([field for field in PROVIDER.fields if field.kind != "secret"], given)
+        settings[CALLBACK_URL] = "https://outrider.example.org/cb/twilio/x"
+        egress = Egress((ip_network("127.0.0.0/8"),))
+        stages = {each.name: each async for each in PROVIDER.examine(settings, SECRETS, egress)}
+        return stages["inbound"].is_ok, stages["inbound"].detail
+
+    here = "https://outrider.example.org/cb/twilio/x"
+    if through_service:
+        assert (await inbound(**{service: here}))[0] is True
+        is_ok, detail = await inbound(**{service: "https://demo.example.net/sms?secret=1"})
+        assert (await inbound())[0] is False, "there is no such service"
+    else:
+        assert await inbound() == (True, "the account has no numbers: nobody can answer")
+        both = await inbound(**{"+14155550100": here, "+14155550101": "https://demo.example.net/sms"})
+        assert both == (True, "1 of 2 lead answers here; elsewhere: +14155550101 to demo.example.net")
+        is_ok, detail = await inbound(**{"+14155550100": "https://demo.example.net/sms?secret=1"})
+    assert is_ok is False
+    assert detail.endswith(f"to demo.example.net; set it to {here}")
+    assert "secret" not in detail
+
+
+async def test_doctor_knows_the_address_that_a_connection_reports_to(
+    migrated_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with texting(migrated_url, tmp_path, monkeypatch) as office:
+        office.sandbox.leads = {"+14155550100": office.callback_url}
+        told = await office.owner.post(f"/api/v1/connections/{office.connection['id']}/examine")
+        stages = {each["name"]: each for each in told.json["stages"]}
+        assert stages["callbacks"]["detail"] == "status callbacks are asked for"
+        assert stages["inbound"]["is_ok"] is True, stages

@@ -24,6 +24,7 @@ from outrider.data.db import Database, Role
 from outrider.data.durability import refuse_unsafe
 from outrider.data.names import NameSystem
 from outrider.data.runtime import Runtime
+from outrider.domain.callbacks import examine
 from outrider.domain.jobs import stats as job_stats
 from outrider.domain.limits import maintenance, switches
 from outrider.domain.messages import fills, workers
@@ -217,7 +218,7 @@ async def connection_stages(runtime: Runtime) -> AsyncIterator[tuple[str, Connec
                 page = await connections.listed(uow, vault, limit=_PAGE, after=last)
                 accounts = [(view, await connections.opened(uow, vault, view.id)) for view in page]
             for view, account in accounts:
-                yield tenant.name, view, await connections.examined(account, runtime.egress)
+                yield tenant.name, view, await examine.examined(runtime, account, tenant.id, view.id)
             if len(page) < _PAGE:
                 break
             last = page[-1].id

@@ -14,6 +14,7 @@ from outrider.base.ids import parse_id
 from outrider.data.db import Role
 from outrider.data.link_dial import Dialled, dial
 from outrider.data.runtime import Runtime
+from outrider.domain.callbacks import examine
 from outrider.domain.campaigns import draft, launch, links, preflight, read, retries, schedule, sheet
 from outrider.domain.campaigns.sheet import Sheet
 from outrider.domain.campaigns.views import CampaignView, Preflight, Progress
@@ -294,7 +295,7 @@ async def _stages(runtime: Runtime, principal: Principal, campaign_id: UUID) -> 
         campaign = await read.get(uow, campaign_id)
         sender = await senders.get(uow, campaign.sender_id)
         account = await connections.opened(uow, vault, sender.connection_id)
-    return await connections.examined(account, runtime.egress)
+    return await examine.examined(runtime, account, principal.tenant_id, sender.connection_id)
 
 
 ROUTES = [

@@ -13,6 +13,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from outrider.base.ids import parse_id
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
+from outrider.domain.callbacks import examine
 from outrider.domain.senders import connections
 from outrider.domain.senders.connections import ConnectionView, StageView, Vault
 from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
@@ -178,9 +179,10 @@ async def examined(
     connection_id: FromPath[str], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
 ) -> ExaminationOut:
     """Try each stage of a connection and name the first that fails; sends nothing."""
+    identifier = parse_id(connection_id, "connection_id")
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
-        account = await connections.opened(uow, vault_of(runtime), parse_id(connection_id, "connection_id"))
-    stages = await connections.examined(account, runtime.egress)
+        account = await connections.opened(uow, vault_of(runtime), identifier)
+    stages = await examine.examined(runtime, account, principal.tenant_id, identifier)
     return ExaminationOut(all(stage.is_ok for stage in stages), stages)
 
 

@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 
 from outrider.data import link_dial
 from outrider.data.db import Role
+from outrider.domain.callbacks import examine
 from outrider.domain.campaigns import draft, links, read
 from outrider.domain.campaigns import launch as running
 from outrider.domain.campaigns import preflight as checking
@@ -118,7 +119,9 @@ async def preflight(
         account = await connections.opened(work.uow, vault_of(runtime), sender.connection_id) if connection else None
         urls = await links.of_campaign(work.uow, runtime.channels, found.id) if dial else []
     dialled = await link_dial.dial(urls, runtime.egress)
-    stages = await connections.examined(account, runtime.egress) if account is not None else None
+    stages = None
+    if account is not None:
+        stages = await examine.examined(runtime, account, work.tenant_id, sender.connection_id)
     async with wired(options) as (runtime, work):
         checked = await checking.preflight(
             work.uow,

@@ -8,6 +8,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from outrider.data.runtime import Runtime
+from outrider.domain.callbacks.examine import examined
 from outrider.domain.senders import circuits, connections
 from outrider.domain.senders.connections import ConnectionView, Vault
 from outrider.interfaces.cli import exits, named, plugin_settings
@@ -105,7 +106,7 @@ async def examine(which: str, *, options: Common = COMMON) -> Answer:
         vault = vault_of(runtime)
         found = await find(work, vault, which)
         account = await connections.opened(work.uow, vault, found.id)
-        stages = await connections.examined(account, runtime.egress)
+        stages = await examined(runtime, account, work.tenant_id, found.id)
     rows: list[dict[str, Any]] = [msgspec.to_builtins(each) for each in stages]
     is_good = all(each.is_ok for each in stages)
     return Answer(rows, table(rows, ("name", "is_ok", "detail")), exits.OK if is_good else exits.CHECK_FAILED)

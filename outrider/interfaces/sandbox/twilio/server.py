@@ -48,6 +48,8 @@ class TwilioSandbox:
         self.options = options
         self.ledger = Ledger(options.ledger_path)
         self.messages: dict[str, dict[str, Any]] = {}
+        self.leads: dict[str, str] = {}
+        """Where what people answer goes: by number, and by the id of a messaging service."""
         self._prices: dict[str, tuple[int, str, str]] = {}
         """When each was taken, what it costs and in which currency."""
         self.rules: list[Rule] = []
@@ -74,6 +76,9 @@ class TwilioSandbox:
         app.router.add_get(f"{account}/Messages.json", self._signed_in(self._list))
         app.router.add_get(f"{account}/Messages/{{sid}}.json", self._signed_in(self._get))
         app.router.add_get(f"{account}.json", self._signed_in(self._account))
+        app.router.add_get(f"{account}/IncomingPhoneNumbers.json", self._signed_in(self._list_numbers))
+        app.router.add_get("/v1/Services/{sid}", self._signed_in(self._service))
+        app.router.add_put("/sandbox/numbers", self._put_numbers)
         app.router.add_put("/sandbox/rules", self._put_rules)
         app.router.add_get("/sandbox/ledger", self._get_ledger)
         app.router.add_get("/sandbox/stats", self._get_stats)
@@ -254,6 +259,25 @@ class TwilioSandbox:
 
     async def _account(self, _request: web.Request) -> web.Response:
         return web.json_response({"sid": self.options.account_sid, "status": "active", "friendly_name": "sandbox"})
+
+    async def _list_numbers(self, _request: web.Request) -> web.Response:
+        numbers = [{"phone_number": number, "sms_url": url, "sms_method": "POST"} for number, url in self.leads.items()]
+        return web.json_response({"incoming_phone_numbers": numbers, "next_page_uri": None})
+
+    async def _service(self, request: web.Request) -> web.Response:
+        sid = request.match_info["sid"]
+        if sid not in self.leads:
+            return _error(404, 20404, "The requested resource was not found")
+        return web.json_response(
+            {"sid": sid, "inbound_request_url": self.leads[sid], "use_inbound_webhook_on_number": False}
+        )
+
+    async def _put_numbers(self, request: web.Request) -> web.Response:
+        try:
+            self.leads = msgspec.json.decode(await request.read(), type=dict[str, str])
+        except msgspec.DecodeError as error:
+            return web.json_response({"message": str(error)}, status=400)
+        return web.json_response({"numbers": len(self.leads)})
 
     async def _put_rules(self, request: web.Request) -> web.Response:
         try:
