@@ -35,7 +35,7 @@ async def events_of(office: Texting, message_id: UUID) -> list[str]:
 
 
 async def counted(office: Texting) -> dict[str, int]:
-    both = "SELECT tenant_id, state, n FROM rollups UNION ALL SELECT tenant_id, state, n FROM rollup_deltas"  # folded or not
+    both = "SELECT tenant_id, state, n FROM rollups UNION ALL SELECT tenant_id, state, n FROM rollup_deltas"
     rows = await office.rows(f"SELECT state, sum(n)::int AS n FROM ({both}) t WHERE tenant_id = $1 GROUP BY 1")
     return {row["state"]: row["n"] for row in rows if row["n"]}
 
