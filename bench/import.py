@@ -31,7 +31,7 @@ import asyncpg
 
 from bench.kit import beside, ours
 from bench.kit.figures import machine, table, verdict
-from bench.kit.servers import Postgres, end, postgres, process, run
+from bench.kit.servers import Postgres, postgres, process, run
 
 LEAST_ROWS_PER_S = 5_000
 MOST_MEGABYTES = 256
@@ -104,7 +104,6 @@ def _traffic(made: ours.Installation, options: argparse.Namespace) -> beside.Bes
         with process(_command(path), name="import", env=made.environment, stdout=subprocess.DEVNULL) as child:
             _wait_for_rows(made.database, path.name)
             yield lambda: child.poll() is None
-            end(child)
 
     return beside.measure(made, importing, per_s=options.per_s, window_s=options.window_s, rounds=options.rounds)
 
