@@ -6,9 +6,10 @@ provider.
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -29,21 +30,40 @@ _ACCOUNT_CAUSES: Final = frozenset(
     }
 )  # fmt: skip
 """What tells of the account and not of a message: others that wait are not tried in vain."""
-_PAUSE_S: Final = 1.0
-_LONGEST_PAUSE_S: Final = 60.0
+_PAUSE_S: Final = 0.5
+"""So long nothing is tried after a refusal that asks for no pause; longer ones are the circuit's, for all workers."""
 _LONGEST_WISH_S: Final = 86_400.0
 _LONGEST_DETAIL: Final = 240
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
 
 
 class Rest:
-    """The rest of an account after a refusal that concerns it: then one message probes, no sooner than asked."""
+    """The rest of an account after a refusal that concerns it: then one message probes, no sooner than asked.
+
+    The first request of all goes alone as well: wrong credentials cost one request, not one of each connection [F53].
+    """
 
     def __init__(self) -> None:
         self._bar: Deferred | None = None
         self._until_s = 0.0
-        self._pause_s = _PAUSE_S
         self._probing = False
+        self._proven = asyncio.Event()
+        self._proof = asyncio.Lock()
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the account took a request and refused none since: nobody has to wait for a turn."""
+        return self._proven.is_set()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Around a request and what is learned of it: until the account took one, only one at a time is on its way."""
+        async with AsyncExitStack() as held:
+            if not self._proven.is_set():
+                await held.enter_async_context(self._proof)
+                if self._proven.is_set():
+                    await held.aclose()
+            yield
 
     def barred(self) -> Deferred | None:
         """Why nothing is tried now: the account was refused, its pause is not over, or another one probes."""
@@ -67,11 +87,12 @@ class Rest:
     def learn(self, outcome: Outcome) -> None:
         """Take an outcome into account."""
         if isinstance(outcome, Deferred) and outcome.cause in _ACCOUNT_CAUSES:
-            wish_s = outcome.after_s or self._pause_s
-            self._bar, self._until_s = outcome, boottime_s() + wish_s
-            self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
-        elif not isinstance(outcome, (Uncertain, Unsent)):
-            self._bar, self._pause_s = None, _PAUSE_S
+            self._bar, self._until_s = outcome, boottime_s() + (outcome.after_s or _PAUSE_S)
+            self._proven.clear()
+        elif not isinstance(outcome, Unsent):
+            self._proven.set()
+            if not isinstance(outcome, Uncertain):
+                self._bar = None
 
 
 class Desk:

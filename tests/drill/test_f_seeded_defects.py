@@ -11,9 +11,24 @@ import pytest
 
 from tests.kit.cluster import Cluster
 from tests.kit.command import ROOT
+from tests.kit.crooked import Bent
 from tests.kit.defects import DEFECTS
 from tests.kit.drill import Drill
-from tests.kit.scenarios import acceptance, callbacks, databases, fan_out, journals, leases, stops, switches, waves
+from tests.kit.scenarios import (
+    acceptance,
+    accounts,
+    answers,
+    callbacks,
+    databases,
+    fan_out,
+    hours,
+    journals,
+    leases,
+    partitions,
+    stops,
+    switches,
+    waves,
+)  # fmt: skip
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -71,6 +86,21 @@ HUNTS: dict[str, Hunt] = {
         lambda drill: journals.another_machine_takes_over(drill, "at_most_once"), ("I11",), SHORT
     ),
     "campaign finished early": Hunt(fan_out.restarted_when_all_is_queued, ("I2",)),
+    "a refusal told to no other worker": Hunt(
+        lambda drill: accounts.slowed_down(drill, 2.0), ("F55",), accounts.SETTINGS
+    ),
+    "a refused account costs attempts": Hunt(
+        accounts.account_refused, ("I2",), accounts.SETTINGS | {"retry_attempts": "1"}
+    ),
+    "any success taken for a yes": Hunt(
+        lambda drill: answers.nonsense(drill, "at_most_once"), ("I3",), answers.SETTINGS
+    ),
+    "lost requests made again": Hunt(partitions.partition, ("I4",), partitions.SETTINGS),
+    "one pool for all providers": Hunt(
+        lambda drill: partitions.slow(drill, Bent(after_s=20.0)), ("F60",), partitions.SETTINGS
+    ),
+    "quiet hours not told to the provider": Hunt(lambda drill: hours.quiet_begins(drill, in_s=6), ("F83",)),
+    "due by another clock": Hunt(hours.clock_leaps, ("F79",)),
 }
 OF_THE_DATABASE = "synchronous_commit off"
 
@@ -81,7 +111,7 @@ def test_every_seeded_defect_has_its_drill() -> None:
 
 def test_the_page_about_drills_names_every_defect_and_every_point() -> None:
     page = (ROOT / "docs" / "how-to" / "drills.md").read_text(encoding="utf-8")
-    rows = set(re.findall(r"^\| ([^|`]+) \| (I\d+) \|$", page, re.MULTILINE))
+    rows = set(re.findall(r"^\| ([^|`]+) \| ([IF]\d+) \|$", page, re.MULTILINE))
     expected = {(name, invariant) for name, hunt in HUNTS.items() for invariant in hunt.invariants}
     assert rows == expected | {(OF_THE_DATABASE, "I1")}
     hits = re.compile(r'failpoint\.hit\("([a-z_.]+)"\)')

@@ -22,7 +22,7 @@ from outrider.base.clock import boottime_s
 from outrider.base.errors import Refused
 from outrider.base.fields import check
 from outrider.contracts.callbacks import CALLBACK_URL, Finds, Lost
-from outrider.contracts.outcome import Accepted, Deferred, Rejected, Uncertain
+from outrider.contracts.outcome import Accepted, Deferred, Rejected, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing, Transport
 from outrider.data.egress import Egress
 from outrider.interfaces.sandbox.twilio import TwilioOptions, TwilioSandbox
@@ -75,7 +75,25 @@ async def test_a_request_says_everything_that_was_decided(sandbox: TwilioSandbox
     )  # fmt: skip
     assert first.status_callback == f"http://127.0.0.1:9/cb/x?m={text().id}"
     assert first.validity_period == 600
-    assert second.validity_period in {89, 90}
+    assert second.validity_period in {88, 89}, "it ends a second early: it counts from when the request arrives"
+
+
+async def test_what_is_over_before_it_could_be_there_is_not_handed_over(sandbox: TwilioSandbox) -> None:
+    transport = opened(sandbox)
+    watch = await sent(transport, text(until_s=boottime_s() + 1.5), text(PEOPLE[1], until_s=boottime_s() + 60))
+    await transport.close()
+    assert isinstance(watch.outcomes[PEOPLE[0]], Unsent)
+    assert [entry.to for entry in sandbox.ledger.entries] == [PEOPLE[1]]
+
+
+async def test_what_waits_for_its_phone_for_longer_than_it_is_valid_is_given_up(sandbox: TwilioSandbox) -> None:
+    sandbox.rules = [Rule(to=PEOPLE[0], delivered_s=0.2), Rule(delivered_s=30.0)]
+    transport = opened(sandbox, validity_s=1)
+    await sent(transport, text(), text(PEOPLE[1]))
+    await sandbox.settled()
+    await transport.close()
+    ends = {entry.to: entry.outcome for entry in sandbox.ledger.entries if entry.outcome not in TAKEN}
+    assert ends == {PEOPLE[0]: "delivered", PEOPLE[1]: "given_up"}
 
 
 async def test_the_official_client_is_answered_alike(sandbox: TwilioSandbox) -> None:

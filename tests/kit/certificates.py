@@ -42,9 +42,14 @@ def client_context() -> ssl.SSLContext:
     return context
 
 
+def authority_pem() -> bytes:
+    """Our authority's certificate, for processes to trust."""
+    return _authority()[0].public_bytes(Encoding.PEM)
+
+
 @lru_cache(maxsize=8)
-def server_context(name: str = "127.0.0.1", *, is_signed: bool = True, is_expired: bool = False) -> ssl.SSLContext:
-    """A server's context with a certificate for a name or address; unsigned: by itself and not by our authority."""
+def server_pem(name: str = "127.0.0.1", *, is_signed: bool = True, is_expired: bool = False) -> bytes:
+    """A key and a certificate for a name or address, for servers that read files; see `server_context`."""
     authority, authority_key = _authority()
     key = ec.generate_private_key(ec.SECP256R1())
     try:
@@ -55,11 +60,17 @@ def server_context(name: str = "127.0.0.1", *, is_signed: bool = True, is_expire
     builder = _builder(_name(name), issuer, key, age_days=30 if is_expired else 0)
     builder = builder.add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
     certificate = builder.sign(authority_key if is_signed else key, SHA256())
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return secret + certificate.public_bytes(Encoding.PEM)
+
+
+@lru_cache(maxsize=8)
+def server_context(name: str = "127.0.0.1", *, is_signed: bool = True, is_expired: bool = False) -> ssl.SSLContext:
+    """A server's context with a certificate for a name or address; unsigned: by itself and not by our authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "server.pem"
-        secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        path.write_bytes(secret + certificate.public_bytes(Encoding.PEM))
+        path.write_bytes(server_pem(name, is_signed=is_signed, is_expired=is_expired))
         context.load_cert_chain(path)
     return context
 

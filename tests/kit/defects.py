@@ -24,9 +24,11 @@ import asyncpg
 
 from outrider.app import main
 from outrider.base import failpoint
-from outrider.contracts.outcome import Outcome, Uncertain
+from outrider.contracts.gate import Lane
+from outrider.contracts.outcome import Accepted, Deferred, Outcome, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing
 from outrider.data.db import Role
+from outrider.data.http_out import Trouble
 from outrider.data.sql import Statements
 from outrider.domain.callbacks import take
 from outrider.domain.callbacks.rows import SQL as CALLBACKS
@@ -35,6 +37,7 @@ from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
 from outrider.domain.messages.fan_out import Plan, fan_out
 from outrider.domain.messages.lanes import lane_for
 from outrider.domain.messages.rows import SQL
+from outrider.domain.senders import circuits
 from outrider.engine.dispatch import batch, claim, journal, lease, pipeline, record, recovery
 from outrider.engine.fanout import expand
 from outrider.engine.inbound import desk, reports
@@ -224,6 +227,27 @@ def _believes(*_arguments: Any) -> str | None:
     return None
 
 
+async def _never_opens(*_arguments: Any, **_more: Any) -> circuits.State:
+    """`circuits.failed` that writes nothing down."""
+    return "closed"
+
+
+def _yes(*_what: Any) -> Outcome:
+    """`_taken` of Twilio's answers that believes every success."""
+    return Accepted("SM" + "0" * 32)
+
+
+def _not_lost(trouble: Trouble) -> Outcome:
+    """`outcome_of_trouble` that takes every broken line for one by which nothing went."""
+    return Unsent(trouble.detail) if trouble.kind == "withheld" else Deferred("connection_failed", trouble.detail)
+
+
+def _own_pool(self: pipeline.Pipeline, lane: Lane) -> pipeline.Pool:
+    """`Pipeline._pool` that lets every sender have what it leaves free."""
+    del self
+    return lane.tenant_id, str(lane.sender_id)
+
+
 _unwatched: set[asyncio.Future[str]] = set()
 _end = reports._end
 _take_in = take.take_in
@@ -345,6 +369,34 @@ DEFECTS: dict[str, Defect] = {
     "ended leases not swept": Defect(
         "what a worker of another machine held when it died stays leased",
         _replace(recovery.Recovery, "_from_leases", _sweeps_nothing),
+    ),
+    "a refusal told to no other worker": Defect(
+        "what one worker learns of an account stays with it", _replace(circuits, "failed", _never_opens)
+    ),
+    "a refused account costs attempts": Defect(
+        "a wrong password is held against the message that met it", _replace(record, "REFUSED", frozenset())
+    ),
+    "any success taken for a yes": Defect(
+        "an answer with 200 or 201 is a yes, whatever it says",
+        _replace("outrider.plugins.providers.twilio.answers", "_taken", _yes),
+    ),
+    "lost requests made again": Defect(
+        "a request whose answer is lost counts as not sent",
+        _replace("outrider.plugins.providers.twilio.transport", "outcome_of_trouble", _not_lost),
+    ),
+    "one pool for all providers": Defect(
+        "a provider that hangs may take every place of a worker", _replace(pipeline.Pipeline, "_pool", _own_pool)
+    ),
+    "quiet hours not told to the provider": Defect(
+        "a text is valid for hours, however soon it gets quiet",
+        _replace("outrider.plugins.providers.twilio.transport", "_left_s", lambda _message: 1e6),
+    ),
+    "due by another clock": Defect(
+        "what is due is not judged by the database's clock alone",
+        _both(
+            _rewrite("promote", "due_at <= now()", "due_at <= now() + interval '3 hours'"),
+            _rewrite("tenants_with_due", "due_at <= now()", "due_at <= now() + interval '3 hours'"),
+        ),
     ),
     "synchronous_commit off": Defect(
         "the database acknowledges what it has not written down",

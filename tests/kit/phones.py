@@ -39,6 +39,7 @@ from outrider.domain.templates import contents
 from outrider.interfaces.sandbox.twilio import TwilioOptions, TwilioSandbox
 from outrider.interfaces.sandbox.twilio.callbacks import signature, status_form
 from outrider.interfaces.sandbox.twilio.ledger import TAKEN, Entry
+from outrider.interfaces.sandbox.twilio.options import Rule
 from outrider.plugins.channels.sms import CHANNEL
 from outrider.plugins.providers.twilio import PROVIDER
 from tests.kit import ledgers
@@ -145,6 +146,15 @@ class Phones:
             for entry in self.sandbox.ledger.entries
             if entry.outcome in TAKEN
         ]
+
+    def rules(self, **rule: Any) -> None:
+        """What happens to every text from now on."""
+        self.sandbox.rules = [Rule(**rule)]
+
+    def times_of(self, outcome: str) -> list[int]:
+        """When texts came to something, on the clock of the capture server's ledger."""
+        since_boot_ns = boot_ns() - time.time_ns()
+        return [entry.at_ns + since_boot_ns for entry in self.sandbox.ledger.entries if entry.outcome == outcome]
 
     async def violations(self, *, duplicates: int = 0, uncertain: int = 0) -> list[str]:
         """What the checker of the drill finds now, this account's ledger among its own."""

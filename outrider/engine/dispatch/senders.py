@@ -5,8 +5,9 @@ Owns open connections to providers; secrets stay in memory only.
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from uuid import UUID
@@ -76,6 +77,7 @@ class Senders:
         self._runtime = runtime
         self._is_sending = is_sending
         self._uses: dict[tuple[UUID, UUID], Use] = {}
+        self._loading: defaultdict[tuple[UUID, UUID], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._accounts: dict[tuple[UUID, int], Account] = {}
         self._composers: OrderedDict[Kept, Composer] = OrderedDict()
         self._noticed: OrderedDict[tuple[UUID, int], tuple[float, Tracking]] = OrderedDict()
@@ -86,8 +88,12 @@ class Senders:
         Raises:  Refused when the sender is gone; Misconfigured when its secrets cannot be opened or its provider or
                  channel is not installed.
         """
-        now_s = boottime_s()
         key = (lane.tenant_id, lane.sender_id)
+        async with self._loading[key]:  # who reads it twice at once takes a turn to try a connection and forgets it
+            return await self._use(raw, lane, key)
+
+    async def _use(self, raw: asyncpg.Connection, lane: Lane, key: tuple[UUID, UUID]) -> Use:
+        now_s = boottime_s()
         known = self._uses.get(key)
         if known is not None and known.is_fresh(now_s):
             for route in known.routes:

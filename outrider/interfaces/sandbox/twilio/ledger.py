@@ -11,12 +11,15 @@ import msgspec
 
 from outrider.base.errors import Misconfigured
 
-Outcome = Literal["accepted", "accepted_cut", "refused", "cut", "reply"]
+Outcome = Literal["accepted", "accepted_cut", "refused", "cut", "reply", "delivered", "given_up"]
 TAKEN = frozenset({"accepted", "accepted_cut"})
 
 
 class Entry(msgspec.Struct, kw_only=True):
-    """One request as the server saw it; `accepted_cut`: taken, and nobody was told; `reply`: what a phone got."""
+    """One request as the server saw it; `accepted_cut`: taken, and nobody was told; `reply`: what a phone got.
+
+    `delivered`, `given_up`: what became of one that had to wait for its phone.
+    """
 
     seq: int
     at_ns: int

@@ -46,6 +46,7 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True):
     body           answer 201 with this instead of JSON
     same_sid       give every message this id
     statuses       report these instead; error_code with the last of them
+    delivered_s    it waits for its phone so long; what is not valid for so long is given up (undelivered, 30036)
     price          what the message costs, such as "0.0150"; currency: in which; "" is never known
     copies         send each callback so often; order: in which order
     times, skip    how often it strikes, after how many it passed over
@@ -62,6 +63,7 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True):
     same_sid: str | None = None
     statuses: list[str] | None = None
     error_code: int | None = None
+    delivered_s: float | None = None
     price: str | None = None
     currency: str = "USD"
     copies: int = 1

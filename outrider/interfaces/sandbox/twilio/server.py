@@ -13,7 +13,7 @@ import hmac
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
@@ -37,6 +37,7 @@ _MAGIC = {
 }
 """Twilio's own test numbers: what a message to them is refused with."""
 _LONGEST = 1600
+_EXPIRED = 30036
 _PRICE_PER_PART = 0.0079
 _REPLIED = re.compile(r"<Message>(.*?)</Message>", re.DOTALL)
 
@@ -160,7 +161,10 @@ class TwilioSandbox:
             validity_period=int(form["ValidityPeriod"]) if "ValidityPeriod" in form else None,
         )  # fmt: skip
         shown = self._keep(entry, rule)
-        self._report(shown, entry.status_callback, rule)
+        if rule is not None and rule.delivered_s is not None:
+            self._begin(self._deliver(shown, entry, rule.delivered_s))
+        else:
+            self._report(shown, entry.status_callback, rule)
         if rule is not None and rule.hang_s:
             await asyncio.sleep(rule.hang_s)
         if is_cut:
@@ -223,9 +227,21 @@ class TwilioSandbox:
         if rule is not None and rule.order == "shuffled":
             random.shuffle(forms)
         if url:
-            task = asyncio.create_task(self._call(url, forms))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._begin(self._call(url, forms))
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, shown: dict[str, Any], entry: Entry, after_s: float) -> None:
+        """Let a message wait for its phone; what is not valid for so long never gets there."""
+        valid_s = after_s if entry.validity_period is None else entry.validity_period
+        is_late = after_s > valid_s
+        await asyncio.sleep(min(after_s, valid_s))
+        self._write_down("given_up" if is_late else "delivered", entry.to, entry.from_, entry.text, sid=entry.sid)
+        last = Rule(statuses=["undelivered"], error_code=_EXPIRED) if is_late else Rule(statuses=["delivered"])
+        self._report(shown, entry.status_callback, last)
 
     async def _call(self, url: str, forms: list[dict[str, str]]) -> None:
         for form in forms:

@@ -158,7 +158,8 @@ class ResendTransport:
             waiting = [request]
             try:
                 while waiting:
-                    waiting[:1] = await self._one(waiting[0], desk)
+                    async with self._rest.turn():
+                        waiting[:1] = await self._one(waiting[0], desk)
             except asyncio.CancelledError:
                 for each in waiting:
                     self._settle_cut(each.messages, desk)

@@ -110,12 +110,14 @@ def _report(sid: str, status: str, values: Mapping[str, str], target: str) -> To
         cause = "cancelled_at_provider" if status == "canceled" else cause
         detail = f"{status} {code}".strip()[:60]
     bill = bill_of(values.get("Price"), values.get("PriceUnit"))
+    message_id = _message_id(target)
     return Report(
-        key=f"{sid}:{status}",
+        # one id for two messages must not make the second one's report a repetition of the first one's [F62]
+        key=f"{sid}:{status}" if message_id is None else f"{sid}:{status}:{message_id}",
         provider_id=sid,
         word=status,
         state=state,
-        message_id=_message_id(target),
+        message_id=message_id,
         cause=cause,
         detail=detail if detail.isprintable() else status,
         suppress=suppression_of(cause),

@@ -26,6 +26,8 @@ from outrider.plugins.providers.twilio.settings import Account
 
 _PAGE: Final = 1000
 _OK: Final = 200
+_WAY_S: Final = 1.0
+"""So much earlier the validity ends than the message's time: it counts from when the request arrives."""
 
 
 class TwilioTransport:
@@ -97,7 +99,11 @@ class TwilioTransport:
     async def _work(self, waiting: Any, desk: Desk) -> None:
         for message in waiting:
             try:
-                outcome = await self._one(message, desk)
+                if self._rest.is_proven:  # nearly always
+                    outcome = await self._one(message, desk)
+                else:
+                    async with self._rest.turn():
+                        outcome = await self._one(message, desk)
             except asyncio.CancelledError:
                 desk.cut(message, "transport_closed" if self._is_closed else "cancelled")
                 raise
@@ -108,6 +114,8 @@ class TwilioTransport:
             reason = desk.begin(message)
             if reason is not None:
                 return Unsent(reason)
+        if message.until_s is not None and _left_s(message) < 1:
+            return Unsent("its time of validity is over")  # the least that can be asked for would be too long
         async with self._room:
             barred = self._rest.barred()
             if barred is not None:
@@ -133,7 +141,7 @@ class TwilioTransport:
             form["StatusCallback"] = f"{account.callback_url}?m={message.id}"
         left_s = account.validity_s
         if message.until_s is not None:
-            left_s = min(left_s, max(1, int(message.until_s - boottime_s())))
+            left_s = min(left_s, max(1, int(_left_s(message))))
         form["ValidityPeriod"] = str(left_s)
         return urlencode(form).encode()
 
@@ -158,6 +166,11 @@ class TwilioTransport:
             and is_sid(str(each.get("sid")))
             and _made_since(each.get("date_created"), lost.since)
         ]
+
+
+def _left_s(message: Outgoing) -> float:
+    """For how long a message with an end may still be valid at the provider."""
+    return (message.until_s or 0.0) - boottime_s() - _WAY_S
 
 
 def _made_since(made: object, since: datetime) -> bool:

@@ -15,11 +15,23 @@ SID = "SM0123456789abcdef0123456789abcdef"
 
 def told(status: int, body: object = None, **headers: str) -> Outcome:
     text = body if isinstance(body, str) else json.dumps(body)
-    return answers.outcome_of(Reply(status, headers, text.encode()))
+    return answers.outcome_of(Reply(status, {"content-type": "application/json", **headers}, text.encode()))
 
 
 def test_a_message_with_an_id_is_accepted() -> None:
     assert told(201, {"sid": SID, "status": "queued"}) == Accepted(SID)
+
+
+@pytest.mark.parametrize("text", ["application/json; charset=utf-8", "Application/JSON"])
+def test_the_type_of_an_answer_is_read_as_headers_are(text: str) -> None:
+    assert told(201, {"sid": SID}, **{"content-type": text}) == Accepted(SID)
+
+
+@pytest.mark.parametrize("text", ["", "text/html", "application/problem+json", "text/html; a=application/json"])
+def test_a_success_of_another_type_is_uncertain_whatever_stands_in_it(text: str) -> None:
+    outcome = told(201, {"sid": SID, "status": "queued"}, **{"content-type": text})
+    assert isinstance(outcome, Uncertain)
+    assert outcome.detail.isprintable()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,164 @@
+"""Drills about the way to a provider: it hangs, it is gone, its certificate has expired, while others go on.
+
+Each gives what the checker found: nothing with the product as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from uuid import UUID
+
+from outrider.interfaces.sandbox import LedgerReader, Sandbox, SandboxOptions
+from tests.kit import ledgers
+from tests.kit.certificates import authority_pem, server_pem
+from tests.kit.crooked import STRAIGHT, Bent, Crooked
+from tests.kit.drill import Drill
+from tests.kit.phones import Phones, people
+from tests.kit.processes import until
+from tests.kit.scenarios.accounts import checked
+
+SETTINGS = {"circuit_failures": "3", "circuit_open_s": "0.3", "circuit_open_most_s": "1", "circuit_close_after": "5"}
+_SLOW_SENDERS = 20
+_IN_FLIGHT = 4
+"""Batches of a sender: all of them together are more than a worker has at all."""
+_SLOW_LINES = 8
+_COUNT = 60
+
+
+async def slow(drill: Drill, bent: Bent) -> list[str]:
+    """F60: every request of one provider takes longer than all of another channel's mail."""
+    async with AsyncExitStack() as stack:
+        line = await stack.enter_async_context(Crooked.open(""))
+        phones = await stack.enter_async_context(
+            Phones.open(drill, "http://127.0.0.1:9", base_url=line.url, answer_timeout_s=60, connections=_SLOW_LINES)
+        )
+        line.target, line.bend = phones.sandbox.url, lambda _asked: bent
+        rows = await drill.rows(_MORE_SENDERS, phones.sender.id, _SLOW_SENDERS)
+        for at, row in enumerate(rows):
+            phones.sender = replace(phones.sender, id=row["id"])
+            await phones.admit(people(_IN_FLIGHT, first=at * _IN_FLIGHT))
+        await drill.worker(lanes_in_flight=str(_IN_FLIGHT), claim_batch="1")
+        await until(lambda: len(line.asked) > 0, what="a slow request is under way")
+        await until(lambda: _is_full(drill), what="the slow provider has got all that it may")
+        mail = await drill.sender("at_most_once", connections=2)
+        ids = await drill.admit(mail, _COUNT)
+        hanging = len(line.asked)
+        await until(lambda: _is_over(drill, ids, line, hanging), what="the mail is through, or what hung has ended")
+        found = [] if await _is_sent(drill, ids) else ["F60: the other channel waited for the slow provider"]
+        line.bend = lambda _asked: STRAIGHT
+        await line.cut()  # what hangs is lost: the sandbox has it, and nobody was told
+        await line.mend()
+        await drill.drained()
+        return found + await checked(drill, phones, uncertain=2 * _SLOW_LINES)
+
+
+async def partition(drill: Drill) -> list[str]:
+    """F74: the way to the provider is cut under load while messages come in, and mended later."""
+    async with AsyncExitStack() as stack:
+        line = await stack.enter_async_context(Crooked.open(""))
+        phones = await stack.enter_async_context(
+            Phones.open(drill, "http://127.0.0.1:9", base_url=line.url, connections=_SLOW_LINES)
+        )
+        line.target = phones.sandbox.url
+        line.bend = lambda _asked: Bent(after_s=0.2)  # so that something is on its way at any moment
+        for _ in range(2):
+            await drill.worker()
+        await phones.admit(people(4 * _COUNT))
+        await until(lambda: len(phones.acceptances()) >= _COUNT, what="a part has gone")
+        await line.cut()
+        await until(lambda: _is_open(drill), what="its circuit is open")
+        for part in range(5):
+            await phones.admit(people(_COUNT, first=1000 + part * _COUNT))
+        await line.mend()
+        line.bend = lambda _asked: STRAIGHT
+        await drill.drained()
+        # what was on the wire of two workers when it was cut is uncertain by right
+        return await checked(drill, phones, uncertain=2 * _SLOW_LINES)
+
+
+async def expired_certificate(drill: Drill) -> list[str]:
+    """F76: the certificate of a mail server has expired: nothing is handed over until it is renewed."""
+    trusted = drill.folder / "authority.pem"
+    trusted.write_bytes(authority_pem())
+    drill.command = drill.command.with_(SSL_CERT_FILE=str(trusted))
+    async with AsyncExitStack() as stack:
+        servers = [
+            await stack.enter_async_context(Sandbox(_server(drill, name, is_expired=name == "expired")))
+            for name in ("expired", "renewed")
+        ]
+        ports = [server.addresses.smtp[1] for server in servers]
+        sender = await drill.sender("at_most_once", connections=2, port=ports[0])
+        await _configure(drill, ports[0])
+        await drill.admit(sender, _COUNT)
+        await drill.worker()
+        await until(lambda: _is_deferred(drill, "tls_failed"), what="it was tried and refused")
+        await until(lambda: _is_open(drill), what="its circuit is open")
+        taken = ledgers.accepted_of(LedgerReader(servers[0].options.ledger_path))
+        found = [f"F76: {len(taken)} messages were handed over all the same"] if taken else []
+        await _configure(drill, ports[1])
+        await drill.drained()
+    evidence = await drill.evidence()
+    for server in servers:
+        evidence.acceptances += ledgers.accepted_of(LedgerReader(server.options.ledger_path))
+    return found + ledgers.violations(evidence)
+
+
+def _server(drill: Drill, name: str, *, is_expired: bool) -> SandboxOptions:
+    """A mail server with a certificate; it would take mail in the clear as well."""
+    pem = drill.folder / f"{name}.pem"
+    pem.write_bytes(server_pem(is_expired=is_expired))
+    return SandboxOptions(
+        ledger_path=drill.folder / name, smtp_port=0, http_port=None, certificate_path=pem, private_key_path=pem
+    )
+
+
+async def _configure(drill: Drill, port: int) -> None:
+    """Another server, as an operator names it: nothing without TLS."""
+    settings = {"host": "127.0.0.1", "port": port, "tls": "required", "connections": 2}
+    await drill.execute(
+        "UPDATE connections SET settings = $1::text::jsonb, version = version + 1, updated_at = now()",
+        json.dumps(settings),
+    )
+    await drill.execute("DELETE FROM circuits")
+
+
+async def _is_sent(drill: Drill, ids: Sequence[UUID]) -> bool:
+    count = await drill.value("SELECT count(*) FROM messages WHERE id = ANY ($1::uuid[]) AND state = 'sent'", list(ids))
+    return bool(count == len(ids))
+
+
+async def _is_full(drill: Drill) -> bool:
+    """Whether so much is claimed as the slow provider gets: no more of it for a while."""
+    before = await drill.value(_LEASED)
+    await asyncio.sleep(0.5)
+    return bool(before) and before == await drill.value(_LEASED)
+
+
+async def _is_over(drill: Drill, ids: Sequence[UUID], line: Crooked, hanging: int) -> bool:
+    return len(line.asked) > hanging + _SLOW_LINES or await _is_sent(drill, ids)
+
+
+_LEASED = "SELECT count(*) FROM queue WHERE state = 1"
+_MORE_SENDERS = """
+INSERT INTO senders (tenant_id, name, channel, connection_id, from_address, postal_address,
+                     transactional_guarantee, bulk_guarantee)
+SELECT tenant_id, name || n, channel, connection_id, from_address, postal_address,
+       transactional_guarantee, bulk_guarantee
+FROM senders, generate_series(1, $2::int) n WHERE id = $1 RETURNING id
+"""
+
+
+async def _is_open(drill: Drill) -> bool:
+    return bool(await drill.value("SELECT EXISTS (SELECT FROM circuits WHERE state = 'open')"))
+
+
+async def _is_deferred(drill: Drill, cause: str) -> bool:
+    return bool(
+        await drill.value(
+            "SELECT EXISTS (SELECT FROM message_events WHERE kind = 'deferred' AND data ->> 'cause' = $1)", cause
+        )
+    )
