@@ -15,7 +15,13 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from outrider.base.errors import Misconfigured
 from outrider.base.web import is_local_host, name_server
@@ -431,6 +437,12 @@ def load(**overrides: Any) -> Settings:
             f"OUTRIDER_{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}" for item in error.errors()
         ]
         raise Misconfigured("invalid_settings", "; ".join(lines)) from None
+    except SettingsError as error:
+        name = re.search(r'field "(\w+)"', str(error))
+        if name is None:
+            raise Misconfigured("invalid_settings", f"settings cannot be read: {error}") from None
+        why = f'OUTRIDER_{name[1].upper()}: must be a JSON list such as ["127.0.0.0/8"]'
+        raise Misconfigured("invalid_settings", why) from None
     except (tomllib.TOMLDecodeError, OSError, ValueError) as error:
         raise Misconfigured("invalid_settings", f"settings cannot be read: {error}") from None
     _check_together(settings)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
+import aiohttp
 from cyclopts import App, Parameter
 
 from outrider.app.processes import run_process
 from outrider.app.signals import Stop, ready
-from outrider.interfaces.cli.options import between, whole_number
+from outrider.base.errors import Unavailable
+from outrider.interfaces.cli import exits
+from outrider.interfaces.cli.options import JSON, Json, between, whole_number
+from outrider.interfaces.cli.output import Answer
 from outrider.interfaces.sandbox import Addresses, SandboxOptions, serve
 from outrider.interfaces.sandbox.resend import ResendOptions
 from outrider.interfaces.sandbox.resend import serve as serve_resend
@@ -21,6 +25,8 @@ from outrider.interfaces.sandbox.twilio.options import SID, TOKEN
 
 APP = App(name="sandbox")
 
+_PATIENCE_S: Final = 30.0
+_TAKEN: Final = range(200, 300)
 Port = Annotated[int, Parameter(converter=whole_number, validator=between(0, 65_535), n_tokens=1)]
 
 
@@ -168,6 +174,42 @@ def resend(
         await serve_resend(options, ready=ready, stop=stop.event)
 
     return run_process("sandbox-resend", work, grace_s=2.0, lifeline=lifeline)
+
+
+@APP.command
+async def phone(
+    number: str, to: str, text: str, *, url: str, at: str = "http://127.0.0.1:8026", options: Json = JSON
+) -> Answer:
+    """Let a phone write by a running `outrider sandbox twilio`; prints what it was answered. Exit 1 when refused.
+
+    Parameters
+    ----------
+    number
+        Whose phone it is, as +61412345678.
+    to
+        The number it writes to.
+    text
+        What it writes.
+    url
+        Where the provider passes it on to: see `outrider callbacks url CONNECTION`.
+    at
+        Where the sandbox is.
+    """
+    del options
+    said = {"from": number, "to": to, "body": text, "url": url}
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_PATIENCE_S)) as http,
+            http.post(f"{at.rstrip('/')}/sandbox/inbound", json=said) as response,
+        ):
+            answer = await response.json()
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        why = str(error) or type(error).__name__
+        raise Unavailable("sandbox_unreachable", f"no sandbox answers at {at}: {why}") from None
+    is_taken = answer["status"] in _TAKEN
+    told = "\n".join(f"answered: {reply}" for reply in answer["replies"]) or "taken, without an answer"
+    refused = f"{url} answered {answer['status'] or 'nothing'}"
+    return Answer(answer, told if is_taken else refused, exits.OK if is_taken else exits.CHECK_FAILED)
 
 
 def _where(addresses: Addresses) -> str:

@@ -88,7 +88,7 @@ async def findings(uow: UnitOfWork, campaign: CampaignView, cost: Cost | None) -
     """What there is to say about money before a launch: unknown prices, and budgets that will not do."""
     found = [budget for budget in await budgets.listed(uow) if budget.scope_id in {uow.tenant, campaign.id}]
     limited = [each for each in found if each.daily_cents is not None or each.monthly_cents is not None]
-    waits = "they wait until there is one, because there is a budget" if limited else "it bounds no budget"
+    waits = "they wait until there is one, because there is a budget" if limited else "what it costs cannot be told"
     if cost is None:
         message = f"no price is known for {campaign.channel} (outrider budget set-price): {waits}"
         return [Finding("no_price", message, is_blocking=False)]

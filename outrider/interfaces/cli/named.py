@@ -11,6 +11,7 @@ from outrider.base.ids import parse_id
 from outrider.data.db import UnitOfWork
 from outrider.domain.contacts import read
 from outrider.domain.contacts.views import ContactView
+from outrider.interfaces.cli.addressed import channel_of, is_phone
 from outrider.interfaces.cli.plugged import channels
 
 _PAGE: Final = 1000
@@ -38,14 +39,14 @@ async def find(
         last = tail.id
 
 
-async def contact(uow: UnitOfWork, who: str, channel: str) -> ContactView:
+async def contact(uow: UnitOfWork, who: str, channel: str | None) -> ContactView:
     """A contact by an address of a channel, in any form, or by its id.
 
     Raises:  Refused(not_found, 404).
     """
-    if "@" not in who and not who.startswith("+"):
+    if "@" not in who and not is_phone(who):
         return await read.get(uow, parse_id(who, "who"))
-    found = await read.by_address(uow, channels(), channel, who)
+    found = await read.by_address(uow, channels(), channel_of(who, channel), who)
     if found is None:
         raise Refused("not_found", "nobody has this address", field="who", status=404)
     return found

@@ -104,7 +104,7 @@ def _caught(error: BaseException, *, is_process: bool) -> int:
             return exits.SYSTEM
         case OSError():
             where = f"{error.filename}: " if error.filename else ""
-            output.fail(f"{where}{error.strerror or error}")
+            output.fail(f"{where}{error.strerror or str(error) or type(error).__name__}")
             return exits.SYSTEM
         case SystemExit():
             return error.code if isinstance(error.code, int) else exits.OK

@@ -31,6 +31,13 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
     assert (settings.claim_batch, settings.lease_s, settings.egress_allow) == (9, 11.0, ["10.0.0.0/8"])
 
 
+@pytest.mark.parametrize("wrong", ["127.0.0.0/8", "[127.0.0.0/8]", "{"])
+def test_a_list_that_is_none_is_named_with_how_to_write_one(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTRIDER_EGRESS_ALLOW", wrong)
+    with pytest.raises(Misconfigured, match=r'OUTRIDER_EGRESS_ALLOW: must be a JSON list such as \["127.0.0.0/8"\]'):
+        load()
+
+
 def test_the_file_may_name_variables_and_a_missing_one_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from outrider.domain.contacts.imports.options import Dates, Options
 from outrider.domain.messages import bounces as soft_bounces
 from outrider.domain.segments import rules, segments
 from outrider.interfaces.cli import campaigns, importing, named
+from outrider.interfaces.cli.addressed import AnyChannel
 from outrider.interfaces.cli.options import COMMON, Changing, Common, Limit
 from outrider.interfaces.cli.output import Answer, facts, table
 from outrider.interfaces.cli.work import looking
@@ -77,15 +78,13 @@ async def import_(
 
 
 @APP.command
-async def show(who: str, *, channel: str = "email", options: Common = COMMON) -> Answer:
+async def show(who: str, *, channel: AnyChannel = None, options: Common = COMMON) -> Answer:
     """Show one contact with addresses and consent.
 
     Parameters
     ----------
     who
         An address in any form, or the contact's id.
-    channel
-        Which channel the address belongs to.
     """
     async with looking(options) as work:
         contact = await named.contact(work.uow, who, channel)
@@ -100,15 +99,13 @@ async def show(who: str, *, channel: str = "email", options: Common = COMMON) ->
 
 
 @APP.command
-async def bounces(who: str, *, channel: str = "email", options: Common = COMMON) -> Answer:
+async def bounces(who: str, *, channel: AnyChannel = None, options: Common = COMMON) -> Answer:
     """Show which messages came back for now; too many put an address on the do-not-contact list.
 
     Parameters
     ----------
     who
         An address in any form, or the contact's id.
-    channel
-        Which channel the address belongs to.
     """
     async with looking(options) as work:
         contact = await named.contact(work.uow, who, channel)

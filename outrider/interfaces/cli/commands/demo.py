@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +15,7 @@ import aiohttp
 import msgspec
 from cyclopts import App, Parameter
 
+from outrider.base.errors import Unavailable
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.data.db import Database
 from outrider.domain.tenants import keys
@@ -95,15 +98,28 @@ async def _run(home: Path, environment: dict[str, str], people: People, kept: _K
         key = await _key(db)
         async with Api(base_url, key) as api:
             stage = Stage(api, int(smtp_url.rpartition(":")[2]), Ledger(ledger_path), db, home, output.say)
-            first = await play(stage, people)
+            with within_time("the first act, a campaign under fire"):
+                first = await play(stage, people)
             lines = proof.prove(people, first.counts, first.messages, stage.ledger.records, first.course)
-            lines += await _second_act(stage, people, first, base_url, environment)
-            lines += await _third_act(stage, base_url, environment)
+            with within_time("the second act, its readers"):
+                lines += await _second_act(stage, people, first, base_url, environment)
+            with within_time("the third act, texts"):
+                lines += await _third_act(stage, base_url, environment)
         if kept.keep:
             output.emit(_answer(lines), as_json=kept.is_json)
             output.say(_where(base_url, inbox, key, home))
             await asyncio.Event().wait()
     return lines
+
+
+@contextmanager
+def within_time(act: str) -> Iterator[None]:
+    """Say which act did not come to its end in its time."""
+    try:
+        yield
+    except TimeoutError:
+        why = f"{act}, did not come to its end in its time; --keep and --folder leave the servers' logs to look at"
+        raise Unavailable("demo_stuck", why) from None
 
 
 async def _second_act(

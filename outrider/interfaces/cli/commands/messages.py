@@ -21,6 +21,7 @@ from outrider.domain.messages.admit import Replay, check_key, keep, replay_of
 from outrider.domain.messages.draft import Draft
 from outrider.domain.messages.rows import SQL
 from outrider.domain.messages.submit import Submission
+from outrider.interfaces.cli.addressed import AnyChannel, channel_of
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, between, text_of, whole_number
 from outrider.interfaces.cli.output import Answer, facts, one_line, table
 from outrider.interfaces.cli.plugged import channels
@@ -51,7 +52,7 @@ async def send(
     html: Path | None = None,
     var: list[str] | None = None,
     class_: Annotated[Literal["transactional", "bulk"], Parameter(name="--class")] = "transactional",
-    channel: str = "email",
+    channel: AnyChannel = None,
     idempotency_key: str | None = None,
     options: Changing = CHANGING,
 ) -> Answer:
@@ -75,12 +76,10 @@ async def send(
         name=value for the template, several times.
     class_
         transactional goes before bulk and ignores marketing consent.
-    channel
-        Which channel the address belongs to.
     idempotency_key
         A name of yours for this message: the same command again sends nothing more and gives the same id.
     """
-    draft = Draft("", to, channel=channel, sender=sender, template=template, subject=subject, text=text)
+    draft = Draft("", to, channel=channel_of(to, channel), sender=sender, template=template, subject=subject, text=text)
     draft.message_class = class_
     if html is not None:
         draft.html = text_of(html, "--html")
@@ -150,7 +149,7 @@ async def list_(
         Only older ones than this message id.
     """
     campaign_id = parse_id(campaign, "--campaign") if campaign else None
-    known = channels().get(channel or "email")
+    known = channels().get(channel_of(to or "", channel))
     last = parse_id(before, "--before") if before else None
     async with looking(options, role=Role.ENGINE) as work:
         if to is not None and known is not None:

@@ -13,6 +13,7 @@ from outrider.data.db import Role
 from outrider.domain.people import erase, export, making, merge
 from outrider.domain.people.files import ExportFiles
 from outrider.interfaces.cli import copying, named
+from outrider.interfaces.cli.addressed import AnyChannel
 from outrider.interfaces.cli.confirm import Yes, confirm
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
@@ -23,12 +24,11 @@ from outrider.interfaces.cli.work import changing, looking, note, tenant_of, wir
 APP = App(name="people")
 
 Who = Annotated[str, Parameter(help="An address in any form, or the contact's id.")]
-Channel = Annotated[str, Parameter(help="Which channel the address belongs to.")]
 
 
 @APP.command(name="merge")
 async def merge_(
-    keep: Who, other: Who, *, channel: Channel = "email", yes: Yes = False, options: Changing = CHANGING
+    keep: Who, other: Who, *, channel: AnyChannel = None, yes: Yes = False, options: Changing = CHANGING
 ) -> Answer:
     """Make OTHER a part of KEEP: addresses, lists, tags, consent (a withdrawal wins), what was sent. For good."""
     if not options.dry_run:
@@ -41,7 +41,7 @@ async def merge_(
 
 
 @APP.command(name="export")
-async def export_(who: Who, *, to: Path, channel: Channel = "email", options: Changing = CHANGING) -> Answer:
+async def export_(who: Who, *, to: Path, channel: AnyChannel = None, options: Changing = CHANGING) -> Answer:
     """Write everything about a person to a JSON file (mode 0600), in this process; it is audited.
 
     Parameters
@@ -71,7 +71,7 @@ async def export_(who: Who, *, to: Path, channel: Channel = "email", options: Ch
 
 
 @APP.command(name="erase")
-async def erase_(who: Who, *, channel: Channel = "email", yes: Yes = False, options: Changing = CHANGING) -> Answer:
+async def erase_(who: Who, *, channel: AnyChannel = None, yes: Yes = False, options: Changing = CHANGING) -> Answer:
     """Erase a person: at once from contacts, by a job from what was sent. Nothing but the promise not to write stays.
 
     Give --reason without naming the person: it is kept for ever.

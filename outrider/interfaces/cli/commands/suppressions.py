@@ -13,6 +13,7 @@ from outrider.data.db import Database, Role
 from outrider.domain.contacts import suppressions
 from outrider.domain.contacts.imports.options import Options
 from outrider.interfaces.cli import importing
+from outrider.interfaces.cli.addressed import AnyChannel, channel_of
 from outrider.interfaces.cli.confirm import Yes, confirm
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
@@ -33,7 +34,7 @@ Everywhere = Annotated[bool, Parameter(name="--every-tenant", negative="", help=
 async def add(
     address: str,
     *,
-    channel: str = "email",
+    channel: AnyChannel = None,
     scope: Literal["all", "bulk"] = "all",
     every_tenant: Everywhere = False,
     options: Changing = CHANGING,
@@ -44,8 +45,6 @@ async def add(
     ----------
     address
         The address, in any form the channel understands.
-    channel
-        Which channel it belongs to.
     scope
         bulk lets transactional messages through.
     """
@@ -53,7 +52,14 @@ async def add(
         role, tenant_id = await _place(db, options, every_tenant=every_tenant)
         async with within(db, tenant_id, role=role, dry_run=options.dry_run) as work:
             changed = await suppressions.suppress(
-                work.uow, channels(), work.actor, channel, address, scope=scope, source="cli", note=options.reason
+                work.uow,
+                channels(),
+                work.actor,
+                channel_of(address, channel),
+                address,
+                scope=scope,
+                source="cli",
+                note=options.reason,
             )
     text = "nothing is sent to it any more" if changed else "it was on the list already"
     return Answer({"address": address, "changed": changed}, note(text, dry_run=options.dry_run))
@@ -63,7 +69,7 @@ async def add(
 async def remove(
     address: str,
     *,
-    channel: str = "email",
+    channel: AnyChannel = None,
     force: Annotated[bool, Parameter(negative="")] = False,
     every_tenant: Everywhere = False,
     yes: Yes = False,
@@ -75,8 +81,6 @@ async def remove(
     ----------
     address
         The address, in any form the channel understands.
-    channel
-        Which channel it belongs to.
     force
         Also when the recipient asked not to be contacted.
     """
@@ -87,16 +91,16 @@ async def remove(
         async with within(db, tenant_id, role=role, dry_run=options.dry_run) as work:
             reason = "" if options.reason == CHANGING.reason else options.reason
             await suppressions.unsuppress(
-                work.uow, channels(), work.actor, channel, address, reason=reason, force=force
+                work.uow, channels(), work.actor, channel_of(address, channel), address, reason=reason, force=force
             )
     return Answer({"address": address}, note("it is off the list", dry_run=options.dry_run))
 
 
 @APP.command
-async def show(address: str, *, channel: str = "email", options: Common = COMMON) -> Answer:
+async def show(address: str, *, channel: AnyChannel = None, options: Common = COMMON) -> Answer:
     """Show what stands against an address: the tenant's entry and the installation's."""
     async with looking(options) as work:
-        found = await suppressions.lookup(work.uow, channels(), channel, address)
+        found = await suppressions.lookup(work.uow, channels(), channel_of(address, channel), address)
     rows = [msgspec.to_builtins(each) for each in found]
     return Answer(rows, table(rows, _COLUMNS, empty="nothing stands against it"))
 

@@ -18,6 +18,7 @@ _OK, _UNKNOWN = 200, 404
 _PAGE: Final = 1000
 _MOST_NAMED: Final = 5
 _LONGEST_NUMBER: Final = 20
+_DASHBOARD: Final = "more at https://console.twilio.com"
 
 
 async def examine(account: Account, egress: Egress) -> AsyncIterator[Stage]:
@@ -56,7 +57,7 @@ async def _stages(account: Account, egress: Egress, http: HttpOut) -> AsyncItera
         yield Stage("account", is_ok=False, detail=detail)
         return
     status = _status(reply.body)
-    yield Stage("account", is_ok=status == "active", detail=f"the account is {status}")
+    yield Stage("account", is_ok=status == "active", detail=f"the account is {status}; {_DASHBOARD}")
     if status == "active":
         told = "asked for" if account.callback_url else "not asked for"
         yield Stage("callbacks", is_ok=True, detail=f"status callbacks are {told}")
