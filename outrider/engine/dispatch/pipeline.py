@@ -111,11 +111,11 @@ class Pipeline:
         self._recorder = recorder
         self._batches = batches
         self._claimer = Claimer(database, runtime.gates, lease_s=runtime.settings.lease_s)
+        self._claimer.spending.billed_later = bills.channels(runtime.providers.values())
         self._second_thoughts: Sequence[Gate] = [gate for gate in runtime.gates if gate.is_asked_again and gate.facts]
         self._senders = Senders(runtime)
         self._breaker = Breaker(database, runtime.settings)
         self.repeated_ids_count = 0
-        self._claimer.spending.billed_later = bills.channels(runtime.providers.values())
         """Ids that a provider gave to a second message."""
         self._maker = Maker(runtime, database, self._senders, journal, self._claimer.spending)
         self._ring = Ring(boottime_s)
