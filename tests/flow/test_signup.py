@@ -151,6 +151,25 @@ async def test_a_link_past_its_time_changes_nothing_and_a_new_one_is_another(sho
     assert "<h1>Confirmed</h1>" in (await shop.confirm(new)).text
 
 
+async def test_a_second_mail_works_as_long_as_it_says(shop: Shop) -> None:
+    await shop.fill(ANN)
+    await shop.execute(
+        "UPDATE signups SET expires_at = now() + interval '1 hour', mailed_at = now() - interval '2 days'"
+    )
+    await shop.fill(ANN)
+    assert len(await shop.links()) == 2
+    async with shop.api.engine() as uow:
+        hours = await uow.raw.fetchval("SELECT extract(epoch FROM expires_at - mailed_at) / 3600 FROM signups")
+    assert hours == shop.api.runtime.settings.signup_confirm_hours
+
+
+async def test_the_address_of_a_deleted_form_says_that_there_is_none(shop: Shop) -> None:
+    async with shop.api.engine() as uow:
+        await forms.delete(uow, TESTER, shop.form.id)
+    for answer in (await shop.api.caller().get(shop.path), await shop.fill(ANN)):
+        assert (answer.status, "There is no form here" in answer.text) == (404, True)
+
+
 async def test_links_that_are_none_are_pages_that_say_so(shop: Shop) -> None:
     await shop.fill(ANN)
     (path,) = await shop.links()

@@ -82,7 +82,7 @@ async def ask(
     url = f"{sender.public_url or settings.public_url}{link(kept['id'])}"
     hours = settings.signup_confirm_hours
     await mail.ask(uow, channel, renderer, form, look, address=address, titles=titles, url=url, hours=hours)
-    await SQL.mailed.run(uow.raw, uow.tenant, kept["id"])
+    await SQL.mailed.run(uow.raw, uow.tenant, kept["id"], hours)
 
 
 async def forget(uow: UnitOfWork, hashes: Sequence[bytes]) -> None:

@@ -63,7 +63,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7::text::jsonb, $8, $9, $10, now() + $11 * inte
 ON CONFLICT (tenant_id, form_id, address_hash) WHERE state = 'waiting' DO UPDATE SET
   form_version = excluded.form_version, name = excluded.name, list_ids = excluded.list_ids, text_shown = excluded.text_shown,
   source = excluded.source, ip = excluded.ip
-RETURNING id, expires_at;
+RETURNING id;
 
 -- name: mails_to :one
 -- How many confirmations an address was asked for within a day, and whether one within the last minutes (`$3`).
@@ -75,8 +75,8 @@ FROM signups WHERE tenant_id = $1 AND address_hash = $2 AND mailed_at > now() - 
 SELECT count(*) FROM signups WHERE tenant_id = $1 AND mailed_at > now() - interval '1 hour';
 
 -- name: mailed :run
--- A confirmation was asked for by mail.
-UPDATE signups SET mail_count = mail_count + 1, mailed_at = now() WHERE tenant_id = $1 AND id = $2;
+-- A confirmation was asked for by mail; its link works as long as the mail says, however old the sign-up is.
+UPDATE signups SET mail_count = mail_count + 1, mailed_at = now(), expires_at = now() + $3 * interval '1 hour' WHERE tenant_id = $1 AND id = $2;
 
 -- name: signup_get :one
 -- What a link of a confirmation is about.

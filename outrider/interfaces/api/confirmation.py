@@ -8,7 +8,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from litestar import HttpMethod, Request, Response, post, route
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
@@ -21,9 +21,7 @@ from outrider.domain.tenants import looks
 from outrider.domain.tenants.looks import Look
 from outrider.interfaces.api import visits
 from outrider.interfaces.api.exchange import exchange_of
-from outrider.interfaces.api.pages import page
-from outrider.interfaces.api.unsubscribe import sorry
-from outrider.interfaces.auth import PUBLIC
+from outrider.interfaces.api.pages import notice, page
 
 _BUTTON = (
     '<form method="post"><input type="hidden" name="seen" value="{}">'
@@ -35,13 +33,7 @@ _CHANGED = (
 )
 
 
-@route(
-    "/c/{token:str}",
-    http_method=[HttpMethod.GET, HttpMethod.HEAD],
-    opt={"auth": PUBLIC},
-    include_in_schema=False,
-    exception_handlers={Exception: sorry},
-)
+@visits.looked_at("/c/{token:str}")
 async def shown(
     token: FromPath[str], request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]
 ) -> Response[str]:
@@ -54,13 +46,7 @@ async def shown(
     return _unknown() if pending is None else _page(pending, look)
 
 
-@post(
-    "/c/{token:str}",
-    status_code=200,
-    opt={"content_types": visits.FORM_TYPE, "auth": PUBLIC},
-    include_in_schema=False,
-    exception_handlers={Exception: sorry},
-)
+@visits.pressed("/c/{token:str}")
 async def done(
     token: FromPath[str], request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]
 ) -> Response[str]:
@@ -70,7 +56,7 @@ async def done(
     if place is None:
         return _unknown()
     if visits.first(given, "do") != "confirm":
-        return page(400, "Confirm", "<h1>Not yet</h1><p>Open the link in the mail again and press the button.</p>")
+        return notice(400, "Not yet", "Open the link in the mail again and press the button.")
     ip = exchange_of(request).client_ip
     async with runtime.db.uow(Role.ENGINE, place[0]) as uow:
         seen = visits.first(given, "seen")
@@ -112,9 +98,11 @@ def _page(pending: Pending, look: Look, told: str = "") -> Response[str]:
 
 
 def _unknown() -> Response[str]:
-    title = "This link does not work"
-    text = "It is incomplete or too old. Open it again from the mail, or fill the form in once more."
-    return page(404, title, f"<h1>{title}</h1><p>{text}</p>")
+    return notice(
+        404,
+        "This link does not work",
+        "It is incomplete or too old. Open it again from the mail, or fill the form in once more.",
+    )
 
 
 ROUTES = [shown, done]

@@ -109,6 +109,11 @@ def page(
     return Response(text, status_code=status, media_type=MediaType.HTML, headers=all_headers)
 
 
+def notice(status: int, title: str, text: str) -> Response[str]:
+    """A page that says one thing, in plain text."""
+    return page(status, title, f"<h1>{escape(title)}</h1><p>{escape(text)}</p>")
+
+
 def _header(look: Look) -> str:
     if not look.logo:
         return ""

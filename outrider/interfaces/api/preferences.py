@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 from uuid import UUID
 
-from litestar import HttpMethod, Request, Response, post, route
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
@@ -23,20 +23,12 @@ from outrider.domain.tenants import looks
 from outrider.domain.tenants.looks import Look
 from outrider.interfaces.api import visits
 from outrider.interfaces.api.exchange import exchange_of
-from outrider.interfaces.api.pages import page
-from outrider.interfaces.api.unsubscribe import sorry
-from outrider.interfaces.auth import PUBLIC
+from outrider.interfaces.api.pages import notice, page
 
 _TITLE = "What you get by email"
 
 
-@route(
-    "/p/{token:str}",
-    http_method=[HttpMethod.GET, HttpMethod.HEAD],
-    opt={"auth": PUBLIC},
-    include_in_schema=False,
-    exception_handlers={Exception: sorry},
-)
+@visits.looked_at("/p/{token:str}")
 async def shown(
     token: FromPath[str], request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]
 ) -> Response[str]:
@@ -51,13 +43,7 @@ async def shown(
     return _unknown() if found is None else _page(found, look, "")
 
 
-@post(
-    "/p/{token:str}",
-    status_code=200,
-    opt={"content_types": visits.FORM_TYPE, "auth": PUBLIC},
-    include_in_schema=False,
-    exception_handlers={Exception: sorry},
-)
+@visits.pressed("/p/{token:str}")
 async def saved(
     token: FromPath[str], request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]
 ) -> Response[str]:
@@ -68,7 +54,7 @@ async def saved(
         return _unknown()
     action = visits.first(given, "do")
     if action not in {"save", "leave"}:
-        return page(400, _TITLE, "<h1>Nothing was changed</h1><p>Please open the link again and press a button.</p>")
+        return notice(400, "Nothing was changed", "Please open the link again and press a button.")
     return await _done(runtime, *place, given, is_leaving=action == "leave", ip=exchange_of(request).client_ip)
 
 
@@ -139,9 +125,11 @@ def _told(text: str) -> str:
 
 
 def _unknown() -> Response[str]:
-    title = "This link does not work"
-    text = "It is incomplete or too old. Open it again from the message, or use the unsubscribe link there."
-    return page(404, title, f"<h1>{title}</h1><p>{text}</p>")
+    return notice(
+        404,
+        "This link does not work",
+        "It is incomplete or too old. Open it again from the message, or use the unsubscribe link there.",
+    )
 
 
 ROUTES = [shown, saved]

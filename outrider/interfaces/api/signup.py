@@ -15,7 +15,7 @@ from html import escape
 from typing import Any, Final
 from uuid import UUID
 
-from litestar import HttpMethod, Request, Response, post, route
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
@@ -30,10 +30,8 @@ from outrider.domain.tenants import looks
 from outrider.domain.tenants.looks import Look
 from outrider.interfaces.api import visits
 from outrider.interfaces.api.exchange import exchange_of
-from outrider.interfaces.api.pages import page
-from outrider.interfaces.api.unsubscribe import sorry
+from outrider.interfaces.api.pages import notice, page
 from outrider.interfaces.api.visits import Fields, first
-from outrider.interfaces.auth import PUBLIC
 
 SOONEST_S: Final = 2.0
 """Sooner than this after the page was made nobody has filled it in."""
@@ -57,13 +55,7 @@ class _Shown:
     typed: Fields
 
 
-@route(
-    "/s/{token:str}",
-    http_method=[HttpMethod.GET, HttpMethod.HEAD],
-    opt={"auth": PUBLIC},
-    include_in_schema=False,
-    exception_handlers={Exception: sorry},
-)
+@visits.looked_at("/s/{token:str}")
 async def shown(
     token: FromPath[str], request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]
 ) -> Response[str]:
@@ -78,13 +70,7 @@ async def shown(
     return _page(_Shown(form, look, stamp(runtime, form.id, time.time()), {}))
 
 
-@post(
-    "/s/{token:str}",
-    status_code=200,
-    opt={"content_types": visits.FORM_TYPE, "auth": PUBLIC},
-    include_in_schema=False,
-    exception_handlers={Exception: sorry},
-)
+@visits.pressed("/s/{token:str}")
 async def filled(
     token: FromPath[str], request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]
 ) -> Response[str]:
@@ -163,7 +149,7 @@ async def _form(uow: UnitOfWork, form_id: UUID) -> Form | None:
     try:
         return await forms.get(uow, form_id)
     except Refused as error:
-        if error.status == _NOT_FOUND:
+        if error.http_status == _NOT_FOUND:
             return None
         raise
 
@@ -237,8 +223,7 @@ def _thanks(look: Look, given: Fields) -> Response[str]:
 
 
 def _unknown() -> Response[str]:
-    title = "There is no form here"
-    return page(_NOT_FOUND, title, f"<h1>{title}</h1><p>The address is incomplete, or the form was taken away.</p>")
+    return notice(_NOT_FOUND, "There is no form here", "The address is incomplete, or the form was taken away.")
 
 
 ROUTES = [shown, filled]

@@ -6,16 +6,14 @@ sign-in, no script, nothing from elsewhere, no personal data in the URL.
 
 from __future__ import annotations
 
-import math
 from html import escape
 from typing import Any
 from uuid import UUID
 
-from litestar import HttpMethod, Request, Response, post, route
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from outrider.base.errors import Refused
 from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
 from outrider.domain.campaigns.unsubscribe import Subject, mask, subject_of, unsubscribe
@@ -23,23 +21,21 @@ from outrider.domain.contacts import offers, suppressions
 from outrider.domain.signup.links import Links
 from outrider.domain.tenants import looks
 from outrider.domain.tenants.looks import Look
-from outrider.interfaces.api import problems
+from outrider.interfaces.api import visits
 from outrider.interfaces.api.exchange import exchange_of
-from outrider.interfaces.api.middleware.buckets import Buckets, source_of
+from outrider.interfaces.api.middleware.buckets import Buckets
 from outrider.interfaces.api.pages import page
-from outrider.interfaces.auth import PUBLIC
 
 _MOST_BODY_BYTES = 10_000
 _RATES = "unsubscribe_rates"
 
-_OPTIONS = {"content_types": ("application/x-www-form-urlencoded", "multipart/form-data"), "auth": PUBLIC}
+_TAKEN = (*visits.FORM_TYPE, "multipart/form-data")
 _FORM = (
     '<form method="post"><input type="hidden" name="List-Unsubscribe" value="One-Click">'
     '<button name="via" value="page">Unsubscribe</button></form>'
 )
 _NOT_CONCERNED = '<p class="note">Messages about your orders or your account are not concerned.</p>'
 _INSTEAD = '<p class="note">Too much, or not the right things? <a href="{}">Choose what you get</a></p>'
-_TOO_MANY, _SERVER_ERROR = 429, 500
 
 
 class Rates:
@@ -54,29 +50,7 @@ class Rates:
         self.clicks = Buckets(100.0, 1_000.0)
 
 
-def sorry(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
-    """Answer any error as a page: who clicked is a person, and a mail program looks at the status alone."""
-    answer = problems.answer(request, error)
-    status = answer.status_code or _SERVER_ERROR
-    if status == _TOO_MANY:
-        title, text = "Too many tries", "Please wait a minute, then open the link in the message again."
-    elif status >= _SERVER_ERROR:
-        title = "This did not work just now"
-        text = "Please try again in a few minutes. Pressing the button twice does no harm."
-    else:
-        title, text = "This did not work", "Please open the link in the message again and press the button."
-    number = escape(exchange_of(request).request_id)
-    note = f'<p class="note">If it happens again, answer the message and mention this number: {number}</p>'
-    return page(status, title, f"<h1>{title}</h1><p>{text}</p>{note}", answer.headers)
-
-
-@route(
-    "/u/{token:str}",
-    http_method=[HttpMethod.GET, HttpMethod.HEAD],
-    opt={"auth": PUBLIC},
-    include_in_schema=False,
-    exception_handlers={Exception: sorry},
-)
+@visits.looked_at("/u/{token:str}")
 async def shown(
     token: FromPath[str], request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]
 ) -> Response[str]:
@@ -105,7 +79,7 @@ async def shown(
     )
 
 
-@post("/u/{token:str}", status_code=200, opt=_OPTIONS, include_in_schema=False, exception_handlers={Exception: sorry})
+@visits.pressed("/u/{token:str}", takes=_TAKEN)
 async def done(
     token: FromPath[str], request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]
 ) -> Response[str]:
@@ -164,9 +138,7 @@ def _place(token: str, request: Request[Any, Any, Any], runtime: Runtime) -> tup
     """
     place = runtime.unsubscribe_links.read(token)
     rates = _rates(request)
-    wait_s = (rates.clicks if place else rates.guesses).take(source_of(exchange_of(request).client_ip))
-    if wait_s:
-        raise Refused("rate_limited", "too many requests", status=429, retry_after_s=math.ceil(wait_s))
+    visits.slow_down(rates.clicks if place else rates.guesses, request)
     return place
 
 
@@ -180,12 +152,7 @@ def _rates(request: Request[Any, Any, Any]) -> Rates:
 
 async def _body(request: Request[Any, Any, Any]) -> bytes:
     """The form, of which only the mark of RFC 8058 is looked at."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MOST_BODY_BYTES:
-            raise Refused("too_large", f"a form may have {_MOST_BODY_BYTES} bytes", status=413)
-    return body
+    return await visits.body(request, _MOST_BODY_BYTES)
 
 
 def _unknown() -> Response[str]:

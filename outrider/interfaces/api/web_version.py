@@ -33,7 +33,7 @@ from outrider.domain.tracking.web_versions import Letter
 from outrider.interfaces.api.exchange import exchange_of
 from outrider.interfaces.api.middleware.buckets import Buckets, source_of
 from outrider.interfaces.api.pages import page
-from outrider.interfaces.api.unsubscribe import sorry
+from outrider.interfaces.api.visits import sorry
 from outrider.interfaces.auth import PUBLIC
 
 _HEADERS: Final = {
