@@ -83,7 +83,7 @@ def _proof() -> Any:
     """What looks like the proof of a consent and is none."""
     nobody = "00000000-0000-0000-0000-000000000009"
     words = ("tenant", "name", "channel", "purpose", "status", "head", "exported_at", "exported_by", "reason")
-    rest = {"external_id": None, "addresses": [], "entries": [], "audit": {"seq": 1, "hash": ""}}
+    rest: dict[str, Any] = {"external_id": None, "addresses": [], "entries": [], "audit": {"seq": 1, "hash": ""}}
     signed = {"format": "", "public_key": "", "signature": ""}
     return {"tenant_id": nobody, "contact_id": nobody, **dict.fromkeys(words, ""), **rest, **signed}
 
