@@ -11,7 +11,7 @@ from tests.kit.drill import Drill
 from tests.kit.scenarios import partitions
 
 pytestmark = pytest.mark.timeout(300)
-HANGS = {"a byte a second": Bent(byte_s=1.0), "twenty seconds": Bent(after_s=20.0)}
+HANGS = {"a byte a second": Bent(byte_s=1.0), "forty seconds": Bent(after_s=40.0)}
 
 
 @pytest.mark.parametrize("how", HANGS)

@@ -97,7 +97,7 @@ HUNTS: dict[str, Hunt] = {
     ),
     "lost requests made again": Hunt(partitions.partition, ("I4",), partitions.SETTINGS),
     "one pool for all providers": Hunt(
-        lambda drill: partitions.slow(drill, Bent(after_s=20.0)), ("F60",), partitions.SETTINGS
+        lambda drill: partitions.slow(drill, Bent(after_s=15.0)), ("F60",), partitions.SETTINGS
     ),
     "quiet hours not told to the provider": Hunt(lambda drill: hours.quiet_begins(drill, in_s=6), ("F83",)),
     "due by another clock": Hunt(hours.clock_leaps, ("F79",)),

@@ -243,9 +243,9 @@ def _not_lost(trouble: Trouble) -> Outcome:
 
 
 def _own_pool(self: pipeline.Pipeline, lane: Lane) -> pipeline.Pool:
-    """`Pipeline._pool` that lets every sender have what it leaves free."""
+    """`Pipeline._pool` that gives every batch a pool of its own, so that only the end of all places is an end."""
     del self
-    return lane.tenant_id, str(lane.sender_id)
+    return lane.tenant_id, str(uuid4())
 
 
 _unwatched: set[asyncio.Future[str]] = set()

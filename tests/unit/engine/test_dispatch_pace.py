@@ -43,6 +43,11 @@ def test_while_a_server_is_away_one_message_probes() -> None:
     assert pace.limit(500) == 500
 
 
+def test_no_more_is_claimed_than_the_circuits_of_a_sender_let_go() -> None:
+    assert Pace(rate=10_000.0, left=6).limit(500) == 6
+    assert Pace(rate=10_000.0, left=0).limit(500) == 1, "one looks whether it may again"
+
+
 @given(st.lists(st.tuples(st.integers(1, 1000), st.floats(0, 1e4)), max_size=30), st.integers(1, 1000))
 def test_a_claim_is_never_nothing_and_never_more_than_the_most(seen: list[tuple[int, float]], most: int) -> None:
     pace = Pace()
