@@ -156,6 +156,24 @@ async def test_a_bucket_that_holds_more_than_its_cap(engine: asyncpg.Connection,
     assert await _found(migrated_url) == [("i8_tokens_within_cap", f"tenant {T}")]
 
 
+async def test_a_warm_up_that_counts_more_than_is_noted(engine: asyncpg.Connection, migrated_url: str) -> None:
+    sender = await engine.fetchval(
+        "WITH c AS (INSERT INTO connections (tenant_id, name, provider) VALUES ($1, 'c', 'smtp') RETURNING id) "
+        "INSERT INTO senders (tenant_id, name, channel, connection_id, from_address) "
+        "SELECT $1, 's', 'email', id, 'a@example.org' FROM c RETURNING id",
+        T,
+    )
+    await engine.execute(
+        "INSERT INTO warm_ups (tenant_id, sender_id, plan, steps, starts_on, day_on, day_began_at, day_ends_at, "
+        "hour_ends_at, day_sent) VALUES ($1, $2, 'own', '[{\"per_day\": 9}]', current_date, current_date, now(), "
+        "now() + interval '1 hour', now(), 1)",
+        T, sender,
+    )  # fmt: skip
+    assert await _found(migrated_url) == [("i8_warm_up_within_its_plan", str(sender))]
+    await engine.execute("UPDATE warm_ups SET day_sent = 0, step = 2")
+    assert await _found(migrated_url) == [("i8_warm_up_within_its_plan", str(sender))]
+
+
 async def test_a_campaign_finished_with_open_messages(engine: asyncpg.Connection, migrated_url: str) -> None:
     broken = await _campaign(engine, state="finished")
     await engine.execute(

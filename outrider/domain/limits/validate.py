@@ -12,6 +12,7 @@ from outrider.domain.limits.rows import VALIDATE
 _CHECKS = (
     VALIDATE.i5_switch_of_nothing,
     VALIDATE.i8_tokens_within_cap,
+    VALIDATE.i8_warm_up_within_its_plan,
 )
 
 

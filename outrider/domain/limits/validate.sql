@@ -14,3 +14,14 @@ LIMIT $1;
 SELECT tenant_id, scope || ' ' || scope_id AS id, format('%s of %s tokens', tokens, cap) AS detail
 FROM buckets WHERE tokens > cap + 0.001 OR tokens < -0.001
 LIMIT $1;
+
+-- name: i8_warm_up_within_its_plan :many
+-- A warm-up is on one of its plan's days, and counts no more on it than what is noted.
+-- tenant: none, because an operator validates the whole installation
+SELECT w.tenant_id, w.sender_id::text AS id,
+       format('day %s of %s, %s counted and %s noted', w.step, jsonb_array_length(w.steps), w.day_sent, n.noted) AS detail
+FROM warm_ups w
+CROSS JOIN LATERAL (SELECT count(*) AS noted FROM warm_up_sends s
+                    WHERE s.tenant_id = w.tenant_id AND s.sender_id = w.sender_id AND s.day_on = w.day_on) n
+WHERE w.step > jsonb_array_length(w.steps) OR (w.day_ends_at > now() - interval '1 day' AND w.day_sent > n.noted)
+LIMIT $1;
