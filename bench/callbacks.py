@@ -14,7 +14,6 @@ the lag (from commit to the message's own state) of at most 2 s, none lost.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import time
@@ -28,7 +27,7 @@ from uuid import UUID
 from bench.kit import client, ours
 from bench.kit.bare_callbacks import SCHEMA
 from bench.kit.figures import machine, median, percentile, runs, say, table, verdict
-from bench.kit.servers import Postgres, postgres, process, run
+from bench.kit.servers import Postgres, cpu_s, postgres, process, run
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.data.db import Role
 from outrider.domain.messages.admit import LaneKey, NewMessage, admit
@@ -179,15 +178,9 @@ def _load(
     server: ours.Running, requests: list[bytes], options: argparse.Namespace, *, expected: int
 ) -> tuple[float, float]:
     """Requests a second, and microseconds of the server's processor time each."""
-    before_s = _cpu_s(server.pid)
+    before_s = cpu_s(server.pid)
     done = run(client.load([server.where], iter(requests), connections=options.connections, expected=expected))
-    return len(requests) / done.took_s, (_cpu_s(server.pid) - before_s) / len(requests) * 1e6
-
-
-def _cpu_s(pid: int) -> float:
-    """Processor time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return len(requests) / done.took_s, (cpu_s(server.pid) - before_s) / len(requests) * 1e6
 
 
 def _drain(installed: ours.Installation, found: Found, database: Postgres) -> None:
@@ -214,11 +207,11 @@ def _steadily(
     while database.value(_WAITING):
         time.sleep(0.05)
     found.lags_s = list(database.value(_LAGS, last))
-    before_s = _cpu_s(api.pid)
+    before_s = cpu_s(api.pid)
     done = run(
         client.load([api.where], iter(forged), connections=options.connections, expected=403, per_s=options.per_s)
     )
-    found.forged_share = (_cpu_s(api.pid) - before_s) / done.took_s
+    found.forged_share = (cpu_s(api.pid) - before_s) / done.took_s
 
 
 def _report(options: argparse.Namespace, found: Found) -> int:

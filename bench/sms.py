@@ -23,7 +23,7 @@ from pathlib import Path
 
 from bench.kit import ours
 from bench.kit.figures import machine, median, runs, say, table, verdict
-from bench.kit.servers import Postgres, postgres, process
+from bench.kit.servers import Postgres, cpu_s, postgres, process
 
 AIM = 0.6
 CALLS = (8, 16, 32, 64)
@@ -43,17 +43,20 @@ def main() -> int:
         database.execute(_QUIET.format(f"{away:%H:%M}-{away + timedelta(hours=1):%H:%M}"))
         few = max(options.texts // 5, 1000)
         audience = asyncio.run(ours.make_audience(database, options.texts, channel="sms"))
-        ours_best = max(CALLS, key=lambda calls: _ours(installed, audience, server, options.workers, calls))
-        bare_best = max(CALLS, key=lambda calls: _bare(server, few, options.workers, calls))
-        found: dict[str, list[float]] = {"ours": [], "bare aiohttp": []}
+        ours_best = max(CALLS, key=lambda calls: _ours(installed, audience, server, options.workers, calls)[0])
+        bare_best = max(CALLS, key=lambda calls: _bare(server, few, options.workers, calls)[0])
+        found: dict[str, list[tuple[float, float]]] = {"ours": [], "bare aiohttp": []}
         for number in range(options.runs):
             found["ours"].append(_ours(installed, audience, server, options.workers, ours_best))
             found["bare aiohttp"].append(_bare(server, options.texts, options.workers, bare_best))
-            say(f"run {number + 1}: " + ", ".join(f"{name} {rates[-1]:,.0f}/s" for name, rates in found.items()))
+            say(f"run {number + 1}: " + ", ".join(f"{name} {each[-1][0]:,.0f}/s" for name, each in found.items()))
     print(f"{options.texts:,} texts, {options.workers} worker(s) and as many bare loops; interleaved")
     print(f"calls at once: ours {ours_best}, bare {bare_best}")
-    ratio = median(found["ours"]) / median(found["bare aiohttp"])
-    table([("side", "texts/s: median (all)"), *((name, runs(rates)) for name, rates in found.items())])
+    rates = {name: [rate for rate, _ in each] for name, each in found.items()}
+    rows: list[tuple[str, ...]] = [("side", "texts/s: median (all)", "µs of processor time each")]
+    rows += [(name, runs(rates[name]), f"{median([us for _, us in each]):,.0f}") for name, each in found.items()]
+    table(rows)
+    ratio = median(rates["ours"]) / median(rates["bare aiohttp"])
     return 0 if verdict("Outrider to a bare loop", ratio, AIM) else 1
 
 
@@ -72,16 +75,20 @@ def _server() -> Iterator[str]:
         yield ours.wait_ready(child)
 
 
-def _ours(installed: ours.Installation, audience: ours.Audience, server: str, workers: int, calls: int) -> float:
-    """One campaign to everybody; texts a second from the end of the pause to the last record."""
+def _ours(
+    installed: ours.Installation, audience: ours.Audience, server: str, workers: int, calls: int
+) -> tuple[float, float]:
+    """One campaign to everybody; texts a second from the end of the pause to the last record, and what each cost."""
     mailing = asyncio.run(_queue(installed.database, audience, server, calls))
     installed.database.settle()
-    with installed.workers(workers):
+    with installed.workers(workers) as running:
+        before_s = sum(cpu_s(each.pid) for each in running)
         rate = mailing.count / asyncio.run(_drain(installed.database, mailing))
+        cpu_us = (sum(cpu_s(each.pid) for each in running) - before_s) / mailing.count * 1e6
     if complaints := ours.complaints(installed):
         raise RuntimeError(complaints)
     say(f"ours {rate:,.0f}/s with {workers} worker(s) of {calls} calls at once")
-    return rate
+    return rate, cpu_us
 
 
 async def _queue(database: Postgres, audience: ours.Audience, server: str, calls: int) -> ours.Mailing:
@@ -96,8 +103,8 @@ async def _drain(database: Postgres, mailing: ours.Mailing) -> float:
         return await ours.drain(made, database, [mailing])
 
 
-def _bare(server: str, texts: int, loops: int, calls: int) -> float:
-    """Bare loops, each its share of the texts; texts a second until the last has ended."""
+def _bare(server: str, texts: int, loops: int, calls: int) -> tuple[float, float]:
+    """Bare loops, each its share of the texts; texts a second until the last has ended, and what each cost."""
     script = Path(__file__).parent / "kit" / "bare_texts.py"
     share = texts // loops
     arguments: list[str | Path] = [
@@ -122,10 +129,10 @@ def _bare(server: str, texts: int, loops: int, calls: int) -> float:
             assert child.stdin is not None
             child.stdin.write("go\n")
             child.stdin.flush()
-        took_s = max(float(child.stdout.readline()) for child in children if child.stdout is not None)
-    rate = share * loops / took_s
+        ends = [child.stdout.readline().split() for child in children if child.stdout is not None]
+    rate = share * loops / max(float(took_s) for took_s, _ in ends)
     say(f"bare {rate:,.0f}/s with {loops} loop(s) of {calls} calls at once")
-    return rate
+    return rate, sum(float(used_s) for _, used_s in ends) / (share * loops) * 1e6
 
 
 if __name__ == "__main__":

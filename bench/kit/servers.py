@@ -130,6 +130,12 @@ def end(child: subprocess.Popen[Any], *, how: int = signal.SIGTERM, bound_s: flo
             return
 
 
+def cpu_s(pid: int) -> float:
+    """Processor time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @dataclass(frozen=True, slots=True)
 class Postgres:
     """A running server with one database `outrider`, owned by a login role without superuser rights."""

@@ -66,7 +66,7 @@ class HttpOut:
         parts = urlsplit(base)
         self._host, self._port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         self._egress = egress
-        self._headers = dict(headers)
+        self._headers = {**headers, "Accept-Encoding": "identity"}
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(
             total=connect_timeout_s + answer_timeout_s, connect=None, sock_connect=connect_timeout_s,
@@ -74,6 +74,7 @@ class HttpOut:
         )  # fmt: skip
         self._session: aiohttp.ClientSession | None = None
         self._is_closed = False
+        self._is_allowed = False
 
     async def ask(
         self,
@@ -118,12 +119,11 @@ class HttpOut:
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
-        given = {**headers, "Accept-Encoding": "identity"}
         data = None if method == "GET" else guarded
         if data is None:
             guarded.is_begun = True
         async with self._session.request(
-            method, self._base + path, data=data, headers=given, allow_redirects=False
+            method, self._base + path, data=data, headers=headers, allow_redirects=False
         ) as answer:
             body = await answer.content.read(_MOST_ANSWER_BYTES + 1)
             while len(body) <= _MOST_ANSWER_BYTES and not answer.content.at_eof():
@@ -131,8 +131,8 @@ class HttpOut:
             return Reply(answer.status, {k.lower(): v for k, v in answer.headers.items()}, body[:_MOST_ANSWER_BYTES])
 
     async def _forbidden(self) -> Trouble | None:
-        """A numeric address is not resolved by anybody, so the guard is asked here."""
-        if not self._host.replace(".", "").isdigit() and ":" not in self._host:
+        """A numeric address is not resolved by anybody, so the guard is asked here; once, it says the same again."""
+        if self._is_allowed or (not self._host.replace(".", "").isdigit() and ":" not in self._host):
             return None
         try:
             await self._egress.resolve(self._host, self._port)
@@ -140,6 +140,7 @@ class HttpOut:
             return Trouble("not_sent", "target_refused", error.message)
         except Unavailable as error:
             return Trouble("not_sent", "connection_failed", error.message)
+        self._is_allowed = True
         return None
 
 

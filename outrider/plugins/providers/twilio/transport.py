@@ -44,6 +44,10 @@ class TwilioTransport:
             answer_timeout_s=account.answer_timeout_s,
         )
         self._room = asyncio.Semaphore(account.connections)
+        service = account.messaging_service_sid
+        self._service = f"&{urlencode({'MessagingServiceSid': service})}" if service else ""
+        url = account.callback_url
+        self._report_to = f"&{urlencode({'StatusCallback': f'{url}?m='})}" if url else ""
         self._rest = Rest()
         self._open: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -134,16 +138,12 @@ class TwilioTransport:
     def _form(self, message: Outgoing) -> bytes:
         """The request for a message: a pure function of it, but for how long it stays valid."""
         account = self._account
-        form = {"To": message.address, "From": message.envelope_from, "Body": message.body.decode()}
-        if account.messaging_service_sid:
-            form["MessagingServiceSid"] = account.messaging_service_sid
-        if account.callback_url:
-            form["StatusCallback"] = f"{account.callback_url}?m={message.id}"
+        report_to = f"{self._report_to}{message.id}" if self._report_to else ""
         left_s = account.validity_s
         if message.until_s is not None:
             left_s = min(left_s, max(1, int(_left_s(message))))
-        form["ValidityPeriod"] = str(left_s)
-        return urlencode(form).encode()
+        form = {"To": message.address, "From": message.envelope_from, "Body": message.body.decode()}
+        return f"{urlencode(form)}{self._service}{report_to}&ValidityPeriod={left_s}".encode()
 
     async def _listed(self, lost: Lost) -> list[str] | None:
         """Ids of messages with the same recipient and text since the day of the attempt; None: too many to compare.
