@@ -321,3 +321,25 @@ async def test_keys_that_begin_alike_are_two_things_and_a_long_one_is_known_agai
         kept = await take_in(uow.raw, DEFAULT_TENANT, came)
     assert [each.is_new for each in kept] == [True, True, False]
     assert kept[0].id == kept[2].id
+
+
+async def test_handsets_that_cannot_be_reached_again_and_again_are_listed_and_it_is_shown_with_the_contact(
+    office: Texting,
+) -> None:
+    policy = "UPDATE tenants SET settings = settings || $2::text::jsonb WHERE id = $1 RETURNING 1"
+    await office.rows(policy, json.dumps({"soft_bounce_limit": 2, "soft_bounce_least_days": 1}))
+    made = await office.owner.post("/api/v1/contacts", {"addresses": [{"channel": "sms", "address": PHONE}]})
+    for code in ("30003", "30007", "30008"):  # the second is about the text and says nothing about the handset
+        message_id = await office.sent()
+        for _ in range(3):
+            await office.report(message_id, "undelivered", form={"ErrorCode": code})
+        await office.applied()
+    await office.owner.post("/api/v1/callbacks/replay", {"since": (utc_now() - timedelta(hours=1)).isoformat()})
+    await office.applied()
+    (entry,) = await office.rows("SELECT reason, note FROM suppressions WHERE tenant_id = $1")
+    assert entry["reason"] == "soft_bounce"
+    assert entry["note"].startswith("2 soft bounces on 1 days")
+    shown = (await office.owner.get(f"/api/v1/contacts/{made.json['id']}/soft-bounces")).json["items"]
+    assert [(each["cause"], each["is_used"]) for each in shown] == [
+        ("carrier_unknown_error", True), ("handset_unreachable", True),
+    ]  # fmt: skip
