@@ -263,6 +263,26 @@ async def test_a_network_is_excepted_for_a_while_and_no_longer(office: Texting) 
     assert (await office.owner.get("/api/v1/callbacks/exceptions")).json == {"items": []}
 
 
+async def test_callbacks_are_found_by_connection_source_and_time(office: Texting) -> None:
+    message_id = await office.sent()
+    await office.report(message_id, "sent")
+    await office.rows(
+        "UPDATE webhook_events SET received_at = '2026-01-31T12:00:00Z', source = '192.0.2.7' WHERE tenant_id = $1"
+    )
+    await office.report(message_id, "delivered")
+    for query, words in (
+        (f"connection_id={office.connection['id']}", ["delivered", "sent"]),
+        (f"connection_id={message_id}", []),
+        ("source=192.0.2.7", ["sent"]),
+        ("since=2026-01-31T12:00:00Z&until=2026-02-01T00:00:00Z", ["sent"]),
+        ("since=2026-02-01T00:00:00%2B00:00", ["delivered"]),
+    ):
+        shown = await office.owner.get(f"/api/v1/callbacks?{query}")
+        assert [each["word"] for each in shown.json["items"]] == words, query
+    wrong = await office.owner.get("/api/v1/callbacks?since=2026-02-01T00:00:00")
+    assert (wrong.status, wrong.code) == (422, "offset_required")
+
+
 async def test_an_exception_excuses_a_signature_and_nothing_else(office: Texting) -> None:
     body = {"connection_id": office.connection["id"], "network": "127.0.0.1", "minutes": 30, "reason": "rotation"}
     assert (await office.owner.post("/api/v1/callbacks/exceptions", body)).status == 201

@@ -93,10 +93,13 @@ async def events(
     connection_id: UUID | None = None,
     signature: str | None = None,
     repeated: bool = False,
+    source: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> list[EventView]:
-    """Callbacks, newest first, `limit` (1..1000) of those before `before`."""
+    """Callbacks, newest first, `limit` (1..1000) of those before `before`; times with their offset."""
     rows = await SQL.events_page.many(
-        uow.raw, uow.tenant, before or NEWEST_ID, limit, state, connection_id, signature, repeated
+        uow.raw, uow.tenant, before or NEWEST_ID, limit, state, connection_id, signature, repeated, source, since, until
     )
     return [EventView(**dict(row)) for row in rows]
 

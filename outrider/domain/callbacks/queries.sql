@@ -56,6 +56,7 @@ SELECT id, connection_id, provider, kind, word, provider_id, message_id, signatu
 FROM webhook_events
 WHERE tenant_id = $1 AND id < $2 AND ($4::text IS NULL OR state = $4) AND ($5::uuid IS NULL OR connection_id = $5)
   AND ($6::text IS NULL OR signature = $6) AND ($7::boolean IS NOT TRUE OR repeats > 0)
+  AND ($8::text IS NULL OR source = $8) AND ($9::timestamptz IS NULL OR received_at >= $9) AND ($10::timestamptz IS NULL OR received_at < $10)
 ORDER BY id DESC LIMIT $3;
 
 -- name: refused :run

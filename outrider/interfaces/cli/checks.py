@@ -154,7 +154,8 @@ async def clock(db: Database) -> Finding:
     drift_s = 0.0
     if theirs is not None and not before <= theirs <= after:
         drift_s = ((before if theirs < before else after) - theirs).total_seconds()
-    detail = f"this machine is {drift_s:+.1f} s from the database, whose clock decides"
+    now = f"{theirs:%Y-%m-%d %H:%M:%S} UTC" if theirs is not None else "the time is not known"
+    detail = f"{now}; this machine is {drift_s:+.1f} s from the database, whose clock decides"
     if abs(drift_s) < _DRIFT_WARN_S:
         return Finding("clock", "ok", detail)
     verdict: Verdict = "fail" if abs(drift_s) >= _DRIFT_FAIL_S else "warn"

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from litestar import delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from outrider.base.errors import Refused
 from outrider.base.ids import parse_id
@@ -27,6 +27,12 @@ from outrider.interfaces.api.v1.connections import vault_of
 from outrider.interfaces.auth import Principal, needs
 
 EventState = Literal["new", "parked", "applied", "orphan", "unknown", "unknown_number"]
+
+
+Source = Annotated[
+    Annotated[str, msgspec.Meta(max_length=60)] | None,
+    QueryParameter(description="The address it came from, as events show it."),
+]
 
 
 class Exceptions(msgspec.Struct):
@@ -73,21 +79,26 @@ class CallbackAddress(msgspec.Struct):
 
 @get("/callbacks", guards=[needs("viewer", "senders:read")])
 async def listed(
+    *,
     principal: NamedDependency[Principal],
     runtime: NamedDependency[Runtime],
     in_state: FromQuery[EventState | None] = None,
     connection_id: FromQuery[UUID | None] = None,
     signature: FromQuery[Literal["genuine", "excepted"] | None] = None,
-    repeated: FromQuery[bool] = False,  # noqa: FBT002 - the framework passes every argument by name
+    repeated: FromQuery[bool] = False,
+    source: FromQuery[Source] = None,
+    since: FromQuery[datetime | None] = None,
+    until: FromQuery[datetime | None] = None,
     limit: FromQuery[Limit] = 50,
     cursor: FromQuery[Cursor] = "",
 ) -> Page[EventView]:
-    """List what providers told, newest first: by state, connection, signature, or only what was told again."""
+    """List what providers told, newest first: by state, connection, signature, source and time, or only repeats."""
     before = read_cursor(cursor, tuple[UUID])
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
         items = await look.events(
             uow, limit=limit, before=before[0] if before else None, state=in_state, connection_id=connection_id,
-            signature=signature, repeated=repeated,
+            signature=signature, repeated=repeated, source=source, since=_moment(since, "since"),
+            until=_moment(until, "until"),
         )  # fmt: skip
     return page(items, limit, cursor_of(items[-1].id) if items else "")
 
@@ -112,10 +123,9 @@ async def replayed(
     data: JSONBody[ReplayIn], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
 ) -> Replayed:
     """Apply stored reports again; applying one twice changes nothing."""
-    if data.since is not None and data.since.tzinfo is None:
-        raise Refused("offset_required", "needs an offset, for example 2026-11-20T09:00:00Z", field="/since")
+    since = _moment(data.since, "since")
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
-        count = await look.replay(uow, principal.actor, ids=data.ids, since=data.since, reason=data.reason)
+        count = await look.replay(uow, principal.actor, ids=data.ids, since=since, reason=data.reason)
     return Replayed(count)
 
 
@@ -191,6 +201,16 @@ async def talked(
     """Show what was sent to a contact and what they wrote, newest first."""
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
         return Turns(await conversation.with_contact(uow, parse_id(contact_id, "contact_id"), limit=limit))
+
+
+def _moment(given: datetime | None, field: str) -> datetime | None:
+    """A moment with its offset.
+
+    Raises:  Refused(offset_required).
+    """
+    if given is not None and given.tzinfo is None:
+        raise Refused("offset_required", "needs an offset, for example 2026-11-20T09:00:00Z", field=f"/{field}")
+    return given
 
 
 ROUTES = [listed, refusals, replayed, exceptions, allowed, ended, address, inbound, talked]

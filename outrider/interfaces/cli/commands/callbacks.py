@@ -15,6 +15,7 @@ from outrider.domain.callbacks import look
 from outrider.domain.callbacks.address import callback_url, signer_of
 from outrider.domain.contacts import read
 from outrider.engine.inbound import conversation
+from outrider.interfaces.cli import campaigns
 from outrider.interfaces.cli.commands.connection import find, vault_of
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
 from outrider.interfaces.cli.output import Answer, table
@@ -32,7 +33,16 @@ _TURNS = ("at", "direction", "channel", "address", "state", "word", "text", "rep
 
 @APP.command(name="list")
 async def list_(
-    *, state: EventState | None = None, repeated: bool = False, limit: Limit = 50, options: Common = COMMON
+    *,
+    state: EventState | None = None,
+    repeated: bool = False,
+    connection: str | None = None,
+    signature: Literal["genuine", "excepted"] | None = None,
+    source: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    limit: Limit = 50,
+    options: Common = COMMON,
 ) -> Answer:
     """List what providers told, newest first.
 
@@ -42,9 +52,25 @@ async def list_(
         Only those in this state: orphans, unknown numbers …
     repeated
         Only what was told more than once.
+    connection
+        Only what came for this connection: its name or id.
+    signature
+        Only what was signed as it should be, or was taken without (excepted).
+    source
+        Only what came from this address.
+    since
+        Only what came from this moment on, such as 2027-01-31T00:00:00Z.
+    until
+        Only what came before this moment.
     """
-    async with looking(options) as work:
-        found = await look.events(work.uow, limit=limit, state=state, repeated=repeated)
+    begin = campaigns.moment(since, field="--since") if since is not None else None
+    end = campaigns.moment(until, field="--until") if until is not None else None
+    async with wired(options) as (runtime, work):
+        of = (await find(work, vault_of(runtime), connection)).id if connection is not None else None
+        found = await look.events(
+            work.uow, limit=limit, state=state, repeated=repeated, connection_id=of, signature=signature,
+            source=source, since=begin, until=end,
+        )  # fmt: skip
     return _rows(found, _EVENTS, "no callbacks")
 
 
