@@ -177,6 +177,26 @@ async def test_a_recount_mends_counts_that_another_release_left_wrong_and_is_don
         assert await fills.recount(uow) == []
 
 
+@pytest.mark.parametrize(
+    ("state", "silent_s", "folded_s", "is_left"),
+    [("running", 0, 0.5, True), ("running", 60, 0.5, False), ("running", 0, 60, False), ("stopped", 0, 0.5, False)],
+)
+async def test_who_accepts_folds_while_no_worker_does(
+    post: Post, desk: Desk, state: str, silent_s: int, folded_s: float, *, is_left: bool
+) -> None:
+    await post.execute("DELETE FROM workers")
+    await post.execute(
+        "INSERT INTO workers (id, role, host, boot_id, pid, version, state, loops, heartbeat_at) "
+        "VALUES (gen_random_uuid(), 'worker', 'h', 'b', 1, '1', $1, jsonb_build_object('fold_rollups', $2::float8), "
+        "now() - $3 * interval '1 second')",
+        state, folded_s, float(silent_s),
+    )  # fmt: skip
+    await desk.admit(2)
+    await Upkeep(post.runtime).fold_for_others()
+    await post.execute("DELETE FROM workers")
+    assert (await _fill(desk)).open_count == (0 if is_left else 2)
+
+
 async def _rested(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Rounds of the fan-out until it queues nothing more; gives how many there were after each."""
     monkeypatch.setattr(expand, "NO_ROOM_REST_S", 0.0)

@@ -40,6 +40,12 @@ ORDER BY coalesce(c.transactional + c.bulk, 0)::float8 / greatest(coalesce(t.ope
 -- tenant: none, because it names no table
 SELECT pg_advisory_xact_lock_shared(hashtextextended('open_counts', 0));
 
+-- name: is_folded :value
+-- Whether a worker has folded lately, so that nobody else need do it.
+-- tenant: none, because processes serve every tenant
+SELECT EXISTS (SELECT FROM workers WHERE state = 'running' AND heartbeat_at > clock_timestamp() - $1 * interval '1 second'
+               AND (loops ->> 'fold_rollups')::float8 < $1);
+
 -- name: recount_turn :value
 -- Hold every fold until this transaction ends, and tell whether the last count is at least `$1` seconds old.
 -- tenant: none, because it counts the whole installation

@@ -45,6 +45,9 @@ _log = structlog.get_logger(__name__)
 _UPKEEP = load(__package__)
 _HOUR_S = 3600.0
 FOLD_EVERY_S = 1.0
+_FOLDED_S = 10.0
+"""After so long without a sign of it others take folding over."""
+
 _BITE = 10_000
 _AUDIENCE_HOURS = 24
 _COUNTED_HOURS = 1440
@@ -69,7 +72,7 @@ def loops(runtime: Runtime) -> list[Loop]:
         return False
 
     return [
-        folding(runtime),
+        Loop("fold_rollups", FOLD_EVERY_S, upkeep.fold),
         Loop("recount_open", _HOUR_S, upkeep.recount),
         Loop("partitions", _HOUR_S, partitions),
         *money.loops(runtime),
@@ -79,9 +82,9 @@ def loops(runtime: Runtime) -> list[Loop]:
     ]
 
 
-def folding(runtime: Runtime) -> Loop:
-    """The loop that folds: in workers, and wherever messages are let in: without a worker the queue fills, too."""
-    return Loop("fold_rollups", FOLD_EVERY_S, Upkeep(runtime).fold)
+def standing_in(runtime: Runtime) -> Loop:
+    """For processes that let messages in: fold while no worker does; then the queue fills, and has to be counted."""
+    return Loop("fold_rollups", FOLD_EVERY_S, Upkeep(runtime).fold_for_others)
 
 
 class Upkeep:
@@ -96,6 +99,13 @@ class Upkeep:
         async with self._runtime.db.uow(Role.ENGINE) as uow:
             await QUOTA.fold_turn.run(uow.raw)
             return bool(await SQL.fold_rollups.value(uow.raw) >= _BITE)
+
+    async def fold_for_others(self) -> bool:
+        """Fold, unless a worker has done it lately."""
+        async with self._runtime.db.uow(Role.ENGINE) as uow:
+            if await QUOTA.is_folded.value(uow.raw, _FOLDED_S):
+                return False
+        return await self.fold()
 
     async def recount(self) -> bool:
         """Count open messages anew, once an hour in the whole installation."""

@@ -173,7 +173,7 @@ def _left_imports(runtime: Runtime) -> Callable[[Litestar], AbstractAsyncContext
 
 def _folding(runtime: Runtime) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
     """For the application's `lifespan`: what was accepted is counted also while no worker is there to do it."""
-    return lambda _app: running(upkeep.folding(runtime))
+    return lambda _app: running(upkeep.standing_in(runtime))
 
 
 def _other_routes() -> list[ControllerRouterHandler]:

@@ -25,7 +25,7 @@ async def serve(runtime: Runtime, *, ready: Callable[[str], None], stop: asyncio
     )
     rules = Rules(house.host_name(), settings.submission_max_bytes, tls)
     where = (settings.submission_host, settings.submission_port or 0)
-    async with running(upkeep.folding(runtime)):  # the quota counts also while no worker is there to do it
+    async with running(upkeep.standing_in(runtime)):  # the quota counts also while no worker is there to do it
         await house.listen(
             "submission", where, lambda wire: Session(wire, runtime, rules, stop).run(), ready=ready, stop=stop
         )
