@@ -13,7 +13,7 @@ from outrider.contracts.actor import Actor
 from outrider.contracts.outcome import Deferred, Outcome, Rejected
 from outrider.data.db import Role
 from outrider.domain.contacts import suppressions
-from outrider.domain.messages import bounces
+from outrider.domain.messages import bounces, people
 from outrider.domain.messages.bounces import SoftBounce
 from outrider.engine.dispatch.record import row_for, write
 from outrider.engine.maintenance.upkeep import Upkeep
@@ -194,3 +194,14 @@ async def test_upkeep_forgets_what_no_policy_looks_back_to(desk: Desk) -> None:
     assert (await Upkeep(desk.post.runtime).retention())["soft_bounces"] == 1
     rows = await desk.post.fetch("SELECT message_id FROM soft_bounces WHERE tenant_id = $1", desk.tenant_id)
     assert [row["message_id"] for row in rows] == ids[1:]
+
+
+async def test_what_came_back_is_forgotten_with_the_person_and_nobody_counts_for_the_erased(desk: Desk) -> None:
+    ago = (4.0, 3.0)
+    ids = await went(desk, *ago)
+    await came_back(desk, ids, *ago)
+    async with desk.engine() as uow:
+        await people.blank(uow, ids)
+    assert await desk.post.value("SELECT count(*) FROM soft_bounces WHERE tenant_id = $1", desk.tenant_id) == 0
+    await came_back(desk, ids, *ago, address="erased")
+    assert await desk.post.value("SELECT count(*) FROM soft_bounces WHERE tenant_id = $1", desk.tenant_id) == 0
