@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
@@ -24,10 +24,14 @@ from outrider.domain.senders import senders
 from outrider.domain.templates import templates
 from outrider.interfaces.cli import deliveries, named
 from outrider.interfaces.cli.dialling import told_dialled
+from outrider.interfaces.cli.options import between, whole_number
 from outrider.interfaces.cli.output import facts, table
 
 _MOST_COUNTRIES = 5
 Which = Annotated[str, Parameter(help="The campaign's name or id.")]
+ListName = Annotated[str | None, Parameter(name="--list")]
+Names = Annotated[list[str] | None, Parameter(negative="")]
+PRIORITY: Final = Parameter(converter=whole_number, validator=between(0, 9), n_tokens=1)
 Acknowledge = Annotated[
     list[str] | None, Parameter(negative="", help="A finding of the preflight that you mean: empty_suppressions.")
 ]
@@ -94,6 +98,22 @@ async def segment_id(uow: UnitOfWork, which: str, *, field: str = "--segment") -
         return await segments.listed(uow, limit=limit, after=after)
 
     return (await named.find(which, "segment", page, field=field)).id
+
+
+async def named_ids(
+    uow: UnitOfWork, *, sender: str | None, template: str | None, list_: str | None, segment: str | None
+) -> dict[str, UUID]:
+    """The ids of what was named, by the fields of a campaign.
+
+    Raises:  Refused(not_found) naming the option.
+    """
+    found = {
+        "sender_id": await sender_id(uow, sender) if sender is not None else None,
+        "template_id": await template_id(uow, template) if template is not None else None,
+        "list_id": await list_id(uow, list_) if list_ is not None else None,
+        "segment_id": await segment_id(uow, segment) if segment is not None else None,
+    }
+    return {field: value for field, value in found.items() if value is not None}
 
 
 async def exclusions(

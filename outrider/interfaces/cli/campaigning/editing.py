@@ -12,14 +12,13 @@ from outrider.domain.campaigns import draft
 from outrider.domain.campaigns.draft import CampaignChange
 from outrider.domain.campaigns.views import CampaignView, Exclusions
 from outrider.interfaces.cli import campaigns
-from outrider.interfaces.cli.campaigns import Which, moment
+from outrider.interfaces.cli.campaigns import PRIORITY, ListName, Names, Which, moment
 from outrider.interfaces.cli.confirm import Yes, confirm
-from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, between, whole_number
+from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common
 from outrider.interfaces.cli.output import Answer, facts
 from outrider.interfaces.cli.work import changing, looking, note
 
 _NONE = "none"
-_Names = Annotated[list[str] | None, Parameter(negative="")]
 
 
 async def show(which: Which, *, options: Common = COMMON) -> Answer:
@@ -35,15 +34,15 @@ async def update(
     name: str | None = None,
     sender: str | None = None,
     template: str | None = None,
-    list_: Annotated[str | None, Parameter(name="--list")] = None,
+    list_: ListName = None,
     segment: str | None = None,
-    without_list: _Names = None,
-    without_segment: _Names = None,
-    without_campaign: _Names = None,
+    without_list: Names = None,
+    without_segment: Names = None,
+    without_campaign: Names = None,
     no_exclusions: Annotated[bool, Parameter(negative="")] = False,
     version: str | None = None,
     purpose: str | None = None,
-    priority: Annotated[int | None, Parameter(converter=whole_number, validator=between(0, 9), n_tokens=1)] = None,
+    priority: Annotated[int | None, PRIORITY] = None,
     expires: str | None = None,
     options: Changing = CHANGING,
 ) -> Answer:
@@ -83,12 +82,9 @@ async def update(
         raise Refused("contradiction", "cannot go with --without-…", field="--no-exclusions")
     async with changing(options) as work:
         found = await campaigns.find(work.uow, which)
-        given: dict[str, Any] = {"name": name, "purpose": purpose, "priority": priority}
-        given["sender_id"] = await campaigns.sender_id(work.uow, sender) if sender is not None else None
-        given["template_id"] = await campaigns.template_id(work.uow, template) if template is not None else None
-        given["list_id"] = await campaigns.list_id(work.uow, list_) if list_ is not None else None
-        given["segment_id"] = await campaigns.segment_id(work.uow, segment) if segment is not None else None
-        given = {field: value for field, value in given.items() if value is not None}
+        told: dict[str, Any] = {"name": name, "purpose": purpose, "priority": priority}
+        given = {field: value for field, value in told.items() if value is not None}
+        given |= await campaigns.named_ids(work.uow, sender=sender, template=template, list_=list_, segment=segment)
         if excluded:
             given["exclusions"] = await campaigns.exclusions(
                 work.uow, without_list or (), without_segment or (), without_campaign or ()

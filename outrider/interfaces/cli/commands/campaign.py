@@ -22,8 +22,7 @@ from outrider.domain.senders import connections, senders
 from outrider.domain.tenants.policies import MOST_UNDO_S
 from outrider.interfaces.cli import campaigns, exits
 from outrider.interfaces.cli.campaigning import approving, editing, outcome, trying
-from outrider.interfaces.cli.campaigns import Acknowledge, Which, moment
-from outrider.interfaces.cli.commands import template as templates
+from outrider.interfaces.cli.campaigns import PRIORITY, Acknowledge, ListName, Names, Which, moment
 from outrider.interfaces.cli.commands.connection import vault_of
 from outrider.interfaces.cli.confirm import Yes, confirm
 from outrider.interfaces.cli.dialling import Dial
@@ -45,14 +44,14 @@ async def create(
     *,
     sender: str,
     template: str,
-    list_: Annotated[str | None, Parameter(name="--list")] = None,
+    list_: ListName = None,
     segment: str | None = None,
-    without_list: Annotated[list[str] | None, Parameter(negative="")] = None,
-    without_segment: Annotated[list[str] | None, Parameter(negative="")] = None,
-    without_campaign: Annotated[list[str] | None, Parameter(negative="")] = None,
+    without_list: Names = None,
+    without_segment: Names = None,
+    without_campaign: Names = None,
     version: int | None = None,
     purpose: str = "marketing",
-    priority: Annotated[int, Parameter(converter=whole_number, validator=between(0, 9), n_tokens=1)] = 5,
+    priority: Annotated[int, PRIORITY] = 5,
     expires: str | None = None,
     options: Changing = CHANGING,
 ) -> Answer:
@@ -88,10 +87,7 @@ async def create(
     async with changing(options) as work:
         new = NewCampaign(
             name=name,
-            sender_id=await campaigns.sender_id(work.uow, sender),
-            template_id=(await templates.find(work.uow, template)).id,
-            list_id=await campaigns.list_id(work.uow, list_) if list_ is not None else None,
-            segment_id=await campaigns.segment_id(work.uow, segment) if segment is not None else None,
+            **await campaigns.named_ids(work.uow, sender=sender, template=template, list_=list_, segment=segment),
             exclusions=await campaigns.exclusions(
                 work.uow, without_list or (), without_segment or (), without_campaign or ()
             ),
