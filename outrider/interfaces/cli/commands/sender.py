@@ -10,13 +10,13 @@ from cyclopts import App, Parameter
 
 from outrider.base.errors import Refused
 from outrider.data.names import NameSystem
-from outrider.domain.senders import dns_check, records, senders
+from outrider.domain.senders import dns_check, received, records, senders
 from outrider.domain.senders import fallbacks as fallback_list
 from outrider.domain.senders.dns_check import Check
 from outrider.domain.senders.senders import DkimIn, NewSender, SenderChange, SenderView
 from outrider.interfaces.cli import campaigns, exits
 from outrider.interfaces.cli.commands.connection import find, vault_of
-from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, readable_file
+from outrider.interfaces.cli.options import CHANGING, COMMON, JSON, Changing, Common, Json, Limit, readable_file
 from outrider.interfaces.cli.output import Answer, table
 from outrider.interfaces.cli.work import looking, note, wired
 
@@ -241,6 +241,23 @@ async def dns(which: str, *, check: bool = True, options: Common = COMMON) -> An
     is_good = dns_check.is_good(found)
     data = {"is_ok": is_good, "checks": [msgspec.to_builtins(each) for each in found], "records": rows}
     return Answer(data, "\n".join(parts), exits.OK if is_good else exits.CHECK_FAILED)
+
+
+@APP.command(name="received")
+def received_(file: Path, *, options: Json = JSON) -> Answer:
+    """Read in a mail that arrived what its receiver found: SPF, DKIM, DMARC, spam. Exit 1 when one fails.
+
+    Parameters
+    ----------
+    file
+        The mail, or its header alone, saved with its source (in most mail programs: show original, save as .eml).
+    """
+    del options
+    found = received.checked(readable_file(file, "file").read_bytes())
+    is_good = dns_check.is_good(found)
+    data = {"is_ok": is_good, "checks": [msgspec.to_builtins(each) for each in found]}
+    text = "\n".join(told_check(each) for each in found)
+    return Answer(data, text, exits.OK if is_good else exits.CHECK_FAILED)
 
 
 def told_check(check: Check) -> str:
