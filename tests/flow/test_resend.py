@@ -365,3 +365,14 @@ async def test_a_domain_that_is_not_verified_is_named_as_the_cause(tmp_path: Pat
         await transport.close()
     causes = {outcome.cause for outcome in watch.outcomes.values() if isinstance(outcome, Rejected)}
     assert causes == {"domain_not_verified"}
+
+
+async def test_while_nobody_answers_one_request_is_in_doubt_and_what_waits_is_not(sandbox: ResendSandbox) -> None:
+    sandbox.rules = [Rule(status=500, name="application_error")]
+    transport = opened(sandbox, connections=1, batch_size=10)
+    watch = await sent(transport, *people(50))
+    kinds = [type(outcome) for outcome in watch.outcomes.values()]
+    assert (kinds.count(Uncertain), kinds.count(Deferred)) == (10, 40)
+    assert {o.cause for o in watch.outcomes.values() if isinstance(o, Deferred)} == {"provider_down"}
+    assert len(watch.begun) == 10 * 3, "asked for leave before each try"
+    await transport.close()

@@ -103,8 +103,6 @@ class ResendTransport:
         except ValueError:
             return None
         async with self._room:
-            if self._rest.barred() is not None:
-                return None
             found = await self._ask(_Request(items, key, {}), leave)
         if isinstance(found, Trouble):
             return None if found.kind != "lost" else self._unsure(len(items), found.detail)
@@ -113,8 +111,7 @@ class ResendTransport:
                 return outcomes
             case Refusal(Rejected() | Uncertain() as outcome):
                 return [outcome] * len(items)
-            case Refusal(outcome):
-                self._rest.learn(outcome)
+            case Refusal():  # the account is refused or slowed down: that says nothing of the request
                 return None
             case Unsure(detail):
                 return self._unsure(len(items), detail)
@@ -190,8 +187,14 @@ class ResendTransport:
             middle = len(request.items) // 2
             return [_Request.of(request.items[:middle]), _Request.of(request.items[middle:])]
         outcomes = found.outcomes if isinstance(found, Told) else [found.outcome] * len(request.items)
-        self._rest.learn(outcomes[0])
+        self._learn(outcomes[0])
         return self._settled(request, desk, outcomes)
+
+    def _learn(self, outcome: Outcome) -> None:
+        """Take an end into account: where even repeating tells nothing, what waits is not put in doubt as well."""
+        if isinstance(outcome, Uncertain) and outcome.cause == "answer_lost":
+            outcome = Deferred("provider_down", f"no answer that says anything: {outcome.detail}"[:200])
+        self._rest.learn(outcome)
 
     @staticmethod
     def _settled(request: _Request, desk: Desk, outcomes: Sequence[Outcome]) -> list[_Request]:
