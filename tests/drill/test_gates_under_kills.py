@@ -1,4 +1,4 @@
-"""Gates while workers die: no gate is violated, no budget exceeded by a micro, and nothing permitted is left behind."""
+"""Gates while workers die: no gate, budget, rate or warm-up is exceeded by one, and nothing permitted is left behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.kit.drill import SCALE, Drill
 from tests.kit.scenarios import gates
 
-pytestmark = pytest.mark.timeout(300 * SCALE)
+pytestmark = pytest.mark.timeout(480 * SCALE)
 
 
 async def test_random_tenants_on_four_workers_that_are_killed_break_no_gate_and_leave_nothing_behind(
