@@ -88,3 +88,34 @@ def test_an_audience_is_looked_after_by_the_command_line(outrider: Command, tmp_
     assert len(begun["contact_ids"]) == 2
     assert [each["id"] for each in _ok(done[14])] == [begun["id"]]
     assert done[15].code == 4
+
+
+def test_lists_and_senders_are_looked_after_by_hand(outrider: Command) -> None:
+    done = outrider.many(
+        [
+            ("lists", "create", "friends", "--json"),
+            ("lists", "add", "friends", "ann@example.org", "ANN@example.org", "anna@example.org", "--json"),
+            ("lists", "add", "friends", "nobody@example.org"),
+            ("lists", "remove", "friends", "anna@example.org", "--json"),
+            ("lists", "rename", "friends", "close friends", "--json"),
+            ("lists", "list", "--json"),
+            ("lists", "delete", "close friends", "--yes", "--dry-run"),
+            ("lists", "delete", "close friends", "--yes", "--json"),
+            ("lists", "delete", "close friends", "--yes"),
+            ("sender", "archive", "news", "--json"),
+            ("sender", "list", "--json"),
+            ("sender", "restore", "news", "--json"),
+            ("sender", "list", "--json"),
+        ]
+    )
+    assert _ok(done[1])["changed_count"] == 2
+    assert done[2].code == 4
+    assert _ok(done[3])["changed_count"] == 1
+    assert _ok(done[4])["name"] == "close friends"
+    assert {each["name"]: each["member_count"] for each in _ok(done[5])}["close friends"] == 1
+    assert (done[6].code, done[8].code) == (0, 4)
+    assert _ok(done[7])["id"] == _ok(done[0])["id"]
+    assert _ok(done[9])["archived_at"] is not None
+    assert _ok(done[10]) == []
+    assert _ok(done[11])["archived_at"] is None
+    assert [each["name"] for each in _ok(done[12])] == ["news"]

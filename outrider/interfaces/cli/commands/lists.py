@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
+
 import msgspec
 from cyclopts import App
 
+from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
 from outrider.domain.contacts import lists, offers
+from outrider.domain.contacts.lists import MembersChanged
 from outrider.domain.contacts.offers import OfferIn
 from outrider.domain.contacts.views import ListView
 from outrider.interfaces.cli import named
+from outrider.interfaces.cli.confirm import Yes, confirm
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
 from outrider.interfaces.cli.output import Answer, table
 from outrider.interfaces.cli.work import changing, looking, note
 
 APP = App(name="lists")
+Change = Callable[[UnitOfWork, Actor, UUID, Sequence[UUID]], Awaitable[MembersChanged]]
 
 
 @APP.command
@@ -32,6 +39,69 @@ async def list_(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
         found = await lists.listed(work.uow, limit=limit)
     rows = [msgspec.to_builtins(each) for each in found]
     return Answer(rows, table(rows, ("id", "name", "member_count", "created_at"), empty="no lists"))
+
+
+@APP.command
+async def rename(which: str, name: str, *, options: Changing = CHANGING) -> Answer:
+    """Give a list another name.
+
+    Parameters
+    ----------
+    which
+        Its exact name or id.
+    name
+        Its new name.
+    """
+    async with changing(options) as work:
+        found = await _find(work.uow, which)
+        made = await lists.rename(work.uow, work.actor, found.id, name)
+    text = f"list {found.name} is called {made.name}"
+    return Answer(msgspec.to_builtins(made), note(text, dry_run=options.dry_run))
+
+
+@APP.command
+async def delete(which: str, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
+    """Delete a list that no campaign names; who is on it stays a contact.
+
+    Parameters
+    ----------
+    which
+        Its exact name or id.
+    """
+    if not options.dry_run:
+        confirm(f"list {which} will be gone; its contacts stay", "delete", yes=yes)
+    async with changing(options) as work:
+        found = await _find(work.uow, which)
+        await lists.delete(work.uow, work.actor, found.id)
+    return Answer({"id": str(found.id)}, note(f"list {found.name} is deleted", dry_run=options.dry_run))
+
+
+@APP.command
+async def add(which: str, *who: str, options: Changing = CHANGING) -> Answer:
+    """Put contacts on a list; whoever turned it off stays off.
+
+    Parameters
+    ----------
+    which
+        Its exact name or id.
+    who
+        Addresses in any form, or ids of contacts.
+    """
+    return await _members(which, who, options, lists.add_members, "are on")
+
+
+@APP.command
+async def remove(which: str, *who: str, options: Changing = CHANGING) -> Answer:
+    """Take contacts off a list; what a campaign has queued for them already is not withdrawn.
+
+    Parameters
+    ----------
+    which
+        Its exact name or id.
+    who
+        Addresses in any form, or ids of contacts.
+    """
+    return await _members(which, who, options, lists.remove_members, "are off")
 
 
 @APP.command
@@ -80,6 +150,16 @@ async def offers_(*, options: Common = COMMON) -> Answer:
         found = await offers.listed(work.uow)
     rows = [msgspec.to_builtins(each) for each in found]
     return Answer(rows, table(rows, ("list_id", "name", "title", "place"), empty="no list is on offer"))
+
+
+async def _members(which: str, who: tuple[str, ...], options: Changing, change: Change, done: str) -> Answer:
+    async with changing(options) as work:
+        found = await _find(work.uow, which)
+        people = [(await named.contact(work.uow, each, None)).id for each in who]
+        made = await change(work.uow, work.actor, found.id, people)
+    off = f"; {made.turned_off_count} turned it off and stay off" if made.turned_off_count else ""
+    text = f"{made.changed_count} {done} list {found.name}, {made.unchanged_count} were already{off}"
+    return Answer(msgspec.to_builtins(made), note(text, dry_run=options.dry_run))
 
 
 async def _find(uow: UnitOfWork, which: str) -> ListView:

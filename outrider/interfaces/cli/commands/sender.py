@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import msgspec
 from cyclopts import App, Parameter
@@ -14,11 +15,11 @@ from outrider.domain.senders import dns_check, received, records, senders
 from outrider.domain.senders import fallbacks as fallback_list
 from outrider.domain.senders.dns_check import Check
 from outrider.domain.senders.senders import DkimIn, NewSender, SenderChange, SenderView
-from outrider.interfaces.cli import campaigns, exits
+from outrider.interfaces.cli import campaigns, exits, named
 from outrider.interfaces.cli.commands.connection import find, vault_of
 from outrider.interfaces.cli.options import CHANGING, COMMON, JSON, Changing, Common, Json, Limit, readable_file
 from outrider.interfaces.cli.output import Answer, table
-from outrider.interfaces.cli.work import looking, note, wired
+from outrider.interfaces.cli.work import changing, looking, note, wired
 
 APP = App(name="sender")
 
@@ -215,6 +216,41 @@ async def fallbacks(
             found = await fallback_list.get(work.uow, sender_id)
     told = ", ".join(str(each) for each in found.fallback_ids) or "nothing takes over"
     return Answer(msgspec.to_builtins(found), note(told, dry_run=options.dry_run and bool(none or connections)))
+
+
+@APP.command
+async def archive(which: str, *, options: Changing = CHANGING) -> Answer:
+    """Take a sender out of use for what is new; what was accepted before is still sent.
+
+    Parameters
+    ----------
+    which
+        Its name or id.
+    """
+    return await _archived(which, options, is_archived=True)
+
+
+@APP.command
+async def restore(which: str, *, options: Changing = CHANGING) -> Answer:
+    """Take a sender into use again.
+
+    Parameters
+    ----------
+    which
+        Its name or id.
+    """
+    return await _archived(which, options, is_archived=False)
+
+
+async def _archived(which: str, options: Changing, *, is_archived: bool) -> Answer:
+    async def page(after: UUID | None, limit: int) -> list[SenderView]:
+        return await senders.listed(work.uow, limit=limit, after=after, with_archived=True)
+
+    async with changing(options) as work:
+        found = await named.find(which, "sender", page, field="which")
+        made = await senders.archive(work.uow, work.actor, found.id, is_archived=is_archived)
+    done = f"sender {made.name} is {'out of use' if is_archived else 'in use'}"
+    return Answer(msgspec.to_builtins(made), note(done, dry_run=options.dry_run))
 
 
 @APP.command
