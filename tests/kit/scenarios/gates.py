@@ -1,7 +1,7 @@
 """Drills about gates: whatever is killed, no gate is violated, no budget exceeded, nothing permitted left behind.
 
-Tenants, contacts, zones, prices, budgets, caps, rates of accounts and domains and warm-ups are a seeded die's; what
-holds is counted anew from the rows and from the provider's ledger.
+Tenants, contacts, zones, prices, budgets, caps, rates of accounts and domains, warm-ups and who says stop meanwhile are
+a seeded die's; what holds is counted anew from the rows and from the provider's ledger.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import random
 import time
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from outrider.contracts.gate import MessageClass
 from outrider.data.db import Role
 from outrider.domain.limits import buckets, destinations, plans, warm_ups
 from outrider.domain.messages.admit import LaneKey, NewMessage, admit
-from tests.kit.drill import OPERATOR, Drill, Sender
+from tests.kit.drill import OPERATOR, Drill, Sender, boot_ns
 from tests.kit.processes import until
 
 _CENT = 10_000
@@ -29,6 +29,8 @@ _QUIET, _AWAKE = "UTC", "Asia/Kolkata"
 _CLASSES: tuple[MessageClass, ...] = ("transactional", "bulk")
 _SHARED = 0.5
 """How often two senders share an account."""
+_STOPPED_WITHIN_S = 5.0
+"""However busy the machine is; that it is a second is drilled in test_f85_kill_switch.py [faults.md F84]."""
 _SLOW = "slow.example"
 """The domain that has a rate; the other, `example.com`, has none."""
 
@@ -51,6 +53,8 @@ class Case:
     """What the second sender may send on the first and the second day of its plan."""
     day_on: date
     begun_ns: int
+    stopped: dict[str, int] = field(default_factory=dict)
+    """Who has said stop since, and when it was committed, on the clock of the provider's ledger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ async def random_tenants(drill: Drill, *, tenants: int, rounds: int, seed: int) 
     workers = list(await asyncio.gather(*(drill.worker() for _ in range(4))))
     for _ in range(rounds):
         await asyncio.gather(*(_admit(drill, dice, case) for case in cases))
+        await asyncio.gather(*(_stop(drill, dice, case) for case in cases))
         await asyncio.sleep(dice.uniform(0.05, 0.4))  # the moment of the kill
         for at in dice.sample(range(len(workers)), 2):
             workers[at].kill()
@@ -151,6 +156,13 @@ async def _admit(drill: Drill, dice: random.Random, case: Case) -> None:
             case.wanted[address] += 1
 
 
+async def _stop(drill: Drill, dice: random.Random, case: Case) -> None:
+    """Some people say stop, whatever waits for them or is on its way."""
+    for address in dice.sample(sorted(case.wanted.keys() - case.stopped.keys()), dice.randint(0, 2)):
+        await drill.suppress(address, case.tenant_id)
+        case.stopped[address] = boot_ns()
+
+
 async def _is_settled(drill: Drill) -> bool:
     """Nothing is ready or in hand; what a cap held for a moment only is asked about now."""
     await drill.execute(
@@ -178,9 +190,14 @@ async def _violations(drill: Drill, case: Case) -> list[str]:
     for row in rows:
         if row["state"] in {"sent", "uncertain"}:
             went[row["address"]] += 1
-        elif row["state"] != "held":
+        elif row["state"] != "held" and (row["state"], row["address"] in case.stopped) != ("blocked", True):
             found.append(f"{row['id']} is {row['state']}")
     found += [f"{address} was written to in quiet hours" for address in case.quiet if went[address]]
+    found += [
+        f"{each.address} was written to {(each.boot_ns - case.stopped[each.address]) / 1e9:.1f} s after a stop"
+        for each in drill.acceptances()
+        if each.address in case.stopped and each.boot_ns > case.stopped[each.address] + _STOPPED_WITHIN_S * 1e9
+    ]
     found += [f"{address} got {count} of {case.cap}" for address, count in went.items() if count > case.cap]
     charged = await drill.value(
         "SELECT coalesce(sum(micros), 0)::bigint FROM charges WHERE tenant_id = $1", case.tenant_id
@@ -199,7 +216,7 @@ async def _violations(drill: Drill, case: Case) -> list[str]:
             " WHERE q.tenant_id = $1 AND starts_with(q.reason, 'warm_up: ')",
             case.tenant_id,
         )
-        later = {row["address"] for row in warming} | case.quiet
+        later = {row["address"] for row in warming} | case.quiet | case.stopped.keys()
         behind = {
             address: wanted - went[address]
             for address, wanted in case.wanted.items()
