@@ -86,7 +86,7 @@ async def room_of(raw: asyncpg.Connection, tenant_id: UUID, message_class: Messa
     Takes:   message_class: bulk, unless nothing but transactional messages are to be let in.
     Gives:   exact but for what other transactions are letting in at this moment, where there is little room; else as of
              the last fold, a second ago.
-    Source:  docs/how-to/queue-full.md
+    Source:  docs/how-to/queue-full.md, decisions/0030
     """
     return await near(raw, tenant_id, read(await QUOTA.open_room.one(raw, tenant_id)), message_class)
 
