@@ -45,7 +45,7 @@ _TOKENS_PER_BLOCK = 1000
 _SHORTEST_REST_S = 1.0
 _LONGEST_REST_S = 60.0
 """So long a lane rests whose sender cannot be used as it is configured …"""
-_LONGEST_PAUSE_S = 4.0
+_LONGEST_PAUSE_S = 2.0
 """… and one whose server cannot be reached, which its circuit leaves alone for longer."""
 _BROKEN_REST_S = 30.0
 _SLICE_BYTES = 16 << 20

@@ -121,7 +121,7 @@ async def slowed_down(drill: Drill, wish_s: float | None) -> list[str]:
         await bent.admit(people(_COUNT))
         await until(lambda: len(line.asked) > 0, what="it was asked")
         await _others_end(drill, sound)
-        await until(lambda: len(line.asked) >= _WORKERS + 2, what="it is tried again")
+        await until(lambda: len(line.asked) >= _WORKERS + 1, what="it is tried again")
         found = asked_too_often("F55", line.asked, first=_WORKERS, window_s=wish_s or 0.0)
         line.bend = lambda _asked: STRAIGHT
         await drill.drained()
