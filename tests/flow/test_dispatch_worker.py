@@ -24,7 +24,7 @@ from outrider.data.db import Database
 from outrider.domain.contacts.rows import SQL as CONTACTS
 from outrider.domain.messages import workers
 from outrider.engine.dispatch import batch as batch_module
-from outrider.engine.dispatch import pipeline
+from outrider.engine.dispatch import pipeline, second_thoughts
 from outrider.engine.dispatch.batch import LONGEST_UNASKED_S, Batch
 from outrider.engine.dispatch.claim import Claim, Claimer
 from outrider.engine.dispatch.recovery import Recovery
@@ -343,7 +343,7 @@ async def test_every_worker_hears_at_once_who_says_stop_and_asks_about_nobody_el
     post: Post, desk: Desk, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # never by itself: what is asked again is asked because somebody said so
-    monkeypatch.setattr(pipeline, "ASK_AGAIN_S", 3600.0)
+    monkeypatch.setattr(second_thoughts, "ASK_AGAIN_S", 3600.0)
     monkeypatch.setattr(batch_module, "LONGEST_UNASKED_S", 3600.0)
     other = await post.desk()
     ids, others = await desk.admit(4), await other.admit(1)

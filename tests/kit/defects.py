@@ -38,7 +38,7 @@ from outrider.domain.messages.fan_out import Plan, fan_out
 from outrider.domain.messages.lanes import lane_for
 from outrider.domain.messages.rows import SQL
 from outrider.domain.senders import circuits
-from outrider.engine.dispatch import batch, claim, journal, lease, pipeline, record, recovery
+from outrider.engine.dispatch import batch, claim, journal, lease, pipeline, record, recovery, second_thoughts
 from outrider.engine.fanout import expand
 from outrider.engine.inbound import desk, reports
 from outrider.plugins.providers.twilio.callbacks import TwilioCallbacks
@@ -199,7 +199,7 @@ async def _checkpoint_first(self: expand._FanOut, tenant_id: UUID, campaign_id: 
 
 
 def _deaf(*_arguments: Any) -> None:
-    """`Pipeline.heed` that does not hear."""
+    """`SecondThoughts.heed` that does not hear."""
 
 
 def _never_too_early(row: asyncpg.Record, message: asyncpg.Record | None) -> tuple[str, str]:
@@ -303,8 +303,8 @@ DEFECTS: dict[str, Defect] = {
     "second thoughts too late": Defect(
         "workers do not hear who says stop, and ask again when it is too late",
         _both(
-            _both(_replace(batch, "LONGEST_UNASKED_S", 60.0), _replace(pipeline, "ASK_AGAIN_S", 30.0)),
-            _replace(pipeline.Pipeline, "heed", _deaf),
+            _both(_replace(batch, "LONGEST_UNASKED_S", 60.0), _replace(second_thoughts, "ASK_AGAIN_S", 30.0)),
+            _replace(second_thoughts.SecondThoughts, "heed", _deaf),
         ),
     ),
     "what comes too early belongs to nobody": Defect(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
@@ -18,8 +17,7 @@ import structlog
 from outrider.base import failpoint
 from outrider.base.clock import boottime_s
 from outrider.base.errors import Misconfigured, OutriderError, Refused, Unavailable
-from outrider.base.ids import NIL
-from outrider.contracts.gate import Gate, Lane
+from outrider.contracts.gate import Lane
 from outrider.contracts.outcome import Deferred, Outcome, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing
 from outrider.data.db import Database
@@ -27,20 +25,19 @@ from outrider.data.runtime import Runtime
 from outrider.domain.messages import keyed, lanes
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch import bills, pacing, routes
-from outrider.engine.dispatch.batch import ASK_AGAIN_S, Batch, BatchWatch, just_claimed
+from outrider.engine.dispatch.batch import Batch, BatchWatch, just_claimed
 from outrider.engine.dispatch.board import Board
 from outrider.engine.dispatch.breaker import Breaker
 from outrider.engine.dispatch.claim import Claimer
 from outrider.engine.dispatch.journal import Journal
 from outrider.engine.dispatch.making import Maker
+from outrider.engine.dispatch.pace import WORK_S, Pace
 from outrider.engine.dispatch.record import Recorder, Row, write
 from outrider.engine.dispatch.ring import Ring
+from outrider.engine.dispatch.second_thoughts import SecondThoughts
 from outrider.engine.dispatch.senders import Senders, Use
 
 _log = structlog.get_logger(__name__)
-_WORK_S = 0.5
-"""A claim is at most this much work at the pace last seen."""
-_FIRST_BATCH = 100
 _TOKENS_PER_BLOCK = 1000
 _SHORTEST_REST_S = 1.0
 _LONGEST_REST_S = 60.0
@@ -48,47 +45,17 @@ _LONGEST_REST_S = 60.0
 _LONGEST_PAUSE_S = 2.0
 """… and one whose server cannot be reached, which its circuit leaves alone for longer."""
 _BROKEN_REST_S = 30.0
-_SLICE_BYTES = 16 << 20
 _CROWD = 1000
 _LOOK_SHARE = 20.0
 """Looking round for lanes takes at most a twentieth of a worker's time …"""
 _LONGEST_LOOK_REST_S = 1.0
 """… but what is new waits no longer than this."""
-_HEED_EVERY_S = 0.05
-"""A batch is not asked about more often, however many people say stop."""
 _MOST_BATCHES = 64
 """Open batches of a worker; one sender has at most `lanes_in_flight` of them, one pool as many as it leaves free."""
 _CLOSED_REST_S = 0.5
 """So long a sender rests none of whose connections may take anything."""
 Pool = tuple[UUID, str]
 """Who shares a worker's batches: a tenant with one provider."""
-
-
-@dataclass(slots=True)
-class Pace:
-    """What a sender's server was seen to take: messages per second, and since when it cannot be reached.
-
-    left: how many its circuits let go, as far as is known. rests_until_s: not asked again before.
-    """
-
-    rate: float = 0.0
-    failures: int = 0
-    least: int = 1
-    """Where many messages share a request, a claim of fewer would waste it."""
-    left: float = routes.NO_LIMIT
-    rests_until_s: float = 0.0
-
-    def limit(self, most: int) -> int:
-        """Messages of the next claim: half a second of work; one as a probe while the server is away."""
-        if self.failures:
-            return 1
-        paced = int(self.rate * _WORK_S) if self.rate else _FIRST_BATCH
-        return max(1, int(min(most, max(self.least, paced), self.left)))
-
-    def learn(self, count: int, took_s: float) -> None:
-        """Take the pace of a batch into account."""
-        seen = count / max(took_s, 0.001)
-        self.rate = seen if not self.rate else 0.7 * self.rate + 0.3 * seen
 
 
 class Pipeline:
@@ -112,7 +79,7 @@ class Pipeline:
         self._batches = batches
         self._claimer = Claimer(database, runtime.gates, lease_s=runtime.settings.lease_s)
         self._claimer.spending.billed_later = bills.channels(runtime.providers.values())
-        self._second_thoughts: Sequence[Gate] = [gate for gate in runtime.gates if gate.is_asked_again and gate.facts]
+        self.second_thoughts = SecondThoughts(database, self._claimer, runtime.gates, batches)
         self._senders = Senders(runtime)
         self._breaker = Breaker(database, runtime.settings)
         self.repeated_ids_count = 0
@@ -132,8 +99,6 @@ class Pipeline:
         self._room = asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()
         self.wake = asyncio.Event()
-        self.stop_bell = asyncio.Event()
-        self._stops_heard: dict[UUID, float] = {}
         recorder.promise(lambda batch: self._promises.get(batch.token, False))
 
     async def feed(self, stop: asyncio.Event) -> None:
@@ -336,7 +301,7 @@ class Pipeline:
             self._ring.rest(batch.lane, min(longest_s, 2.0 ** min(pace.failures, 6)))
         elif batch.withdrawn or self._board.why_stopped(batch.lane):
             pass
-        elif took_s > _WORK_S:
+        elif took_s > WORK_S:
             pace.learn(count, took_s)
 
     async def _token(self) -> int:
@@ -383,37 +348,6 @@ class Pipeline:
         """Everything of a batch is in the database."""
         self._batches.pop(batch.token, None)
         self._promises.pop(batch.token, None)
-
-    def heed(self, owner: str) -> None:
-        """A do-not-contact list has grown, of a tenant or (NIL) of all: ask about its open batches at once."""
-        self._stops_heard[UUID(owner)] = boottime_s()
-        self.stop_bell.set()
-
-    def _is_old(self, batch: Batch, now_s: float) -> bool:
-        """Whether gates are to be asked about a batch again: it is time, or somebody has said stop since."""
-        age_s = now_s - batch.asked_s
-        heard = self._stops_heard
-        heard_s = max(heard.get(batch.lane.tenant_id, 0.0), heard.get(NIL, 0.0))
-        return age_s >= ASK_AGAIN_S or (heard_s > batch.asked_s and age_s >= _HEED_EVERY_S)
-
-    async def ask_again(self) -> bool:
-        """Ask gates that can change their mind about everything that waits for its write for a while."""
-        now_s = boottime_s()
-        self._stops_heard = {owner: at_s for owner, at_s in self._stops_heard.items() if now_s - at_s < ASK_AGAIN_S}
-        for batch in list(self._batches.values()):
-            if not batch.unsettled or not self._is_old(batch, now_s):
-                continue
-            asked_s = boottime_s()
-            try:
-                async with self._database.transaction() as raw:
-                    batch.withdrawn |= await self._claimer.withdrawn(raw, batch, self._second_thoughts)
-            except Unavailable:
-                raise
-            except Exception:  # noqa: BLE001 - a gate's bug stops this batch, which is not asked about; never the others
-                _log.exception("second_thoughts_failed", lane=batch.lane.id)
-                continue
-            batch.asked_s = asked_s
-        return False
 
     async def give_back_lost(self) -> bool:
         """Claims whose commit was cut: what holds their token was never begun."""

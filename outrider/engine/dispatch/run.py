@@ -131,7 +131,7 @@ class Worker:
         settings = self.runtime.settings
         return [
             Loop("switches", settings.switch_poll_s, self._read_switches),
-            Loop("second_thoughts", 0.1, self.pipeline.ask_again),
+            Loop("second_thoughts", 0.1, self.pipeline.second_thoughts.ask),
             Loop("promotion", settings.poll_s, self._promote),
             Loop("recovery", settings.sweep_s, self._recover),
             Loop("lost_claims", 1.0, self.pipeline.give_back_lost),
@@ -217,7 +217,7 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_file(ended))
             group.create_task(self._listen(ended))
-            bells = {"switches": self.switch_bell, "second_thoughts": self.pipeline.stop_bell}
+            bells = {"switches": self.switch_bell, "second_thoughts": self.pipeline.second_thoughts.bell}
             for loop in self.loops:
                 group.create_task(repeat(loop, self.pulses, ended, bells.get(loop.name)))
             recording_ends = asyncio.Event()
@@ -262,7 +262,7 @@ class Worker:
             {
                 "outrider_switch": lambda _payload: self.switch_bell.set(),
                 "outrider_ready": lambda _payload: self.pipeline.wake.set(),
-                "outrider_suppression": self.pipeline.heed,
+                "outrider_suppression": self.pipeline.second_thoughts.heed,
                 "outrider_circuit": self.pipeline.circuit_bell,
             },
             ring_all,

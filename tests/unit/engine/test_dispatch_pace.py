@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from outrider.base.ids import NIL
 from outrider.engine.dispatch.claim import Mark, Marks
-from outrider.engine.dispatch.pipeline import Pace
+from outrider.engine.dispatch.pace import Pace
 
 FIRST: Mark = (-1, datetime(2000, 1, 1, tzinfo=UTC), NIL)
 MARK: Mark = (5, datetime(2026, 1, 1, tzinfo=UTC), UUID(int=7))

@@ -1,0 +1,38 @@
+"""The pace of a sender: how many messages the next claim asks for, learnt from what its server took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from outrider.engine.dispatch import routes
+
+WORK_S = 0.5
+"""A claim is at most this much work at the pace last seen."""
+_FIRST_BATCH = 100
+
+
+@dataclass(slots=True)
+class Pace:
+    """What a sender's server was seen to take: messages per second, and since when it cannot be reached.
+
+    left: how many its circuits let go, as far as is known. rests_until_s: not asked again before.
+    """
+
+    rate: float = 0.0
+    failures: int = 0
+    least: int = 1
+    """Where many messages share a request, a claim of fewer would waste it."""
+    left: float = routes.NO_LIMIT
+    rests_until_s: float = 0.0
+
+    def limit(self, most: int) -> int:
+        """Messages of the next claim: half a second of work; one as a probe while the server is away."""
+        if self.failures:
+            return 1
+        paced = int(self.rate * WORK_S) if self.rate else _FIRST_BATCH
+        return max(1, int(min(most, max(self.least, paced), self.left)))
+
+    def learn(self, count: int, took_s: float) -> None:
+        """Take the pace of a batch into account."""
+        seen = count / max(took_s, 0.001)
+        self.rate = seen if not self.rate else 0.7 * self.rate + 0.3 * seen
