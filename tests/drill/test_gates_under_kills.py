@@ -1,4 +1,4 @@
-"""Gates while workers die: no gate, budget, rate or warm-up is exceeded by one, and nothing permitted is left behind."""
+"""Gates while workers die: no gate, budget, rate or warm-up is exceeded by one, nothing permitted is left behind."""
 
 from __future__ import annotations
 
