@@ -89,6 +89,15 @@ def test_a_begun_message_without_answer_is_repeated_only_by_promise() -> None:
     assert (kept.kind, kept.state, kept.code) == ("finish", "uncertain", "answer_lost")
 
 
+def test_what_went_in_a_request_known_by_a_key_is_never_tried_alone_whatever_was_promised() -> None:
+    lost = Uncertain("answer_lost", "no answer", is_keyed=True)
+    for may_repeat in (True, False):
+        begun = _begun(leased(), may_repeat=may_repeat, is_keyed=True)
+        assert (begun.kind, begun.state, begun.code) == ("finish", "uncertain", "answer_lost")
+        ended = row(lost, may_repeat=may_repeat)
+        assert (ended.kind, ended.state, ended.code) == ("finish", "uncertain", "answer_lost")
+
+
 def test_a_message_in_whose_hands_workers_keep_dying_is_poison() -> None:
     assert _poison(leased(crashes=CRASHES_TO_POISON - 2)) is None
     last = _poison(leased(crashes=CRASHES_TO_POISON - 1))
