@@ -117,6 +117,10 @@ async def test_a_call_says_who_asked_or_counts_itself(
         for more in ({"to": "+14155552671", "source": "203.0.113.7"}, {"to": "+14155552672"}):
             answer = await office.owner.post("/api/v1/messages", body | more)
             assert answer.status == 202, answer.text
+        for wrong in ("a\x00b", "a\nb", "", "x" * 201):
+            assert (
+                await office.owner.post("/api/v1/messages", body | {"to": "+14155552671", "source": wrong})
+            ).status == 422
         shared = {"source": "198.51.100.9", "messages": [{"to": "+14155552673"}, {"to": "+14155552674", "source": "b"}]}
         assert (await office.owner.post("/api/v1/messages", body | shared)).status == 202
         rows = await office.rows(

@@ -32,6 +32,7 @@ from outrider.interfaces.api.gathering import Gathering
 from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
 from outrider.interfaces.auth import Principal, needs
 
+_PRINTABLE = r"^[ -~]+$(?!\n)"
 _SHARED = (
     "channel", "sender", "template", "template_version", "subject", "html", "text", "preheader", "message_class",
     "purpose", "priority", "send_at", "expires_at", "source",
@@ -72,7 +73,7 @@ class MessageIn(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     priority: Annotated[int, msgspec.Meta(ge=0, le=9)] | None = None
     send_at: datetime | None = None
     expires_at: datetime | None = None
-    source: Annotated[str, msgspec.Meta(min_length=1, max_length=sources.LONGEST)] | None = None
+    source: Annotated[str, msgspec.Meta(min_length=1, max_length=sources.LONGEST, pattern=_PRINTABLE)] | None = None
 
 
 class SubmissionIn(MessageIn, forbid_unknown_fields=True, omit_defaults=True):
