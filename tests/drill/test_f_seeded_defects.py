@@ -62,7 +62,7 @@ HUNTS: dict[str, Hunt] = {
     "switches not looked at before the write": Hunt(switches.paused_in_the_middle_of_a_batch, ("I5",)),
     "do-not-contact not asked again": Hunt(switches.stop_said_after_the_claim, ("I5",)),
     "second thoughts too late": Hunt(
-        lambda drill: stops.said_while_claimed(drill, slow_s=0.6), ("I5",), {"claim_batch": stops.CLAIM_BATCH}
+        lambda drill: stops.said_while_claimed(drill, slow_s=2.0), ("I5",), {"claim_batch": stops.CLAIM_BATCH}
     ),
     "what comes too early belongs to nobody": Hunt(callbacks.told_before_our_commit, ("I9",)),
     "callbacks not known again": Hunt(callbacks.told_a_hundred_times, ("I9",)),
