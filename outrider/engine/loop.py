@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from outrider.base.clock import boottime_s
-from outrider.base.errors import Unavailable
+from outrider.base.errors import Misconfigured, Unavailable
 
 _log = structlog.get_logger(__name__)
 _LONGEST_PAUSE_S = 5.0
@@ -81,7 +81,7 @@ async def repeat(loop: Loop, pulses: Pulses, stop: asyncio.Event, wake: asyncio.
     while not stop.is_set():
         try:
             has_more = await loop.step()
-        except Unavailable as error:
+        except (Misconfigured, Unavailable) as error:  # a password that was changed is put right, too
             pulse.faults += 1
             pulse.last_fault = error.code
             has_more, pause_s = False, min(max(pause_s * 2, 0.2), _LONGEST_PAUSE_S)

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
 import pytest
+from structlog.testing import capture_logs
 
-from outrider.base.errors import Unavailable
+from outrider.base.errors import Misconfigured, Unavailable
 from outrider.engine import loop as loops
 from outrider.engine.loop import Loop, Pulse, Pulses, pause, repeat
 
@@ -60,6 +61,19 @@ async def test_a_database_that_is_away_is_waited_for_ever_longer_but_not_for_eve
     assert 0.1 <= pauses[0] <= 0.2
     assert 2.5 <= pauses[-1] <= 5.0
     assert (pulse.rounds, pulse.faults, pulse.last_fault) == (0, 12, "database_unavailable")
+
+
+async def test_a_database_that_is_gone_or_refuses_the_password_is_waited_for_without_a_trace(
+    pauses: list[float],
+) -> None:
+    async def step() -> bool:
+        raise Misconfigured("database_missing", "there is no such database")
+
+    with capture_logs() as logs:
+        pulse = await run(step, 3)
+    assert (pulse.rounds, pulse.faults, pulse.last_fault) == (0, 3, "database_missing")
+    assert {each["event"] for each in logs} == {"loop_waits"}
+    assert len(pauses) >= 2
 
 
 async def test_a_bug_never_ends_the_loop_and_a_good_round_forgets_it(pauses: list[float]) -> None:
