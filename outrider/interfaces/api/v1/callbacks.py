@@ -29,10 +29,7 @@ from outrider.interfaces.auth import Principal, needs
 EventState = Literal["new", "parked", "applied", "orphan", "unknown", "unknown_number"]
 
 
-Source = Annotated[
-    Annotated[str, msgspec.Meta(max_length=60)] | None,
-    QueryParameter(description="The address it came from, as events show it."),
-]
+Source = Annotated[str | None, QueryParameter(description="The address it came from, as events show it.")]
 
 
 class Exceptions(msgspec.Struct):
