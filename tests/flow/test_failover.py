@@ -92,6 +92,41 @@ async def test_a_circuit_that_is_open_is_left_alone_by_every_worker(pair: Pair) 
     assert len({message.id for message in pair.spare.taken}) == len(pair.spare.taken) == 50
 
 
+async def test_what_another_connection_took_over_is_never_repeated_as_the_request_it_was_part_of(pair: Pair) -> None:
+    kept: list[int] = []
+
+    async def refused(_provider: GlassProvider, batch: Sequence[Outgoing], watch: Watch) -> None:
+        assert await watch.keep_key(f"batch-{len(kept)}", batch) is None
+        kept.append(await pair.post.value("SELECT count(*) FROM keyed_requests"))
+        for message in batch:
+            assert watch.begin(message) is None
+            watch.settle(message, AWAY)
+
+    pair.own.send = refused
+    pair.spare.answer = lambda _message: Uncertain("answer_lost", "cut")
+    ids = await pair.desk.admit(5, message_class="bulk", purpose="marketing")
+    await pair.post.execute("UPDATE tenants SET settings = '{\"consent_required\": false}'")
+    async with pair.post.working():
+        await pair.desk.until(ids, "uncertain")
+    assert sum(kept) == sum(pair.spare.batches) == 5
+    assert await pair.post.value("SELECT count(*) FROM keyed_requests") == 0, "the own one would deliver them again"
+
+
+async def test_what_was_cut_short_under_a_key_is_never_tried_alone(pair: Pair) -> None:
+    async def broken(_provider: GlassProvider, batch: Sequence[Outgoing], watch: Watch) -> None:
+        assert await watch.keep_key("batch-1", batch) is None
+        for message in batch:
+            assert watch.begin(message) is None
+        raise RuntimeError("a bug")
+
+    pair.own.send = broken
+    ids = await pair.desk.admit(3)
+    async with pair.post.working():
+        await pair.desk.until(ids, "uncertain")
+    assert not pair.spare.taken
+    assert await pair.post.value("SELECT count(*) FROM keyed_requests") == 3, "it can be repeated"
+
+
 async def test_what_may_have_left_stays_where_it_is(pair: Pair) -> None:
     seen: list[Outgoing] = []
 

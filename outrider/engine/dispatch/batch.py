@@ -89,6 +89,8 @@ class Batch:
     """None: nothing of it costs anything."""
     unreached_count: int = 0
     """Outcomes that tell of the connection rather than of the message."""
+    keyed: set[UUID] = field(default_factory=set)
+    """Messages of a request that is written down under a key, as far as it may have left."""
     connection_id: UUID | None = None
     """The connection whose rate was asked at the claim: any other is asked before it is used."""
     begin_by_s: float | None = None

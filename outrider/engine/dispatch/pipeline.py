@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import partial
 from uuid import UUID
 
 import structlog
 
-from outrider.base import failpoint
 from outrider.base.clock import boottime_s
 from outrider.base.errors import Misconfigured, OutriderError, Refused, Unavailable
 from outrider.contracts.gate import Lane
@@ -22,7 +20,7 @@ from outrider.contracts.outcome import Deferred, Outcome, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing
 from outrider.data.db import Database
 from outrider.data.runtime import Runtime
-from outrider.domain.messages import keyed, lanes
+from outrider.domain.messages import lanes
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch import bills, pacing, routes
 from outrider.engine.dispatch.batch import Batch, BatchWatch, just_claimed
@@ -30,6 +28,7 @@ from outrider.engine.dispatch.board import Board
 from outrider.engine.dispatch.breaker import Breaker
 from outrider.engine.dispatch.claim import Claimer
 from outrider.engine.dispatch.journal import Journal
+from outrider.engine.dispatch.keys import Keys
 from outrider.engine.dispatch.making import Maker
 from outrider.engine.dispatch.pace import WORK_S, Pace
 from outrider.engine.dispatch.record import Recorder, Row, write
@@ -246,29 +245,16 @@ class Pipeline:
 
     async def _send(self, batch: Batch, use: Use, outgoing: Sequence[Outgoing], watch: BatchWatch) -> None:
         """Send by the sender's connections, and tell their circuits what is worth telling."""
-        tenant_id = batch.lane.tenant_id
+        tenant_id, keys = batch.lane.tenant_id, Keys(self._database, batch)
         ears = routes.Ears(
             watch.moves,
             refused=lambda tally: self._breaker.refused(tenant_id, tally),
             repeated=self._repeated,
             ask=pacing.of_others(self._database, batch, lambda: self._ring.rest(batch.lane, _SHORTEST_REST_S)),
-            keep=partial(self._keep_key, batch),
+            keep=keys.keep,
+            drop=keys.drop,
         )
         await self._breaker.tell(tenant_id, await routes.send(use.routes, outgoing, watch, ears))
-
-    async def _keep_key(self, batch: Batch, connection_id: UUID, key: str, messages: Sequence[Outgoing]) -> str | None:
-        """Write down a request by its key before it is made; without a database it is not made."""
-        ids = [message.id for message in messages]
-        try:
-            async with self._database.transaction() as raw:
-                await keyed.keep(
-                    raw, batch.lane.tenant_id, key=key, connection_id=connection_id, ids=ids, token=batch.token
-                )
-        except Unavailable:
-            return "its key cannot be written down"
-        if failpoint.ARMED:
-            failpoint.hit("send.key_kept")
-        return None
 
     def _repeated(self, message: Outgoing, owner: UUID, provider_id: str) -> None:
         """A provider gave two messages one id: what it reports by it alone cannot be told apart [F62]."""
@@ -285,8 +271,8 @@ class Pipeline:
         """What the provider did not settle: begun is uncertain, the rest goes back."""
         for message_id in list(batch.unsettled):
             claimed = batch.messages[message_id]
-            is_begun = message_id in batch.begun
-            outcome = Uncertain("answer_lost", "the send was cut short") if is_begun else left
+            is_begun, is_keyed = message_id in batch.begun, message_id in batch.keyed
+            outcome = Uncertain("answer_lost", "the send was cut short", is_keyed) if is_begun else left
             watch.settle(Outgoing(message_id, claimed.address, "", b"", str(message_id)), outcome)
 
     def _judge_pace(self, batch: Batch, pace: Pace, count: int, took_s: float, longest_s: float) -> None:

@@ -30,6 +30,8 @@ OVER_RATE = "connection_rate: the connection that takes over has sent what it ma
 _MOST_IDS = 50_000
 Keep = Callable[[UUID, str, Sequence[Outgoing]], Awaitable[str | None]]
 """Write down that messages go by a connection in one request under a key; gives why they must not."""
+Drop = Callable[[Sequence[Outgoing]], Awaitable[str | None]]
+"""Forget what was written down of messages, because another connection takes them; gives why it must not."""
 Share = tuple[int, Sequence[Outgoing]]
 """By which connection, counted in their order, which messages go."""
 
@@ -120,6 +122,11 @@ async def nothing_kept(_connection_id: UUID, _key: str, _messages: Sequence[Outg
     return None
 
 
+async def nothing_dropped(_messages: Sequence[Outgoing]) -> str | None:
+    """For whom nothing was written down."""
+    return None
+
+
 @dataclass(slots=True)
 class Tally:
     """What one send by one connection came to. `answered`: messages the provider decided about, either way."""
@@ -171,6 +178,7 @@ class Ears:
     repeated  a message, whose id at the provider is that of another one, and the id
     ask       a connection's rate, before each send
     keep      that messages go by a connection in one request under a key, before it is made
+    drop      that messages did not leave in such a request, before another connection takes them
     """
 
     moves: Callable[[Outgoing], None]
@@ -178,6 +186,7 @@ class Ears:
     repeated: Repeated = _nobody
     ask: Ask = everything
     keep: Keep = nothing_kept
+    drop: Drop = nothing_dropped
 
 
 @dataclass(slots=True)
@@ -235,6 +244,16 @@ class _RouteWatch:
         self.ears.moves(message)
         return True
 
+    async def leaving(self) -> list[Outgoing]:
+        """What the next connections may take: nothing that could still go by this one, in a request made again."""
+        waiting = list(self.moved.values())
+        why = await self.ears.drop(waiting) if waiting else None
+        if why is None:
+            return waiting
+        for message in waiting:
+            self.watch.settle(message, Unsent(why))
+        return []
+
 
 async def send(routes: Sequence[Route], outgoing: Sequence[Outgoing], watch: Leave, ears: Ears) -> list[Tally]:
     """Send by the first connection that takes it, and by the next what did not leave by that one.
@@ -269,7 +288,7 @@ async def _send(usable: Sequence[Route], outgoing: Sequence[Outgoing], watch: Le
         moved = [
             share
             for each, (at, _part) in zip(sends, shares, strict=True)
-            for share in _taken(usable, at + 1, list(each.moved.values()), watch)
+            for share in _taken(usable, at + 1, await each.leaving(), watch)
         ]
         shares = await _granted(usable, moved, watch, ears.ask)
     return tallies

@@ -255,6 +255,29 @@ async def test_what_a_provider_raises_is_raised_when_the_others_have_ended() -> 
     assert len(notes.settled) == 2
 
 
+async def test_nothing_goes_by_the_next_before_the_request_it_was_part_of_is_forgotten() -> None:
+    first, second, notes, dropped = Line(lambda _m: AWAY), Line(), Notes(), list[Outgoing]()
+    sent = letters(3)
+
+    async def drop(messages: Sequence[Outgoing]) -> str | None:
+        assert not second.given
+        dropped.extend(messages)
+        return None
+
+    await send([route(first), route(second)], sent, notes, Ears(notes.moves, drop=drop))
+    assert dropped == second.given == sent
+
+
+async def test_what_cannot_be_forgotten_goes_back() -> None:
+    async def drop(_messages: Sequence[Outgoing]) -> str | None:
+        return "no database"
+
+    first, second, notes = Line(lambda _m: AWAY), Line(), Notes()
+    await send([route(first), route(second)], letters(3), notes, Ears(notes.moves, drop=drop))
+    assert not second.given
+    assert set(notes.settled.values()) == {Unsent("no database")}
+
+
 def rates(**counts: int) -> Callable[[Route, int], Awaitable[Grant]]:
     """Rates by name of the transport's line: so many may go; a line without one takes everything."""
 
