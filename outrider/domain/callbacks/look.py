@@ -21,7 +21,6 @@ from outrider.domain.senders.connections import Vault
 LONGEST_EXCEPTION_MINUTES = 24 * 60
 _WIDEST = {4: 16, 6: 32}
 """No exception is wider than this prefix: whoever is excepted may say anything about the tenant's messages."""
-STATES = ("new", "parked", "applied", "orphan", "unknown", "unknown_number")
 
 
 class EventView(msgspec.Struct, frozen=True):
