@@ -98,6 +98,18 @@ async def test_what_must_not_go_any_more_is_not_repeated(office: Resending, how:
     assert live == [], "from now on the provider's list is asked"
 
 
+async def test_what_people_send_again_is_no_longer_part_of_the_request_it_went_in(office: Resending) -> None:
+    office.sandbox.rules = [Rule(cut="before")]
+    ids = [await office.accepted(person) for person in PEOPLE[:2]]
+    async with office.working():
+        await office.until_state("uncertain", len(ids))
+    office.sandbox.rules = []
+    resent = await office.owner.post("/api/v1/uncertain/resend", {"ids": [str(ids[0])], "reason": "test"})
+    assert resent.status == 200, resent.text
+    rows = await office.rows("SELECT message_id FROM keyed_requests WHERE tenant_id = $1")
+    assert [row["message_id"] for row in rows] == ids[1:], "it may go by a connection that knows no keys"
+
+
 async def test_while_all_is_stopped_nothing_is_repeated_and_afterwards_it_is(office: Resending) -> None:
     office.sandbox.rules = [Rule(cut="before")]
     lost = await office.accepted()

@@ -29,6 +29,12 @@ async def forget(raw: asyncpg.Connection, tenant_id: UUID, ids: Sequence[UUID], 
     await KEYED.forget.run(raw, tenant_id, list(ids), list(tokens))
 
 
+async def forget_all(raw: asyncpg.Connection, tenant_id: UUID, ids: Sequence[UUID]) -> None:
+    """Forget the requests of messages that go again by themselves; what went along is not repeated any more either."""
+    if ids:
+        await KEYED.forget_all.run(raw, tenant_id, list(ids))
+
+
 async def made_under(
     raw: asyncpg.Connection, tenant_id: UUID, ids: Sequence[UUID], tokens: Sequence[int]
 ) -> dict[UUID, frozenset[UUID]]:

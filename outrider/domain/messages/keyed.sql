@@ -13,6 +13,10 @@ ON CONFLICT (tenant_id, message_id) DO UPDATE SET key = excluded.key, connection
 DELETE FROM keyed_requests k USING unnest($2::uuid[], $3::bigint[]) d(id, token)
 WHERE k.tenant_id = $1 AND k.message_id = d.id AND k.token = d.token;
 
+-- name: forget_all :run
+-- Messages that go again by themselves are no longer part of the request they went in, which is repeated as a whole or not at all.
+DELETE FROM keyed_requests WHERE tenant_id = $1 AND message_id = ANY ($2::uuid[]);
+
 -- name: made_under :many
 -- Which messages, given with the tokens of their leases, had a request written down under these that can still be repeated.
 SELECT k.message_id, k.key FROM keyed_requests k JOIN unnest($2::uuid[], $3::bigint[]) d(id, token) ON k.message_id = d.id AND k.token = d.token

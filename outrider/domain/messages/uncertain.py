@@ -12,6 +12,7 @@ from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
 from outrider.domain.limits import charges, contacted
+from outrider.domain.messages import keyed
 from outrider.domain.messages.rows import SQL
 
 
@@ -32,11 +33,14 @@ async def ids(
 async def resend(uow: UnitOfWork, actor: Actor, tenant_id: UUID, message_ids: list[UUID], *, reason: str) -> list[UUID]:
     """Queue messages again with the same bytes and Message-ID; audited.
 
+    The requests that they went in are forgotten: made again as well, they would deliver them twice.
+
     Takes:   a unit of work of the engine role.
     Gives:   the ids that were uncertain; others are passed over.
     """
     rows = await SQL.uncertain_resend.many(uow.raw, tenant_id, message_ids, actor.name, reason)
     done = [row["id"] for row in rows]
+    await keyed.forget_all(uow.raw, tenant_id, done)
     await _audit(uow, actor, tenant_id, "uncertain.resend", done, reason)
     return done
 
