@@ -35,6 +35,7 @@ UNREACHED = frozenset(
     }
 )  # fmt: skip
 """Causes that tell of the account or its server, not of the message: the lane rests, one message probes."""
+SETTLED = "it has its outcome already"
 _ALIKE = AT_ONCE | {"provider_down"}
 """Of those, what a provider also says of messages it did not try because another one had just met it."""
 
@@ -102,6 +103,8 @@ class Batch:
             return LEASE_OVER
         if self.begin_by_s is not None and now_s >= self.begin_by_s:
             return "the day in whose allowance it was counted is over"
+        if now_s - self.asked_s > LONGEST_UNASKED_S:
+            return "do-not-contact could not be asked again"
         return None
 
 
@@ -127,6 +130,8 @@ class BatchWatch:
         """None: the attempt is in the journal, write now. Else why the bytes must stay."""
         batch = self._batch
         board = self._board
+        if message.id not in batch.unsettled:  # handed back when its send failed, and perhaps somebody else's by now
+            return SETTLED
         if board.version != self._verdict_version:
             self._verdict = board.why_stopped(batch.lane)
             self._verdict_version = board.version
@@ -136,8 +141,6 @@ class BatchWatch:
         late = batch.why_late(now_s)
         if late is not None:
             return late
-        if now_s - batch.asked_s > LONGEST_UNASKED_S:
-            return "do-not-contact could not be asked again"
         if batch.withdrawn and message.id in batch.withdrawn:
             return batch.withdrawn[message.id]
         until_s = batch.messages[message.id].until_s

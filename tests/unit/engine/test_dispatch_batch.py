@@ -152,6 +152,14 @@ def test_an_outcome_is_in_the_journal_and_goes_to_the_recorder(scene: Scene) -> 
     assert scene.batch.unsettled == {TWO}
 
 
+def test_what_has_its_outcome_gets_no_leave_any_more(scene: Scene) -> None:
+    scene.watch.settle(out(ONE), Unsent("its send failed"))
+    lines = list(scene.journal.lines)
+    assert scene.begin(ONE) is not None, "somebody else may have it by now"
+    assert scene.journal.lines == lines
+    assert scene.begin(TWO) is None
+
+
 def test_a_second_outcome_and_one_for_a_stranger_are_ignored(scene: Scene) -> None:
     scene.watch.settle(out(ONE), Accepted("p1"))
     scene.watch.settle(out(ONE), Rejected("message_rejected", "no"))
