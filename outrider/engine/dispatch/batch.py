@@ -35,7 +35,6 @@ UNREACHED = frozenset(
     }
 )  # fmt: skip
 """Causes that tell of the account or its server, not of the message: the lane rests, one message probes."""
-SETTLED = "it has its outcome already"
 _ALIKE = AT_ONCE | {"provider_down"}
 """Of those, what a provider also says of messages it did not try because another one had just met it."""
 
@@ -103,9 +102,13 @@ class Batch:
             return LEASE_OVER
         if self.begin_by_s is not None and now_s >= self.begin_by_s:
             return "the day in whose allowance it was counted is over"
-        if now_s - self.asked_s > LONGEST_UNASKED_S:
-            return "do-not-contact could not be asked again"
         return None
+
+    def why_kept(self, message_id: UUID) -> str | None:
+        """Why one of its messages may not begin any more; None: it may."""
+        if message_id not in self.unsettled:  # handed back when its send failed, and perhaps somebody else's by now
+            return "it has its outcome already"
+        return self.withdrawn.get(message_id)
 
 
 def just_claimed(batches: Iterable[Batch], now_s: float) -> int:
@@ -130,8 +133,6 @@ class BatchWatch:
         """None: the attempt is in the journal, write now. Else why the bytes must stay."""
         batch = self._batch
         board = self._board
-        if message.id not in batch.unsettled:  # handed back when its send failed, and perhaps somebody else's by now
-            return SETTLED
         if board.version != self._verdict_version:
             self._verdict = board.why_stopped(batch.lane)
             self._verdict_version = board.version
@@ -141,8 +142,11 @@ class BatchWatch:
         late = batch.why_late(now_s)
         if late is not None:
             return late
-        if batch.withdrawn and message.id in batch.withdrawn:
-            return batch.withdrawn[message.id]
+        if now_s - batch.asked_s > LONGEST_UNASKED_S:
+            return "do-not-contact could not be asked again"
+        kept = batch.why_kept(message.id)
+        if kept is not None:
+            return kept
         until_s = batch.messages[message.id].until_s
         if until_s is not None and now_s >= until_s:
             return "its time of validity is over"
