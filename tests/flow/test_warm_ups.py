@@ -140,6 +140,18 @@ async def test_transactional_messages_go_first_and_bulk_leaves_them_a_share(desk
     assert set(claim.batch.messages) == set(urgent)
 
 
+async def test_places_that_transactional_messages_wait_for_are_not_offered_to_bulk_again_and_again(desk: Desk) -> None:
+    await begin(desk, 10, reserve_percent=0)
+    await desk.admit(3)
+    await desk.admit(9, message_class="bulk")
+    bulk = await desk.lane("bulk")
+    assert count(await desk.claim(lane=bulk, gates=())) == 7
+    assert count(await desk.claim(lane=bulk, gates=())) == 0
+    assert await release_freed(desk.post.runtime) == 0, "each would be held again, with an event, every two seconds"
+    await desk.post.execute("UPDATE queue SET state = 5 WHERE tenant_id = $1 AND state = 0", desk.tenant_id)
+    assert await release_freed(desk.post.runtime) == 2, "nobody waits for them any more"
+
+
 async def test_bulk_alone_gets_the_whole_day(desk: Desk) -> None:
     await begin(desk, 10, reserve_percent=30)
     await desk.admit(20, message_class="bulk")

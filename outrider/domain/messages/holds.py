@@ -82,9 +82,15 @@ async def release_sender(uow: UnitOfWork, gate_key: str, sender_id: UUID) -> int
 
 async def release_up_to(uow: UnitOfWork, gate_key: str, sender_id: UUID, message_class: MessageClass, room: int) -> int:
     """Make as much of what a gate holds ready as there is room for and nothing ready yet (engine role)."""
-    ready: int = await SQL.sender_ready.value(uow.raw, uow.tenant, sender_id, message_class, room)
-    if ready >= room:
+    waiting = await ready(uow, sender_id, message_class, room)
+    if waiting >= room:
         return 0
     return await SQL.sender_holds_release.run(
-        uow.raw, uow.tenant, sender_id, message_class, gate_key, min(room - ready, _SLICE)
+        uow.raw, uow.tenant, sender_id, message_class, gate_key, min(room - waiting, _SLICE)
     )
+
+
+async def ready(uow: UnitOfWork, sender_id: UUID, message_class: MessageClass, most: int) -> int:
+    """How many messages of a sender and class are ready; not counted beyond `most` (engine role)."""
+    count: int = await SQL.sender_ready.value(uow.raw, uow.tenant, sender_id, message_class, most)
+    return count

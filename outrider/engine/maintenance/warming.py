@@ -13,6 +13,8 @@ from outrider.domain.messages import holds
 from outrider.engine.loop import Loop
 
 _EVERY_S = 2.0
+_MOST_URGENT = 1000
+"""As many as a claim counts."""
 _CLASSES: tuple[MessageClass, ...] = ("transactional", "bulk")
 
 
@@ -33,8 +35,13 @@ async def release_freed(runtime: Runtime) -> int:
     count = 0
     for standing, has_urgent in found:
         async with runtime.db.uow(Role.ENGINE, standing.tenant_id) as uow:
+            urgent = 0
             for message_class in _CLASSES:
-                room = standing.room(message_class, has_urgent=has_urgent)
+                room = standing.room(message_class, urgent=urgent, has_urgent=has_urgent)
+                released = 0
                 if room:
-                    count += await holds.release_up_to(uow, allowances.GATE, standing.sender_id, message_class, room)
+                    released = await holds.release_up_to(uow, allowances.GATE, standing.sender_id, message_class, room)
+                count += released
+                if message_class == "transactional":  # their places are not bulk's, which would only be held again
+                    urgent = released + await holds.ready(uow, standing.sender_id, message_class, _MOST_URGENT)
     return count
