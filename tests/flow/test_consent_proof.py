@@ -121,6 +121,36 @@ async def test_what_was_said_since_is_told_and_what_was_erased_as_well(api: Api)
     assert (found["is_sound"], len(found["notes"])) == (True, 1), "the document still proves what was said"
 
 
+async def test_a_contact_that_was_merged_into_another_takes_nothing_from_its_proof(api: Api) -> None:
+    owner = await owner_of(api)
+    early = (await owner.post("/api/v1/contacts", {"name": "Ann too"})).json["id"]
+    said = {**SAID, "status": "granted"}
+    assert (await owner.post(f"/api/v1/contacts/{early}/consents", said)).status == 200
+    contact = await person(owner)
+    proof = await proved(owner, contact)
+    merged = await owner.post(f"/api/v1/contacts/{contact}/merge", {"contact_id": early})
+    assert merged.status == 200, merged.text
+    found = (await owner.post("/api/v1/consents/verify", proof)).json
+    assert (found["is_sound"], found["problems"]) == (True, [])
+    assert found["notes"][0].startswith("2 more entries stand there: another contact was merged into this one")
+    async with api.engine() as uow:
+        await uow.raw.execute("UPDATE consent_events SET source = 'another' WHERE status = 'withdrawn'")
+    found = (await owner.post("/api/v1/consents/verify", proof)).json
+    assert found["problems"] == ["the ledger says something else"]
+
+
+async def test_an_entry_put_before_the_others_without_a_merge_shows(api: Api) -> None:
+    owner = await owner_of(api)
+    early = (await owner.post("/api/v1/contacts", {"name": "Ann too"})).json["id"]
+    assert (await owner.post(f"/api/v1/contacts/{early}/consents", {**SAID, "status": "granted"})).status == 200
+    contact = await person(owner)
+    proof = await proved(owner, contact)
+    async with api.engine() as uow:
+        await uow.raw.execute("UPDATE consent_events SET contact_id = $1 WHERE contact_id = $2", contact, early)
+    found = (await owner.post("/api/v1/consents/verify", proof)).json
+    assert found["problems"] == ["the ledger says something else"]
+
+
 async def test_nothing_said_is_no_proof(api: Api) -> None:
     owner = await owner_of(api)
     contact = await person(owner)

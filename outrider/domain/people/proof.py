@@ -6,7 +6,7 @@ it is audited, and the document names the audit entry, which in turn names the d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -185,7 +185,12 @@ async def check_with_ledger(uow: UnitOfWork, proof: ConsentProof, known_keys: fr
     if not now:
         notes.append("the ledger has nothing about this contact any more: it was erased, or merged into another")
     elif [each.hash for each in now[: len(proof.entries)]] != [each.hash for each in proof.entries]:
-        problems.append("the ledger says something else")
+        since = (uow.tenant, str(proof.contact_id), proof.audit.seq)
+        if _stand_among(proof.entries, now) and await SQL.was_merged_into.value(uow.raw, *since):
+            more = f"{len(now) - len(proof.entries)} more entries stand there"
+            notes.append(f"{more}: another contact was merged into this one; the last: {now[-1].status}")
+        else:
+            problems.append("the ledger says something else")
     elif len(now) > len(proof.entries):
         notes.append(f"{len(now) - len(proof.entries)} entries were added since; the last: {now[-1].status}")
     rows = await AUDIT.entries_after.many(uow.raw, uow.tenant, proof.audit.seq - 1, 1)
@@ -238,6 +243,12 @@ def _hash(previous: str, entry: ProofEntry) -> str:
     facts = msgspec.to_builtins(entry)
     del facts["hash"]
     return chained(previous, facts)
+
+
+def _stand_among(entries: Sequence[ProofEntry], now: Sequence[ProofEntry]) -> bool:
+    """Whether all of some entries stand among others, in their order; each by what it says."""
+    rest = iter([_hash("", msgspec.structs.replace(each, number=0)) for each in now])
+    return all(_hash("", msgspec.structs.replace(each, number=0)) in rest for each in entries)
 
 
 def _signed(proof: ConsentProof) -> Any:

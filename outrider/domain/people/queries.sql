@@ -100,6 +100,10 @@ ORDER BY s.created_at;
 SELECT status, at, source, ip, text_shown, form_version FROM consent_events
 WHERE tenant_id = $1 AND contact_id = $2 AND channel = $3 AND purpose = $4 ORDER BY id;
 
+-- name: was_merged_into :value
+-- Whether another contact became a part of this one after entry `$3` of the audit log.
+SELECT EXISTS (SELECT FROM audit_log WHERE tenant_id = $1 AND seq > $3 AND target_kind = 'contact' AND target_id = $2 AND action = 'contact.merge');
+
 -- name: exports_erased :many
 -- Exports whose files must not be there any more.
 SELECT id FROM exports WHERE tenant_id = $1 AND state = 'erased';
