@@ -248,6 +248,25 @@ async def test_a_repetition_that_is_not_taken_now_says_nothing_of_the_request(
     await other.close()
 
 
+@pytest.mark.parametrize("count", [1, 30])
+async def test_a_domain_that_lost_its_rights_since_says_nothing_of_a_request_that_was_taken(
+    sandbox: ResendSandbox, count: int
+) -> None:
+    lost, refused = Rule(cut="after", times=1), Rule(status=403, name="validation_error")
+    sandbox.rules = [lost, refused]
+    transport: Any = opened(sandbox)
+    watch = await sent(transport, *people(count))
+    assert len(sandbox.taken) == count
+    assert {type(outcome) for outcome in watch.outcomes.values()} == {Uncertain}, "it went, whatever is said now"
+    ((key, _addresses),) = watch.keys.items()
+    assert await transport.repeat(key, people(count), lambda: None) is None
+    sandbox.rules = []
+    found = await transport.repeat(key, people(count), lambda: None)
+    await transport.close()
+    assert found == [Accepted(entry.id) for entry in sandbox.taken]
+    assert len(sandbox.taken) == count
+
+
 # pace
 
 

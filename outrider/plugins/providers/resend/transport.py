@@ -109,10 +109,10 @@ class ResendTransport:
         match found:
             case Told(outcomes):
                 return outcomes
-            case Refusal(Rejected() | Uncertain() as outcome):
-                return [outcome] * len(items)
-            case Refusal():  # the account is refused or slowed down: that says nothing of the request
+            case Refusal() as refusal if _says_nothing_of_before(refusal):
                 return None
+            case Refusal(outcome):
+                return [outcome] * len(items)
             case Unsure(detail):
                 return self._unsure(len(items), detail)
 
@@ -222,7 +222,7 @@ class ResendTransport:
                 case Unsure():
                     detail = detail or found.detail
                     pause_s = min(max(pause_s, found.after_s or 0.0), _LONGEST_PAUSE_S)
-                case Refusal(Deferred()) if number:  # it says nothing of the request before
+                case Refusal() as refusal if number and _says_nothing_of_before(refusal):
                     break
                 case _:
                     return found
@@ -274,6 +274,14 @@ class ResendTransport:
             self._rate = min(self._account.requests_per_s, limit)
         if left == 0 and reset:
             self._next_s = max(self._next_s, boottime_s() + min(reset, 60.0))
+
+
+def _says_nothing_of_before(refusal: Refusal) -> bool:
+    """Whether a refusal leaves open what became of the same request, made earlier.
+
+    What is wrong with its bytes was wrong then; an account or a domain may have lost its rights since.
+    """
+    return isinstance(refusal.outcome, Deferred) or (isinstance(refusal.outcome, Rejected) and not refusal.is_at_fault)
 
 
 def _number(text: str | None) -> float | None:
