@@ -83,6 +83,18 @@ async def test_a_range_of_numbers_gets_so_many_texts_whoever_asks(desk: Desk) ->
     assert await stopped(desk, ids) == dict.fromkeys(ids[2:4], "more than 2 texts to +61412345… in 10 min")
 
 
+async def test_whoever_goes_on_asking_is_counted_no_further_than_it_takes_to_stop_them(desk: Desk) -> None:
+    await limit(desk, sms_source_most=2, sms_range_most=4)
+    ids = await ask(desk, [f"+61412345{n:03}" for n in range(9)], "203.0.113.7")
+    assert GATE.facts is not None
+    nothing = [None] * len(ids)
+    rows = await desk.post.fetch(
+        GATE.facts, desk.tenant_id, ids, nothing, [""] * len(ids), "sms", "transactional", [""] * len(ids)
+    )
+    counted = {row["message_id"]: (row["of_source"], row["of_range"]) for row in rows}
+    assert [counted[each] for each in ids] == [(1, 1), (2, 2), (3, 3), (3, 4), *[(3, 5)] * 5]
+
+
 async def test_what_was_asked_for_before_the_time_does_not_count(desk: Desk) -> None:
     await limit(desk, sms_source_most=2)
     before = await ask(desk, ["+61412345001", "+61412345002"], "a")

@@ -75,14 +75,17 @@ GATE = SourceLimit(
         SELECT s.message_id, s.source, s.country, s.range,
                (SELECT count(*) FROM (SELECT 1 FROM message_sources o
                 WHERE o.tenant_id = $1 AND o.source = s.source AND o.country = s.country AND o.at > s.at - w.minutes
-                  AND (o.at, o.message_id) <= (s.at, s.message_id) LIMIT 100001) n) AS of_source,
+                  AND (o.at, o.message_id) <= (s.at, s.message_id) LIMIT w.per_source + 1) n) AS of_source,
                (SELECT count(*) FROM (SELECT 1 FROM message_sources o
                 WHERE o.tenant_id = $1 AND o.range = s.range AND o.at > s.at - w.minutes
-                  AND (o.at, o.message_id) <= (s.at, s.message_id) LIMIT 100001) n) AS of_range
+                  AND (o.at, o.message_id) <= (s.at, s.message_id) LIMIT w.per_range + 1) n) AS of_range
         FROM unnest($2::uuid[], $3::uuid[], $4::text[], $7::text[]) AS t(id, contact_id, address, purpose)
         JOIN message_sources s ON s.tenant_id = $1 AND s.message_id = t.id
         CROSS JOIN LATERAL (
-          SELECT coalesce((x.settings ->> 'sms_source_window_min')::int, 60) * interval '1 minute' AS minutes
+          SELECT coalesce((x.settings ->> 'sms_source_window_min')::int, 60) * interval '1 minute' AS minutes,
+                 -- whoever asks a hundred thousand times is counted no further than it takes to stop them
+                 coalesce((x.settings ->> 'sms_source_most')::int, 0) AS per_source,
+                 coalesce((x.settings ->> 'sms_range_most')::int, 0) AS per_range
           FROM tenants x WHERE x.id = $1
         ) w
         WHERE $5 = 'sms' AND $6::text IS NOT NULL -- every gate gets the same seven
