@@ -34,6 +34,8 @@ _PAUSE_S: Final = 0.5
 """So long nothing is tried after a refusal that asks for no pause; longer ones are the circuit's, for all workers."""
 _LONGEST_WISH_S: Final = 86_400.0
 _LONGEST_DETAIL: Final = 240
+_JSON_TYPE: Final = "application/json"
+_LONGEST_TYPE: Final = 60
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
 
 
@@ -140,6 +142,15 @@ def object_in(body: bytes) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return said if isinstance(said, dict) else None
+
+
+def not_the_api(reply: Reply) -> str | None:
+    """Why an answer of success is none of the API, whatever stands in it; None when it is of its type."""
+    text = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if text == _JSON_TYPE:
+        return None
+    named = text[:_LONGEST_TYPE] if text.isprintable() else "?"
+    return f"an answer of success that is {named or 'of no type'}, not {_JSON_TYPE}"
 
 
 def detail_of(status: int, code: object, message: object) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from outrider.contracts.outcome import CAUSES, Accepted, Deferred, Outcome, Rejected, Uncertain
-from outrider.data.http_account import detail_of, object_in, wish_s
+from outrider.data.http_account import detail_of, not_the_api, object_in, wish_s
 from outrider.data.http_out import Reply
 
 _CAUSES: Final[dict[str, str]] = {
@@ -71,7 +71,8 @@ def read(reply: Reply, count: int) -> Read:
     """What the answer to a request with `count` messages means; a request with one is no batch."""
     said = object_in(reply.body)
     if reply.status in _OK:
-        return _taken(said or {}, count)
+        strange = not_the_api(reply)
+        return _taken(said or {}, count) if strange is None else Unsure(strange)
     name = (said or {}).get("name")
     name = name if isinstance(name, str) else None
     detail = detail_of(reply.status, name, (said or {}).get("message"))

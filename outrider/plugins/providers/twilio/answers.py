@@ -10,7 +10,7 @@ import re
 from typing import Any, Final
 
 from outrider.contracts.outcome import CAUSES, Accepted, Deferred, Outcome, Rejected, Uncertain
-from outrider.data.http_account import detail_of, object_in, wish_s
+from outrider.data.http_account import detail_of, not_the_api, object_in, wish_s
 from outrider.data.http_out import Reply
 
 _CODES: Final[dict[int, str]] = {
@@ -39,8 +39,6 @@ _CREATED: Final = frozenset({200, 201, 202})
 _ENDED: Final = frozenset({"failed", "undelivered", "canceled"})
 _NOT_SIGNED_IN: Final = frozenset({401, 403})
 _SIGN_IN_CAUSES: Final = {20005: "account_suspended"}
-_JSON_TYPE: Final = "application/json"
-_LONGEST_TYPE: Final = 60
 _BUSY, _UNAVAILABLE, _SERVER = 429, 503, range(500, 600)
 
 
@@ -71,7 +69,8 @@ def outcome_of(reply: Reply) -> Outcome:
     """
     said = object_in(reply.body) or {}
     if reply.status in _CREATED:
-        return _taken(said, _media_type(reply))
+        strange = not_the_api(reply)
+        return _taken(said) if strange is None else Uncertain("answer_lost", strange)
     code = said.get("code") if isinstance(said.get("code"), int) else None
     detail = detail_of(reply.status, code, said.get("message"))
     asked_s = wish_s(reply)
@@ -89,15 +88,7 @@ def outcome_of(reply: Reply) -> Outcome:
     return Deferred(cause, detail, asked_s)
 
 
-def _media_type(reply: Reply) -> str:
-    text = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return text if text.isprintable() else "?"
-
-
-def _taken(said: dict[str, Any], media_type: str) -> Outcome:
-    if media_type != _JSON_TYPE:  # whoever answered was not the API, whatever stands in it
-        detail = f"an answer of success that is {media_type[:_LONGEST_TYPE] or 'of no type'}, not {_JSON_TYPE}"
-        return Uncertain("answer_lost", detail)
+def _taken(said: dict[str, Any]) -> Outcome:
     sid = said.get("sid")
     if not isinstance(sid, str) or not is_sid(sid):
         return Uncertain("answer_lost", "an answer of success without the id of a message")

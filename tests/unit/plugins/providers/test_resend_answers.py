@@ -17,7 +17,8 @@ ONE, TWO = "56761188-7520-42d8-8898-ff6fc54ce618", "4ef9a417-02e9-4d39-ad75-9611
 
 def told(status: int, body: object = None, count: int = 1, **headers: str) -> Read:
     text = body if isinstance(body, str) else json.dumps(body)
-    return read(Reply(status, {name.replace("_", "-"): value for name, value in headers.items()}, text.encode()), count)
+    given = {name.replace("_", "-"): value for name, value in ({"content_type": "application/json"} | headers).items()}
+    return read(Reply(status, given, text.encode()), count)
 
 
 def error(name: str, message: str = "x") -> dict[str, object]:
@@ -47,6 +48,12 @@ def test_each_of_a_batch_has_its_own_end() -> None:
 )  # fmt: skip
 def test_a_success_that_does_not_name_every_email_is_no_answer(body: object, count: int) -> None:
     assert isinstance(told(200, body, count), Unsure)
+
+
+@pytest.mark.parametrize("media_type", ["text/html", "", "application/json-seq", "text/plain; charset=utf-8"])
+def test_a_success_of_another_type_is_nobody_s_answer(media_type: str) -> None:
+    assert isinstance(told(200, {"id": ONE}, content_type=media_type), Unsure)
+    assert told(200, {"id": ONE}, content_type="Application/JSON; charset=utf-8") == Told([Accepted(ONE)])
 
 
 @pytest.mark.parametrize(
