@@ -15,6 +15,7 @@ from outrider.base.fields import Field
 from outrider.contracts.outcome import Accepted, Deferred, Outcome, Uncertain
 from outrider.contracts.provider import Outgoing, Watch
 from outrider.data.db import Role
+from outrider.domain.limits import buckets
 from outrider.domain.messages import search
 from outrider.domain.senders import circuits, connections, fallbacks
 from outrider.domain.senders.circuits import Limits
@@ -90,6 +91,25 @@ async def test_a_circuit_that_is_open_is_left_alone_by_every_worker(pair: Pair) 
         await pair.desk.until(ids, "sent")
     assert not pair.own.batches, "nobody knocked"
     assert len({message.id for message in pair.spare.taken}) == len(pair.spare.taken) == 50
+
+
+async def test_no_more_is_claimed_than_the_rate_of_the_connection_that_takes_over_lets_go(pair: Pair) -> None:
+    async with pair.post.engine.transaction() as raw:
+        for _ in range(LIMITS.failures):
+            await circuits.failed(
+                raw, pair.desk.tenant_id, pair.desk.connection_id, "connection_failed", replace(LIMITS, open_s=600.0)
+            )
+    async with pair.post.runtime.db.uow(Role.ENGINE, pair.desk.tenant_id) as uow:
+        await buckets.set_rate(uow, TESTER, "connection", pair.spare_id, 2.0)
+    ids = await pair.desk.admit(3000)
+
+    async def some_went() -> bool:
+        return len(pair.spare.taken) >= 8
+
+    async with pair.post.working():
+        await until(some_went)
+    held = await pair.post.value("SELECT count(*) FROM message_events WHERE kind = 'held'")
+    assert 0 < held < len(ids) / 2, "what is claimed to be held costs an event each time, and nobody is nearer to going"
 
 
 async def test_what_another_connection_took_over_is_never_repeated_as_the_request_it_was_part_of(pair: Pair) -> None:

@@ -91,6 +91,8 @@ class Batch:
     """Outcomes that tell of the connection rather than of the message."""
     keyed: set[UUID] = field(default_factory=set)
     """Messages of a request that is written down under a key, as far as it may have left."""
+    over_rate_per_s: float | None = None
+    """The rate of a connection that took over and let less go than was left; None: none did."""
     connection_id: UUID | None = None
     """The connection whose rate was asked at the claim: any other is asked before it is used."""
     begin_by_s: float | None = None

@@ -109,10 +109,10 @@ async def of_campaign(raw: asyncpg.Connection, lane: Lane, asked: int) -> int | 
     return there if there >= min(asked, max(1.0, rate_per_s * STOPPED_S)) else 0
 
 
-def of_others(database: Database, batch: Batch, told: Callable[[], None]) -> Ask:
+def of_others(database: Database, batch: Batch, told: Callable[[Grant], None]) -> Ask:
     """Ask the rates of connections that were not asked at the claim; without a database nothing goes by them.
 
-    Takes:   told: called when one let go less than it was asked for.
+    Takes:   told: called with what one let go, when that is less than it was asked for.
     """
 
     async def ask_route(route: Route, count: int) -> Grant:
@@ -121,7 +121,7 @@ def of_others(database: Database, batch: Batch, told: Callable[[], None]) -> Ask
         async with database.transaction() as raw:
             grant = await by_connection(raw, batch.lane.tenant_id, route.connection_id, count)
         if grant.count < count:
-            told()
+            told(grant)
         return grant
 
     return ask_route

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -250,11 +251,16 @@ class Pipeline:
             watch.moves,
             refused=lambda tally: self._breaker.refused(tenant_id, tally),
             repeated=self._repeated,
-            ask=pacing.of_others(self._database, batch, lambda: self._ring.rest(batch.lane, _SHORTEST_REST_S)),
+            ask=pacing.of_others(self._database, batch, partial(self._over_rate, batch)),
             keep=keys.keep,
             drop=keys.drop,
         )
         await self._breaker.tell(tenant_id, await routes.send(use.routes, outgoing, watch, ears))
+
+    def _over_rate(self, batch: Batch, grant: routes.Grant) -> None:
+        """A connection that takes over may send no more now: nobody claims what would only be held."""
+        batch.over_rate_per_s = grant.rate_per_s
+        self._ring.rest(batch.lane, _SHORTEST_REST_S)
 
     def _repeated(self, message: Outgoing, owner: UUID, provider_id: str) -> None:
         """A provider gave two messages one id: what it reports by it alone cannot be told apart [F62]."""
@@ -289,6 +295,8 @@ class Pipeline:
             pass
         elif took_s > WORK_S:
             pace.learn(count, took_s)
+        if batch.over_rate_per_s is not None:
+            pace.rate = min(pace.rate or batch.over_rate_per_s, batch.over_rate_per_s)
 
     async def _token(self) -> int:
         """The next lease token; a block of a thousand comes from the database."""
