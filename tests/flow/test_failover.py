@@ -313,7 +313,7 @@ async def test_a_refused_account_without_a_spare_holds_its_queue_says_why_and_us
 
         async def is_untried() -> bool:
             # a worker that has not heard yet may hold it for a moment, which counts until it hands it back
-            return (await pair.desk.message(asked[0]))["attempts"] == 0
+            return bool((await pair.desk.message(asked[0]))["attempts"] == 0)
 
         await until(is_untried)
         pair.own.answer = lambda _message: Accepted()
