@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -35,6 +36,8 @@ SETTINGS = {
     "circuit_close_after": "10",
     "circuit_refused_s": str(PROBE_S),
 }
+_UNASKED_PAUSE_S = 0.5
+"""The least pause of an account that is told to slow down and not for how long, with these settings."""
 _WORKERS = 2
 _COUNT = 40
 _NS = 1_000_000_000
@@ -78,7 +81,7 @@ async def account_refused(drill: Drill) -> list[str]:
         await until(lambda: _is_explained(drill, ids), what="every message says why it waits")
         found = await _is_alarmed(drill)
         await until(lambda: len(line.asked) >= _WORKERS + 2, what="it is tried again now and then")
-        found += asked_too_often("F53", line.asked, first=_WORKERS, window_s=PROBE_S)
+        found += asked_too_often("F53", line.asked, first=_WORKERS, window_s=PROBE_S, is_renewed=False)
         found += await untouched(drill, ids)
         line.bend = lambda _asked: STRAIGHT
         await drill.drained()
@@ -122,7 +125,8 @@ async def slowed_down(drill: Drill, wish_s: float | None) -> list[str]:
         await until(lambda: len(line.asked) > 0, what="it was asked")
         await _others_end(drill, sound)
         await until(lambda: len(line.asked) >= _WORKERS + 1, what="it is tried again")
-        found = asked_too_often("F55", line.asked, first=_WORKERS, window_s=wish_s or 0.0)
+        window_s = _UNASKED_PAUSE_S if wish_s is None else wish_s
+        found = asked_too_often("F55", line.asked, first=_WORKERS, window_s=window_s, is_renewed=wish_s is not None)
         line.bend = lambda _asked: STRAIGHT
         await drill.drained()
         return found + await checked(drill, bent, sound)
@@ -170,13 +174,17 @@ async def checked(
     return found + ledgers.violations(evidence, duplicates=duplicates, uncertain=uncertain)
 
 
-def asked_too_often(row: str, asked: Sequence[Asked], *, first: int, window_s: float) -> list[str]:
-    """Requests beyond one of each worker, and one per window after that; a clock may be a tenth off."""
+def asked_too_often(row: str, asked: Sequence[Asked], *, first: int, window_s: float, is_renewed: bool) -> list[str]:
+    """Requests beyond one of each worker, and one per window after that; a clock may be a tenth off.
+
+    Takes:   is_renewed: a refusal while the account rests begins its rest anew; else it ends as the first one said,
+             however late the other workers asked.
+    """
     times = [each.boot_ns for each in asked]
     if len(times) <= first:
         return []
     found = []
-    for before, after in zip(times[first - 1 :], times[first:], strict=False):
+    for before, after in pairwise([times[first - 1 if is_renewed else 0], *times[first:]]):
         if after - before < 0.9 * window_s * _NS:
             found.append(f"{row}: asked again {(after - before) / _NS:.2f} s after the last time, {len(times)} times")
     return found[:3]
