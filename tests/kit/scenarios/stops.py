@@ -30,7 +30,7 @@ Say = Callable[[UUID, str], Awaitable[None]]
 """Somebody whose message has this id says stop; done when it is committed."""
 
 
-async def said_while_claimed(drill: Drill, *, slow_s: float = 0.1) -> list[str]:
+async def said_while_claimed(drill: Drill, *, slow_s: float = 0.3) -> list[str]:
     """F84: STOP by text, one-click unsubscribes and complaints while several workers hold the messages.
 
     Takes:   a drill opened with `claim_batch=CLAIM_BATCH`; slow_s: how long a server thinks about each message.
