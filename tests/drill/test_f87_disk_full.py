@@ -111,13 +111,17 @@ async def test_a_database_without_room_is_named_and_the_import_goes_on_where_it_
     assert await ask(cluster.url, counts) == [(BATCH_ROWS, 0)], "the second batch left nothing"
     program = command(tmp_path / "data", url=cluster.url, key=new_key())
     process = program.start("contacts", "import", str(path), "--consent-source", "form", "--json")
-    await until(
-        lambda: cluster.said().count("No space left on device") > 1,
-        what="the database refuses the import that was begun again",
-    )
-    assert process.poll() is None, "it waits for room"
-    await asyncio.to_thread(full.give_back)
-    _, err = await asyncio.to_thread(process.communicate, timeout=120)
+    try:
+        await until(
+            lambda: cluster.said().count("No space left on device") > 1,
+            what="the database refuses the import that was begun again",
+        )
+        assert process.poll() is None, "it waits for room"
+        await asyncio.to_thread(full.give_back)
+        _, err = await asyncio.to_thread(process.communicate, timeout=120)
+    finally:
+        process.kill()  # it would wait for room for ever
+        process.communicate()
     assert process.returncode == 0, err
     assert await ask(cluster.url, counts) == [(3 * BATCH_ROWS, 2 * BATCH_ROWS)]
     facts = "SELECT state, row_count, created_count, rejected_count FROM imports"
