@@ -9,6 +9,7 @@ at the provider's list, and to people. Owns the order of these questions; the re
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
@@ -37,6 +38,7 @@ from outrider.engine.dispatch.senders import Senders
 _log = structlog.get_logger(__name__)
 EVERY_S: Final = 5.0
 _AT_ONCE: Final = 4
+_TENANTS_AT_ONCE: Final = 4
 _ROUND_S: Final = 20.0
 _TAKEN_S: Final = 60.0
 _FIRST_S: Final = 5.0
@@ -55,19 +57,29 @@ class Repeater:
         self._gates: Sequence[Gate] = [gate for gate in runtime.gates if gate.is_asked_again and gate.facts]
 
     async def step(self) -> bool:
-        """One round: a few requests of each tenant that has some due."""
+        """One round: a few requests of each tenant that has some due; a provider that hangs holds up no other."""
         async with self._runtime.db.uow(Role.ENGINE) as uow:
             rows = await KEYED.tenants_due.many(uow.raw)
-        for row in rows:
-            tenant_id = row["tenant_id"]
-            async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
-                taken = await KEYED.take_due.many(uow.raw, tenant_id, _AT_ONCE, _TAKEN_S)
-            try:
-                async with asyncio.timeout(_ROUND_S):
-                    await asyncio.gather(*(self._one(tenant_id, each["key"]) for each in taken))
-            except TimeoutError:
-                _log.warning("repetition_waits", tenant=str(tenant_id), why="no answer in time")
+        tenants = [row["tenant_id"] for row in rows]
+        random.shuffle(tenants)  # those a round has no time for are not the same each time
+        room = asyncio.Semaphore(_TENANTS_AT_ONCE)
+        try:
+            async with asyncio.timeout(_ROUND_S):
+                await asyncio.gather(*(self._tenant(tenant_id, room) for tenant_id in tenants))
+        except TimeoutError:
+            _log.warning("repetition_waits", tenants=len(tenants), why="no answer in time")
         return False
+
+    async def _tenant(self, tenant_id: UUID, room: asyncio.Semaphore) -> None:
+        """A few requests of one tenant."""
+        async with room:
+            try:
+                async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
+                    taken = await KEYED.take_due.many(uow.raw, tenant_id, _AT_ONCE, _TAKEN_S)
+            except Unavailable as error:
+                _log.warning("repetition_waits", tenant=str(tenant_id), code=error.code)
+                return
+            await asyncio.gather(*(self._one(tenant_id, each["key"]) for each in taken))
 
     async def _one(self, tenant_id: UUID, key: str) -> None:
         """One request; nothing about it keeps others from their turn."""
