@@ -27,6 +27,8 @@ NO_LIMIT = math.inf
 CLOSED = "its connection is left alone for now"
 """Why something goes back that no connection of its sender may take."""
 OVER_RATE = "connection_rate: the connection that takes over has sent what it may, and its turn comes then"
+_LONGEST_TURN_S = 60.0
+"""Nothing is held for longer by the rate of a connection that takes over: the one before it may be back."""
 _MOST_IDS = 50_000
 Keep = Callable[[UUID, str, Sequence[Outgoing]], Awaitable[str | None]]
 """Write down that messages go by a connection in one request under a key; gives why they must not."""
@@ -306,7 +308,7 @@ async def _granted(usable: Sequence[Route], shares: Sequence[Share], watch: Leav
         further, rest = _shares(usable, at + 1, part[grant.count :])
         waiting += further
         for place, message in enumerate(rest, 1):
-            watch.settle(message, Unsent(OVER_RATE, place / grant.rate_per_s))
+            watch.settle(message, Unsent(OVER_RATE, min(place / grant.rate_per_s, _LONGEST_TURN_S)))
     return granted
 
 

@@ -308,3 +308,11 @@ async def test_what_no_rate_lets_go_is_held_one_turn_after_another() -> None:
     assert second.given == sent[:2]
     waits = [notes.settled[message.id] for message in sent[2:]]
     assert waits == [Unsent(OVER_RATE, 0.25), Unsent(OVER_RATE, 0.5), Unsent(OVER_RATE, 0.75)]
+
+
+async def test_what_a_slow_rate_holds_looks_again_in_a_minute_at_the_connection_before_it() -> None:
+    first, second, notes = Line(lambda _m: AWAY), Line(name="second"), Notes()
+    sent = letters(500)
+    await send([route(first), route(second)], sent, notes, Ears(notes.moves, ask=rates(second=2)))
+    waits = [found.after_s for found in notes.settled.values() if isinstance(found, Unsent)]
+    assert (len(waits), max(each or 0.0 for each in waits)) == (498, 60.0)
