@@ -65,6 +65,16 @@ async def claims(desk: Desk, lanes: list[Lane], *, workers: int = 4, rounds: int
     return found
 
 
+async def test_a_rate_can_be_changed_where_no_further_one_may_be_made(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(destinations, "MOST", 1)
+    await limit(desk, "gmail.com", 1, 1)
+    await limit(desk, "gmail.com", 2, 1)
+    with pytest.raises(Refused, match="at most 1 destinations"):
+        await limit(desk, "example.org", 1, 1)
+
+
 async def test_four_claimers_in_two_lanes_never_exceed_a_domain_by_one_and_hold_up_no_other(desk: Desk) -> None:
     second = await desk.sender("second")
     for sender_id in (desk.sender_id, second):

@@ -62,7 +62,7 @@ async def set_rate(
     burst = max(1.0, rate_per_s) if burst is None else burst
     check_rate(rate_per_s, LEAST_PER_S, "/rate_per_s")
     check_rate(burst, 1.0, "/burst")
-    if await SQL.destination_rates_count.value(uow.raw, uow.tenant) >= MOST:
+    if await SQL.destination_rates_count.value(uow.raw, uow.tenant, channel, destination) >= MOST:
         raise Refused("too_many", f"at most {MOST} destinations", field="/destination")
     row = await SQL.destination_rate_set.one(uow.raw, uow.tenant, channel, destination, float(rate_per_s), float(burst))
     if row is None:

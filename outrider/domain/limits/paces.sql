@@ -80,8 +80,8 @@ DELETE FROM destination_rates WHERE tenant_id = $1 AND channel = $2 AND destinat
 RETURNING tenant_id, channel, destination, rate, cap, updated_at;
 
 -- name: destination_rates_count :value
--- How many rates a tenant has.
-SELECT count(*) FROM destination_rates WHERE tenant_id = $1;
+-- How many rates a tenant has beside that of a destination.
+SELECT count(*) FROM destination_rates WHERE tenant_id = $1 AND (channel, destination) <> ($2, $3);
 
 -- name: destination_rates_of :many
 -- The rates that hold for a tenant: its own, and the installation's where it has none.
