@@ -332,6 +332,21 @@ async def test_what_was_taken_is_found_and_what_was_not_is_known_not_to_be_there
     await transport.close()
 
 
+async def test_what_is_older_than_the_accounts_list_may_have_been_taken(sandbox: ResendSandbox) -> None:
+    transport: Any = opened(sandbox)
+    await sent(transport, *people(2))
+    older, newer = sandbox.taken
+    now = datetime.now(UTC)
+    gone, recent = outgoing("gone@example.com"), replace(outgoing("recent@example.com"), id=UUID(int=98))
+    asked = [lost(gone, since=now - timedelta(days=2)), lost(recent)]
+    assert await transport.find(asked) == {recent.id: None}, "by then it may have been forgotten there"
+    older.at_ns = int((now - timedelta(days=3)).timestamp() * 1e9)
+    assert await transport.find(asked) == {gone.id: None, recent.id: None}, "the list reaches back to before it"
+    older.at_ns = newer.at_ns - int(47 * 3600 * 1e9)
+    assert await transport.find(asked) == {recent.id: None}, "it ends after it"
+    await transport.close()
+
+
 async def test_a_key_that_may_only_send_tells_nothing_about_any(tmp_path: Path) -> None:
     async with running(tmp_path, may_only_send=True) as sandbox:
         transport: Any = opened(sandbox)

@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import quote
 from uuid import UUID
 
+from outrider.base.clock import utc_now
 from outrider.base.errors import Unavailable
 from outrider.contracts.callbacks import Lost
 from outrider.data.http_account import object_in
@@ -26,6 +27,8 @@ _OK: Final = 200
 _NOT_ALLOWED: Final = frozenset({401, 403})
 _SLACK: Final = timedelta(seconds=60)
 """Their clock against ours."""
+_KEPT: Final = timedelta(hours=23, minutes=30)
+"""So long every account shows its emails, by the smallest plan a day; the rest is in case they count otherwise."""
 Turn = Callable[[], Awaitable[None]]
 
 
@@ -39,7 +42,7 @@ async def find(http: HttpOut, turn: Turn, lost: Sequence[Lost]) -> dict[UUID, st
     listed = await _listed(http, turn, min(each.since for each in lost) - _SLACK)
     if listed is None:
         return {}
-    emails, is_whole = listed
+    emails, whole_since = listed
     found: dict[UUID, str | None] = {}
     taken: set[str] = set()
     for each in lost:
@@ -55,15 +58,20 @@ async def find(http: HttpOut, turn: Turn, lost: Sequence[Lost]) -> dict[UUID, st
                 break
             unclear |= is_it is None
         else:
-            if is_whole and not unclear:
+            if whole_since is not None and each.since - _SLACK >= whole_since and not unclear:
                 found[each.id] = None
     return found
 
 
-async def _listed(http: HttpOut, turn: Turn, since: datetime) -> tuple[dict[str, list[dict[str, Any]]], bool] | None:
-    """Emails since a moment by recipient, oldest first, and whether that is all of them; None: the key must not ask."""
+async def _listed(
+    http: HttpOut, turn: Turn, since: datetime
+) -> tuple[dict[str, list[dict[str, Any]]], datetime | None] | None:
+    """Emails since a moment by recipient, oldest first, and since when that is all of them; None: the key must not ask.
+
+    Accounts keep their emails for a day, some longer: a list that ends says nothing about what is older than its end.
+    """
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    after = ""
+    after, whole_since = "", utc_now() - _KEPT
     for _ in range(_MOST_PAGES):
         said = await _object(http, turn, f"/emails?limit={_PAGE}{f'&after={quote(after)}' if after else ''}")
         if said is None:
@@ -72,14 +80,17 @@ async def _listed(http: HttpOut, turn: Turn, since: datetime) -> tuple[dict[str,
         for email in page:
             made = moment_of(email.get("created_at"))
             if made is not None and made < since:
-                return found, True
+                return found, since
+            whole_since = whole_since if made is None else min(whole_since, made)
             recipients = email.get("to")
             if isinstance(recipients, list) and len(recipients) == 1 and isinstance(recipients[0], str):
                 found[recipients[0]].insert(0, email)
-        if not said.get("has_more") or not page:
-            return found, True
+        if not said.get("has_more"):
+            return found, whole_since
+        if not page:
+            break
         after = page[-1]["id"]
-    return found, False
+    return found, None
 
 
 def _is_it(email: Mapping[str, Any] | None, lost: Lost, parts: MailParts) -> bool | None:
