@@ -167,6 +167,13 @@ def test_the_command_line_proves_and_verifies_without_a_database(
     people.write_text("email,consent\nann@example.org,granted\n")
     assert outrider.run("contacts", "import", str(people), "--consent-source", "paper").code == 0
     file = tmp_path / "proof.json"
+    tried = outrider.run("consents", "prove", "ann@example.org", "--to", str(file), "--dry-run")
+    assert (tried.code, file.exists()) == (0, False)
+    for how in ((), ("--text",), ("--json",)):
+        tried = outrider.run("consents", "prove", "ann@example.org", "--dry-run", *how)
+        assert tried.code == 0, tried
+        assert "signature" not in tried.out, "nothing that was signed leaves without its entry in the audit log"
+        assert "Ed25519" not in tried.out
     done = outrider.run("consents", "prove", "ann@example.org", "--to", str(file), "--reason", "asked for")
     assert done.code == 0, done
     assert file.stat().st_mode & 0o777 == 0o600

@@ -16,7 +16,7 @@ from outrider.interfaces.cli import copying, exits, importing, named
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, text_of
 from outrider.interfaces.cli.output import Answer
-from outrider.interfaces.cli.work import looking, wired
+from outrider.interfaces.cli.work import looking, note, wired
 
 APP = App(name="consents")
 
@@ -94,12 +94,15 @@ async def prove(
             work.uow, runtime.channels, proofs.signer_of(runtime.keyring), work.actor, contact.id,
             channel=channel, purpose=purpose, reason=options.reason,
         )  # fmt: skip
+    data = {"file": str(to) if to is not None else None, "entries": len(made.entries), "status": made.status}
+    text = f"wrote {to or 'the proof'}: {len(made.entries)} entries"
+    if options.dry_run:  # nothing is handed out: its entry in the audit log was taken back
+        return Answer(data, note(text, dry_run=True))
     document = proofs.as_text(made) if as_text else msgspec.json.format(msgspec.json.encode(made)).decode() + "\n"
-    if to is None or options.dry_run:
+    if to is None:
         return Answer(made, document)
     copying.write(document, to)
-    data = {"file": str(to), "entries": len(made.entries), "status": made.status}
-    return Answer(data, f"wrote {to}: {len(made.entries)} entries")
+    return Answer(data, text)
 
 
 @APP.command
