@@ -284,6 +284,20 @@ async def test_who_got_a_retry_got_the_campaign_for_those_who_exclude_it(
         assert (await segments.count(uow, rule)).contact_count == 3
 
 
+async def test_the_sheet_of_a_campaign_of_one_price_looks_at_no_message(office: Office) -> None:
+    campaign = await office.campaign(list_id=await office.newsletter_list(3))
+    await office.fetch("UPDATE tenants SET settings = '{\"email_price_micros\": 500}'")
+    async with office.engine() as uow:
+        await launch.launch(uow, office.settings, office.vault, ACTOR, campaign.id, channels=office.channels)
+    asked: list[str] = []
+    async with office.app() as uow:
+        with uow.raw.query_logger(lambda record: asked.append(record.query)):
+            found = await sheet.of_campaign(uow, campaign.id)
+    assert found.rows[-1].name == "cost_micros"
+    assert asked
+    assert not [each for each in asked if "FROM messages" in each]
+
+
 async def test_the_sheet_explains_every_difference_and_says_the_same_again(
     office: Office, steps: dict[str, Step]
 ) -> None:

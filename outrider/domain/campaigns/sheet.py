@@ -98,7 +98,9 @@ async def of_campaign(uow: UnitOfWork, campaign_id: UUID) -> Sheet:
             states = await counts.of_campaign(uow, uow.tenant, member["id"])
             retried += sum(states.get(state, 0) for state in _WENT)
     skipped = await SQL.late_count.value(uow.raw, uow.tenant, campaign_id)
-    charged = await SQL.charged_micros.value(uow.raw, uow.tenant, campaign_id)
+    charged = 0
+    if campaign.preflight is not None and campaign.preflight.cost is not None and campaign.preflight.cost.is_estimate:
+        charged = await SQL.charged_micros.value(uow.raw, uow.tenant, campaign_id)  # reads every message of it
     return filled(campaign, found, late_count=skipped, retried_count=retried, charged_micros=charged)
 
 
@@ -114,7 +116,7 @@ def filled(
 
     Takes:   found           messages of the campaign by state and code
              late_count      members skipped because their local hour had passed
-             charged_micros  what its messages were charged
+             charged_micros  what its messages were charged; only looked at where the price was an estimate
     """
     promise = campaign.preflight
     is_launched = campaign.launched_at is not None
