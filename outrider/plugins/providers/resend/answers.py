@@ -34,6 +34,8 @@ _OK: Final = frozenset({200, 201, 202})
 _CONFLICT, _BUSY, _SERVER = 409, 429, range(500, 600)
 _NOT_SIGNED_IN: Final = frozenset({401, 403})
 _AT_FAULT: Final = frozenset({400, 413, 422})
+_PLAIN: Final = frozenset({401, 404, 405, 413, 429})
+"""What these say is plain whoever says it; the API names every other error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,9 @@ def read(reply: Reply, count: int) -> Read:
     detail = detail_of(reply.status, name, (said or {}).get("message"))
     if reply.status == _CONFLICT:
         return _conflict(name, detail, reply)
+    if name is None and reply.status not in _PLAIN and reply.status not in _SERVER:
+        # its words are left out: it may say the key back
+        return Unsure(f"HTTP {reply.status}: somebody on the way answered, not the API", wish_s(reply))
     cause = _CAUSES.get(name or "") or _BY_STATUS.get(reply.status)
     if reply.status in _NOT_SIGNED_IN and cause in {"authentication_failed", "account_suspended"}:
         detail = detail_of(reply.status, name, "")  # left out: a proxy may say the key back

@@ -96,6 +96,11 @@ def test_after_a_fault_of_the_server_nobody_knows(status: int) -> None:
     assert isinstance(told(status, "<html>bad gateway</html>"), Unsure)
 
 
+@pytest.mark.parametrize("status", [301, 307, 400, 403, 407, 408, 422, 451])
+def test_a_refusal_that_is_not_named_says_nothing_of_a_message(status: int) -> None:
+    assert isinstance(told(status, "<html>blocked</html>"), Unsure), "a proxy or a firewall must not fail a campaign"
+
+
 def test_a_key_under_way_is_asked_about_later_and_one_of_another_request_is_never_sent_again() -> None:
     assert told(409, error("concurrent_idempotent_requests"), retry_after="7") == Unsure(
         "HTTP 409 concurrent_idempotent_requests: x", 7.0
