@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from outrider.base.ids import DEFAULT_TENANT
+from outrider.data.db import Role
+from outrider.domain.messages import bounces
+from outrider.domain.messages.bounces import Failure
 from tests.kit.texting import PHONE, Texting, texting
 
 
@@ -50,6 +54,16 @@ async def test_a_start_lifts_a_stop_that_only_the_provider_told_of(office: Texti
     message_id = await office.sent()
     await office.report(message_id, "failed", form={"ErrorCode": "21610"})
     await office.applied()
+    assert await suppressed(office) == [(PHONE, "stop")]
+    assert len(await office.wrote("START")) == 1
+    assert await suppressed(office) == []
+
+
+async def test_a_start_lifts_a_stop_for_which_the_provider_refused_a_message(office: Texting) -> None:
+    message_id = await office.sent()
+    async with office.api.runtime.db.uow(Role.ENGINE, DEFAULT_TENANT) as uow:
+        refused = Failure(message_id, "opted_out", "21610", "stop", is_soft=False)
+        await bounces.failed(uow.raw, DEFAULT_TENANT, [refused])
     assert await suppressed(office) == [(PHONE, "stop")]
     assert len(await office.wrote("START")) == 1
     assert await suppressed(office) == []

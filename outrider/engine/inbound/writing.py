@@ -29,7 +29,8 @@ from outrider.domain.tenants.rows import SQL as TENANTS
 from outrider.domain.tenants.tenants import FIELDS
 
 _ANSWER = "answer"
-_TOLD_BY_THEM = frozenset({_ANSWER, "callback"})
+_TOLD_BY_THEM = frozenset({_ANSWER, "callback", "refused"})
+"""Where an entry of a STOP comes from: its writer, or the provider, in a report or in its answer to a message."""
 _ACTOR = Actor("recipient", _ANSWER)
 _LONGEST_TEXT = 10_000
 _HELP_AGAIN_S = 3600.0
