@@ -202,13 +202,21 @@ def _hold(home: Home) -> FileLock:
 def _find(home: Home, bound_s: float) -> Postmaster | FileLock:
     """The live server, healthy; else server.lock, held: there is none, or nobody could reach it and it was stopped."""
     found = postmaster.find_or_claim(home)
-    while isinstance(found, Postmaster) and not sockets.socket_path(found.socket_dir, found.port).exists():
-        # its folder was swept away (a logout ends $XDG_RUNTIME_DIR): it runs and nobody can connect to it any more
-        postmaster.refuse_hidden_socket(found)
-        postmaster.stop(home, found)
+    while isinstance(found, Postmaster):
+        if not sockets.socket_path(found.socket_dir, found.port).exists():
+            # its folder was swept away (a logout ends $XDG_RUNTIME_DIR): it runs and nobody can connect to it any more
+            postmaster.refuse_hidden_socket(found)
+            postmaster.stop(home, found)
+        else:
+            try:
+                _wait_until_healthy(home, found.pid, found, bound_s)
+            except Unavailable:
+                if postmaster.is_server_process(found.pid, home):
+                    raise
+                # it was killed, and on its way out when it was found
+            else:
+                return found
         found = postmaster.find_or_claim(home)
-    if isinstance(found, Postmaster):
-        _wait_until_healthy(home, found.pid, found, bound_s)
     return found
 
 

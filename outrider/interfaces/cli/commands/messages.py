@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -90,8 +91,9 @@ async def send(
         message_id = None if key is None else await _sent_before(work, key, draft)
         is_replayed = message_id is not None
         if message_id is None:
-            draft.source = f"{work.actor.kind} {work.actor.name}"
-            [message_id] = await Submission(work.uow, runtime.channels, runtime.renderer, utc_now()).accept([draft])
+            submission = Submission(work.uow, runtime.channels, runtime.renderer, utc_now())
+            source = f"{work.actor.kind} {work.actor.name}"
+            [message_id] = await submission.accept([dataclasses.replace(draft, source=source)])
             if key is not None:
                 answer = Replay(_ACCEPTED, json.dumps({"id": str(message_id)}))
                 await keep(work.uow.raw, work.tenant_id, key, _request(draft), answer)
