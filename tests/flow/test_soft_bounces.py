@@ -205,3 +205,15 @@ async def test_what_came_back_is_forgotten_with_the_person_and_nobody_counts_for
     assert await desk.post.value("SELECT count(*) FROM soft_bounces WHERE tenant_id = $1", desk.tenant_id) == 0
     await came_back(desk, ids, *ago, address="erased")
     assert await desk.post.value("SELECT count(*) FROM soft_bounces WHERE tenant_id = $1", desk.tenant_id) == 0
+
+
+@pytest.mark.parametrize("first", ["the person", "the bounces"])
+async def test_what_ends_widens_nothing_that_stays(desk: Desk, first: str) -> None:
+    (soon,) = await desk.post.fetch("SELECT now() + interval '90 days' AS at")
+    left = suppressions.Entry("email", ADDRESS, "bulk", "unsubscribe")
+    full = suppressions.Entry("email", ADDRESS, "all", "soft_bounce", expires_at=soon["at"])
+    for entry in (left, full) if first == "the person" else (full, left):
+        async with desk.engine() as uow:
+            await suppressions.record_all(uow.raw, desk.tenant_id, ACTOR, [entry], source="test")
+    (entry,) = await entries(desk)
+    assert (entry["scope"], entry["reason"], entry["days"]) == ("bulk", "unsubscribe", None), "receipts go again"

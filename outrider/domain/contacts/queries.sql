@@ -81,13 +81,17 @@ WHERE tenant_id = $1 AND contact_id = $2 ORDER BY id LIMIT 1000;
 
 -- name: suppress :many
 -- Put addresses on the do-not-contact list, or make their entries stronger; an entry never becomes weaker. `$8` ranks reasons;
--- an entry that would end does so no more when it becomes stronger. Gives those that are new or became stronger.
+-- an entry that would end does so no more when it becomes stronger. One that ends widens none that stays, or what was for a while
+-- would be for ever, and one that stays brings its own scope in the place of one that ends. Gives those that are new or became stronger.
 INSERT INTO suppressions (tenant_id, channel, address_hash, address, scope, reason, source, note, created_by, expires_at)
 SELECT $1, t.channel, sha256(convert_to(t.address, 'UTF8')), t.address, t.scope, t.reason, $6, t.note, $7, t.expires_at
 FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $9::text[], $10::timestamptz[]) t(channel, address, scope, reason, note, expires_at)
 ORDER BY 2, 3
 ON CONFLICT (tenant_id, channel, address_hash) DO UPDATE SET
-  scope = CASE WHEN excluded.scope = 'all' THEN 'all' ELSE suppressions.scope END,
+  scope = CASE WHEN suppressions.expires_at IS NULL AND excluded.expires_at IS NOT NULL THEN suppressions.scope
+               WHEN suppressions.expires_at IS NOT NULL AND excluded.expires_at IS NULL
+                    AND array_position($8::text[], excluded.reason) <= coalesce(array_position($8::text[], suppressions.reason), 1000) THEN excluded.scope
+               WHEN excluded.scope = 'all' THEN 'all' ELSE suppressions.scope END,
   reason = CASE WHEN array_position($8::text[], excluded.reason) < coalesce(array_position($8::text[], suppressions.reason), 1000)
                 THEN excluded.reason ELSE suppressions.reason END,
   expires_at = CASE WHEN array_position($8::text[], excluded.reason) < coalesce(array_position($8::text[], suppressions.reason), 1000) THEN excluded.expires_at
@@ -95,7 +99,7 @@ ON CONFLICT (tenant_id, channel, address_hash) DO UPDATE SET
                     WHEN excluded.expires_at IS NOT NULL THEN greatest(excluded.expires_at, suppressions.expires_at) END,
   note = CASE WHEN excluded.note <> '' THEN excluded.note ELSE suppressions.note END,
   address = coalesce(suppressions.address, excluded.address)
-WHERE (suppressions.scope = 'bulk' AND excluded.scope = 'all')
+WHERE (suppressions.scope = 'bulk' AND excluded.scope = 'all' AND (suppressions.expires_at IS NOT NULL OR excluded.expires_at IS NULL))
    OR array_position($8::text[], excluded.reason) < coalesce(array_position($8::text[], suppressions.reason), 1000)
    OR (excluded.note <> '' AND suppressions.note <> excluded.note)
    OR (excluded.expires_at IS NULL AND suppressions.expires_at IS NOT NULL AND excluded.reason = suppressions.reason)
