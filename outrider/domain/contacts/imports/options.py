@@ -19,7 +19,6 @@ Delimiter = Literal[",", ";", "\t", "|"]
 DELIMITERS: tuple[Delimiter, ...] = (",", ";", "\t", "|")
 Dates = Literal["day_first", "month_first"]
 Kind = Literal["contacts", "suppressions", "consents"]
-"""As `suppressions.Reason`."""
 
 MOST_COLUMNS = 200
 LONGEST_HEADER = 100
