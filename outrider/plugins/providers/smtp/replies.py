@@ -85,9 +85,9 @@ _RULES: Final = (
     _rule("message_rejected", is_permanent=True),
 )
 
-_GONE: Final = re.compile(r"5\.(?:1\.(?:[0-6]|9|10)|2\.1)\Z")
-"""No such mailbox or domain, or it was closed. Everything else (a full mailbox, the route, the content, the policy, the
-sender's own address, an undefined failure) says nothing for ever."""
+_GONE: Final = re.compile(r"5\.(?:1\.(?:1|2|3|6|10)|2\.1)\Z")
+"""No such mailbox or domain, no address at all, moved away, takes no mail, closed. All else (undefined, an address
+that fits several, a full mailbox, the route, content, policy, the sender's address) says nothing for ever."""
 _OF_SENDER: Final = re.compile(r"[45]\.(?:[67]\.\d+|1\.[78])\Z")
 _OF_MAILBOX: Final = re.compile(r"[45]\.2\.\d+\Z")
 _MAILBOX_CAUSES: Final = frozenset({"mailbox_unavailable", "server_deferred"})
