@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from msgspec import UNSET, UnsetType
 
-from outrider.base.errors import Refused
+from outrider.base.errors import Broken, Refused
 from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
@@ -76,7 +76,8 @@ class Installation(msgspec.Struct, frozen=True):
 async def installation(raw: asyncpg.Connection) -> Installation:
     """The installation's quota and how full it is, as of the last fold (engine role); cheap."""
     row = await QUOTA.open_in_all.one(raw)
-    assert row is not None  # noqa: S101 - the installation is one row
+    if row is None:
+        raise Broken("installation_missing", "the table `installation` has lost its row")
     tenant_most, most, percent = bounds(row)
     is_own = row["most_in_all"] is not None
     return Installation(_fill(row, most, percent, is_own=is_own), tenant_most, percent)
@@ -85,9 +86,10 @@ async def installation(raw: asyncpg.Connection) -> Installation:
 async def of_tenant(uow: UnitOfWork) -> Fill:
     """The quota of the unit of work's tenant and how full it is, as of the last fold (engine role)."""
     row = await QUOTA.open_room.one(uow.raw, uow.tenant)
-    room, own = read(row), row is not None and row["own_most"] is not None
-    assert row is not None  # noqa: S101 - `read` has refused it
-    return _fill(row, room.tenant.most, room.tenant.bulk_percent, is_own=own)
+    if row is None:
+        raise Refused("not_found", "no such tenant", status=404)
+    room = read(row)
+    return _fill(row, room.tenant.most, room.tenant.bulk_percent, is_own=row["own_most"] is not None)
 
 
 async def fullest(raw: asyncpg.Connection, *, limit: int = 20) -> list[TenantFill]:
@@ -140,7 +142,8 @@ async def set_for_all(uow: UnitOfWork, actor: Actor, change: Change, *, reason: 
     Raises:  Refused(invalid_quota).
     """
     row = await LIMITS.quota_of_all_lock.one(uow.raw)
-    assert row is not None  # noqa: S101 - the installation is one row
+    if row is None:
+        raise Broken("installation_missing", "the table `installation` has lost its row")
     before = {
         "most": row["open_most"],
         "tenant_most": row["tenant_open_most"],

@@ -180,7 +180,8 @@ async def check_with_ledger(uow: UnitOfWork, proof: ConsentProof, known_keys: fr
     found = check(proof, known_keys)
     problems, notes = list(found.problems), list(found.notes)
     if proof.tenant_id != uow.tenant:
-        return Checked(False, found.is_ours, found.public_key, [*problems, "it is another tenant's"], notes)  # noqa: FBT003 - its first field
+        problems.append("it is another tenant's")
+        return msgspec.structs.replace(found, is_sound=False, problems=problems)
     now = await _entries(uow, proof.contact_id, proof.channel, proof.purpose)
     if not now:
         notes.append("the ledger has nothing about this contact any more: it was erased, or merged into another")
