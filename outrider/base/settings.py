@@ -215,7 +215,10 @@ class Settings(BaseSettings):
         2, ge=1, le=16, description="Most child processes that render templates at the same time; at rest there is one."
     )
     retry_first_s: float = Field(
-        30.0, ge=0.05, le=3600, description="First delay before a message is tried again; doubles with full jitter."
+        30.0,
+        ge=0.05,
+        le=3600,
+        description="A message is tried again up to so much later, at random (full jitter); doubles each time.",
     )
     retry_most_s: float = Field(3600.0, ge=0.05, le=86400, description="Longest delay between two attempts.")
     retry_attempts: int = Field(12, ge=1, le=100, description="Attempts before a deferred message fails for good.")

@@ -1,4 +1,4 @@
-"""When to try again: exponential back-off with full jitter, by class of repetition."""
+"""When to try again: exponential back-off with full jitter, by class of repetition [faults.md F56]."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ def delay_s(attempt: int, retry: Retry, *, first_s: float, most_s: float, asked_
     """Seconds until the next attempt.
 
     Takes:   attempt 1.. (the one that just failed); `asked_s` the server's own wish.
-    Gives:   None when it must never be repeated; else at least what the server asked for (a day at most), jitter on the
-             exponential part (half of it at least, so that retries never come at once).
+    Gives:   None when it must never be repeated; else at least what the server asked for (a day at most), or a moment
+             between now and a ceiling that doubles: what failed together comes back spread over all of that time, while
+             a part of the ceiling that nobody may use would only crowd them into the rest.
     """
     if retry == "never":
         return None
@@ -26,4 +27,4 @@ def delay_s(attempt: int, retry: Retry, *, first_s: float, most_s: float, asked_
     if retry == "quarter_hour":
         return max(wish_s, QUARTER_HOUR_S * random.uniform(1.0, 1.2))  # noqa: S311 - spreads load, hides nothing
     ceiling = min(most_s, first_s * float(1 << min(attempt - 1, 20)))
-    return max(wish_s, ceiling * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, hides nothing
+    return max(wish_s, random.uniform(0.0, ceiling))  # noqa: S311 - spreads load, hides nothing
