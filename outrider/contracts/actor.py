@@ -15,3 +15,5 @@ class Actor:
     kind: Kind
     name: str
     ip: str | None = None
+    reason: str = ""
+    """Why, for all that is done here; what a verb is told itself goes before it."""

@@ -119,3 +119,22 @@ def test_lists_and_senders_are_looked_after_by_hand(outrider: Command) -> None:
     assert _ok(done[10]) == []
     assert _ok(done[11])["archived_at"] is None
     assert [each["name"] for each in _ok(done[12])] == ["news"]
+
+
+def test_the_reason_of_whatever_is_changed_by_a_command_stands_in_the_audit_log(outrider: Command) -> None:
+    reason = ("--reason", "asked by phone")
+    done = outrider.many(
+        [
+            ("lists", "create", "friends", *reason),
+            ("attributes", "define", "size", "number", *reason),
+            ("lists", "rename", "friends", "close friends", "--reason", "x" * 501),
+            ("lists", "rename", "friends", "close friends", "--reason", "two\nlines"),
+            ("audit", "list", "--json"),
+        ]
+    )
+    assert [each.code for each in done] == [0, 0, 2, 2, 0], done
+    assert "--reason" in done[2].err
+    assert "--reason" in done[3].err
+    kept = {(each["action"], each["reason"]) for each in _ok(done[4])}
+    assert {("list.create", "asked by phone"), ("attribute.define", "asked by phone")} <= kept
+    assert ("template.create", "not given") in kept

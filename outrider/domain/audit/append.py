@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from outrider.base.errors import Broken
@@ -17,6 +17,7 @@ from outrider.data.db import UnitOfWork
 from outrider.domain.audit.chain import GENESIS, Entry, canonical, digest
 from outrider.domain.audit.rows import SQL
 
+NOT_GIVEN: Final = "not given"
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -35,14 +36,14 @@ async def append(
     *,
     action: str,
     target: tuple[str, str],
-    reason: str = "not given",
+    reason: str = NOT_GIVEN,
     details: Mapping[str, Any] = _NOTHING,
     tenant_id: UUID | None = None,
 ) -> Position:
     """Add one entry to a tenant's chain; it is committed or rolled back with the caller's change.
 
-    Takes:   action `noun.verb`; target (kind, id); details without secrets; tenant_id None: the unit of work's tenant,
-             and without one NIL, the installation's chain.
+    Takes:   action `noun.verb`; target (kind, id); reason: the actor's when none is given; details without secrets;
+             tenant_id None: the unit of work's tenant, and without one NIL, the installation's chain.
     Gives:   where the entry stands. The tip of the chain stays locked until the transaction ends: append last, after
              every other lock.
     Source:  ASVS V16.4; architecture.md section 6
@@ -61,7 +62,7 @@ async def append(
         action=action,
         target_kind=target[0],
         target_id=canonical(target[1]),
-        reason=canonical(reason) or "not given",
+        reason=_reason(reason, actor),
         details=canonical(details),
         ip=actor.ip,
     )
@@ -83,3 +84,8 @@ async def append(
         tip,
     )
     return Position(entry.seq, entry.at, tip)
+
+
+def _reason(given: str, actor: Actor) -> str:
+    own = canonical(given)
+    return own if own and own != NOT_GIVEN else canonical(actor.reason) or NOT_GIVEN

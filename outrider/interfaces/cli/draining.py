@@ -90,7 +90,7 @@ async def drain(names: Sequence[str], options: Changing, *, limit_s: int) -> Dra
     """
     began_s = time.monotonic()
     async with doors().database() as db:
-        async with within(db, None, role=Role.ENGINE, dry_run=options.dry_run) as work:
+        async with within(db, None, role=Role.ENGINE, dry_run=options.dry_run, reason=options.reason) as work:
             wanted = list(dict.fromkeys(names)) or [queue.name for queue in await queues.listed(work.uow)]
             for name in wanted:
                 await queues.close(work.uow, work.actor, name, options.reason)

@@ -61,7 +61,7 @@ async def take(
                 asked = msgspec.structs.replace(asked, region=home)
         asked = msgspec.structs.replace(asked, dry_run=options.dry_run)
         found = await asyncio.to_thread(examine, file, asked, plugin, definitions)
-        view = await _begun(db, tenant_id, asked, found, file.name, list_name)
+        view = await _begun(db, tenant_id, asked, found, file.name, list_name, reason=options.reason)
         with progress("trying" if options.dry_run else "importing", found.row_count) as advance:
             view = await run.run(db, channels(), tenant_id, view.id, file, watch=_Bar(advance))
         refused = await problems(db, tenant_id, view.id)
@@ -73,10 +73,17 @@ async def take(
 
 
 async def _begun(
-    db: Database, tenant_id: UUID, asked: Options, found: FileFacts, file_name: str, list_name: str | None
+    db: Database,
+    tenant_id: UUID,
+    asked: Options,
+    found: FileFacts,
+    file_name: str,
+    list_name: str | None,
+    *,
+    reason: str,
 ) -> ImportView:
     """The record of the import; its list is made when there is none, though not by a dry run."""
-    async with within(db, tenant_id) as work:
+    async with within(db, tenant_id, reason=reason) as work:
         is_planned = False
         if list_name is not None:
             list_id = await _list(work, list_name, make=not asked.dry_run)

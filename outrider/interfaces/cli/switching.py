@@ -24,7 +24,7 @@ async def pause(scope: str, which: str | None, options: Changing, *, every_tenan
     try:
         async with doors().database() as db:
             role, tenant_id = await _place(db, scope, options, every_tenant=every_tenant)
-            async with within(db, tenant_id, role=role, dry_run=options.dry_run) as work:
+            async with within(db, tenant_id, role=role, dry_run=options.dry_run, reason=options.reason) as work:
                 switch = await switches.pause(work.uow, work.actor, scope, which, options.reason)
             is_settled = None
             if not options.dry_run:
@@ -44,7 +44,7 @@ async def resume(scope: str, which: str | None, options: Changing, *, every_tena
     """Resume a scope; says what else still stops sending there."""
     async with doors().database() as db:
         role, tenant_id = await _place(db, scope, options, every_tenant=every_tenant)
-        async with within(db, tenant_id, role=role, dry_run=options.dry_run) as work:
+        async with within(db, tenant_id, role=role, dry_run=options.dry_run, reason=options.reason) as work:
             switch = await switches.resume(work.uow, work.actor, scope, which, options.reason)
             left = await switches.listed(work.uow)
     data = {**msgspec.to_builtins(switch), "still_paused": [msgspec.to_builtins(each) for each in left]}

@@ -17,6 +17,7 @@ from outrider.base.ids import DEFAULT_TENANT
 from outrider.contracts.actor import Actor
 from outrider.data.db import Database, Role, UnitOfWork
 from outrider.data.runtime import Runtime
+from outrider.domain.limits.reasons import NOT_GIVEN, clean_reason
 from outrider.domain.tenants import tenants
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import Changing, Common
@@ -36,15 +37,19 @@ class Work:
     actor: Actor
 
 
-def actor() -> Actor:
-    """Who runs this command, as the system knows it; `sudo` does not hide the person."""
+def actor(reason: str = NOT_GIVEN) -> Actor:
+    """Who runs this command, as the system knows it; `sudo` does not hide the person. And why.
+
+    Raises:  Refused(invalid_reason).
+    """
+    why = clean_reason(reason, field="--reason")
     uid = os.getuid()
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
         name = str(uid)
     person = os.environ.get("SUDO_USER") if uid == 0 else None
-    return Actor("cli", f"cli:{name}" + (f" ({person[:60]})" if person and person.isprintable() else ""))
+    return Actor("cli", f"cli:{name}" + (f" ({person[:60]})" if person and person.isprintable() else ""), reason=why)
 
 
 async def tenant_of(db: Database, given: str | None, *, field: str = "--tenant") -> UUID:
@@ -75,7 +80,7 @@ async def changing(options: Changing, *, role: Role = Role.APP) -> AsyncIterator
     """A unit of work for a command that changes something; a dry run is rolled back at its end."""
     async with doors().database() as db:
         tenant_id = await tenant_of(db, options.tenant)
-        async with within(db, tenant_id, role=role, dry_run=options.dry_run) as work:
+        async with within(db, tenant_id, role=role, dry_run=options.dry_run, reason=options.reason) as work:
             yield work
 
 
@@ -84,19 +89,20 @@ async def wired(options: Common, *, role: Role = Role.APP) -> AsyncIterator[tupl
     """A unit of work for a command that needs plugins, the key or the renderer; `Changing` may be a dry run."""
     async with doors().runtime() as runtime:
         tenant_id = await tenant_of(runtime.db, options.tenant)
-        is_tried = isinstance(options, Changing) and options.dry_run
-        async with within(runtime.db, tenant_id, role=role, dry_run=is_tried) as work:
+        is_tried, why = (options.dry_run, options.reason) if isinstance(options, Changing) else (False, NOT_GIVEN)
+        async with within(runtime.db, tenant_id, role=role, dry_run=is_tried, reason=why) as work:
             yield runtime, work
 
 
 @asynccontextmanager
 async def within(
-    db: Database, tenant_id: UUID | None, *, role: Role = Role.APP, dry_run: bool = False
+    db: Database, tenant_id: UUID | None, *, role: Role = Role.APP, dry_run: bool = False, reason: str = NOT_GIVEN
 ) -> AsyncIterator[Work]:
-    """A unit of work on a pool that is open already."""
+    """A unit of work on a pool that is open already; `reason` goes with whatever is done in it."""
+    who = actor(reason)
     with suppress(_OnlyTried):
         async with db.uow(role, tenant_id) as uow:
-            yield Work(db, uow, tenant_id or DEFAULT_TENANT, actor())
+            yield Work(db, uow, tenant_id or DEFAULT_TENANT, who)
             if dry_run:
                 await uow.session.flush()
                 raise _OnlyTried

@@ -122,7 +122,7 @@ async def _signed_in(email: str, options: Changing, *, from_stdin: bool) -> Asyn
         async with runtime.db.uow(Role.ENGINE, tenant_id) as uow:
             await sessions.end(uow, actor, person.user_id, person.session.token_hash.hex())
         who = Who(actor, person.user_id, may_approve=includes(person.role, "admin"))
-        async with within(runtime.db, tenant_id, dry_run=options.dry_run) as work:
+        async with within(runtime.db, tenant_id, dry_run=options.dry_run, reason=options.reason) as work:
             yield runtime, work, who
 
 

@@ -125,7 +125,7 @@ async def set_price(
     if installation:
         async with (
             doors().database() as db,
-            within(db, NIL, role=Role.ENGINE, dry_run=options.dry_run) as work,
+            within(db, NIL, role=Role.ENGINE, dry_run=options.dry_run, reason=options.reason) as work,
         ):
             made = await prices.add(work.uow, work.actor, channel, country, amount, reason=options.reason)
     else:

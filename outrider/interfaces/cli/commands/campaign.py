@@ -216,7 +216,7 @@ async def pause(which: Which, *, options: Changing = CHANGING) -> Answer:
     """Stop a campaign where it is; returns when no claim begun before is still open."""
     async with doors().database() as db:
         tenant_id = await tenant_of(db, options.tenant)
-        async with within(db, tenant_id, dry_run=options.dry_run) as work:
+        async with within(db, tenant_id, dry_run=options.dry_run, reason=options.reason) as work:
             found = await campaigns.find(work.uow, which)
             view = await running.pause(work.uow, work.actor, found.id, reason=options.reason)
         if not options.dry_run:
@@ -242,10 +242,10 @@ async def cancel(which: Which, *, yes: Yes = False, options: Changing = CHANGING
         confirm(f"campaign {which} ends for good", "cancel", yes=yes)
     async with doors().database() as db:
         tenant_id = await tenant_of(db, options.tenant)
-        async with within(db, tenant_id, role=Role.ENGINE, dry_run=options.dry_run) as work:
+        async with within(db, tenant_id, role=Role.ENGINE, dry_run=options.dry_run, reason=options.reason) as work:
             found = await campaigns.find(work.uow, which)
             view = await running.cancel(work.uow, work.actor, found.id, reason=options.reason)
-        left = 0 if options.dry_run else await running.cancel_rest(db, tenant_id, actor(), view.id)
+        left = 0 if options.dry_run else await running.cancel_rest(db, tenant_id, actor(options.reason), view.id)
     text = f"campaign {view.name} is cancelled" + (f"; {left} message(s) are still on the wire" if left else "")
     return Answer({**campaigns.told(view), "open_count": left}, note(text, dry_run=options.dry_run))
 

@@ -78,7 +78,7 @@ async def stop(which: Which, *, options: Changing = CHANGING) -> Answer:
     """Stop a campaign before its next wave; returns when no claim begun before is still open."""
     async with doors().database() as db:
         tenant_id = await tenant_of(db, options.tenant)
-        async with within(db, tenant_id, dry_run=options.dry_run) as work:
+        async with within(db, tenant_id, dry_run=options.dry_run, reason=options.reason) as work:
             found = await campaigns.find(work.uow, which)
             await waves.stop(work.uow, work.actor, found.id, reason=options.reason)
             view = await shown.shown(work.uow, found.id)

@@ -50,7 +50,7 @@ async def write_(
     async with doors().runtime() as runtime:
         channel_of(runtime.channels, channel, field="--channel")
         tenant_id = await tenant_of(runtime.db, options.tenant)
-        async with within(runtime.db, tenant_id, dry_run=options.dry_run) as work:
+        async with within(runtime.db, tenant_id, dry_run=options.dry_run, reason=options.reason) as work:
             list_id = None
             if list_ is not None:
                 page = lambda after, limit: lists.listed(work.uow, limit=limit, after=after)  # noqa: E731 - one use
@@ -64,7 +64,7 @@ async def write_(
                 advance(count)
 
             await making.write(runtime.db, runtime.settings, tenant_id, asked.id, told)
-        async with within(runtime.db, tenant_id) as work:
+        async with within(runtime.db, tenant_id, reason=options.reason) as work:
             path = await export.fetch(work.uow, ExportFiles(runtime.settings.data_dir), work.actor, asked.id)
             done = await export.get(work.uow, asked.id)
         copying.copy(path, to)

@@ -167,7 +167,10 @@ async def _for(options: Changing, *, installation: bool) -> AsyncIterator[Work]:
         async with changing(options, role=Role.ENGINE) as work:
             yield work
         return
-    async with doors().database() as db, within(db, NIL, role=Role.ENGINE, dry_run=options.dry_run) as work:
+    async with (
+        doors().database() as db,
+        within(db, NIL, role=Role.ENGINE, dry_run=options.dry_run, reason=options.reason) as work,
+    ):
         yield work
 
 

@@ -21,7 +21,7 @@ APP = App(name="maintenance")
 async def on(*, options: Changing = CHANGING) -> Answer:
     """Turn maintenance on and wait until claims that began before are over."""
     async with doors().database() as db:
-        async with within(db, None, role=Role.ENGINE, dry_run=options.dry_run) as work:
+        async with within(db, None, role=Role.ENGINE, dry_run=options.dry_run, reason=options.reason) as work:
             state = await maintenance.maintenance_on(work.uow, work.actor, options.reason)
         if not options.dry_run:
             await switches.settle(db, "installation", NIL, str(NIL))
@@ -36,7 +36,7 @@ async def off(*, yes: Yes = False, options: Changing = CHANGING) -> Answer:
         confirm("ending maintenance sends what is waiting", "off", yes=yes)
     async with (
         doors().database() as db,
-        within(db, None, role=Role.ENGINE, dry_run=options.dry_run) as work,
+        within(db, None, role=Role.ENGINE, dry_run=options.dry_run, reason=options.reason) as work,
     ):
         state = await maintenance.maintenance_off(work.uow, work.actor, options.reason)
     text = "maintenance is off" if state.changed else "maintenance was off already"

@@ -52,7 +52,7 @@ async def export_(who: Who, *, to: Path, channel: AnyChannel = None, options: Ch
     copying.check_new(to)
     async with doors().runtime() as runtime:
         tenant_id = await tenant_of(runtime.db, options.tenant)
-        async with within(runtime.db, tenant_id, dry_run=options.dry_run) as work:
+        async with within(runtime.db, tenant_id, dry_run=options.dry_run, reason=options.reason) as work:
             contact_id = (await named.contact(work.uow, who, channel)).id
             asked = await export.ask(work.uow, work.actor, contact_id)
         if options.dry_run:
@@ -63,7 +63,7 @@ async def export_(who: Who, *, to: Path, channel: AnyChannel = None, options: Ch
                 advance(count)
 
             await making.write(runtime.db, runtime.settings, tenant_id, asked.id, told)
-        async with within(runtime.db, tenant_id) as work:
+        async with within(runtime.db, tenant_id, reason=options.reason) as work:
             path = await export.fetch(work.uow, ExportFiles(runtime.settings.data_dir), work.actor, asked.id)
             done = await export.get(work.uow, asked.id)
         copying.copy(path, to)

@@ -100,7 +100,7 @@ async def concurrency(
         raise Refused("required", "name a limit: --total, --per-process or --unlimited")
     async with (
         doors().database() as db,
-        within(db, None, role=Role.ENGINE, dry_run=options.dry_run) as work,
+        within(db, None, role=Role.ENGINE, dry_run=options.dry_run, reason=options.reason) as work,
     ):
         before = await queues.get(work.uow, name)
         kept = (None, None) if unlimited else (before.concurrency, before.worker_concurrency)
@@ -150,7 +150,7 @@ async def _each(names: tuple[str, ...], is_all: bool, options: Changing, one: An
         raise Refused("invalid_choice", "name queues, or give --all", field="name")
     async with (
         doors().database() as db,
-        within(db, None, role=Role.ENGINE, dry_run=options.dry_run) as work,
+        within(db, None, role=Role.ENGINE, dry_run=options.dry_run, reason=options.reason) as work,
     ):
         wanted = [queue.name for queue in await queues.listed(work.uow)] if is_all else list(dict.fromkeys(names))
         found: list[queues.Queue] = [await one(work.uow, work.actor, name) for name in wanted]

@@ -88,7 +88,7 @@ async def installation(
         raise Refused("required", "name --most, --per-tenant or --bulk-percent")
     async with (
         doors().database() as db,
-        within(db, None, role=Role.ENGINE, dry_run=options.dry_run) as work,
+        within(db, None, role=Role.ENGINE, dry_run=options.dry_run, reason=options.reason) as work,
     ):
         change = fills.Change(**named, fields=_PLACES)
         found = await fills.set_for_all(work.uow, work.actor, change, reason=options.reason)

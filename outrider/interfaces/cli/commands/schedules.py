@@ -281,7 +281,7 @@ async def _changing(options: Changing, *, installation: bool) -> AsyncIterator[t
     async with doors().runtime() as runtime:
         tenant_id = NIL if installation else await tenant_of(runtime.db, options.tenant)
         role = Role.ENGINE if installation else Role.APP
-        async with within(runtime.db, tenant_id, role=role, dry_run=options.dry_run) as work:
+        async with within(runtime.db, tenant_id, role=role, dry_run=options.dry_run, reason=options.reason) as work:
             yield runtime.jobs, work
 
 

@@ -50,7 +50,7 @@ async def add(
     """
     async with doors().database() as db:
         role, tenant_id = await _place(db, options, every_tenant=every_tenant)
-        async with within(db, tenant_id, role=role, dry_run=options.dry_run) as work:
+        async with within(db, tenant_id, role=role, dry_run=options.dry_run, reason=options.reason) as work:
             changed = await suppressions.suppress(
                 work.uow,
                 channels(),
@@ -88,7 +88,7 @@ async def remove(
         confirm("this person may be written to again", "remove", yes=yes)
     async with doors().database() as db:
         role, tenant_id = await _place(db, options, every_tenant=every_tenant)
-        async with within(db, tenant_id, role=role, dry_run=options.dry_run) as work:
+        async with within(db, tenant_id, role=role, dry_run=options.dry_run, reason=options.reason) as work:
             reason = "" if options.reason == CHANGING.reason else options.reason
             await suppressions.unsuppress(
                 work.uow, channels(), work.actor, channel_of(address, channel), address, reason=reason, force=force

@@ -36,7 +36,7 @@ async def create(name: str, *, timezone: str = "UTC", options: Changing = CHANGI
     """
     async with (
         doors().database() as db,
-        within(db, None, role=Role.ENGINE, dry_run=options.dry_run) as work,
+        within(db, None, role=Role.ENGINE, dry_run=options.dry_run, reason=options.reason) as work,
     ):
         made = await tenants.create(work.uow, work.actor, name, timezone)
     return Answer(msgspec.to_builtins(made), note(f"made tenant {made.name} ({made.id})", dry_run=options.dry_run))
@@ -71,7 +71,7 @@ async def change(
         raise Refused("required", "name what to change: --name, --timezone or --set")
     async with doors().database() as db:
         tenant_id = await tenant_of(db, which, field="which")
-        async with within(db, tenant_id, role=Role.ENGINE, dry_run=options.dry_run) as work:
+        async with within(db, tenant_id, role=Role.ENGINE, dry_run=options.dry_run, reason=options.reason) as work:
             after = await tenants.change(
                 work.uow,
                 work.actor,

@@ -55,7 +55,7 @@ async def create(
     hashed = await passwords.hashed(passwords.check_new(password, about=(address, name), field="password"))
     async with doors().database() as db:
         tenant_id = await tenant_of(db, options.tenant)
-        async with within(db, tenant_id, dry_run=options.dry_run) as work:
+        async with within(db, tenant_id, dry_run=options.dry_run, reason=options.reason) as work:
             made = await users.create(
                 work.uow,
                 work.actor,
