@@ -19,11 +19,12 @@ async def test_what_is_refused_for_good_is_tried_once_and_says_why(tmp_path: Pat
         assert await answers.refused_for_good(drill) == []
 
 
-async def test_a_provider_that_fails_every_second_time_gets_no_storm_and_everything_arrives_once(
-    tmp_path: Path,
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+async def test_a_provider_that_fails_every_second_time_gets_no_storm_and_nothing_arrives_twice(
+    guarantee: Guarantee, tmp_path: Path
 ) -> None:
     async with Drill.open(tmp_path, **answers.SETTINGS) as drill:
-        assert await answers.every_second_fails(drill, SEED) == []
+        assert await answers.every_second_fails(drill, SEED, guarantee) == []
 
 
 @pytest.mark.parametrize("guarantee", GUARANTEES)

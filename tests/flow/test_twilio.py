@@ -161,6 +161,18 @@ async def test_a_429_stops_the_account_for_as_long_as_it_asks_and_one_probes(san
     await transport.close()
 
 
+@pytest.mark.parametrize("rule", [Rule(status=500, code=20500), Rule(status=502, code=1), Rule(status=503, code=20500)])
+async def test_while_it_answers_that_it_fails_one_text_is_in_doubt_and_what_waits_is_not(
+    sandbox: TwilioSandbox, rule: Rule
+) -> None:
+    sandbox.rules = [rule]
+    transport = opened(sandbox, connections=4)
+    outcomes = list((await sent(transport, *(text(each) for each in PEOPLE[:20]))).outcomes.values())
+    assert [type(each) for each in outcomes].count(Uncertain) == 1
+    assert [each.cause for each in outcomes if isinstance(each, Deferred)] == ["provider_down"] * 19
+    await transport.close()
+
+
 async def test_a_refused_account_is_asked_once_and_then_probed(sandbox: TwilioSandbox) -> None:
     sandbox.refuses_everybody = True
     transport = opened(sandbox, connections=8)

@@ -20,6 +20,7 @@ REFUSALS = {400: 21211, 404: 20404, 422: 21610}
 _COUNT = 60
 _FEW = 24
 _BUSY = (500, 502, 503)
+_TURNED_AWAY = 503
 
 
 async def refused_for_good(drill: Drill) -> list[str]:
@@ -53,24 +54,38 @@ async def refused_for_good(drill: Drill) -> list[str]:
         return found + await checked(drill, phones, failed=len(refused))
 
 
-async def every_second_fails(drill: Drill, seed: int) -> list[str]:
-    """F56: half of all requests are answered with 500, 502 and 503 for a while; two workers go on as they can."""
+async def every_second_fails(drill: Drill, seed: int, guarantee: Guarantee) -> list[str]:
+    """F56: half of all requests are answered with 500, 502 and 503 for a while; two workers go on as they can.
+
+    A 503 of the API says that nothing was taken. After the others a text may have gone: without a promise to send at
+    least once it is uncertain, and never sent again by itself.
+    """
     dice = random.Random(seed)  # noqa: S311 - repeatable by its seed, that is the point
+    doubtful, again = set[str](), set[str]()
     async with AsyncExitStack() as stack:
         phones, line = await _bent(drill, stack)
 
         def bend(asked: Asked) -> Bent:
+            if asked.to in doubtful:
+                again.add(asked.to)
             if asked.number % 2:
                 status = dice.choice(_BUSY)
-                return Bent(reaches=False, status=status, body=b'{"code": 20500, "message": "x", "status": 500}')
+                if status != _TURNED_AWAY:
+                    doubtful.add(asked.to)
+                code = 20503 if status == _TURNED_AWAY else 20500
+                return Bent(reaches=False, status=status, body=b'{"code": %d, "message": "x", "status": 500}' % code)
             return STRAIGHT
 
         line.bend = bend
+        await _promise(drill, phones, guarantee)
         await phones.admit(people(_FEW))
         for _ in range(2):
             await drill.worker()
         await drill.drained()
         taken = len(phones.acceptances())
+        if guarantee == "at_most_once":
+            found = [f"F56: {to} was sent again although it may have gone" for to in sorted(again)]
+            return found + await checked(drill, phones, uncertain=len(doubtful))
         found = [] if len(line.asked) <= 2 * taken + 1 else [f"F56: {len(line.asked)} requests for {taken} successes"]
         return found + await checked(drill, phones)
 

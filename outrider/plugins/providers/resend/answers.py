@@ -27,11 +27,11 @@ _CAUSES: Final[dict[str, str]] = {
 """Names that stand for one thing; `validation_error` stands for several, which the status tells apart."""
 _BY_STATUS: Final[dict[int, str]] = {
     401: "authentication_failed", 403: "domain_not_verified", 404: "sender_unusable", 405: "sender_unusable",
-    413: "too_large", 429: "rate_limited", 503: "provider_down",
+    413: "too_large", 429: "rate_limited",
 }  # fmt: skip
 _ID: Final = re.compile(r"[0-9A-Za-z_-]{8,64}")
 _OK: Final = frozenset({200, 201, 202})
-_CONFLICT, _BUSY, _SERVER = 409, 429, range(500, 600)
+_CONFLICT, _BUSY, _UNAVAILABLE, _SERVER = 409, 429, 503, range(500, 600)
 _NOT_SIGNED_IN: Final = frozenset({401, 403})
 _AT_FAULT: Final = frozenset({400, 413, 422})
 _PLAIN: Final = frozenset({401, 404, 405, 413, 429})
@@ -86,7 +86,8 @@ def read(reply: Reply, count: int) -> Read:
     cause = _CAUSES.get(name or "") or _BY_STATUS.get(reply.status)
     if reply.status in _NOT_SIGNED_IN and cause in {"authentication_failed", "account_suspended"}:
         detail = detail_of(reply.status, name, "")  # left out: a proxy may say the key back
-    if reply.status in _SERVER and cause != "provider_down":
+    if reply.status in _SERVER and not (reply.status == _UNAVAILABLE and cause == "provider_down"):
+        # the request was written: only one that the API turns away by name is known not to have been taken
         return Unsure(detail, wish_s(reply))
     cause = cause or "request_refused"
     if CAUSES[cause].retry == "never":

@@ -39,7 +39,11 @@ _CREATED: Final = frozenset({200, 201, 202})
 _ENDED: Final = frozenset({"failed", "undelivered", "canceled"})
 _NOT_SIGNED_IN: Final = frozenset({401, 403})
 _SIGN_IN_CAUSES: Final = {20005: "account_suspended"}
-_BUSY, _UNAVAILABLE, _SERVER = 429, 503, range(500, 600)
+_BUSY: Final = 429
+SERVER: Final = range(500, 600)
+_TURNED_AWAY: Final = frozenset({14107, 20429, 20503})
+"""What the API says before it takes anything. 20500 says that it failed in the middle: a message may have gone, and
+twilio.com/docs/api/errors/20500 warns of sending it again."""
 
 
 def cause_of(code: int | None) -> str:
@@ -78,10 +82,11 @@ def outcome_of(reply: Reply) -> Outcome:
         return Deferred(_SIGN_IN_CAUSES.get(code or 0, "authentication_failed"), detail_of(reply.status, code, ""))
     if reply.status == _BUSY:
         return Deferred("rate_limited", detail, asked_s)
-    if reply.status in _SERVER:
-        if code is not None or reply.status == _UNAVAILABLE:
-            return Deferred("provider_down", detail, asked_s)
-        return Uncertain("answer_lost", f"{detail}: a gateway answered, not the API")
+    if reply.status in SERVER:
+        if code in _TURNED_AWAY:
+            return Deferred(cause_of(code), detail, asked_s)
+        who = "" if code is not None else ": a gateway answered, not the API"
+        return Uncertain("answer_lost", f"{detail}{who}")
     cause = cause_of(code)
     if CAUSES[cause].retry == "never":
         return Rejected(cause, detail, suppression_of(cause), is_soft(cause))

@@ -16,11 +16,11 @@ from uuid import UUID
 from outrider.base.clock import boottime_s
 from outrider.base.errors import Unavailable
 from outrider.contracts.callbacks import Bill, Lost
-from outrider.contracts.outcome import Outcome, Unsent
+from outrider.contracts.outcome import Deferred, Outcome, Uncertain, Unsent
 from outrider.contracts.provider import Egress, Outgoing, Watch
 from outrider.data.http_account import Desk, Rest, object_in, outcome_of_trouble
-from outrider.data.http_out import HttpOut, Reply
-from outrider.plugins.providers.twilio.answers import is_sid, outcome_of
+from outrider.data.http_out import HttpOut, Reply, Trouble
+from outrider.plugins.providers.twilio.answers import SERVER, is_sid, outcome_of
 from outrider.plugins.providers.twilio.bills import bills
 from outrider.plugins.providers.twilio.settings import Account
 
@@ -132,7 +132,7 @@ class TwilioTransport:
                     leave=lambda: desk.begin(message),
                 )
         outcome = outcome_of(reply) if isinstance(reply, Reply) else outcome_of_trouble(reply)
-        self._rest.learn(outcome)
+        self._rest.learn(_news_of(reply, outcome))
         return outcome
 
     def _form(self, message: Outgoing) -> bytes:
@@ -166,6 +166,13 @@ class TwilioTransport:
             and is_sid(str(each.get("sid")))
             and _made_since(each.get("date_created"), lost.since)
         ]
+
+
+def _news_of(reply: Reply | Trouble, outcome: Outcome) -> Outcome:
+    """What an end says of the account: while it answers that it fails, what waits is not put in doubt as well."""
+    if isinstance(reply, Reply) and isinstance(outcome, Uncertain) and reply.status in SERVER:
+        return Deferred("provider_down", outcome.detail)
+    return outcome
 
 
 def _left_s(message: Outgoing) -> float:

@@ -76,7 +76,7 @@ def test_a_success_of_another_type_is_nobody_s_answer(media_type: str) -> None:
         (429, "daily_quota_exceeded", Deferred, "daily_quota", False),
         (429, "monthly_quota_exceeded", Deferred, "daily_quota", False),
         (429, None, Deferred, "rate_limited", False),
-        (503, None, Deferred, "provider_down", False),
+        (503, "service_unavailable", Deferred, "provider_down", False),
         (418, "teapot", Rejected, "request_refused", False),
     ],
 )
@@ -90,9 +90,10 @@ def test_a_refusal_has_a_cause_and_may_be_repeated_only_when_it_says_nothing_of_
     assert cause in CAUSES
 
 
-@pytest.mark.parametrize("status", [500, 502, 504, 520])
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 520])
 def test_after_a_fault_of_the_server_nobody_knows(status: int) -> None:
     assert isinstance(told(status, error("application_error")), Unsure)
+    assert isinstance(told(status, ""), Unsure)
     assert isinstance(told(status, "<html>bad gateway</html>"), Unsure)
 
 
