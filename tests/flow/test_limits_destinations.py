@@ -18,7 +18,8 @@ from outrider.base.ids import NIL
 from outrider.contracts.actor import Actor
 from outrider.contracts.gate import Lane
 from outrider.data.db import Database, Role
-from outrider.domain.limits import buckets, destinations
+from outrider.domain.limits import buckets, destinations, turns
+from outrider.domain.limits.rows import PACES
 from outrider.domain.messages import holds
 from outrider.engine.dispatch.claim import Claim, Claimer
 from outrider.engine.dispatch.pacing import by_connection
@@ -209,6 +210,48 @@ async def test_upkeep_drops_turns_and_buckets_that_are_long_over(desk: Desk) -> 
     for table in ("destination_turns", "destination_buckets"):
         left = await desk.post.value(f"SELECT count(*) FROM {table} WHERE tenant_id = $1", desk.tenant_id)
         assert left == 0
+
+
+async def test_a_bucket_that_upkeep_drops_between_two_looks_is_made_anew_and_limits(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await limit(desk, "gmail.com", ENDLESS, 3)
+    await limit(desk, "web.de", ENDLESS, 2)
+    await desk.admit(10, address="p{}@gmail.com")
+    await desk.admit(10, address="p{}@web.de")
+    for name in ("gmail.com", "web.de"):  # full, as a bucket is that nothing was taken from for days
+        await desk.post.execute(
+            "INSERT INTO destination_buckets (tenant_id, channel, destination, tokens, at_s)"
+            " VALUES ($1, 'email', $2, 3, 0)",
+            desk.tenant_id,
+            name,
+        )
+    look = PACES.destination_limited
+
+    class Purged:
+        """The look at what has a bucket, with upkeep right behind it."""
+
+        is_done = False
+
+        async def many(self, raw: asyncpg.Connection, *given: Any) -> list[asyncpg.Record]:
+            found = await look.many(raw, *given)
+            if not self.is_done:
+                self.is_done = True
+                await desk.post.execute("DELETE FROM destination_buckets WHERE destination = 'gmail.com'")
+            return found
+
+    monkeypatch.setattr(turns, "SQL", Replaced(PACES, destination_limited=Purged()))
+    assert went(await desk.claim()) == {"gmail.com": 3, "web.de": 2}
+
+
+class Replaced:
+    """Statements, some of them others."""
+
+    def __init__(self, statements: Any, **others: Any) -> None:
+        self._statements, self._others = statements, others
+
+    def __getattr__(self, name: str) -> Any:
+        return self._others.get(name) or getattr(self._statements, name)
 
 
 async def test_a_limited_domain_costs_the_same_statements_whatever_the_number(desk: Desk) -> None:

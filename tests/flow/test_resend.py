@@ -332,6 +332,16 @@ async def test_what_was_taken_is_found_and_what_was_not_is_known_not_to_be_there
     await transport.close()
 
 
+async def test_an_address_that_the_account_shows_in_other_cases_is_the_same(sandbox: ResendSandbox) -> None:
+    transport: Any = opened(sandbox)
+    message = outgoing("Ana.Smith@example.com")
+    await sent(transport, message)
+    (entry,) = sandbox.taken
+    entry.email["to"] = ["ana.smith@Example.COM"]
+    assert await transport.find([lost(message)]) == {message.id: entry.id}, "else it would be sent a second time"
+    await transport.close()
+
+
 async def test_what_is_older_than_the_accounts_list_may_have_been_taken(sandbox: ResendSandbox) -> None:
     transport: Any = opened(sandbox)
     await sent(transport, *people(2))

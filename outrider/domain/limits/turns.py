@@ -23,6 +23,8 @@ from outrider.domain.limits.rows import PACES as SQL
 _TINY = 1e-6
 _LATE_S = 0.5
 """So long after its turn a transactional message may still be on its way to the next claim."""
+_FARTHEST_S = 7 * 86_400.0
+"""No turn is given out for later: who gets none before then is asked about again at that time."""
 
 
 @dataclass(slots=True)
@@ -51,7 +53,8 @@ class Door:
 
     def turn(self) -> datetime:
         """The next turn, given out with this."""
-        self.next_s = max(self.now_s, self.next_s) + (1 + self.others) / self.rate
+        after_s = max(self.now_s, self.next_s) + (1 + self.others) / self.rate
+        self.next_s = min(after_s, self.now_s + _FARTHEST_S)
         return datetime.fromtimestamp(self.next_s, UTC)
 
 
@@ -115,17 +118,23 @@ async def ask(raw: asyncpg.Connection, lane: Lane, candidates: Sequence[Candidat
 
 async def _locked(raw: asyncpg.Connection, lane: Lane, names: Sequence[str]) -> dict[str, Door]:
     """Those destinations that have a rate, locked, with what is in their buckets now."""
-    limited: Mapping[str, bool] = {
-        row["destination"]: row["has_bucket"]
-        for row in await SQL.destination_limited.many(raw, lane.tenant_id, lane.channel, names)
-    }
-    if not limited:
-        return {}
-    new = [name for name, has_bucket in limited.items() if not has_bucket]
-    if new:  # before any is locked, or two claims could wait for each other
-        await SQL.destination_open.run(raw, lane.tenant_id, lane.channel, new)
-    rows = await SQL.destination_lock.many(raw, lane.tenant_id, lane.channel, list(limited), lane.id)
-    return {row["destination"]: _door(row) for row in rows}
+    limited = await _limited(raw, lane, names)
+    doors: dict[str, Door] = {}
+    while limited:
+        new = [name for name, has_bucket in limited.items() if not has_bucket]
+        if new:  # before any is locked, or two claims could wait for each other
+            await SQL.destination_open.run(raw, lane.tenant_id, lane.channel, new)
+        rows = await SQL.destination_lock.many(raw, lane.tenant_id, lane.channel, list(limited), lane.id)
+        doors |= {row["destination"]: _door(row) for row in rows}
+        gone = [name for name in limited if name not in doors]
+        limited = await _limited(raw, lane, gone) if gone else {}  # purged meanwhile, unless its rate was taken away
+    return doors
+
+
+async def _limited(raw: asyncpg.Connection, lane: Lane, names: Sequence[str]) -> Mapping[str, bool]:
+    """Those of some destinations that have a rate, and whether their bucket is there."""
+    rows = await SQL.destination_limited.many(raw, lane.tenant_id, lane.channel, names)
+    return {row["destination"]: row["has_bucket"] for row in rows}
 
 
 def _door(row: asyncpg.Record) -> Door:

@@ -48,7 +48,7 @@ async def find(http: HttpOut, turn: Turn, lost: Sequence[Lost]) -> dict[UUID, st
     for each in lost:
         parts = parts_of(each.body)
         unclear = False
-        for email in emails.get(each.address, ()):
+        for email in emails.get(_folded(each.address), ()):
             if email["id"] in each.known_ids | taken or email.get("subject") != parts.subject:
                 continue
             is_it = _is_it(await _object(http, turn, f"/emails/{quote(email['id'])}"), each, parts)
@@ -68,7 +68,8 @@ async def _listed(
 ) -> tuple[dict[str, list[dict[str, Any]]], datetime | None] | None:
     """Emails since a moment by recipient, oldest first, and since when that is all of them; None: the key must not ask.
 
-    Accounts keep their emails for a day, some longer: a list that ends says nothing about what is older than its end.
+    Recipients are `_folded`. Accounts keep their emails for a day, some longer: a list that ends says nothing about
+    what is older than its end.
     """
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     after, whole_since = "", utc_now() - _KEPT
@@ -84,13 +85,18 @@ async def _listed(
             whole_since = whole_since if made is None else min(whole_since, made)
             recipients = email.get("to")
             if isinstance(recipients, list) and len(recipients) == 1 and isinstance(recipients[0], str):
-                found[recipients[0]].insert(0, email)
+                found[_folded(recipients[0])].insert(0, email)
         if not said.get("has_more"):
             return found, whole_since
         if not page:
             break
         after = page[-1]["id"]
     return found, None
+
+
+def _folded(address: str) -> str:
+    """An address as it is compared: theirs may be written in other cases than it was given. Tag or text decide."""
+    return address.casefold()
 
 
 def _is_it(email: Mapping[str, Any] | None, lost: Lost, parts: MailParts) -> bool | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -38,6 +38,14 @@ def test_turns_follow_each_other_at_the_rate() -> None:
 def test_turns_go_on_behind_those_the_lane_gave_out_before() -> None:
     assert door(0, rate=2, next_s=NOW_S + 60).turn() == datetime.fromtimestamp(NOW_S + 60.5, UTC)
     assert door(0, rate=2, next_s=NOW_S - 60).turn() == datetime.fromtimestamp(NOW_S + 0.5, UTC)
+
+
+def test_turns_of_a_tiny_rate_are_never_further_off_than_a_week_however_many_wait() -> None:
+    gate = door(0, rate=0.001, others=1000)
+    turns = [gate.turn() for _ in range(1000)]
+    assert turns[-1] == datetime.fromtimestamp(NOW_S, UTC) + timedelta(days=7)
+    assert turns == sorted(turns)
+    assert door(0, rate=0.001, next_s=NOW_S + 1e12).turn() == turns[-1], "what an older release wrote is no trouble"
 
 
 def test_lanes_that_wait_for_the_same_destination_share_its_rate() -> None:
