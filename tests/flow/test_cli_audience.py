@@ -138,3 +138,90 @@ def test_the_reason_of_whatever_is_changed_by_a_command_stands_in_the_audit_log(
     kept = {(each["action"], each["reason"]) for each in _ok(done[4])}
     assert {("list.create", "asked by phone"), ("attribute.define", "asked by phone")} <= kept
     assert ("template.create", "not given") in kept
+
+
+def test_a_contact_is_made_and_changed_by_hand(outrider: Command) -> None:
+    done = outrider.many(
+        [
+            ("attributes", "define", "visits", "number"),
+            ("contacts", "create", "Eve@Example.org", "+436601234567", "--name", "Eve", "--external-id", "4711",
+             "--set", "visits=3", "--set", "plan=gold", "--timezone", "Europe/Vienna", "--locale", "de-AT",
+             "--tag", "VIP", "--json"),
+            ("contacts", "create", "eve@example.org"),
+            ("contacts", "create", "fritz@example.org", "--set", "visits=many"),
+            ("contacts", "create", "fritz@example.org", "--set", "visits"),
+            ("contacts", "create", "fritz@example.org", "--dry-run"),
+            ("contacts", "show", "fritz@example.org"),
+            ("contacts", "change", "+43 660 1234567", "--name", "Eva", "--external-id", "", "--unset", "plan",
+             "--set", "visits=4", "--locale", "", "--json"),
+            ("contacts", "change", "eve@example.org"),
+            ("contacts", "add-address", "eve@example.org", "eva@example.org", "--json"),
+            ("contacts", "add-address", "eve@example.org", "ann@example.org"),
+            ("contacts", "remove-address", "eva@example.org", "+436601234567", "--json"),
+            ("contacts", "show", "eva@example.org"),
+        ]
+    )  # fmt: skip
+    made = _ok(done[1])
+    assert [(each["channel"], each["address"]) for each in made["addresses"]] == [
+        ("email", "eve@example.org"), ("sms", "+436601234567"),
+    ]  # fmt: skip
+    assert (made["name"], made["external_id"], made["tags"]) == ("Eve", "4711", ["vip"])
+    assert made["attributes"] == {"visits": 3, "plan": "gold"}
+    assert "another contact has this address" in done[2].err
+    assert "visits: must be a number" in done[3].err
+    assert "must be attribute=value" in done[4].err
+    assert [each.code for each in done[2:5]] == [75, 2, 2]
+    assert "dry run" in done[5].out
+    assert done[6].code == 4, "a dry run makes nobody"
+    changed = _ok(done[7])
+    assert (changed["name"], changed["external_id"], changed["locale"]) == ("Eva", None, None)
+    assert (changed["attributes"], changed["timezone"]) == ({"visits": 4}, "Europe/Vienna")
+    assert "name what to change" in done[8].err
+    assert len(_ok(done[9])["addresses"]) == 3
+    assert done[10].code == 75
+    assert {each["address"] for each in _ok(done[11])["addresses"]} == {"eve@example.org", "eva@example.org"}
+    assert "vip" in done[12].out
+
+
+def test_what_somebody_says_about_consent_is_recorded_by_hand(outrider: Command) -> None:
+    said = ("consents", "record", "ann@example.org")
+    done = outrider.many(
+        [
+            (*said, "withdrawn", "--source", "telephone", "--json"),
+            (*said, "granted", "--source", "letter"),
+            (*said, "granted", "--source", "letter", "--text-shown", "Yes, write me.", "--form-version", "7", "--json"),
+            ("consents", "history", "ann@example.org", "--json"),
+            (*said, "maybe", "--source", "letter"),
+        ]
+    )
+    assert _ok(done[0])["is_changed"] is True
+    assert done[1].code == 75
+    assert "text_shown" in done[1].err
+    assert _ok(done[2])["status"] == "granted"
+    assert [(each["status"], each["source"]) for each in _ok(done[3])] == [
+        ("granted", "form"), ("withdrawn", "telephone"), ("granted", "letter"),
+    ]  # fmt: skip
+    assert done[4].code == 2
+
+
+def test_a_template_is_taken_out_of_use_and_back(outrider: Command) -> None:
+    done = outrider.many(
+        [
+            ("template", "archive", "letter", "--json"),
+            ("template", "update", "letter", "--subject", "Again"),
+            ("template", "list", "--json"),
+            ("template", "list", "--archived", "--json"),
+            ("template", "versions", "letter", "--json"),
+            ("template", "unarchive", "letter", "--json"),
+            ("template", "list", "--json"),
+            ("template", "archive", "none"),
+        ]
+    )
+    assert _ok(done[0])["archived_at"] is not None
+    assert done[1].code != 0
+    assert _ok(done[2]) == []
+    assert [each["name"] for each in _ok(done[3])] == ["letter"]
+    assert [each["version"] for each in _ok(done[4])] == [1]
+    assert _ok(done[5])["archived_at"] is None
+    assert len(_ok(done[6])) == 1
+    assert done[7].code == 4

@@ -1,4 +1,4 @@
-"""Consents: import what another system knows of them; prove what somebody said, and check such a proof."""
+"""Consents: record what somebody said, import what another system knows; prove it, and check such a proof."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from cyclopts import App, Parameter
 
 from outrider.data import secret_file
 from outrider.data.db import Role
+from outrider.domain.contacts import consent, read
+from outrider.domain.contacts.consent import ConsentStatement
 from outrider.domain.contacts.imports.options import Options
 from outrider.domain.people import proof as proofs
 from outrider.interfaces.cli import copying, exits, importing, named
+from outrider.interfaces.cli.addressed import AnyChannel, channel_of
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, text_of
-from outrider.interfaces.cli.output import Answer
-from outrider.interfaces.cli.work import looking, note, wired
+from outrider.interfaces.cli.output import Answer, table
+from outrider.interfaces.cli.plugged import channels
+from outrider.interfaces.cli.work import changing, looking, note, wired
 
 APP = App(name="consents")
+
+Who = Annotated[str, Parameter(help="An address in any form, or the contact's id.")]
 
 
 @APP.command(name="import")
@@ -62,8 +68,56 @@ async def import_(
 
 
 @APP.command
+async def record(
+    who: Who,
+    status: Literal["granted", "withdrawn"],
+    *,
+    source: str,
+    channel: AnyChannel = None,
+    purpose: str = "marketing",
+    text_shown: str | None = None,
+    form_version: str | None = None,
+    options: Changing = CHANGING,
+) -> Answer:
+    """Record what somebody said about a channel and purpose: on the telephone, on paper, in a letter.
+
+    Parameters
+    ----------
+    status
+        What they said.
+    source
+        Where this is known from, such as "telephone, 4 May"; kept as proof.
+    purpose
+        What the consent is for.
+    text_shown
+        What they were shown or read and agreed to; a grant after a withdrawal needs it.
+    form_version
+        The version of the form on which it stood.
+    """
+    about = channel_of(who, channel)
+    async with changing(options) as work:
+        contact = await named.contact(work.uow, who, about)
+        said = ConsentStatement(about, purpose, status, source, None, text_shown, form_version)
+        is_new = await consent.set_consent(work.uow, channels(), work.actor, contact.id, said)
+    text = f"{about} {purpose} is {status}{'' if is_new else ', as before'}; it stands in the proof"
+    data = {"contact_id": str(contact.id), **msgspec.to_builtins(said), "is_changed": is_new}
+    return Answer(data, note(text, dry_run=options.dry_run))
+
+
+@APP.command
+async def history(who: Who, *, channel: AnyChannel = None, options: Common = COMMON) -> Answer:
+    """Show everything that somebody ever said about consent, oldest first."""
+    async with looking(options) as work:
+        contact = await named.contact(work.uow, who, channel)
+        found = await read.consent_history(work.uow, contact.id)
+    rows = [msgspec.to_builtins(each) for each in found]
+    columns = ("at", "channel", "purpose", "status", "source", "ip", "form_version", "text_shown")
+    return Answer(rows, table(rows, columns, empty="nothing was ever said"))
+
+
+@APP.command
 async def prove(
-    who: str,
+    who: Who,
     *,
     channel: str = "email",
     purpose: str = "marketing",
@@ -75,8 +129,6 @@ async def prove(
 
     Parameters
     ----------
-    who
-        An address in any form, or the contact's id.
     channel
         About which channel; an address is looked for there as well.
     purpose

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from outrider.base.errors import Refused
 from outrider.data import link_dial
@@ -239,25 +239,81 @@ async def restore(which: str, version: int, *, options: Changing = CHANGING) -> 
     return Answer(msgspec.to_builtins(made), note(text, dry_run=options.dry_run))
 
 
-@APP.command(name="list")
-async def list_(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
-    """List templates."""
+@APP.command
+async def archive(which: str, *, options: Changing = CHANGING) -> Answer:
+    """Take a template out of use for what is new; campaigns that were launched with it go on.
+
+    Parameters
+    ----------
+    which
+        The template's name or id.
+    """
+    return await _archived(which, options, is_archived=True)
+
+
+@APP.command
+async def unarchive(which: str, *, options: Changing = CHANGING) -> Answer:
+    """Take an archived template into use again.
+
+    Parameters
+    ----------
+    which
+        The template's name or id.
+    """
+    return await _archived(which, options, is_archived=False)
+
+
+@APP.command(name="versions")
+async def versions_(which: str, *, limit: Limit = 100, options: Common = COMMON) -> Answer:
+    """List the versions of a template, newest first, with who made them.
+
+    Parameters
+    ----------
+    which
+        The template's name or id.
+    """
     async with looking(options) as work:
-        found = await templates.listed(work.uow, limit=limit)
+        found = await find(work.uow, which, with_archived=True)
+        made = await templates.versions(work.uow, found.id, limit=limit)
+    rows = [msgspec.to_builtins(each) for each in made]
+    return Answer(rows, table(rows, ("version", "created_by", "created_at"), empty="no versions"))
+
+
+@APP.command(name="list")
+async def list_(
+    *, limit: Limit = 100, archived: Annotated[bool, Parameter(negative="")] = False, options: Common = COMMON
+) -> Answer:
+    """List templates.
+
+    Parameters
+    ----------
+    archived
+        Those that are out of use as well.
+    """
+    async with looking(options) as work:
+        found = await templates.listed(work.uow, limit=limit, with_archived=archived)
     rows = [msgspec.to_builtins(each) for each in found]
     return Answer(rows, table(rows, _COLUMNS, empty="no templates"))
 
 
-async def find(uow: UnitOfWork, which: str) -> TemplateView:
+async def find(uow: UnitOfWork, which: str, *, with_archived: bool = False) -> TemplateView:
     """A template by name or id.
 
     Raises:  Refused(not_found).
     """
 
     async def page(after: Any, limit: int) -> list[TemplateView]:
-        return await templates.listed(uow, limit=limit, after=after)
+        return await templates.listed(uow, limit=limit, after=after, with_archived=with_archived)
 
     return await named.find(which, "template", page, field="template")
+
+
+async def _archived(which: str, options: Changing, *, is_archived: bool) -> Answer:
+    async with changing(options) as work:
+        found = await find(work.uow, which, with_archived=True)
+        made = await templates.archive(work.uow, work.actor, found.id, is_archived=is_archived)
+    done = f"template {made.name} is {'out of use' if is_archived else 'in use'}"
+    return Answer(msgspec.to_builtins(made), note(done, dry_run=options.dry_run))
 
 
 def _with_warnings(done: str, warnings: list[str]) -> str:
