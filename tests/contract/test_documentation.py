@@ -17,6 +17,7 @@ from tools.reference.tables import described
 
 REFERENCE = ROOT / "docs" / "reference"
 NAMES = ("api.md", "cli.md", "settings.md", "errors.md", "plugins.md", "tables.md")
+GUIDES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "how-to").glob("*.md")])
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 
 
@@ -73,6 +74,22 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
             assert anchor in anchors, f"{page.name} links to {match['target']}"
 
 
+@pytest.mark.parametrize("page", GUIDES, ids=str)
+def test_every_command_that_a_page_names_is_there_with_its_options(page: Path) -> None:
+    known = _commands()
+    groups = {name.rpartition(" ")[0] for name in known}
+    for line in _code(page.read_text(encoding="utf-8").replace("\\\n", " ")):
+        for command in re.findall(r"(?:^|\s)(outrider [a-z][^|;&<>()#]*)", re.sub(r"\"[^\"]*\"|'[^']*'", "TEXT", line)):
+            words = command.split()
+            name = " ".join(words[:3]) if " ".join(words[:2]) in groups and " ".join(words[:3]) in known else ""
+            name = name or " ".join(words[:2])
+            assert name in known, f"{page.name}: no such command: {command}"
+            is_group_alone = name in groups and len(words) > 2 and re.match("[a-z]", words[2])
+            assert not is_group_alone, f"{page.name}: no such command: {command}"
+            named = {word.partition("=")[0] for word in words if re.match(r"--[a-z]", word)}
+            assert named <= known[name] | {"--help"}, f"{page.name}: no such option: {command}"
+
+
 def test_every_page_can_be_reached_from_the_readme() -> None:
     seen: set[Path] = set()
     waiting = [ROOT / "README.md"]
@@ -105,3 +122,26 @@ def _anchor(heading: str) -> str:
     """The anchor that Markdown renderers give a heading."""
     text = re.sub(r"[^\w\- ]", "", heading.lstrip("# ").lower())
     return text.replace(" ", "-")
+
+
+def _commands() -> dict[str, set[str]]:
+    """Every command with its options, as the generated page lists them."""
+    page = (REFERENCE / "cli.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^#{2,3} (outrider [a-z -]+)\n(.*?)(?=^#{2,3} |\Z)", page, re.MULTILINE | re.DOTALL)
+    return {
+        name: {option for line in re.findall(r"^\* `([^`]*)`", text, re.MULTILINE) for option in _options(line)}
+        for name, text in sections
+    }
+
+
+def _options(line: str) -> list[str]:
+    return re.findall(r"--[a-z][a-z-]*", line)
+
+
+def _code(text: str) -> list[str]:
+    """Lines of blocks of code, and what stands between backticks in a sentence."""
+    blocks = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)
+    rest = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()] + [
+        " ".join(each.split()) for each in re.findall(r"`([^`]*)`", rest)
+    ]
