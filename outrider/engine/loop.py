@@ -74,10 +74,12 @@ async def repeat(loop: Loop, pulses: Pulses, stop: asyncio.Event, wake: asyncio.
     """Run a loop until `stop`; never ends because of a fault.
 
     A database that is away is counted and waited for with jittered back-off; a bug is logged with its trace and waited
-    for likewise, so that one bad row cannot stop the rest of the process. `wake` cuts a pause short.
+    for likewise, so that one bad row cannot stop the rest of the process. `wake` cuts a pause short. The first pause is
+    only a part of one: loops that were started together would go together ever after, each on a connection of its own.
     """
     pulse = pulses.by_name.setdefault(loop.name, Pulse(loop.every_s))
     pause_s = 0.0
+    rest_s = loop.every_s * random.random()  # noqa: S311 - jitter
     while not stop.is_set():
         try:
             has_more = await loop.step()
@@ -98,7 +100,8 @@ async def repeat(loop: Loop, pulses: Pulses, stop: asyncio.Event, wake: asyncio.
         if has_more:
             await asyncio.sleep(0)
             continue
-        await pause(stop, pause_s * random.uniform(0.5, 1.0) if pause_s else loop.every_s, wake)  # noqa: S311 - jitter
+        await pause(stop, pause_s * random.uniform(0.5, 1.0) if pause_s else rest_s, wake)  # noqa: S311 - jitter
+        rest_s = loop.every_s
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from outrider.engine.loop import Loop, Pulse, Pulses, pause, repeat
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The lengths of the pauses a loop makes; none takes time."""
+    """The lengths of the pauses a loop makes; none takes time. The part that the first one is of a whole one is half."""
     made: list[float] = []
 
     async def note(stop: asyncio.Event, seconds: float, wake: asyncio.Event | None = None) -> None:
@@ -22,6 +22,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         made.append(seconds)
 
     monkeypatch.setattr(loops, "pause", note)
+    monkeypatch.setattr("random.random", lambda: 0.5)
     return made
 
 
@@ -48,8 +49,16 @@ async def test_more_work_comes_at_once_and_a_quiet_round_pauses(pauses: list[flo
         return next(answers)
 
     pulse = await run(step, 4)
-    assert pauses == [7.0]
+    assert pauses == [3.5]
     assert (pulse.rounds, pulse.faults) == (4, 0)
+
+
+async def test_loops_that_start_together_part_by_a_first_pause_that_is_only_a_part_of_one(pauses: list[float]) -> None:
+    async def step() -> bool:
+        return False
+
+    await run(step, 4)
+    assert pauses == [3.5, 7.0, 7.0, 7.0]
 
 
 async def test_a_database_that_is_away_is_waited_for_ever_longer_but_not_for_ever(pauses: list[float]) -> None:
