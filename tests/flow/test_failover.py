@@ -216,6 +216,32 @@ async def test_one_that_fails_its_try_is_left_alone_twice_as_long(pair: Pair) ->
     assert waits == pytest.approx([0.3, 0.6, 1.0, 1.0])
 
 
+async def test_what_was_under_way_when_it_opened_is_not_held_against_the_try_and_while_it_is_open_nothing_counts(
+    pair: Pair,
+) -> None:
+    tenant_id, connection_id = pair.desk.tenant_id, pair.desk.connection_id
+
+    async def told(cause: str, *, wish_s: float | None = None, age_s: float = 0.0) -> tuple[str, int, int, str]:
+        async with pair.post.engine.transaction() as raw:
+            await circuits.failed(raw, tenant_id, connection_id, cause, LIMITS, wish_s=wish_s, age_s=age_s)
+            row = await raw.fetchrow("SELECT state, failures, openings, cause FROM circuits")
+            assert row is not None
+            return tuple(row)
+
+    await told("tls_failed")
+    assert await told("tls_failed") == ("open", 2, 1, "tls_failed")
+    assert await told("connection_failed") == ("open", 2, 1, "tls_failed"), "open: it changes nothing"
+    await pair.look_again()
+    async with pair.post.engine.transaction() as raw:
+        assert await circuits.take_try(raw, tenant_id, connection_id)
+    assert await told("connection_failed", age_s=60.0) == ("half_open", 2, 1, "tls_failed"), "begun long before"
+    assert await told("rate_limited", age_s=60.0, wish_s=5.0) == ("open", 3, 2, "rate_limited"), "its word holds now"
+    await pair.look_again()
+    async with pair.post.engine.transaction() as raw:
+        assert await circuits.take_try(raw, tenant_id, connection_id)
+    assert await told("connection_failed") == ("open", 4, 3, "connection_failed"), "this was the try"
+
+
 async def test_a_try_that_nobody_finished_is_made_by_another(pair: Pair) -> None:
     tenant_id, connection_id = pair.desk.tenant_id, pair.desk.connection_id
     async with pair.post.engine.transaction() as raw:

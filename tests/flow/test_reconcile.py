@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from outrider.contracts.callbacks import Lost
+from outrider.engine.dispatch import reconcile
 from outrider.engine.dispatch.reconcile import Reconciler
 from outrider.engine.dispatch.run import WorkerOptions, run
 from outrider.engine.inbound import reports
@@ -130,6 +131,51 @@ async def test_it_goes_again_only_when_every_connection_says_that_it_has_no_such
         assert await reconciled(office, lost) == "uncertain"
     assert len(asked) == 2
     assert await reconciled(office, lost) == "queued"
+
+
+async def test_neither_what_nobody_can_tell_about_nor_a_hanging_answer_keeps_the_others_in_doubt(
+    office: Texting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("_AT_ONCE", 2), ("_SLICE", 1), ("_LANE_S", 3.0)):
+        monkeypatch.setattr(reconcile, name, value)
+    office.sandbox.rules = [Rule(cut="after", statuses=[])]
+    ids = [await office.accepted(f"+1415555267{n}") for n in range(4)]
+    async with working(office):
+        await until_state(office, "uncertain", 4)
+    office.sandbox.rules = []
+    hanging, unknown, *others = [
+        row["message_id"]
+        for row in await office.rows("SELECT message_id FROM uncertain_messages WHERE tenant_id = $1 ORDER BY since, 1")
+    ]
+    find = TwilioTransport.find
+
+    async def look(transport: TwilioTransport, wanted: list[Lost]) -> dict[UUID, str | None]:
+        if wanted[0].id == hanging:
+            await asyncio.Event().wait()
+        return {} if wanted[0].id == unknown else await find(transport, wanted)
+
+    monkeypatch.setattr(TwilioTransport, "find", look)
+    asked = Reconciler(office.api.runtime, asked_after_s=0, believed_after_s=3600)
+    async with asyncio.timeout(_BOUND_S):
+        await asked.step()
+        await asked.step()
+    assert [(await office.state(each))[0] for each in others] == ["sent", "sent"]
+    assert {(await office.state(each))[0] for each in ids if each not in others} == {"uncertain"}
+
+
+async def test_two_alike_that_are_asked_about_one_after_the_other_are_not_the_same_one(
+    office: Texting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "_SLICE", 1)
+    office.sandbox.rules = [Rule(cut="after", statuses=[])]
+    ids = [await office.accepted(PHONE) for _ in range(2)]
+    async with working(office):
+        await until_state(office, "uncertain", 2)
+    office.sandbox.rules = []
+    await Reconciler(office.api.runtime, asked_after_s=0, believed_after_s=3600).step()
+    assert {(await office.state(each))[0] for each in ids} == {"sent"}
+    sids = {row[0] for row in await office.rows("SELECT provider_id FROM messages WHERE tenant_id = $1")}
+    assert len(sids) == 2
 
 
 async def test_nothing_goes_again_when_its_sender_has_been_changed_since(office: Texting) -> None:

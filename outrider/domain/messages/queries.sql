@@ -765,7 +765,8 @@ WHERE u.cause = 'answer_lost' AND u.since < now() - $1 * interval '1 second' AND
 -- name: in_doubt :many
 -- Messages of a tenant whose answer was lost at least `$2` seconds ago and at most three days, oldest first, with their lane.
 -- `is_old` when what no provider has was not taken: long enough ago, and nobody changed since by which connection they go
--- (workers may have used the old one for some seconds more). `$5`: these messages instead, however long ago.
+-- (workers may have used the old one for some seconds more). `$5`: these messages instead, however long ago. Behind `$6`, `$7`:
+-- those that nobody can tell anything about do not stand in the way of the others.
 SELECT m.id, m.contact_id, m.content_id, m.address, m.purpose, m.variables::text AS variables, m.attempts, coalesce(m.attempted_at, u.since) AS attempted_at,
        u.since, u.since < now() - $3 * interval '1 second' AND NOT EXISTS (
          SELECT FROM senders s WHERE s.tenant_id = $1 AND s.id = l.sender_id AND s.updated_at > greatest(s.created_at, coalesce(m.attempted_at, u.since) - interval '10 seconds')
@@ -779,7 +780,8 @@ WHERE u.tenant_id = $1 AND u.cause = 'answer_lost' AND l.channel = ANY ($4::text
   AND CASE WHEN $5::uuid[] IS NULL THEN u.since < now() - $2 * interval '1 second' AND u.since > now() - interval '3 days'
            ELSE u.message_id = ANY ($5) END
   AND NOT EXISTS (SELECT FROM keyed_requests k WHERE k.tenant_id = $1 AND k.message_id = u.message_id AND k.ends_at > now())
-ORDER BY u.since LIMIT 100;
+  AND ($6::timestamptz IS NULL OR (u.since, u.message_id) > ($6, $7::uuid))
+ORDER BY u.since, u.message_id LIMIT $8;
 
 -- name: known_at_provider :many
 -- Ids at the provider of the messages to some addresses: none of them is one whose answer was lost.

@@ -26,8 +26,9 @@ from outrider.domain.audit.append import append
 from outrider.domain.senders.rows import FAILOVER
 
 State = Literal["closed", "open", "half_open"]
-TRY_S = 30.0
-"""So long one message may take to try a connection; then another worker may."""
+TRY_S = 15.0
+"""So long one message may take to try a connection; then another worker may: who took the try may have died with it. If it
+only took longer, two messages try."""
 REFUSED = frozenset(cause.code for cause in CAUSES.values() if cause.retry == "wait")
 """Why an account is refused until somebody mends it: its messages wait, however long, and none counts as tried."""
 AT_ONCE = REFUSED | {"rate_limited"}
@@ -95,19 +96,24 @@ async def failed(
     *,
     wish_s: float | None = None,
     version: int | None = None,
+    age_s: float = 0.0,
 ) -> State:
     """Note that a batch reached nobody by a connection; gives how its circuit is. Every worker hears that it opened.
 
     Takes:   wish_s: for how long the provider asked to be left alone; version: of the connection that was used, so that
-             what an old password led to is not held against the new one.
+             what an old password led to is not held against the new one; age_s: how long ago the batch was begun, so
+             that what was under way when the circuit opened is not held against the try that came after it.
     """
     first, rest_s, most_s = limits.after(cause, wish_s)
-    state: State | None = await FAILOVER.circuit_failed.value(
-        raw, tenant_id, connection_id, cause, first, rest_s, most_s, version, wish_s is not None
+    row = await FAILOVER.circuit_failed.one(
+        raw, tenant_id, connection_id, cause, first, rest_s, most_s, version, wish_s is not None, age_s
     )
-    if state == "open":
+    if row is None:
+        return "closed"
+    state: State = row["state"]
+    if state == "open" and row["is_news"]:
         await FAILOVER.circuit_tell.run(raw, connection_id, "open")
-    return state or "closed"
+    return state
 
 
 async def passed(raw: asyncpg.Connection, tenant_id: UUID, connection_id: UUID, count: int, limits: Limits) -> None:

@@ -12,24 +12,30 @@ LEFT JOIN circuits k ON k.tenant_id = $1 AND k.connection_id = c.id
 WHERE f.tenant_id = $1 AND f.sender_id = $2
 ORDER BY f.position;
 
--- name: circuit_failed :value
+-- name: circuit_failed :one
 -- A batch reached nobody by a connection, or its account was refused: `$4` of them in a row open its circuit for `$5`
--- seconds, twice as long each time it opens again, up to `$6`. Failures while it is open change nothing, but a provider
--- that asks to be left alone (`$8`) is left alone as long as the latest of its wishes. What is told of another version
--- of the connection than `$7` is not heard: it was changed since. Gives its state.
+-- seconds, twice as long each time it opens again, up to `$6`. Failures while it is open change nothing, and while it is
+-- being tried only those of sends that began (`$9` seconds ago) after the failure before: what was under way when it opened
+-- says nothing about the try. But a provider that asks to be left alone (`$8`) is left alone as long as the latest of its
+-- wishes. What is told of another version of the connection than `$7` is not heard: it was changed since. Gives its state,
+-- and whether this is news.
 INSERT INTO circuits AS k (tenant_id, connection_id, state, failures, openings, cause, failed_at, opened_at, try_at)
 SELECT $1, $2, CASE WHEN $4::int <= 1 THEN 'open' ELSE 'closed' END, 1, CASE WHEN $4::int <= 1 THEN 1 ELSE 0 END, $3, now(),
        CASE WHEN $4::int <= 1 THEN now() END, CASE WHEN $4::int <= 1 THEN now() + $5::float8 * interval '1 second' END
 FROM connections c WHERE c.tenant_id = $1 AND c.id = $2 AND ($7::int IS NULL OR c.version = $7)
-ON CONFLICT (tenant_id, connection_id) DO UPDATE SET
-  failures = k.failures + 1, cause = excluded.cause, failed_at = excluded.failed_at, passed = 0,
-  state = CASE WHEN k.state <> 'closed' OR k.failures + 1 >= $4::int THEN 'open' ELSE 'closed' END,
-  openings = CASE WHEN k.state = 'half_open' OR (k.state = 'closed' AND k.failures + 1 >= $4::int) THEN k.openings + 1 ELSE k.openings END,
-  opened_at = CASE WHEN k.state = 'closed' AND k.failures + 1 >= $4::int THEN now() ELSE k.opened_at END,
-  try_at = CASE WHEN k.state = 'half_open' OR (k.state = 'closed' AND k.failures + 1 >= $4::int)
-                THEN now() + least($6::float8, $5::float8 * 2 ^ least(k.openings, 20)) * interval '1 second'
-                WHEN $8::boolean THEN greatest(k.try_at, now() + $5::float8 * interval '1 second') ELSE k.try_at END
-RETURNING state;
+ON CONFLICT (tenant_id, connection_id) DO UPDATE SET (failures, cause, failed_at, passed, state, openings, opened_at, try_at) = (
+  SELECT CASE WHEN h.counts THEN k.failures + 1 ELSE k.failures END,
+         CASE WHEN h.counts THEN excluded.cause ELSE k.cause END,
+         CASE WHEN h.counts THEN excluded.failed_at ELSE k.failed_at END,
+         CASE WHEN h.counts THEN 0 ELSE k.passed END,
+         CASE WHEN h.opens THEN 'open' ELSE k.state END,
+         CASE WHEN h.opens THEN k.openings + 1 ELSE k.openings END,
+         CASE WHEN h.opens AND k.state = 'closed' THEN now() ELSE k.opened_at END,
+         CASE WHEN h.opens THEN now() + least($6::float8, $5::float8 * 2 ^ least(k.openings, 20)) * interval '1 second'
+              WHEN $8::boolean AND k.state = 'open' THEN greatest(k.try_at, now() + $5::float8 * interval '1 second') ELSE k.try_at END
+  FROM (SELECT c.counts, c.counts AND (k.state = 'half_open' OR k.failures + 1 >= $4::int) AS opens
+        FROM (SELECT k.state = 'closed' OR (k.state = 'half_open' AND ($8::boolean OR k.failed_at <= now() - $9::float8 * interval '1 second')) AS counts) c) h)
+RETURNING state, failed_at = now() AS is_news;
 
 -- name: circuit_try :value
 -- Take the one message that tries a connection whose time has come; one that was taken and forgotten is taken again.

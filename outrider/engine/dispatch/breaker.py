@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from outrider.base.clock import boottime_s
 from outrider.base.errors import Unavailable
 from outrider.base.settings import Settings
 from outrider.data.db import Database
@@ -23,13 +24,12 @@ _log = structlog.get_logger(__name__)
 
 
 class Breaker:
-    """For one worker. `opened_count`: how often it opened a circuit."""
+    """For one worker."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._limits = circuits.Limits.of(settings)
         self._telling: set[asyncio.Task[None]] = set()
-        self.opened_count = 0
 
     def refused(self, tenant_id: UUID, tally: Tally) -> None:
         """An account was refused or slowed down: tell its circuit at once, which stops the other workers."""
@@ -63,10 +63,9 @@ class Breaker:
             route.is_noted = True
             state = await circuits.failed(
                 raw, tenant_id, route.connection_id, tally.cause, self._limits, wish_s=tally.wish_s,
-                version=route.version,
+                version=route.version, age_s=boottime_s() - tally.began_s,
             )  # fmt: skip
             if state == "open":
-                self.opened_count += 1
                 route.left, route.account.is_closed = 0, True
                 _log.warning("connection_left_alone", connection=str(route.connection_id), cause=tally.cause)
         elif tally.answered:

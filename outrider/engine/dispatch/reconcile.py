@@ -7,14 +7,19 @@ connection says so by which it may have gone, and none of them has been changed 
 
 from __future__ import annotations
 
+import asyncio
+import math
+import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 import structlog
 
+from outrider.base.clock import boottime_s
 from outrider.base.errors import Misconfigured, Refused, Unavailable
 from outrider.contracts.actor import Actor
 from outrider.contracts.callbacks import Finds, Lost, Reports
@@ -34,6 +39,11 @@ _log = structlog.get_logger(__name__)
 _EVERY_S = 30.0
 _ASKED_AFTER_S = 60.0
 _BELIEVED_AFTER_S = 300.0
+_ROUND_S = 90.0
+_LANE_S = 30.0
+"""A round that takes longer looks like a dead loop."""
+_AT_ONCE = 100
+_SLICE = 25
 _WHO = "reconciliation"
 _UNTOLD = ""
 """In the place of an id: this provider does not say."""
@@ -62,18 +72,27 @@ class Reconciler:
         self._runtime = runtime
         self._waits = (asked_after_s, believed_after_s)
         self._channels = sorted({each.channel for each in runtime.providers.values() if isinstance(each, Reports)})
+        self._behind: dict[UUID, tuple[datetime, UUID]] = {}
+        """The last that was asked about, of tenants that have more than a round asks about."""
 
     async def step(self) -> bool:
-        """Ask about what is in doubt, a hundred messages of each tenant at most."""
+        """Ask about what is in doubt, a hundred messages of each tenant at most, the next hundred in the next round."""
         async with self._runtime.db.uow(Role.ENGINE) as uow:
             rows = await SQL.tenants_in_doubt.many(uow.raw, self._waits[0], self._channels)
-        for row in rows:
+        tenants = [row["tenant_id"] for row in rows]
+        self._behind = {tenant_id: at for tenant_id, at in self._behind.items() if tenant_id in set(tenants)}
+        random.shuffle(tenants)  # those a round has no time for are not the same each time
+        ends_s = boottime_s() + _ROUND_S
+        for tenant_id in tenants:
+            if boottime_s() >= ends_s:
+                _log.warning("reconciling_waits", tenants=len(tenants), why="no answer in time")
+                break
             try:
-                await self._tenant(row["tenant_id"])
+                await self._tenant(tenant_id, ends_s=ends_s)
             except Unavailable as error:
-                _log.warning("reconciling_waits", tenant=str(row["tenant_id"]), code=error.code)
+                _log.warning("reconciling_waits", tenant=str(tenant_id), code=error.code)
             except Exception:  # noqa: BLE001 - one tenant's fault must not keep the others in doubt
-                _log.exception("reconciling_failed", tenant=str(row["tenant_id"]))
+                _log.exception("reconciling_failed", tenant=str(tenant_id))
         return False
 
     async def these(self, tenant_id: UUID, ids: Sequence[UUID], *, actor: Actor, reason: str) -> Told:
@@ -91,27 +110,43 @@ class Reconciler:
             )
         return told
 
-    async def _tenant(self, tenant_id: UUID, *, ids: Sequence[UUID] | None = None) -> Told:
-        """Ask about what is in doubt, or about these messages."""
+    async def _tenant(self, tenant_id: UUID, *, ids: Sequence[UUID] | None = None, ends_s: float = math.inf) -> Told:
+        """Ask about what is in doubt, or about these messages; nothing is begun after `ends_s`."""
         told = Told()
-        named = None if ids is None else list(ids)
-        async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
-            rows = await SQL.in_doubt.many(uow.raw, tenant_id, *self._waits, self._channels, named)
-            known: dict[str, set[str]] = defaultdict(set)
-            for row in await SQL.known_at_provider.many(uow.raw, tenant_id, list({row["address"] for row in rows})):
-                known[row["address"]].add(row["provider_id"])
+        rows, known = await self._doubtful(tenant_id, ids)
         by_lane: dict[int, list[asyncpg.Record]] = defaultdict(list)
         for row in rows:
             by_lane[row["lane_id"]].append(row)
-        for part in by_lane.values():
+        parts = [part[at : at + _SLICE] for part in by_lane.values() for at in range(0, len(part), _SLICE)]
+        for part in parts:
+            if boottime_s() >= ends_s:
+                break
             try:
-                sent, again = await self._lane(tenant_id, part, known)
+                async with asyncio.timeout(_LANE_S):
+                    sent, again = await self._lane(tenant_id, part, known)
+            except TimeoutError:
+                _log.warning("reconciling_waits", tenant=str(tenant_id), why="no answer in time")
             except (Refused, Misconfigured, Unavailable) as error:
                 _log.warning("reconciling_waits", tenant=str(tenant_id), code=error.code)
             else:
                 told.sent += sent
                 told.again += again
         return told
+
+    async def _doubtful(
+        self, tenant_id: UUID, ids: Sequence[UUID] | None
+    ) -> tuple[list[asyncpg.Record], dict[str, set[str]]]:
+        """What is in doubt, behind what was asked about last, or these messages; and the ids that are others'."""
+        named = None if ids is None else list(ids)
+        behind = self._behind.pop(tenant_id, (None, None)) if named is None else (None, None)
+        async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
+            rows = await SQL.in_doubt.many(uow.raw, tenant_id, *self._waits, self._channels, named, *behind, _AT_ONCE)
+            known: dict[str, set[str]] = defaultdict(set)
+            for row in await SQL.known_at_provider.many(uow.raw, tenant_id, list({row["address"] for row in rows})):
+                known[row["address"]].add(row["provider_id"])
+        if named is None and len(rows) == _AT_ONCE:
+            self._behind[tenant_id] = (rows[-1]["since"], rows[-1]["id"])
+        return rows, known
 
     async def _lane(
         self, tenant_id: UUID, rows: list[asyncpg.Record], known: dict[str, set[str]]
@@ -135,6 +170,8 @@ class Reconciler:
             # one that cannot be asked, or does not know, may be the one that took it
             if taken is not None or (said and _UNTOLD not in said and len(asked) == len(transports)):
                 found[each.id] = taken
+            if taken is not None:
+                known[each.address].add(taken)  # nobody else's, of those that are asked about after it
         return await self._settle(tenant_id, found, {row["id"] for row in rows if row["is_old"]})
 
     async def _made_again(

@@ -142,6 +142,7 @@ class Tally:
     """For how long the provider asked to be left alone, when it did."""
     is_told: bool = False
     """Its circuit knows of the refusal already."""
+    began_s: float = field(default_factory=boottime_s)
 
     @property
     def is_refused(self) -> bool:
@@ -277,7 +278,7 @@ async def send(routes: Sequence[Route], outgoing: Sequence[Outgoing], watch: Lea
 async def _send(usable: Sequence[Route], outgoing: Sequence[Outgoing], watch: Leave, ears: Ears) -> list[Tally]:
     """In rounds, until nothing has to move on."""
     tallies: list[Tally] = []
-    shares = await _granted(usable, _taken(usable, 0, outgoing, watch), watch, ears.ask)
+    shares = await _granted(usable, _taken(usable, 0, outgoing, watch), watch, ears.ask, tallies)
     while shares:
         sends = [_RouteWatch(watch, Tally(usable[at]), ears, at == len(usable) - 1) for at, _part in shares]
         tallies += [each.tally for each in sends]
@@ -292,12 +293,18 @@ async def _send(usable: Sequence[Route], outgoing: Sequence[Outgoing], watch: Le
             for each, (at, _part) in zip(sends, shares, strict=True)
             for share in _taken(usable, at + 1, await each.leaving(), watch)
         ]
-        shares = await _granted(usable, moved, watch, ears.ask)
+        shares = await _granted(usable, moved, watch, ears.ask, tallies)
     return tallies
 
 
-async def _granted(usable: Sequence[Route], shares: Sequence[Share], watch: Leave, ask: Ask) -> list[Share]:
-    """What the rates of connections let go; the rest goes by the next ones, or is held, one turn after another."""
+async def _granted(
+    usable: Sequence[Route], shares: Sequence[Share], watch: Leave, ask: Ask, tallies: list[Tally]
+) -> list[Share]:
+    """What the rates of connections let go; the rest goes by the next ones, or is held, one turn after another.
+
+    What a rate keeps back leaves its place by that connection to others; a try that is kept back so has come to nothing.
+    That is added to the tallies, so that somebody else takes it.
+    """
     granted: list[Share] = []
     waiting = list(shares)
     while waiting:
@@ -305,6 +312,10 @@ async def _granted(usable: Sequence[Route], shares: Sequence[Share], watch: Leav
         grant = await ask(usable[at], len(part))
         if grant.count:
             granted.append((at, part[: grant.count]))
+        elif usable[at].is_try:
+            tallies.append(Tally(usable[at]))
+        if not usable[at].is_try:
+            usable[at].left += len(part) - grant.count
         further, rest = _shares(usable, at + 1, part[grant.count :])
         waiting += further
         for place, message in enumerate(rest, 1):

@@ -310,6 +310,21 @@ async def test_what_no_rate_lets_go_is_held_one_turn_after_another() -> None:
     assert waits == [Unsent(OVER_RATE, 0.25), Unsent(OVER_RATE, 0.5), Unsent(OVER_RATE, 0.75)]
 
 
+async def test_a_try_that_its_rate_keeps_back_is_told_as_none_and_goes_to_somebody_else() -> None:
+    first, second, notes = Line(lambda _m: AWAY), Line(name="second"), Notes()
+    tried = Route(uuid4(), Account(second, 0.0), 1, is_try=True)
+    tallies = await send([route(first), tried], letters(1), notes, Ears(notes.moves, ask=rates(second=0)))
+    assert [(each.answered, each.is_failure) for each in tallies if each.route is tried] == [(0, False)]
+    assert tried.left == 0, "this worker's turn is over"
+
+
+async def test_what_a_rate_keeps_back_takes_no_place_of_a_connection_that_is_being_tried() -> None:
+    first, second, notes = Line(lambda _m: AWAY), Line(name="second"), Notes()
+    growing = route(second, 4)
+    await send([route(first), growing], letters(6), notes, Ears(notes.moves, ask=rates(second=1)))
+    assert (len(second.given), growing.left) == (1, 3)
+
+
 async def test_what_a_slow_rate_holds_looks_again_in_a_minute_at_the_connection_before_it() -> None:
     first, second, notes = Line(lambda _m: AWAY), Line(name="second"), Notes()
     sent = letters(500)
