@@ -27,8 +27,8 @@ from outrider.domain.senders.rows import FAILOVER
 
 State = Literal["closed", "open", "half_open"]
 TRY_S = 15.0
-"""So long one message may take to try a connection; then another worker may: who took the try may have died with it. If it
-only took longer, two messages try."""
+"""So long one message may take to try a connection; then another worker may: who took the try may have died with it.
+When it only took longer, two messages try."""
 REFUSED = frozenset(cause.code for cause in CAUSES.values() if cause.retry == "wait")
 """Why an account is refused until somebody mends it: its messages wait, however long, and none counts as tried."""
 AT_ONCE = REFUSED | {"rate_limited"}

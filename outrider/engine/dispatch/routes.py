@@ -302,8 +302,8 @@ async def _granted(
 ) -> list[Share]:
     """What the rates of connections let go; the rest goes by the next ones, or is held, one turn after another.
 
-    What a rate keeps back leaves its place by that connection to others; a try that is kept back so has come to nothing.
-    That is added to the tallies, so that somebody else takes it.
+    What a rate keeps back leaves its place by that connection to others. A try that is kept back has come to nothing,
+    and is among the tallies as such, so that somebody else takes it.
     """
     granted: list[Share] = []
     waiting = list(shares)
