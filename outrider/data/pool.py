@@ -1,7 +1,8 @@
 """The pool of connections of one process: it grows when they are needed and gives back what was not needed lately.
 
-Owns when a connection that is not in use is closed, also after the pool itself was; every one costs the server 2 to
-3 MB, and an external server a place. How many there may be and how they are made is the engine's.
+Owns when one is opened beside those there are, and when one that is not in use is closed, also after the pool itself
+was; every one costs the server 2 to 4 MB, and an external server a place. How many there may be and how they are made
+is the engine's.
 """
 
 from __future__ import annotations
@@ -10,16 +11,23 @@ import time
 from typing import Any, Final
 
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
+from sqlalchemy.util.queue import Empty
 
 WINDOW_S: Final = 10.0
-_KEPT_COUNT: Final = 2
+_MOMENT_S: Final = 0.02
+"""Longer than a round of a background loop that finds nothing to do."""
+_PATIENCE_S: Final = 0.2
+"""The most that everybody together waits in one window for connections to come back: under load nobody does."""
+_KEPT_COUNT: Final = 1
 
 
 class CalmPool(AsyncAdaptedQueuePool):
     """Keeps as many connections as were in use at the same time in this window of time or the one before.
 
-    The one returned last is taken first, so that work stays on few connections, which know its statements. A surplus
-    one is closed when it is returned, as SQLAlchemy's own pool does with those beyond its size.
+    The one returned last is taken first, so that work stays on few connections, which know its statements. Where all
+    that are open are in use, a moment is waited for one of them before another is opened: what comes together by
+    chance goes one after another. A surplus one is closed when it is returned, as SQLAlchemy's own pool does with those
+    beyond its size.
     """
 
     _sqla_logger_namespace = "sqlalchemy.pool.CalmPool"
@@ -29,6 +37,7 @@ class CalmPool(AsyncAdaptedQueuePool):
         super().__init__(*args, **more)
         self._most_out_count = self._most_out_before_count = 0
         self._began_s = time.monotonic()
+        self._waited_s = 0.0
         self._is_disposed = False
 
     def dispose(self) -> None:
@@ -37,9 +46,23 @@ class CalmPool(AsyncAdaptedQueuePool):
         super().dispose()
 
     def _do_get(self) -> ConnectionPoolEntry:
-        entry = super()._do_get()
+        self._look_at_clock()
+        entry = self._soon_back() or super()._do_get()
         self._most_out_count = max(self._most_out_count, self.checkedout())
         return entry
+
+    def _soon_back(self) -> ConnectionPoolEntry | None:
+        """One of those in use, when it comes back within a moment; None where one is free, or nobody has patience."""
+        can_open = self.checkedout() and not self.checkedin() and self.overflow() < 0
+        if not can_open or self._waited_s >= _PATIENCE_S or self._is_disposed:
+            return None
+        began_s = time.monotonic()
+        try:
+            return self._pool.get(True, _MOMENT_S)
+        except Empty:
+            return None
+        finally:
+            self._waited_s += time.monotonic() - began_s
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         if not self._has_surplus():
@@ -53,9 +76,13 @@ class CalmPool(AsyncAdaptedQueuePool):
     def _has_surplus(self) -> bool:
         if self._is_disposed:
             return True
+        self._look_at_clock()
+        open_count = self.checkedin() + self.checkedout()
+        return open_count > max(self._most_out_count, self._most_out_before_count, _KEPT_COUNT)
+
+    def _look_at_clock(self) -> None:
+        """Begin another window when this one is over."""
         now_s = time.monotonic()
         if now_s - self._began_s > WINDOW_S:
             self._most_out_before_count, self._most_out_count = self._most_out_count, self.checkedout()
-            self._began_s = now_s
-        open_count = self.checkedin() + self.checkedout()
-        return open_count > max(self._most_out_count, self._most_out_before_count, _KEPT_COUNT)
+            self._began_s, self._waited_s = now_s, 0.0

@@ -68,6 +68,58 @@ async def test_connections_that_were_not_needed_lately_are_closed(
         await db.close()
 
 
+async def _beside(db: Database, *, lasts: bool) -> tuple[int, int]:
+    """Who serves a piece of work that begins while another is under way, and who that one: it lasts longer, or ends."""
+    begun, served = asyncio.Event(), asyncio.Event()
+    if not lasts:
+        asyncio.get_running_loop().call_later(0.05, served.set)
+
+    async def last() -> int:
+        async with db.uow(Role.ENGINE) as uow:
+            begun.set()
+            await served.wait()
+            return int(await uow.raw.fetchval("SELECT pg_backend_pid()"))
+
+    lasting = asyncio.create_task(last())
+    await begun.wait()
+    late = await _use(db)
+    served.set()
+    return late, await lasting
+
+
+async def test_what_comes_together_by_chance_goes_over_one_connection_and_what_lasts_gets_another(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_MOMENT_S", 60.0)
+    db = Database(migrated_url, pool_size=SIZE, name="calm pool")
+    watcher = await asyncpg.connect(migrated_url)
+    try:
+        first, second = await _beside(db, lasts=False)
+        assert first == second, "it came back within a moment"
+        assert await _open_count(watcher) == 1
+        monkeypatch.setattr(pool, "_MOMENT_S", 0.01)
+        monkeypatch.setattr(pool, "_PATIENCE_S", 3600.0)
+        first, second = await _beside(db, lasts=True)
+        assert first != second, "a moment was long enough"
+        assert await _open_count(watcher) == 2
+    finally:
+        await watcher.close()
+        await db.close()
+
+
+async def test_under_load_nobody_waits_for_a_connection_that_could_be_opened(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_MOMENT_S", 3600.0)
+    monkeypatch.setattr(pool, "_PATIENCE_S", 0.0)
+    db = Database(migrated_url, pool_size=SIZE, name="calm pool")
+    try:
+        async with asyncio.timeout(60):
+            await _held(db, SIZE, asyncio.Barrier(SIZE))
+    finally:
+        await db.close()
+
+
 async def test_what_is_in_use_while_the_pool_is_closed_is_closed_at_its_end_and_nothing_begins_afterwards(
     migrated_url: str,
 ) -> None:
