@@ -92,6 +92,14 @@ class Callbacks(Protocol):
     needs: tuple[str, ...]
     """Secrets without which nothing can be verified, any of them."""
 
+    def glance(self, headers: Mapping[str, str], at_s: float) -> str | None:
+        """What is wrong with a request by its headers alone, so that its body need not be read; None: nothing yet.
+
+        Takes:   header names in lower case; the moment, in seconds since 1970.
+        Gives:   what `verify` would say; raises nothing, whatever it is given.
+        """
+        ...
+
     def verify(
         self,
         request: CallbackRequest,

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from uuid import UUID
 
 import structlog
@@ -37,6 +38,8 @@ _PAUSE_S = 0.25
 _REPORTS_AT_A_TIME = 2
 """Transactions of a tenant that keep reports: while one is committed, the next is filled. What people write is kept in
 the order in which it came, one after another: a START after a STOP is not a STOP after a START."""
+_Source = tuple[str, str]
+"""Where something came from, and why it was not taken."""
 _Queue = tuple[UUID, bool]
 """A tenant, and whether it is what people write."""
 
@@ -49,6 +52,15 @@ class _Waiting:
     reply: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
+@dataclass(slots=True, eq=False)
+class Tally:
+    """What was not taken of one connection's, since it was last written down."""
+
+    tenant_id: UUID
+    connection_id: UUID
+    counts: dict[_Source, int] = field(default_factory=dict)
+
+
 class Desk:
     """The callbacks of one process that are not committed yet."""
 
@@ -58,7 +70,9 @@ class Desk:
         self._waiting: dict[_Queue, list[_Waiting]] = defaultdict(list)
         self._carriers: Counter[_Queue] = Counter()
         self._running: set[asyncio.Task[None]] = set()
-        self._refused: Counter[tuple[UUID, UUID, str, str]] = Counter()
+        self._waiting_count = 0
+        self._tallies: list[Tally] = []
+        self._source_count = 0
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.lag_s = 0.0
@@ -81,31 +95,37 @@ class Desk:
 
         Raises:  Unavailable: nothing is kept that the provider would not tell again.
         """
-        if sum(map(len, self._waiting.values())) >= _MOST_WAITING:
+        if self._waiting_count >= _MOST_WAITING:
             raise Unavailable("callbacks_waiting", "too many callbacks wait for the database")
         waiting = _Waiting(came, channel)
         queue = (tenant_id, isinstance(came.told, Inbound))
         self._waiting[queue].append(waiting)
+        self._waiting_count += 1
         if self._carriers[queue] < (1 if isinstance(came.told, Inbound) else _REPORTS_AT_A_TIME):
             self._carriers[queue] += 1
             task = asyncio.create_task(self._carry(queue))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-        return await asyncio.shield(waiting.reply)
+        return await waiting.reply  # whoever hangs up takes back only the answer
 
-    def refuse(self, tenant_id: UUID, connection_id: UUID, source: str, reason: str) -> None:
+    def refuse(self, tally: Tally, source: str, reason: str) -> None:
         """Count one that was not taken; never waits."""
-        key = (tenant_id, connection_id, source[:60], reason[:60])
-        if key in self._refused or len(self._refused) < _MOST_REFUSALS:
-            self._refused[key] += 1
-            return
-        self._refused[tenant_id, connection_id, "many", reason[:60]] += 1
+        counts = tally.counts
+        if not counts:
+            self._tallies.append(tally)
+        key = (source[:60], reason[:60])
+        if key not in counts:
+            if self._source_count >= _MOST_REFUSALS:
+                key = ("many", key[1])
+            self._source_count += 1
+        counts[key] = counts.get(key, 0) + 1
 
     async def _carry(self, queue: _Queue) -> None:
         """Commit what waits in a queue, until nothing does."""
         try:
             while batch := self._waiting[queue][:_AT_ONCE]:
                 del self._waiting[queue][:_AT_ONCE]
+                self._waiting_count -= len(batch)
                 await self._keep(queue[0], batch)
         finally:  # in the same step as the last look: who comes after it finds one carrier less and begins anew
             self._carriers[queue] -= 1
@@ -165,26 +185,45 @@ class Desk:
                 await self._look()
             except OutriderError as error:
                 _log.warning("webhook_counts_wait", code=error.code)
-            except Exception:  # noqa: BLE001 - the last resort: counts are worth less than going on
-                _log.exception("webhook_counts_lost")
-                self._refused.clear()
+            except Exception:  # noqa: BLE001 - the last resort: what is looked at every second is looked at again
+                _log.exception("webhook_look_failed")
 
     async def _look(self) -> None:
         """Write down what was refused, and see how long the oldest report waits."""
-        counted, self._refused = self._refused, Counter()
-        by_tenant: dict[UUID, list[tuple[UUID, str, str, int]]] = defaultdict(list)
-        for (tenant_id, connection_id, source, reason), count in counted.items():
-            by_tenant[tenant_id].append((connection_id, source, reason, count))
-        try:
-            for tenant_id, rows in by_tenant.items():
-                async with self._db.uow(Role.ENGINE, tenant_id) as uow:
-                    await take.refused(uow.raw, tenant_id, rows)
-        except BaseException:
-            self._refused.update(counted)
-            raise
+        await self._write_down()
         async with self._db.uow(Role.ENGINE) as uow:
             waiting = await SQL.tenants_with_reports.many(uow.raw)
         self.lag_s = max((row["waited_s"] for row in waiting), default=0.0)
+
+    async def _write_down(self) -> None:
+        """Write counts down, a tenant's in one statement; what the database does not take now is counted on."""
+        tallies, self._tallies, self._source_count = self._tallies, [], 0
+        by_tenant: dict[UUID, list[tuple[Tally, dict[_Source, int]]]] = defaultdict(list)
+        for tally in tallies:
+            by_tenant[tally.tenant_id].append((tally, tally.counts))
+            tally.counts = {}
+        while by_tenant:
+            tenant_id, counted = by_tenant.popitem()
+            sums: Counter[tuple[UUID, str, str]] = Counter()  # a connection that was read anew has two tallies
+            for tally, counts in counted:
+                sums.update({(tally.connection_id, *key): count for key, count in counts.items()})
+            try:
+                async with self._db.uow(Role.ENGINE, tenant_id) as uow:
+                    await take.refused(uow.raw, tenant_id, [(*key, count) for key, count in sums.items()])
+            except OutriderError:
+                for tally, counts in chain(counted, *by_tenant.values()):
+                    self._count_on(tally, counts)
+                raise
+            except Exception:  # noqa: BLE001 - the last resort: one tenant's counts are worth less than the others'
+                _log.exception("webhook_counts_lost", tenant=str(tenant_id))
+
+    def _count_on(self, tally: Tally, counts: Mapping[_Source, int]) -> None:
+        """Take back what could not be written down."""
+        if not tally.counts:
+            self._tallies.append(tally)
+        for key, count in counts.items():
+            self._source_count += key not in tally.counts
+            tally.counts[key] = tally.counts.get(key, 0) + count
 
 
 def _fail(batch: list[_Waiting], error: OutriderError) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -57,6 +58,7 @@ class HttpFigures:
         )
         for code in FULL_CODES:
             self._turned_away.labels(app_label, code)
+        self._series: dict[tuple[str, str, int], _Series] = {}
         ProcessCollector(registry=self.registry)
 
     def turned_away(self, code: str) -> None:
@@ -67,10 +69,25 @@ class HttpFigures:
     def request(self, method: str, route: str, status: int, took_s: float) -> None:
         """Count one finished request; a connection lost before the answer counts as status 0."""
         known = method if method in _METHODS else "other"
-        self._requests.labels(self._app, known, route, str(status)).inc()
-        self._durations.labels(self._app, known, route).observe(took_s)
-        if status >= _ERROR:
-            self._errors.labels(self._app, str(status)).inc()
+        series = self._series.get((known, route, status))
+        if series is None:  # routes are templates, so that there are few
+            series = self._series[known, route, status] = _Series(
+                self._requests.labels(self._app, known, route, str(status)),
+                self._durations.labels(self._app, known, route),
+                self._errors.labels(self._app, str(status)) if status >= _ERROR else None,
+            )
+        series.requests.inc()
+        series.durations.observe(took_s)
+        if series.errors is not None:
+            series.errors.inc()
+
+
+class _Series(NamedTuple):
+    """The series of one kind of request, found once: to find them by their labels costs more than to count."""
+
+    requests: Counter
+    durations: Histogram
+    errors: Counter | None
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})

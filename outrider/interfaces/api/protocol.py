@@ -58,8 +58,6 @@ class Protocol(HttpToolsProtocol):
             return
         if self._is_in_head:
             self._head_byte_count += len(data)
-            if self._head_timer is None:
-                self._start_head()
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserInvalidMethodError:
@@ -74,8 +72,15 @@ class Protocol(HttpToolsProtocol):
             if self.cycle is not None:
                 self.cycle.keep_alive = False
             return
-        if self._is_in_head and self._head_byte_count > MOST_HEAD_BYTES:
+        if self._is_in_head and self._head_byte_count and not self.transport.is_closing():
+            self._await_head()
+
+    def _await_head(self) -> None:
+        """There is more of a head to come: give it its time; most heads come whole, and need no clock."""
+        if self._head_byte_count > MOST_HEAD_BYTES:
             self._refuse(431, "head_too_large", f"request line and headers may have {MOST_HEAD_BYTES} bytes")
+        elif self._head_timer is None:
+            self._start_head()
 
     def on_url(self, url: bytes) -> None:
         """Collect the request target."""

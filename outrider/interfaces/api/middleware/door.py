@@ -74,6 +74,8 @@ class Door:
             if message["type"] == "http.response.start":
                 has_started = True
                 exchange.status = message["status"]
+                if exchange.has_unread_body and exchange.status >= HTTPStatus.BAD_REQUEST:
+                    clock.skim()
                 message["headers"] = self._complete(message["headers"], exchange)
             await send(message)
 
@@ -115,7 +117,7 @@ class Door:
 
     def _complete(self, given: Iterable[tuple[bytes, bytes]], exchange: Exchange) -> list[tuple[bytes, bytes]]:
         """The answer's own headers and those it lacks."""
-        headers = [(name.lower(), value) for name, value in given if name.lower() != b"server"]
+        headers = [(low, value) for name, value in given if (low := name.lower()) != b"server"]
         names = {name for name, _ in headers}
         headers.extend(pair for pair in (*self._headers, *exchange.rate_headers) if pair[0] not in names)
         headers.append((b"x-request-id", exchange.request_id.encode()))

@@ -39,6 +39,7 @@ _ABOUT_THE_MESSAGE: Final = {
 }  # fmt: skip
 """Bounces that say nothing of the mailbox."""
 _WORD: Final = re.compile(r"[a-z_.]{1,60}")
+_SECONDS: Final = re.compile(r"[0-9]{1,12}")
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,120}")
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
 
@@ -48,27 +49,35 @@ class ResendCallbacks:
 
     needs: tuple[str, ...] = SECRETS
 
-    def verify(
-        self, request: CallbackRequest, base: str, settings: Mapping[str, Any], secrets: Mapping[str, str]
-    ) -> str | None:
-        """Whether it was signed with one of the webhook's secrets, and just now."""
-        del base, settings
-        headers = request.headers
+    def glance(self, headers: Mapping[str, str], at_s: float) -> str | None:
+        """Whether there is anything that could be a signature; how old it is counts only once it is one."""
+        del at_s
         named, at, given = (headers.get(f"svix-{name}", "") for name in _NAMES)
         if not (named and at and given):
             return "unsigned"
-        if not _ID.fullmatch(named) or len(given) > _LONGEST_HEADER or not re.fullmatch(r"[0-9]{1,12}", at):
+        if not _ID.fullmatch(named) or len(given) > _LONGEST_HEADER or not _SECONDS.fullmatch(at):
             return "wrong_signature"
         if any(
             headers.get(f"webhook-{name}", said) != said for name, said in zip(_NAMES, (named, at, given), strict=True)
         ):
             return "wrong_signature"  # the same scheme has two sets of names: what says two things says nothing
+        return None if _signatures(given) else "wrong_signature"
+
+    def verify(
+        self, request: CallbackRequest, base: str, settings: Mapping[str, Any], secrets: Mapping[str, str]
+    ) -> str | None:
+        """Whether it was signed with one of the webhook's secrets, and just now."""
+        del base, settings
+        wrong = self.glance(request.headers, request.at_s)
+        if wrong is not None:
+            return wrong
+        named, at, given = (request.headers[f"svix-{name}"] for name in _NAMES)
         signed = f"{named}.{at}.".encode() + request.body
         keys = [key for name in SECRETS if secrets.get(name) and (key := signing_key(secrets[name])) is not None]
         is_genuine = False
         for signature in _signatures(given):
             for key in keys:
-                is_genuine |= hmac.compare_digest(hmac.new(key, signed, hashlib.sha256).digest(), signature)
+                is_genuine |= hmac.compare_digest(hmac.digest(key, signed, "sha256"), signature)
         if not is_genuine:
             return "wrong_signature"
         return None if abs(request.at_s - int(at)) <= TOLERANCE_S else "stale"
@@ -109,9 +118,11 @@ def _signatures(header: str) -> list[bytes]:
         if version != "v1":
             continue
         try:
-            found.append(base64.b64decode(text, validate=True))
+            signature = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
             continue
+        if len(signature) == hashlib.sha256().digest_size:
+            found.append(signature)
     return found
 
 
