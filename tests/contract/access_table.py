@@ -451,6 +451,7 @@ CASES: dict[str, list[Case]] = {
     "GET /api/v1/contacts/{contact_id:str}/consents": read("viewer", "contacts:read"),
     "GET /api/v1/contacts/{contact_id:str}/soft-bounces": read("viewer", "contacts:read"),
     "POST /api/v1/contacts/{contact_id:str}/consents/proof": write("operator", "contacts:write", lambda _, __: {}),
+    "POST /api/v1/contacts/{contact_id:str}/consents/proof.html": write("operator", "contacts:write", lambda _, __: {}),
     "GET /api/v1/consents/key": read("viewer", "contacts:read", other=200),
     "POST /api/v1/consents/verify": write("viewer", "contacts:read", lambda _, __: _proof(), other=200),
     "POST /api/v1/contacts/{contact_id:str}/consents": write(

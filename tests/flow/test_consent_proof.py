@@ -11,7 +11,9 @@ import msgspec
 import pytest
 
 from outrider.base.documents import DocumentSigner
+from outrider.base.errors import Refused
 from outrider.domain.people import proof as proofs
+from outrider.domain.people.proof_page import as_page, document_of
 from tests.kit.api import Api, Caller, api_of
 from tests.kit.command import Command, migrated_command
 
@@ -151,6 +153,44 @@ async def test_an_entry_put_before_the_others_without_a_merge_shows(api: Api) ->
     assert found["problems"] == ["the ledger says something else"]
 
 
+async def test_a_proof_as_a_page_says_what_its_document_says_and_runs_nothing(api: Api) -> None:
+    owner = await owner_of(api)
+    contact = await person(owner)
+    odd = "</pre><script>alert(1)</script> \u202e & 'more'"
+    await owner.post(f"/api/v1/contacts/{contact}/consents", {**SAID, "status": "granted", "text_shown": odd})
+    path = f"/api/v1/contacts/{contact}/consents/proof.html"
+    answer = await owner.post(path, {"purpose": "news", "reason": "the authority asked"})
+    assert answer.status == 200, answer.text
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    page = answer.text
+    assert "<script" not in page
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "\u202e" not in page
+    proof = document_of(page)
+    for fact in (
+        "Yes, write me.\nEvery week.",
+        "Again, please.",
+        "the authority asked",
+        "ann@example.org",
+        "192.0.2.7",
+    ):
+        assert fact in page
+    assert all(entry.hash in page for entry in proof.entries)
+    assert proofs.digest_of(proof) in page
+    assert as_page(proof) == page
+    assert document_of(page.replace("\n", "\r\n")) == proof, "a page that came by mail"
+    found = (await owner.post("/api/v1/consents/verify", msgspec.to_builtins(proof))).json
+    assert (found["is_sound"], found["digest"]) == (True, proofs.digest_of(proof))
+    (audited,) = (await owner.get("/api/v1/audit?action=consent.export")).json["items"]
+    assert audited["seq"] == proof.audit.seq
+    with pytest.raises(Refused, match="something else"):
+        document_of(page.replace("Again, please.</blockquote>", "Never again.</blockquote>"))
+    with pytest.raises(Refused, match="no signed document"):
+        document_of("<!doctype html><p>nothing")
+
+
 async def test_nothing_said_is_no_proof(api: Api) -> None:
     owner = await owner_of(api)
     contact = await person(owner)
@@ -169,7 +209,7 @@ def test_the_command_line_proves_and_verifies_without_a_database(
     file = tmp_path / "proof.json"
     tried = outrider.run("consents", "prove", "ann@example.org", "--to", str(file), "--dry-run")
     assert (tried.code, file.exists()) == (0, False)
-    for how in ((), ("--text",), ("--json",)):
+    for how in ((), ("--text",), ("--html",), ("--json",)):
         tried = outrider.run("consents", "prove", "ann@example.org", "--dry-run", *how)
         assert tried.code == 0, tried
         assert "signature" not in tried.out, "nothing that was signed leaves without its entry in the audit log"
@@ -179,6 +219,16 @@ def test_the_command_line_proves_and_verifies_without_a_database(
     assert file.stat().st_mode & 0o777 == 0o600
     assert outrider.run("consents", "verify", str(file)).code == 0
     assert outrider.run("consents", "verify", str(file), "--ledger").code == 0
+    page = tmp_path / "proof.html"
+    assert outrider.run("consents", "prove", "ann@example.org", "--html", "--to", str(page)).code == 0
+    assert outrider.run("consents", "prove", "ann@example.org", "--html", "--text").code == 2
+    checked = outrider.run("consents", "verify", str(page))
+    assert checked.code == 0
+    assert checked.out.split("digest ")[1].strip() in page.read_text()
+    page.write_text(page.read_text().replace("paper</bdi>", "web form</bdi>"))
+    told = outrider.run("consents", "verify", str(page))
+    assert (told.code, told.err.count("\n")) == (2, 1)
+    assert "something else" in told.err
     public = outrider.run("consents", "key").out.strip()
     proof = json.loads(file.read_text())
     assert proof["public_key"] == public

@@ -6,6 +6,7 @@ it is audited, and the document names the audit entry, which in turn names the d
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -13,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from outrider.base.documents import DocumentSigner, chained, is_signed
+from outrider.base.documents import DocumentSigner, canonical, chained, is_signed
 from outrider.base.errors import Refused
 from outrider.base.secret import Keyring
 from outrider.contracts.actor import Actor
@@ -76,13 +77,17 @@ class ConsentProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """What a check found. `is_sound`: unchanged since it was signed; `is_ours`: signed with a key that is known."""
+    """What a check found. `is_sound`: unchanged since it was signed; `is_ours`: signed with a key that is known.
+
+    digest   the document's, as a page or a copy names it
+    """
 
     is_sound: bool
     is_ours: bool
     public_key: str
     problems: list[str]
     notes: list[str]
+    digest: str
 
 
 def signer_of(keyring: Keyring) -> DocumentSigner:
@@ -151,6 +156,11 @@ def decode(text: str | bytes) -> ConsentProof:
         raise Refused("invalid_proof", f"is not the proof of a consent: {error}", field="file") from None
 
 
+def digest_of(proof: ConsentProof) -> str:
+    """The SHA-256 of the whole document in its one spelling, in hexadecimal: how a copy or a page names it."""
+    return hashlib.sha256(canonical(msgspec.to_builtins(proof))).hexdigest()
+
+
 def check(proof: ConsentProof, known_keys: frozenset[str] | set[str]) -> Checked:
     """Check a proof by itself, without a database.
 
@@ -172,7 +182,7 @@ def check(proof: ConsentProof, known_keys: frozenset[str] | set[str]) -> Checked
         problems.append("the signature does not fit: something was changed after it was signed")
     is_ours = proof.public_key in known_keys
     notes = [] if is_ours else ["the key is not known here: compare it with the one its installation names"]
-    return Checked(not problems, is_ours, proof.public_key, problems, notes)
+    return Checked(not problems, is_ours, proof.public_key, problems, notes, digest_of(proof))
 
 
 async def check_with_ledger(uow: UnitOfWork, proof: ConsentProof, known_keys: frozenset[str] | set[str]) -> Checked:
@@ -199,7 +209,7 @@ async def check_with_ledger(uow: UnitOfWork, proof: ConsentProof, known_keys: fr
         notes.append("the audit log does not reach back to the export any more")
     elif rows[0]["hash"].hex() != proof.audit.hash or proof.head not in rows[0]["details"]:
         problems.append("the audit log knows of no such export")
-    return Checked(not problems, found.is_ours, found.public_key, problems, notes)
+    return msgspec.structs.replace(found, is_sound=not problems, problems=problems, notes=notes)
 
 
 def as_text(proof: ConsentProof) -> str:

@@ -44,7 +44,7 @@ _ANSWERS: Final[dict[str, tuple[Any, ...]]] = {
     # answers whose bytes are made by hand: one of these types
     "POST /api/v1/messages": (AcceptedOut, BatchOut),
 }
-_OWN_TYPES: Final = {".csv": "text/csv", ".json": "application/json"}
+_OWN_TYPES: Final = {".csv": "text/csv", ".json": "application/json", ".html": "text/html"}
 _ALSO: Final[dict[str, HTTPStatus]] = {
     # answers of a kind of their own that are no problems: the same body with another status
     "/health": HTTPStatus.SERVICE_UNAVAILABLE,

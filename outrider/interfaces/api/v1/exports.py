@@ -51,7 +51,7 @@ async def fetched(
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
         kind = (await export.get(uow, identifier)).kind
         path = await export.fetch(uow, files, principal.actor, identifier, is_person=False)
-    return File(path, filename=f"{kind}-{identifier}.csv", media_type="text/csv; charset=utf-8")
+    return File(path, filename=f"{kind}-{identifier}.csv", media_type="text/csv")
 
 
 ROUTES = [asked, fetched]

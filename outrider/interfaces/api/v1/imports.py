@@ -247,7 +247,7 @@ async def errors_csv(
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
         problems = await control.errors(uow, parse_id(import_id, "import_id"), limit=merge.MOST_ERRORS)
     headers = {"Content-Disposition": 'attachment; filename="import-errors.csv"'}
-    return Response(as_csv(problems), media_type="text/csv; charset=utf-8", headers=headers)
+    return Response(as_csv(problems), media_type="text/csv", headers=headers)
 
 
 @post("/imports/{import_id:str}/cancel", status_code=200, guards=[needs("operator", "imports:write")])

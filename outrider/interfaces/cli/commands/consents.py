@@ -8,12 +8,14 @@ from typing import Annotated, Literal
 import msgspec
 from cyclopts import App, Parameter
 
+from outrider.base.errors import Refused
 from outrider.data import secret_file
 from outrider.data.db import Role
 from outrider.domain.contacts import consent, read
 from outrider.domain.contacts.consent import ConsentStatement
 from outrider.domain.contacts.imports.options import Options
 from outrider.domain.people import proof as proofs
+from outrider.domain.people.proof_page import as_page, document_of, is_page
 from outrider.interfaces.cli import copying, exits, importing, named
 from outrider.interfaces.cli.addressed import AnyChannel, channel_of
 from outrider.interfaces.cli.doors import doors
@@ -122,6 +124,7 @@ async def prove(
     channel: str = "email",
     purpose: str = "marketing",
     as_text: Annotated[bool, Parameter(name="--text", negative="")] = False,
+    as_html: Annotated[bool, Parameter(name="--html", negative="")] = False,
     to: Path | None = None,
     options: Changing = CHANGING,
 ) -> Answer:
@@ -135,9 +138,13 @@ async def prove(
         For which purpose.
     as_text
         In words, to be read and printed; only the JSON document can be checked.
+    as_html
+        As a page to be read, printed and kept, which holds the JSON document as well and can be checked like it.
     to
         Write it to this file (mode 0600) instead; it must not exist yet.
     """
+    if as_text and as_html:
+        raise Refused("invalid_choice", "give --text or --html, not both", field="--html")
     if to is not None:
         copying.check_new(to)
     async with wired(options) as (runtime, work):
@@ -150,7 +157,9 @@ async def prove(
     text = f"wrote {to or 'the proof'}: {len(made.entries)} entries"
     if options.dry_run:  # nothing is handed out: its entry in the audit log was taken back
         return Answer(data, note(text, dry_run=True))
-    document = proofs.as_text(made) if as_text else msgspec.json.format(msgspec.json.encode(made)).decode() + "\n"
+    document = msgspec.json.format(msgspec.json.encode(made)).decode() + "\n"
+    if as_text or as_html:
+        document = as_page(made) if as_html else proofs.as_text(made)
     if to is None:
         return Answer(made, document)
     copying.write(document, to)
@@ -172,13 +181,14 @@ async def verify(
     Parameters
     ----------
     file
-        The JSON document.
+        The JSON document, or the page that holds it.
     key
         A public key that is believed, as `outrider consents key` prints it there; several times.
     with_ledger
         Ask the database as well: whether ledger and audit log say the same today.
     """
-    proof = proofs.decode(text_of(file, "file"))
+    text = text_of(file, "file")
+    proof = document_of(text) if is_page(text) else proofs.decode(text)
     keyring = secret_file.load(doors().settings())
     own = {proofs.signer_of(keyring).public_key} if keyring is not None else set()
     known = {*own, *(key or ())}
@@ -189,7 +199,9 @@ async def verify(
         found = proofs.check(proof, known)
     lines = [*found.problems, *found.notes]
     is_good = found.is_sound and found.is_ours
-    lines.insert(0, f"{'sound' if found.is_sound else 'CHANGED'}; signed with {found.public_key}")
+    lines.insert(
+        0, f"{'sound' if found.is_sound else 'CHANGED'}; signed with {found.public_key}\ndigest {found.digest}"
+    )
     return Answer(found, "\n".join(lines), exits.OK if is_good else exits.CHECK_FAILED)
 
 
