@@ -14,6 +14,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -46,6 +47,7 @@ class ResendSandbox:
         self.webhook = Webhook(options.webhook_url, options.webhook_secret, tries=options.callback_tries)
         self._tasks: set[asyncio.Task[None]] = set()
         self._runner: web.AppRunner | None = None
+        self._closing = asyncio.Event()
         self._second: tuple[int, int] = (0, 0)
         self.request_count = 0
         self.posted_count = 0
@@ -84,7 +86,8 @@ class ResendSandbox:
         return self.url
 
     async def close(self) -> None:
-        """Stop listening and calling."""
+        """Stop listening and calling; hang up on who is kept waiting for an answer."""
+        self._closing.set()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -180,9 +183,15 @@ class ResendSandbox:
         with self.keys.under_way(key, digest):
             answer = self._accept(emails, rule, key, digest, is_batch=is_batch)
             if rule is not None and rule.hang_s:
-                await asyncio.sleep(rule.hang_s)
+                await self._hang(rule.hang_s)
             self.keys.remember(key, digest, answer)
-        return self._answered(request, rule, answer)
+        return _hang_up(request) if self._closing.is_set() else self._answered(request, rule, answer)
+
+    async def _hang(self, longest_s: float) -> None:
+        """Let a caller wait, but not for longer than this server runs."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                await self._closing.wait()
 
     def _accept(
         self, emails: list[Email], rule: Rule | None, key: str, digest: str, *, is_batch: bool

@@ -14,6 +14,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
@@ -58,6 +59,7 @@ class TwilioSandbox:
         self._caller = Caller(options.auth_token, tries=options.callback_tries)
         self._tasks: set[asyncio.Task[None]] = set()
         self._runner: web.AppRunner | None = None
+        self._closing = asyncio.Event()
         self.request_count = 0
         self.refuses_everybody = False
         """Answer 401, and say the credentials back: whoever shows answers to people must leave that out."""
@@ -95,7 +97,8 @@ class TwilioSandbox:
         return self.url
 
     async def close(self) -> None:
-        """Stop listening and calling."""
+        """Stop listening and calling; hang up on who is kept waiting for an answer."""
+        self._closing.set()
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -166,12 +169,18 @@ class TwilioSandbox:
         else:
             self._report(shown, entry.status_callback, rule)
         if rule is not None and rule.hang_s:
-            await asyncio.sleep(rule.hang_s)
-        if is_cut:
+            await self._hang(rule.hang_s)
+        if is_cut or self._closing.is_set():
             return self._hang_up(request)
         if rule is not None and rule.body is not None:
             return web.Response(status=201, text=rule.body, content_type="text/html")
         return web.json_response(shown, status=201)
+
+    async def _hang(self, longest_s: float) -> None:
+        """Let a caller wait, but not for longer than this server runs."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                await self._closing.wait()
 
     def _hang_up(self, request: web.Request) -> web.StreamResponse:
         if request.transport is not None:
