@@ -98,6 +98,8 @@ class Gate:
                 back when it was not sent; a tenant's claims are then one after another, so that none is missed
     lane_facts  SQL: `$1` tenant_id uuid, `$2` channel text, `$3` sender_id uuid, `$4` campaign_id uuid; its rows
                 go to `allow`.
+    is_switch   its `lane_facts` are rows of `switches` or the maintenance mark: not asked for while a claim sees under
+                its lane's lock that nothing of the tenant or the installation is switched off
     """
 
     key: str
@@ -108,6 +110,7 @@ class Gate:
     lane_facts: str | None = None
     is_asked_again: bool = False
     counts_contacts: bool = False
+    is_switch: bool = False
 
     def configured(self, settings: Mapping[str, Any]) -> Self:
         """The gate as these settings make it: called once per change of them, its answer is what is asked.

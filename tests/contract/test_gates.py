@@ -79,6 +79,7 @@ def test_it_decides_something(gate: Gate) -> None:
     assert judges or allows
     assert not gate.facts or judges, "facts that nobody judges"
     assert bool(gate.lane_facts) == allows, "a lane is allowed by facts about it"
+    assert not gate.is_switch or gate.lane_facts
 
 
 @EACH

@@ -130,6 +130,7 @@ DELETE FROM buckets WHERE ctid = ANY (ARRAY(
 -- What a lane goes by, asked by every claim: the settings of gates (the campaign's own over its tenant's), the zone, the sender's
 -- connection, whether money is counted for it, whether anything limits the money, whose account it is taken from beside the
 -- tenant's (a retry's is that of the campaign it sends again), and what paces it, so that a claim asks no others: buckets of campaign, sender (`$4`), connection and tenant, rates of destinations, a warm-up of the sender.
+-- Further whether anything of the tenant or the installation is switched off, and what tenant, sender and campaign want noticed of recipients.
 SELECT (t.settings || coalesce((SELECT g.settings FROM campaign_gates g WHERE g.tenant_id = $1 AND g.campaign_id = $2), '{}'))::text AS settings,
        t.timezone AS zone, b.is_limited, a.campaign_id AS payer_id, s.connection_id,
        ARRAY(SELECT r.scope FROM buckets r WHERE r.tenant_id = $1
@@ -139,7 +140,12 @@ SELECT (t.settings || coalesce((SELECT g.settings FROM campaign_gates g WHERE g.
                        WHERE d.tenant_id IN ($1, '00000000-0000-0000-0000-000000000000') AND d.channel = $3)) AS paced,
        b.is_limited OR ($3 = 'email' AND coalesce((t.settings ->> 'email_price_micros')::bigint, 0) > 0)
          OR EXISTS (SELECT FROM prices p WHERE p.tenant_id = $1 AND p.channel = $3)
-         OR EXISTS (SELECT FROM prices p WHERE p.tenant_id = '00000000-0000-0000-0000-000000000000' AND p.channel = $3) AS is_counted
+         OR EXISTS (SELECT FROM prices p WHERE p.tenant_id = '00000000-0000-0000-0000-000000000000' AND p.channel = $3) AS is_counted,
+       EXISTS (SELECT FROM switches w WHERE w.tenant_id = $1) OR EXISTS (SELECT FROM switches w WHERE w.tenant_id = '00000000-0000-0000-0000-000000000000')
+         OR EXISTS (SELECT FROM installation i WHERE i.maintenance_since IS NOT NULL) AS is_switched,
+       (SELECT json_agg(json_build_object('scope', n.scope, 'opens', n.opens, 'clicks', n.clicks, 'transactional', n.transactional))
+        FROM tracking_switches n WHERE n.tenant_id = $1
+          AND (n.scope, n.scope_id) IN (('tenant', $1), ('sender', $4::uuid), ('campaign', $2::uuid)))::text AS noticed
 FROM tenants t
 LEFT JOIN senders s ON s.tenant_id = $1 AND s.id = $4
 CROSS JOIN LATERAL (SELECT coalesce((SELECT k.retry_of FROM campaigns k WHERE k.tenant_id = $1 AND k.id = $2), $2) AS campaign_id OFFSET 0) a

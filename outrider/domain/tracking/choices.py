@@ -7,8 +7,9 @@ on leading where they lead.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import asyncpg
@@ -53,7 +54,11 @@ async def effective(
     raw: asyncpg.Connection, tenant_id: UUID, *, sender_id: UUID, campaign_id: UUID | None, message_class: MessageClass
 ) -> Tracking:
     """What may be noticed about messages of a lane now."""
-    rows = await SQL.switches_of.many(raw, tenant_id, sender_id, campaign_id)
+    return of_rows(await SQL.switches_of.many(raw, tenant_id, sender_id, campaign_id), message_class)
+
+
+def of_rows(rows: Sequence[Mapping[str, Any]], message_class: MessageClass) -> Tracking:
+    """What may be noticed, from what tenant, sender and campaign chose."""
     if message_class != "bulk" and not any(row["scope"] == "tenant" and row["transactional"] for row in rows):
         return UNTRACKED
     return Tracking(opens=all(row["opens"] for row in rows), clicks=all(row["clicks"] for row in rows))

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from outrider.base import failpoint
 from outrider.base.clock import boottime_s
+from outrider.contracts.channel import Tracking
 from outrider.contracts.gate import Lane
 from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing
@@ -95,6 +96,10 @@ class Batch:
     """The rate of a connection that took over and let less go than was left; None: none did."""
     connection_id: UUID | None = None
     """The connection whose rate was asked at the claim: any other is asked before it is used."""
+    tracking: Tracking | None = None
+    """What may be noticed about its messages, as it was read by the claim; None: not read."""
+    unconcerned: frozenset[str] = frozenset()
+    """Gates that have nothing to say about its lane."""
     begin_by_s: float | None = None
     """CLOCK_BOOTTIME second at which the day in whose allowance it was counted is over; None: there is none."""
 

@@ -38,12 +38,16 @@ Mark = tuple[int, datetime, UUID]
 
 @dataclass(slots=True)
 class Claim:
-    """What a claim gave. `rest_s`: how long the lane need not be asked again; `why` it gave less than asked."""
+    """What a claim gave. `rest_s`: how long the lane need not be asked again; `why` it gave less than asked.
+
+    is_drained  there was nothing more in the lane: whatever comes from now on is in the next directory of lanes
+    """
 
     batch: Batch | None = None
     settled_count: int = 0
     rest_s: float = 0.0
     why: str = ""
+    is_drained: bool = False
 
 
 @dataclass(slots=True)
@@ -98,9 +102,9 @@ class Claimer:
             allowed, why = await self._allowed(raw, terms, lane, limit)
             if allowed < 1:
                 return Claim(rest_s=STOPPED_S, why=why)
-            picked = await self._pick(raw, lane, allowed, begin_s)
+            picked, is_drained = await self._pick(raw, lane, allowed, begin_s)
             if not picked:
-                return Claim(rest_s=0.05, why="empty")
+                return Claim(rest_s=0.05, why="empty", is_drained=is_drained)
             now: datetime = picked[0]["now"]
             rows = await self._read(raw, lane, picked)
             picked = [row for row in picked if row["message_id"] in rows]
@@ -124,7 +128,8 @@ class Claimer:
             failpoint.hit("claim.committed")
         if not going:
             return Claim(settled_count=settled, rest_s=0.0 if settled else 0.05, why="rate limit" if passed else "")
-        last = picked[-1] if granted == len(passed) else None
+        is_drained = is_drained and granted == len(passed)
+        last = picked[-1] if granted == len(passed) and not is_drained else None
         if last is not None:
             self._marks.put(lane.id, (last["priority"], last["due_at"], last["message_id"]), begin_s)
         attempts = {row["message_id"]: row for row in picked}
@@ -133,11 +138,13 @@ class Claimer:
         batch = Batch(
             lane, token, begin_s + self._lease_s, begin_s, now, messages, is_suspect, asked_s=begin_s,
             unsettled=set(messages), money=money, connection_id=terms.connection_id,
-            begin_by_s=paces.begin_by_s(now, begin_s),
+            begin_by_s=paces.begin_by_s(now, begin_s), tracking=terms.tracking,
+            unconcerned=frozenset(gate.key for gate in terms.gates if not gate.concerns(lane)),
         )  # fmt: skip
         batch.unrecorded = len(messages)
         rest_s = STOPPED_S if is_paced and allowed < limit else 0.0
-        return Claim(batch, settled_count=settled, rest_s=rest_s, why="rate limit" if granted < len(passed) else "")
+        why = "rate limit" if granted < len(passed) else ""
+        return Claim(batch, settled_count=settled, rest_s=rest_s, why=why, is_drained=is_drained)
 
     async def withdrawn(self, raw: asyncpg.Connection, batch: Batch, gates: Sequence[Gate]) -> dict[UUID, str]:
         """Ask gates that can change their mind again about what has no outcome yet.
@@ -152,6 +159,8 @@ class Claimer:
         now = batch.claimed_at + timedelta(seconds=boottime_s() - batch.claimed_s)
         found: dict[UUID, str] = {}
         for gate in gates:
+            if gate.key in batch.unconcerned:
+                continue
             for fact in await _facts(raw, gate, batch.lane, list(by_id.values())):
                 message_id = fact["message_id"]
                 if not isinstance(gate.judge(fact, by_id[message_id], now), Pass):
@@ -163,7 +172,7 @@ class Claimer:
         """Ask the gates that limit a lane as a whole, then the campaign's pace."""
         allowed, why = limit, ""
         for gate in terms.gates:
-            if gate.lane_facts is None:
+            if gate.lane_facts is None or (gate.is_switch and not terms.is_switched):
                 continue
             facts = await raw.fetch(gate.lane_facts, lane.tenant_id, lane.channel, lane.sender_id, lane.campaign_id)
             allowance = gate.allow(lane, facts, allowed)
@@ -175,16 +184,21 @@ class Claimer:
                 allowed, why = pace, "pace of the campaign"
         return allowed, why
 
-    async def _pick(self, raw: asyncpg.Connection, lane: Lane, limit: int, now_s: float) -> list[asyncpg.Record]:
-        """The next ready messages in order. One that was in a worker's hands when it died goes alone."""
+    async def _pick(
+        self, raw: asyncpg.Connection, lane: Lane, limit: int, now_s: float
+    ) -> tuple[list[asyncpg.Record], bool]:
+        """The next ready messages in order, and whether they are all. One that was in dying hands goes alone."""
         mark = self._marks.get(lane.id, now_s)
         picked = await SQL.claim_pick.many(raw, lane.tenant_id, lane.id, limit, *mark)
         if not picked and self._marks.drop(lane.id):
-            picked = await SQL.claim_pick.many(raw, lane.tenant_id, lane.id, limit, *_FIRST_MARK)
+            mark = _FIRST_MARK
+            picked = await SQL.claim_pick.many(raw, lane.tenant_id, lane.id, limit, *mark)
+        is_drained = len(picked) < limit and mark == _FIRST_MARK  # before a mark there may be what came back
         suspect = next((at for at, row in enumerate(picked) if row["crashes"] > 0), None)
         if suspect is not None:
+            is_drained = is_drained and len(picked) == 1
             picked = picked[: max(suspect, 1)]
-        return picked
+        return picked, is_drained
 
     async def _read(
         self, raw: asyncpg.Connection, lane: Lane, picked: Sequence[asyncpg.Record]

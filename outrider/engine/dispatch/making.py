@@ -45,12 +45,15 @@ class Maker:
     async def prepare(self, batch: Batch) -> tuple[Use, list[list[Claimed]]]:
         """The sender of a batch, and its messages in slices whose bytes fit into memory; nearly always one."""
         wanted = {claimed.content_id for claimed in batch.messages.values()}
+        known = self._senders.in_use(batch.lane)
+        if known is not None and self._senders.at_hand(batch.lane, known, wanted, batch.tracking) is not None:
+            return known, [list(batch.messages.values())]
         async with self._database.statements() as raw:
             use = await self._senders.use(raw, batch.lane)
-            unknown = await self._senders.unknown(raw, batch.lane, use, wanted)
+            unknown = await self._senders.unknown(raw, batch.lane, use, wanted, batch.tracking)
             if len(unknown) == 1:  # the usual news of a small sender; when it is too heavy to be kept, it is weighed
-                self._senders.remember(await self._senders.composers(raw, batch.lane, use, unknown))
-                unknown = await self._senders.unknown(raw, batch.lane, use, wanted)
+                self._senders.remember(await self._senders.composers(raw, batch.lane, use, unknown, batch.tracking))
+                unknown = await self._senders.unknown(raw, batch.lane, use, wanted, batch.tracking)
             rows = await SQL.content_weights.many(raw, batch.lane.tenant_id, unknown) if unknown else []
         return use, _slices(batch.messages.values(), {row["id"]: row["bytes"] for row in rows})
 
@@ -64,11 +67,11 @@ class Maker:
         by_content: dict[UUID, list[Claimed]] = {}
         for claimed in part:
             by_content.setdefault(claimed.content_id, []).append(claimed)
-        made = None if use.sender.numbers else self._senders.at_hand(batch.lane, use, by_content)
+        made = None if use.sender.numbers else self._senders.at_hand(batch.lane, use, by_content, batch.tracking)
         numbers: Mapping[str, str] = {}
         if made is None:
             async with self._database.statements() as raw:
-                made = await self._senders.composers(raw, batch.lane, use, by_content)
+                made = await self._senders.composers(raw, batch.lane, use, by_content, batch.tracking)
                 heard = [claimed.address for claimed in part] if use.sender.numbers else []
                 numbers = await assign(raw, batch.lane.tenant_id, batch.lane.sender_id, use.sender.numbers, heard)
             self._senders.remember(made)

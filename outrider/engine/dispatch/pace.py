@@ -8,7 +8,9 @@ from outrider.engine.dispatch import routes
 
 WORK_S = 0.5
 """A claim is at most this much work at the pace last seen."""
-_FIRST_BATCH = 100
+_FIRST_BATCH = 200
+_RISING, _FALLING = 0.7, 0.3
+"""What was fast proves what a server can take; what was slow may have waited for others of this worker."""
 
 
 @dataclass(slots=True)
@@ -35,4 +37,5 @@ class Pace:
     def learn(self, count: int, took_s: float) -> None:
         """Take the pace of a batch into account."""
         seen = count / max(took_s, 0.001)
-        self.rate = seen if not self.rate else 0.7 * self.rate + 0.3 * seen
+        weight = _RISING if seen > self.rate else _FALLING
+        self.rate = seen if not self.rate else (1 - weight) * self.rate + weight * seen

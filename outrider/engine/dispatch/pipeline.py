@@ -45,7 +45,8 @@ _LONGEST_REST_S = 60.0
 _LONGEST_PAUSE_S = 2.0
 """… and one whose server cannot be reached, which its circuit leaves alone for longer."""
 _BROKEN_REST_S = 30.0
-_CROWD = 1000
+_CROWD = 500
+"""Few large claims at once cost less than many small ones, and show what a server takes."""
 _LOOK_SHARE = 20.0
 """Looking round for lanes takes at most a twentieth of a worker's time …"""
 _LONGEST_LOOK_REST_S = 1.0
@@ -183,9 +184,11 @@ class Pipeline:
             # the commit may have been cut: whatever holds this token was not begun and is given back
             self._lost_tokens[token] = (lane.tenant_id, boottime_s())
             raise
+        if claim.is_drained:
+            self._ring.drop(lane)
         if claim.batch is None:
             self._journal.done(token)
-            if claim.rest_s:
+            if claim.rest_s and not claim.is_drained:
                 self._ring.rest(lane, claim.rest_s)
             return False
         if pace.failures:

@@ -24,6 +24,7 @@ class Ring:
         self._lanes: dict[UUID, dict[str, deque[Lane]]] = {}
         self._turns: dict[str, deque[UUID]] = {"transactional": deque(), "bulk": deque()}
         self._rests: dict[int, float] = {}
+        self._drained: set[int] = set()
         self._turn_count = 0
 
     def renew(self, lanes: Iterable[Lane]) -> None:
@@ -44,6 +45,7 @@ class Ring:
                 for name, part in classes.items():
                     classes[name] = _in_turn(part, known[name])
         self._lanes = fresh
+        self._drained.clear()
         now_s = self._clock()
         self._rests = {lane_id: until_s for lane_id, until_s in self._rests.items() if until_s > now_s}
 
@@ -54,6 +56,10 @@ class Ring:
     def wake(self, lane: Lane) -> None:
         """End a lane's rest: what it rested for is over."""
         self._rests.pop(lane.id, None)
+
+    def drop(self, lane: Lane) -> None:
+        """Leave a lane out until a new directory names it: it has nothing more."""
+        self._drained.add(lane.id)
 
     def next(self, is_stopped: Callable[[Lane], bool]) -> Lane | None:
         """The lane whose turn it is, or None when every lane rests or is stopped."""
@@ -69,7 +75,8 @@ class Ring:
                 for _ in range(len(lanes)):
                     lane = lanes[0]
                     lanes.rotate(-1)
-                    if self._rests.get(lane.id, 0.0) <= now_s and not is_stopped(lane):
+                    is_there = lane.id not in self._drained and self._rests.get(lane.id, 0.0) <= now_s
+                    if is_there and not is_stopped(lane):
                         return lane
         return None
 

@@ -32,8 +32,11 @@ _CLOSED_FRESH_S = 0.5
 _GROWTH = 2
 """A connection that is tried again takes twice what it has taken, from look to look."""
 _IDLE_S = 60.0
-_MOST_COMPOSERS = 256
+_MOST_COMPOSERS = 2048
 _MOST_CONTENT_BYTES = 32 << 20
+"""Contents whose composers are kept, together; one of more than a sixty-fourth of it is not kept at all."""
+_LEAST_BYTES = 8 << 10
+"""What a composer takes at least, however short its content."""
 
 
 Terms = tuple[UUID, UUID, int, bool, Tracking]
@@ -63,10 +66,10 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Composers by content; `fresh` are those not kept yet."""
+    """Composers by content; `fresh` are those not kept yet, with their bytes."""
 
     by_content: dict[UUID, Composer] = field(default_factory=dict)
-    fresh: dict[Kept, Composer] = field(default_factory=dict)
+    fresh: dict[Kept, tuple[Composer, int]] = field(default_factory=dict)
 
 
 class Senders:
@@ -79,7 +82,8 @@ class Senders:
         self._uses: dict[tuple[UUID, UUID], Use] = {}
         self._loading: defaultdict[tuple[UUID, UUID], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._accounts: dict[tuple[UUID, int], Account] = {}
-        self._composers: OrderedDict[Kept, Composer] = OrderedDict()
+        self._composers: OrderedDict[Kept, tuple[Composer, int]] = OrderedDict()
+        self._kept_bytes = 0
         self._noticed: OrderedDict[tuple[UUID, int], tuple[float, Tracking]] = OrderedDict()
 
     async def use(self, raw: asyncpg.Connection, lane: Lane) -> Use:
@@ -88,17 +92,28 @@ class Senders:
         Raises:  Refused when the sender is gone; Misconfigured when its secrets cannot be opened or its provider or
                  channel is not installed.
         """
+        known = self.in_use(lane)
+        if known is not None:
+            return known
         key = (lane.tenant_id, lane.sender_id)
         async with self._loading[key]:  # who reads it twice at once takes a turn to try a connection and forgets it
             return await self._use(raw, lane, key)
 
-    async def _use(self, raw: asyncpg.Connection, lane: Lane, key: tuple[UUID, UUID]) -> Use:
+    def in_use(self, lane: Lane) -> Use | None:
+        """The lane's sender when it was read just now; None: it has to be read."""
         now_s = boottime_s()
-        known = self._uses.get(key)
-        if known is not None and known.is_fresh(now_s):
-            for route in known.routes:
-                route.account.used_s = now_s
+        known = self._uses.get((lane.tenant_id, lane.sender_id))
+        if known is None or not known.is_fresh(now_s):
+            return None
+        for route in known.routes:
+            route.account.used_s = now_s
+        return known
+
+    async def _use(self, raw: asyncpg.Connection, lane: Lane, key: tuple[UUID, UUID]) -> Use:
+        known = self.in_use(lane)  # somebody else may have read it meanwhile
+        if known is not None:
             return known
+        now_s = boottime_s()
         sender = await identity.load(raw, self._runtime.keyring, lane.tenant_id, lane.sender_id)
         channel = self._runtime.channels.get(sender.channel)
         if channel is None:
@@ -156,13 +171,22 @@ class Senders:
         account.used_s = now_s
         return account
 
-    async def composers(self, raw: asyncpg.Connection, lane: Lane, use: Use, content_ids: Iterable[UUID]) -> Made:
+    async def composers(
+        self,
+        raw: asyncpg.Connection,
+        lane: Lane,
+        use: Use,
+        content_ids: Iterable[UUID],
+        tracking: Tracking | None = None,
+    ) -> Made:
         """A composer per content; contents that are gone are missing from the answer.
+
+        Takes:   tracking: what may be noticed, as far as it was read just now.
 
         Where links lead is kept on this connection: nothing composed may leave before that is committed, after which
         `remember` is called.
         """
-        tracking = await self._tracking(raw, lane)
+        tracking = await self._tracking(raw, lane) if tracking is None else tracking
         terms = _terms(lane, use, tracking)
         made, missing = self._kept(terms, content_ids)
         if missing:
@@ -173,14 +197,17 @@ class Senders:
                 await destinations.keep(raw, lane.tenant_id, composer.links)
                 made.by_content[content_id] = composer
                 if _is_small(content):
-                    made.fresh[terms, content_id] = composer
+                    made.fresh[terms, content_id] = composer, _LEAST_BYTES + _bytes_of(content)
         return made
 
-    def at_hand(self, lane: Lane, use: Use, content_ids: Iterable[UUID]) -> Made | None:
+    def at_hand(
+        self, lane: Lane, use: Use, content_ids: Iterable[UUID], tracking: Tracking | None = None
+    ) -> Made | None:
         """The composers of contents when all are in memory and what may be noticed was read just now."""
-        checked_s, tracking = self._noticed.get((lane.tenant_id, lane.id), (0.0, None))
-        if tracking is None or boottime_s() - checked_s >= _FRESH_S:
-            return None
+        if tracking is None:
+            checked_s, tracking = self._noticed.get((lane.tenant_id, lane.id), (0.0, None))
+            if tracking is None or boottime_s() - checked_s >= _FRESH_S:
+                return None
         made, missing = self._kept(_terms(lane, use, tracking), content_ids)
         return None if missing else made
 
@@ -189,23 +216,34 @@ class Senders:
         made = Made()
         missing: list[UUID] = []
         for content_id in content_ids:
-            composer = self._composers.get((terms, content_id))
-            if composer is None:
+            kept = self._composers.get((terms, content_id))
+            if kept is None:
                 missing.append(content_id)
             else:
                 self._composers.move_to_end((terms, content_id))
-                made.by_content[content_id] = composer
+                made.by_content[content_id] = kept[0]
         return made, missing
 
     def remember(self, made: Made) -> None:
         """Keep composers for the next messages: where their links lead is committed."""
-        self._composers |= made.fresh
-        while len(self._composers) > _MOST_COMPOSERS:
-            self._composers.popitem(last=False)
+        for key, (composer, weight) in made.fresh.items():
+            _, known = self._composers.get(key, (None, 0))
+            self._composers[key] = composer, weight
+            self._kept_bytes += weight - known
+        while len(self._composers) > _MOST_COMPOSERS or self._kept_bytes > _MOST_CONTENT_BYTES:
+            _, (_, weight) = self._composers.popitem(last=False)
+            self._kept_bytes -= weight
 
-    async def unknown(self, raw: asyncpg.Connection, lane: Lane, use: Use, content_ids: Iterable[UUID]) -> list[UUID]:
+    async def unknown(
+        self,
+        raw: asyncpg.Connection,
+        lane: Lane,
+        use: Use,
+        content_ids: Iterable[UUID],
+        tracking: Tracking | None = None,
+    ) -> list[UUID]:
         """Contents whose composer is not in memory: new ones, and those too heavy to be kept."""
-        terms = _terms(lane, use, await self._tracking(raw, lane))
+        terms = _terms(lane, use, await self._tracking(raw, lane) if tracking is None else tracking)
         return [content_id for content_id in content_ids if (terms, content_id) not in self._composers]
 
     async def _tracking(self, raw: asyncpg.Connection, lane: Lane) -> Tracking:
@@ -247,7 +285,11 @@ def _terms(lane: Lane, use: Use, tracking: Tracking) -> Terms:
     return lane.tenant_id, lane.sender_id, sender.versions.sender, sender.identity.has_preferences_footer, tracking
 
 
+def _bytes_of(content: Content) -> int:
+    text_bytes = len(content.html or "") + len(content.text or "")
+    return text_bytes + sum(len(attachment.content) for attachment in content.attachments)
+
+
 def _is_small(content: Content) -> bool:
     """Whether a composer may stay in memory; one with great texts or attachments is made anew each time."""
-    text_bytes = len(content.html or "") + len(content.text or "")
-    return text_bytes + sum(len(attachment.content) for attachment in content.attachments) < _MOST_CONTENT_BYTES // 64
+    return _bytes_of(content) < _MOST_CONTENT_BYTES // 64

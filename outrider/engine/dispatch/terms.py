@@ -14,8 +14,10 @@ from uuid import UUID
 
 import asyncpg
 
+from outrider.contracts.channel import Tracking
 from outrider.contracts.gate import Gate, Lane
 from outrider.domain.limits.rows import SQL
+from outrider.domain.tracking.choices import of_rows
 
 _MOST = 2048
 """Different settings remembered; tenants that set nothing share one."""
@@ -27,7 +29,8 @@ class Terms:
 
     `paced`: what goes by a pace: the scopes that have a bucket, destinations, a warm-up; one set from now on holds for
     the next claim. `connection_id`: the sender's own connection. `payer_id`: the campaign whose account pays beside the
-    tenant's; of a retry the one that it sends again.
+    tenant's; of a retry the one that it sends again. `is_switched`: something of the tenant or the installation is
+    switched off, perhaps this lane. `tracking`: what may be noticed about its messages.
     """
 
     gates: tuple[Gate, ...]
@@ -38,6 +41,8 @@ class Terms:
     paced: frozenset[str] = frozenset()
     connection_id: UUID | None = None
     payer_id: UUID | None = None
+    is_switched: bool = True
+    tracking: Tracking | None = None
 
 
 class TermsReader:
@@ -56,7 +61,7 @@ class TermsReader:
         paced = frozenset(row["paced"])
         return Terms(
             gates, settings, row["zone"], row["is_counted"], row["is_limited"], paced, row["connection_id"],
-            row["payer_id"],
+            row["payer_id"], row["is_switched"], of_rows(json.loads(row["noticed"] or "[]"), lane.message_class),
         )  # fmt: skip
 
     def _made(self, text: str) -> tuple[tuple[Gate, ...], Mapping[str, Any]]:

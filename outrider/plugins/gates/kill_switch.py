@@ -24,6 +24,7 @@ GATE = KillSwitch(
     key="kill_switch",
     order=0,
     help="Stops what is paused: the installation, a tenant, a channel, a sender or a campaign.",
+    is_switch=True,
     lane_facts="""
         SELECT scope, reason FROM switches
         WHERE (tenant_id = $1 OR tenant_id = '00000000-0000-0000-0000-000000000000')

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from outrider.contracts.gate import Block, Candidate, Fact, Gate, Verdict
+from outrider.contracts.gate import Block, Candidate, Fact, Gate, Lane, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,10 @@ class ListChoice(Gate):
 
     Also when their messages were queued before.
     """
+
+    def concerns(self, lane: Lane) -> bool:
+        """Campaigns alone."""
+        return lane.campaign_id is not None
 
     def judge(self, fact: Fact, message: Candidate, now: datetime) -> Verdict:
         """Block: the facts hold only messages that were turned off; without a name everything was."""

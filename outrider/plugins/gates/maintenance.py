@@ -24,6 +24,7 @@ GATE = Maintenance(
     key="maintenance",
     order=1,
     help="Stops everything while the installation is in maintenance.",
+    is_switch=True,
     lane_facts="""
         SELECT maintenance_reason AS reason FROM installation
         WHERE maintenance_since IS NOT NULL

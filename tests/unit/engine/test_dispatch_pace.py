@@ -16,7 +16,7 @@ LATER: Mark = (5, datetime(2026, 1, 2, tzinfo=UTC), UUID(int=8))
 
 
 def test_the_first_claim_is_a_modest_one() -> None:
-    assert Pace().limit(500) == 100
+    assert Pace().limit(500) == 200
     assert Pace().limit(20) == 20
 
 
@@ -28,6 +28,13 @@ def test_a_claim_is_half_a_second_of_work_at_the_pace_seen() -> None:
         pace.learn(1000, 0.5)
     assert 950 <= pace.limit(1000) <= 1000
     assert pace.limit(500) == 500
+
+
+def test_what_was_fast_counts_for_more_than_what_may_have_waited_for_others() -> None:
+    rising, falling = Pace(rate=100.0), Pace(rate=900.0)
+    rising.learn(900, 1.0)
+    falling.learn(100, 1.0)
+    assert rising.rate - 100.0 > 900.0 - falling.rate
 
 
 def test_a_slow_server_still_gets_one_message() -> None:

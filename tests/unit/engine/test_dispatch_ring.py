@@ -132,3 +132,12 @@ def test_every_lane_that_may_go_is_served_within_four_rounds_and_no_other(
         if (one := made.next(lambda candidate: candidate.id in stopped)) is not None
     }
     assert served == may_go
+
+
+def test_a_drained_lane_is_left_out_until_a_directory_names_it_again() -> None:
+    lanes = [lane(1, 1), lane(2, 2)]
+    of = ring(*lanes)
+    of.drop(lanes[0])
+    assert turns(of, 3) == [2, 2, 2]
+    of.renew(lanes)
+    assert set(turns(of, 2)) == {1, 2}
