@@ -8,13 +8,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from outrider.base.errors import Refused, Unavailable
 from outrider.contracts.jobs import Superseded
 from outrider.data.db import UnitOfWork
+from outrider.domain.audit.append import append
 from outrider.domain.contacts import attributes, consent, lists, read, suppressions, write
-from outrider.domain.contacts.imports import control, merge
+from outrider.domain.contacts.imports import control, merge, pace
 from outrider.domain.contacts.imports import run as run_module
 from outrider.domain.contacts.imports.batches import Overtaken
 from outrider.domain.contacts.imports.control import ImportView
@@ -22,6 +24,7 @@ from outrider.domain.contacts.imports.examine import examine
 from outrider.domain.contacts.imports.options import Options
 from outrider.domain.contacts.imports.resolve import resolve
 from outrider.domain.contacts.imports.run import Watch, run
+from outrider.domain.contacts.rows import IMPORTS
 from outrider.domain.contacts.views import AddressView
 from outrider.domain.contacts.write import NewContact
 from tests.kit.audience import ACTOR, Audience, import_file, opened, write_csv
@@ -464,8 +467,25 @@ async def test_begin_and_cancel_are_audited(audience: Audience, tmp_path: Path) 
     view = await begun(audience, write_csv(tmp_path / "x.csv", ["email"], [["a@b.co"]]))
     async with audience.app() as uow:
         await control.cancel(uow, ACTOR, view.id)
+        await control.withdraw(uow, view.id)
     rows = await audience.fetch("SELECT action, target_id, details ->> 'file' FROM audit_log ORDER BY seq")
     assert rows == [("import.begin", str(view.id), "x.csv"), ("import.cancel", str(view.id), None)]
+
+
+async def test_the_end_is_audited_with_what_became_of_the_rows(audience: Audience, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "x.csv", ["email"], [["a@b.co"], ["b@b.co"], ["nobody"]])
+    view = await import_file(audience, path)
+    (row,) = await audience.fetch(
+        "SELECT actor, target_id, details FROM audit_log WHERE action = 'import.completed' ORDER BY seq"
+    )
+    counts = {"rows": 3, "of": 3, "dry_run": False, "created": 2, "updated": 0, "unchanged": 0, "rejected": 1}
+    assert (row[0], row[1], orjson.loads(row[2])) == ("imports", str(view.id), counts)
+    failing = await begun(audience, write_csv(tmp_path / "y.csv", ["email"], [["c@b.co"]]))
+    (tmp_path / "y.csv").write_text("email\nd@b.co\n", encoding="utf-8")
+    with pytest.raises(Refused):
+        await run(audience.db, audience.channels, audience.tenant, failing.id, tmp_path / "y.csv")
+    ended = await audience.fetch("SELECT target_id, reason FROM audit_log WHERE action = 'import.failed'")
+    assert ended == [(str(failing.id), "the file is not the one this import began with")]
 
 
 async def test_the_name_of_a_file_is_only_shown(audience: Audience, tmp_path: Path) -> None:
@@ -493,3 +513,42 @@ async def test_an_outage_is_no_collision_with_others(
     monkeypatch.setattr("random.uniform", lambda *_: 0.0)
     view = await import_file(audience, write_csv(tmp_path / "people.csv", ["email", "name"], people(3)))
     assert (view.state, view.created_count, troubles) == ("completed", 3, [])
+
+
+async def test_an_import_that_is_alone_reads_ahead_and_stores_the_same(
+    audience: Audience, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "LOOK_BACK_S", 0.0)  # it sees at once that nobody else is at work
+    monkeypatch.setattr(pace, "OTHERS_PER_S", 1e9)
+    monkeypatch.setattr(run_module, "BATCH_ROWS", 3)
+    rests: list[float] = []
+    rest = pace.Pace.rest_s
+
+    def noted(self: pace.Pace, took_s: float) -> float:
+        rests.append(rest(self, took_s))
+        return rests[-1]
+
+    monkeypatch.setattr(pace.Pace, "rest_s", noted)
+    path = write_csv(tmp_path / "people.csv", ["email", "name"], people(20))
+    view = await import_file(audience, path)
+    assert (view.state, view.created_count, view.checkpoint_line) == ("completed", 20, 21)
+    assert rests == [0.0] * 7
+
+
+async def test_what_others_write_is_counted_and_not_what_an_import_does(audience: Audience, tmp_path: Path) -> None:
+    async def written(uow: UnitOfWork) -> int:
+        await uow.raw.execute("SELECT pg_stat_force_next_flush(), pg_stat_clear_snapshot()")
+        count: int = await IMPORTS.written_by_others.value(uow.raw)
+        return count
+
+    await import_file(audience, write_csv(tmp_path / "a.csv", ["email", "name"], people(40)))
+    async with audience.engine() as uow:
+        before = await written(uow)
+        assert before <= 4, "its beginning and end are audited"
+        for number in range(5):
+            target = ("test", str(number))
+            await append(uow, ACTOR, action="test.done", target=target)
+    async with audience.engine() as uow:
+        await written(uow)
+    async with audience.engine() as uow:
+        assert await written(uow) >= before + 5

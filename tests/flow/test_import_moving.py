@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from outrider.domain.contacts import consent, read, suppressions
-from outrider.domain.contacts.imports import control
+from outrider.domain.contacts.imports import changes, control
 from outrider.domain.contacts.imports import run as run_module
 from outrider.domain.contacts.imports.control import ImportView
 from tests.kit.audience import ACTOR, Audience, import_file, opened, write_csv
@@ -193,3 +193,22 @@ async def test_who_comes_after_their_withdrawal_is_not_written_to(audience: Audi
     async with audience.app() as uow:
         assert len(await suppressions.lookup(uow, audience.channels, "email", "late@b.co")) == 1
         assert (await control.get(uow, view.id)).kind == "consents"
+
+
+@pytest.mark.parametrize(("reason", "scope"), [("soft_bounce", "all"), ("unsubscribe", "bulk"), ("complaint", "all")])
+async def test_what_is_brought_stays_where_an_entry_would_have_ended(
+    audience: Audience, tmp_path: Path, reason: Any, scope: str
+) -> None:
+    (soon,) = await audience.fetch("SELECT now() + interval '90 days'")
+    full = suppressions.Entry("email", "a@b.co", "all", "soft_bounce", expires_at=soon[0])
+    async with audience.engine() as uow:
+        await suppressions.record_all(uow.raw, audience.tenant, ACTOR, [full], source="callback")
+    path = write_csv(tmp_path / "s.csv", ["email"], [["a@b.co"]])
+    tried = await import_file(audience, path, kind="suppressions", reason=reason, dry_run=True)
+    async with audience.app() as uow:
+        (would,) = await changes.listed(uow, tried.id, limit=10)
+    assert {change.field: change.after for change in would.fields}["expires_at"] is None
+    assert (await moved(audience, path, kind="suppressions", reason=reason)).updated_count == 1
+    held = await audience.fetch("SELECT scope, reason, expires_at FROM suppressions")
+    assert held == [(scope, reason, None)], "it ends no more, and keeps no receipts away that it would let through"
+    assert (await moved(audience, path, kind="suppressions", reason=reason)).unchanged_count == 1

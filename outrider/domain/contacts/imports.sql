@@ -36,6 +36,12 @@ WHERE tenant_id = $1 AND import_id = $2 AND (line, field) > ($3, $4) ORDER BY li
 -- tenant: none, because a process resumes what it was doing for every tenant
 SELECT tenant_id, id, progress_at < now() - $1::int * interval '1 second' AS is_abandoned FROM imports WHERE state = 'running' ORDER BY id LIMIT 1000;
 
+-- name: written_by_others :value
+-- How many rows were ever written by what is no import: messages accepted, sent and ended, reports, openings, audited changes.
+-- tenant: none, because an import is considerate of everybody
+SELECT sum(pg_stat_get_tuples_inserted(t) + pg_stat_get_tuples_updated(t) + pg_stat_get_tuples_deleted(t))::bigint
+FROM unnest('{queue,webhook_events,tracking_hits,audit_log}'::regclass[]) t;
+
 -- name: end_import :value
 -- Bring a running import to its end.
 UPDATE imports SET state = $3, error = $4, finished_at = now(), progress_at = now()

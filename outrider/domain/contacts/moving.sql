@@ -3,18 +3,21 @@
 -- name: suppressions_held :many
 -- What stands against these addresses on the tenant's own list.
 SELECT t.address, p.* FROM unnest($2::text[]) t(address)
-CROSS JOIN LATERAL (SELECT scope, reason, created_at FROM suppressions WHERE tenant_id = $1 AND channel = $3
+CROSS JOIN LATERAL (SELECT scope, reason, created_at, expires_at FROM suppressions WHERE tenant_id = $1 AND channel = $3
                       AND address_hash = sha256(convert_to(t.address, 'UTF8')) LIMIT 1) p;
 
 -- name: suppress_all :many
--- Put addresses on the do-not-contact list; of whom there is no contact only the hash is kept. Gives how many were new or became stronger or earlier.
+-- Put addresses on the do-not-contact list; of whom there is no contact only the hash is kept. What is brought stays: it takes the place
+-- of an entry that would end and is no stronger, with its own scope. Gives those that are new or became stronger or earlier.
 INSERT INTO suppressions (tenant_id, channel, address_hash, address, scope, reason, source, note, created_by, created_at)
 SELECT $1, $2, sha256(convert_to(t.address, 'UTF8')), CASE WHEN t.is_known THEN t.address END, t.scope, t.reason, t.source, t.note, $3,
        least(coalesce(t.at, now()), now())
 FROM unnest($5::text[], $6::boolean[], $7::text[], $8::text[], $9::text[], $10::text[], $11::timestamptz[]) t(address, is_known, scope, reason, source, note, at)
 ORDER BY 3
 ON CONFLICT (tenant_id, channel, address_hash) DO UPDATE SET
-  scope = CASE WHEN excluded.scope = 'all' THEN 'all' ELSE suppressions.scope END,
+  scope = CASE WHEN suppressions.expires_at IS NOT NULL
+                    AND array_position($4::text[], excluded.reason) <= coalesce(array_position($4::text[], suppressions.reason), 1000) THEN excluded.scope
+               WHEN excluded.scope = 'all' THEN 'all' ELSE suppressions.scope END,
   reason = CASE WHEN array_position($4::text[], excluded.reason) < coalesce(array_position($4::text[], suppressions.reason), 1000)
                 THEN excluded.reason ELSE suppressions.reason END,
   expires_at = CASE WHEN array_position($4::text[], excluded.reason) <= coalesce(array_position($4::text[], suppressions.reason), 1000)
@@ -22,6 +25,7 @@ ON CONFLICT (tenant_id, channel, address_hash) DO UPDATE SET
   created_at = least(suppressions.created_at, excluded.created_at)
 WHERE (suppressions.scope = 'bulk' AND excluded.scope = 'all') OR excluded.created_at < suppressions.created_at
    OR array_position($4::text[], excluded.reason) < coalesce(array_position($4::text[], suppressions.reason), 1000)
+   OR (suppressions.expires_at IS NOT NULL AND excluded.reason = suppressions.reason)
 RETURNING channel;
 
 -- name: say_consents :many

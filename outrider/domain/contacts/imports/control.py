@@ -22,6 +22,7 @@ from outrider.domain.contacts.rows import IMPORTS as SQL
 NEWEST = UUID(int=2**128 - 1)
 ABANDONED_AFTER_S = 3600
 _LONGEST_FILE_NAME = 255
+_OURSELVES = Actor("system", "imports")
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -153,14 +154,30 @@ async def cancel(uow: UnitOfWork, actor: Actor, import_id: UUID) -> ImportView:
     return view
 
 
+async def complete(uow: UnitOfWork, import_id: UUID) -> None:
+    """Record that every row was taken or refused; one that has ended stays as it is."""
+    await _end(uow, import_id, "completed")
+
+
 async def fail(uow: UnitOfWork, import_id: UUID, error: str) -> None:
     """Record why an import ended early; one that has ended stays as it is."""
-    await SQL.end_import.value(uow.raw, uow.tenant, import_id, "failed", error[:500])
+    await _end(uow, import_id, "failed", error[:500])
 
 
 async def withdraw(uow: UnitOfWork, import_id: UUID) -> None:
     """Record that an import was stopped by stopping what ran it; one that has ended stays as it is."""
-    await SQL.end_import.value(uow.raw, uow.tenant, import_id, "cancelled", None)
+    await _end(uow, import_id, "cancelled")
+
+
+async def _end(uow: UnitOfWork, import_id: UUID, state: str, error: str | None = None) -> None:
+    """Bring an import to its end and say so in the audit log, with what became of its rows [S1-03]."""
+    if await SQL.end_import.value(uow.raw, uow.tenant, import_id, state, error) is None:
+        return
+    view = await get(uow, import_id)
+    details = {"rows": view.row_count, "of": view.total_count, "dry_run": view.is_dry_run}
+    details |= {name: getattr(view, f"{name}_count") for name in ("created", "updated", "unchanged", "rejected")}
+    target = ("import", str(import_id))
+    await append(uow, _OURSELVES, action=f"import.{state}", target=target, reason=error or "", details=details)
 
 
 class Unfinished(msgspec.Struct, frozen=True):

@@ -35,11 +35,12 @@ class _Place(NamedTuple):
 
 
 class _Held(NamedTuple):
-    """An entry of the do-not-contact list."""
+    """An entry of the do-not-contact list; `expires_at` None: it stays."""
 
     scope: str
     reason: str
     at: datetime
+    expires_at: datetime | None = None
 
 
 def combined(earlier: Entry, later: Entry) -> Entry:
@@ -121,7 +122,7 @@ async def _suppress(uow: UnitOfWork, place: _Place, entries: list[Entry], known:
     """Put addresses on the tenant's do-not-contact list, or make their entries stronger or earlier."""
     addresses = [entry.address for entry in entries]
     rows = await MOVING.suppressions_held.many(uow.raw, uow.tenant, addresses, place.channel) if entries else []
-    held = {row["address"]: _Held(row["scope"], row["reason"], row["created_at"]) for row in rows}
+    held = {row["address"]: _Held(row["scope"], row["reason"], row["created_at"], row["expires_at"]) for row in rows}
     by_id = {_id_of(place.channel, address): address for address in addresses}
     for row_id, after in (await _own(uow, place, list(by_id))).items():
         held[by_id[row_id]] = _Held(after["scope"], after["reason"], datetime.fromisoformat(after["at"]))
@@ -154,15 +155,22 @@ async def _suppress(uow: UnitOfWork, place: _Place, entries: list[Entry], known:
 def _is_stronger(entry: Entry, was: _Held) -> bool:
     is_wider = was.scope == "bulk" and _scope(entry) == "all"
     is_earlier = entry.at is not None and entry.at < was.at
-    return is_wider or is_earlier or _strength(entry.word) < _strength(was.reason)
+    return is_wider or is_earlier or _strength(entry.word) < _strength(was.reason) or _takes_its_place(entry, was)
+
+
+def _takes_its_place(entry: Entry, was: _Held) -> bool:
+    """What is imported stays: it replaces an entry that would end and is no stronger."""
+    return was.expires_at is not None and _strength(entry.word) <= _strength(was.reason)
 
 
 def _joined(entry: Entry, was: _Held | None) -> dict[str, Any]:
     if was is None:
         return {"scope": _scope(entry), "reason": entry.word, "at": _moment(entry)}
-    scope = "all" if "all" in {was.scope, _scope(entry)} else "bulk"
     reason = min(was.reason, entry.word, key=_strength)
-    return {"scope": scope, "reason": reason, "at": min(was.at, entry.at or was.at)}
+    after = {"reason": reason, "at": min(was.at, entry.at or was.at)}
+    if _takes_its_place(entry, was):
+        return after | {"scope": _scope(entry), "expires_at": None}
+    return after | {"scope": "all" if "all" in {was.scope, _scope(entry)} else "bulk"}
 
 
 def _scope(entry: Entry) -> str:

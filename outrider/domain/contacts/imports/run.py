@@ -1,4 +1,4 @@
-"""Running an import: the file is read in a thread, a batch ahead of the database, and stored batch by batch.
+"""Running an import: the file is read in a thread, ahead of the database while nobody else works, stored by batches.
 
 Owns checkpoint, resumption and patience with a database that is away. Constant memory: two batches at most.
 """
@@ -28,6 +28,7 @@ from outrider.domain.contacts.imports.control import ImportView, Plan
 from outrider.domain.contacts.imports.csv_rows import Row
 from outrider.domain.contacts.imports.entries import Entry
 from outrider.domain.contacts.imports.examine import body, open_file
+from outrider.domain.contacts.imports.pace import Pace
 from outrider.domain.contacts.imports.readers import Reader, reader_of
 from outrider.domain.contacts.rows import IMPORTS as SQL
 
@@ -76,13 +77,14 @@ async def run(
     Raises:  Refused(file_changed, no_file; the import is failed); Unavailable: it stays running and can be resumed;
              Superseded when `watch` says that somebody else runs it now.
     """
-    watch = watch or Watch()
+    pace = Pace()
     async with db.uow(Role.ENGINE, tenant_id) as uow:
         view = await control.get(uow, import_id)
+        pace.look(await SQL.written_by_others.value(uow.raw))
     if view.state != "running":
         return view
     try:
-        await _take(db, channels, tenant_id, view, path, watch, patience_s)
+        await _take(db, channels, tenant_id, view, path, watch or Watch(), pace, patience_s)
     except (Unavailable, Superseded, asyncio.CancelledError):
         raise
     except Exception as error:
@@ -103,26 +105,38 @@ async def _take(
     view: ImportView,
     path: Path,
     watch: Watch,
+    pace: Pace,
     patience_s: float,
 ) -> None:
     with open_file(path) as stream:
         await asyncio.to_thread(_check_same, stream, view.sha256)
         batches = read_batches(stream, view.plan, channels, after_line=view.checkpoint_line)
-        reading = asyncio.create_task(asyncio.to_thread(next, batches, None))
+        since_s = time.monotonic()
+        reading = _read(batches)
         try:
             while (batch := await asyncio.shield(reading)) is not None:
-                reading = asyncio.create_task(asyncio.to_thread(next, batches, None))
-                view = await _store(db, tenant_id, view, batch, watch, patience_s)
+                await asyncio.sleep(pace.rest_s(time.monotonic() - since_s))
+                since_s, is_ahead = time.monotonic(), pace.is_alone
+                if is_ahead:
+                    reading = _read(batches)
+                view = await _store(db, tenant_id, view, batch, watch, pace, patience_s)
                 await watch.stored(view)
                 if view.state != "running" or view.checkpoint_line != batch.last_line:
                     return
+                if not is_ahead:
+                    reading = _read(batches)
         finally:
             await asyncio.wait([reading])  # the thread must not outlive the file
             reading.cancelled() or reading.exception()  # looked at, whichever error is on its way up
     if view.is_dry_run:
         await _tidy(db, tenant_id, view.id)
     async with db.uow(Role.ENGINE, tenant_id) as uow:
-        await SQL.end_import.value(uow.raw, tenant_id, view.id, "completed", None)
+        await control.complete(uow, view.id)
+
+
+def _read(batches: Iterator[Batch]) -> asyncio.Task[Batch | None]:
+    """Read the next batch in a thread."""
+    return asyncio.create_task(asyncio.to_thread(next, batches, None))
 
 
 async def _tidy(db: Database, tenant_id: UUID, import_id: UUID) -> None:
@@ -138,7 +152,7 @@ async def _tidy(db: Database, tenant_id: UUID, import_id: UUID) -> None:
 
 
 async def _store(
-    db: Database, tenant_id: UUID, view: ImportView, batch: Batch, watch: Watch, patience_s: float
+    db: Database, tenant_id: UUID, view: ImportView, batch: Batch, watch: Watch, pace: Pace, patience_s: float
 ) -> ImportView:
     """Store a batch, again and again while the database is away, and give the import as it stands."""
     deadline = time.monotonic() + patience_s
@@ -155,6 +169,7 @@ async def _store(
             if failpoint.ARMED:
                 failpoint.hit("import.committed")
             async with db.uow(Role.ENGINE, tenant_id) as uow:
+                pace.look(await SQL.written_by_others.value(uow.raw))
                 return await control.get(uow, view.id)
         except _REPEATED as error:
             repeats += 1  # apart from how often the database was away: that is no sign of others at the same contacts
