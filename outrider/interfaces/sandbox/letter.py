@@ -49,13 +49,13 @@ def read(body: bytes) -> Letter:
             text = _decoded_part(part)
         else:
             attachments.append(Attachment(_name(part), kind, len(_payload(part))))
-    return Letter([(name, decoded(str(value))) for name, value in message.items()], html, text, attachments)
+    return Letter([(name, decoded(_text(value))) for name, value in message.raw_items()], html, text, attachments)
 
 
 def subject_of(head: bytes) -> str:
     """The decoded subject of a message whose beginning is given."""
-    value = _parse(head.partition(b"\r\n\r\n")[0] + b"\r\n\r\n").get("Subject")
-    return "" if value is None else decoded(str(value))
+    fields = _parse(head.partition(b"\r\n\r\n")[0] + b"\r\n\r\n").raw_items()
+    return next((decoded(_text(value)) for name, value in fields if name.lower() == "subject"), "")
 
 
 def decoded(value: str) -> str:
@@ -64,6 +64,11 @@ def decoded(value: str) -> str:
         return str(email.header.make_header(email.header.decode_header(value)))
     except (LookupError, ValueError, email.errors.HeaderParseError):
         return value
+
+
+def _text(value: object) -> str:
+    """A header as it came; bytes beyond ASCII are UTF-8 (RFC 6532)."""
+    return str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _parse(body: bytes) -> Message:

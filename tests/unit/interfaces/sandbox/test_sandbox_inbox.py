@@ -79,6 +79,7 @@ def test_broken_mail_still_has_a_page() -> None:
 
 def test_encoded_subjects_are_readable() -> None:
     assert inbox.subject_of(b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nFrom: x\r\n") == "Grüße"
+    assert inbox.subject_of("Subject: Grüße 🎉\r\nFrom: x\r\n".encode()) == "Grüße 🎉", "SMTPUTF8 writes it as it is"
 
 
 def test_a_message_whose_bytes_were_not_kept_says_so() -> None:
