@@ -149,6 +149,29 @@ async def test_the_root_leads_people_and_programs_on(browser: Browser, api: Api)
         assert (await api.caller().get(path)).status == 200
 
 
+async def test_the_proof_of_a_consent_is_a_well_made_page_alone_on_a_disk(
+    browser: Browser, api: Api, tmp_path: Path
+) -> None:
+    await api.user("owner@example.org")
+    owner = await api.signed_in("owner@example.org")
+    addresses = [{"channel": "email", "address": LONG_ADDRESS}]
+    contact = (await owner.post("/api/v1/contacts", {"name": ODD_NAME, "addresses": addresses})).json["id"]
+    said = {
+        "channel": "email",
+        "purpose": "news",
+        "source": "form",
+        "text_shown": "Yes.\n" + "x" * 300,
+        "ip": "192.0.2.7",
+    }
+    for status in ("granted", "withdrawn", "granted"):
+        await owner.post(f"/api/v1/contacts/{contact}/consents", {**said, "status": status})
+    answer = await owner.post(f"/api/v1/contacts/{contact}/consents/proof.html", {"purpose": "news"})
+    assert answer.status == 200, answer.text
+    file = tmp_path / "proof.html"
+    file.write_text(answer.text, encoding="utf-8")
+    await assert_well_made(browser, file.as_uri())
+
+
 @pytest.fixture
 async def sandbox(tmp_path: Path, elsewhere: Elsewhere) -> AsyncIterator[RunningSandbox]:
     rule = Refuse(recipient="*@bounce.example", name="bounces")

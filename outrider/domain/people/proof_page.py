@@ -29,7 +29,7 @@ main { max-width: 46rem; margin: 0 auto; padding: 2.5rem 1.25rem; overflow-wrap:
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .5rem; }
 h2 { font-size: 1.1rem; margin: 2.25rem 0 .75rem; }
 p { margin: 0 0 1rem; }
-dl { display: grid; grid-template-columns: 9rem 1fr; gap: .4rem 1rem; margin: 0; }
+dl { display: grid; grid-template-columns: 8rem 1fr; gap: .4rem 1rem; margin: 0; }
 dt { color: var(--faint); }
 dd { margin: 0; }
 ol { list-style: none; margin: 0; padding: 0; }
@@ -68,7 +68,7 @@ def as_page(proof: ConsentProof) -> str:
         f"<h1>Proof of consent: {_plain(about)}</h1>\n"
         f"<p>What one person said about it, oldest first; it holds now: <strong>{_plain(proof.status)}</strong>.</p>\n"
         f"{_facts(_about(proof))}\n<h2>What was said</h2>\n<ol>{entries}</ol>\n"
-        f"<h2>How this can be checked</h2>\n{_facts(_marks(proof))}\n"
+        f"<h2>How this can be checked</h2>\n{_facts(_marks(proof), is_code=True)}\n"
         '<p class="note">'
         "This page is made of the signed document below and nothing else. Whoever holds this file or the "
         "document can check both without a database: <code>outrider consents verify FILE --key '…'</code>, with the "
@@ -102,8 +102,8 @@ def _about(proof: ConsentProof) -> dict[str, str]:
     return {
         "Controller": f"{proof.tenant} ({proof.tenant_id})",
         "Person": f"{proof.name or '(no name)'}, {people}",
-        "Contact": f"{proof.contact_id}" + (f", {proof.external_id}" if proof.external_id else ""),
-        "Exported": f"{proof.exported_at} by {proof.exported_by}",
+        "Contact": f"{proof.contact_id}" + (f"; elsewhere {proof.external_id}" if proof.external_id else ""),
+        "Exported": f"{_readable(proof.exported_at)} by {proof.exported_by}",
         "Reason": proof.reason,
     }
 
@@ -119,7 +119,12 @@ def _marks(proof: ConsentProof) -> dict[str, str]:
 
 
 def _entry(entry: ProofEntry) -> str:
-    facts = {"When": entry.at, "Known from": entry.source, "Address": entry.ip, "Form": entry.form_version}
+    facts = {
+        "When": _readable(entry.at),
+        "Known from": entry.source,
+        "IP address": entry.ip,
+        "Form": entry.form_version,
+    }
     given = {name: value for name, value in facts.items() if value}
     shown = (
         f"<dt>Text shown</dt><dd><blockquote>{_lines(entry.text_shown)}</blockquote></dd>" if entry.text_shown else ""
@@ -129,13 +134,19 @@ def _entry(entry: ProofEntry) -> str:
     return f"<li><strong>{entry.number}. {_plain(said)}</strong><dl>{rows}</dl></li>\n"
 
 
-def _facts(pairs: dict[str, str]) -> str:
-    return f"<dl>{_rows(pairs)}</dl>"
+def _facts(pairs: dict[str, str], *, is_code: bool = False) -> str:
+    return f"<dl>{_rows(pairs, is_code=is_code)}</dl>"
 
 
 def _rows(pairs: dict[str, str | None] | dict[str, str], *, is_code: bool = False) -> str:
     tag = "code" if is_code else "bdi"
     return "".join(f"<dt>{name}</dt><dd><{tag}>{_plain(value or '')}</{tag}></dd>" for name, value in pairs.items())
+
+
+def _readable(moment: str) -> str:
+    """A moment as people read it, to the second; the signed document has all of it."""
+    day, _, clock = moment.partition("T")
+    return f"{day} {clock[:8]} UTC"
 
 
 def _lines(text: str) -> str:
