@@ -21,6 +21,7 @@ from tests.kit.scenarios import (
     callbacks,
     databases,
     fan_out,
+    gates,
     hours,
     journals,
     leases,
@@ -42,6 +43,12 @@ class Hunt:
     settings: dict[str, str] = field(default_factory=dict)
 
 
+async def _some_gates(drill: Drill) -> list[str]:
+    """A tenant that has money for everybody, whoever agreed and whoever did not, and whose campaigns have little."""
+    return await gates.random_tenants(drill, tenants=1, rounds=1, seed=_SEED_OF_GATES, cents=(500, 900))
+
+
+_SEED_OF_GATES = 5
 SHORT = {"lease_s": leases.LEASE_S}
 HUNTS: dict[str, Hunt] = {
     "idempotency key not kept": Hunt(
@@ -99,6 +106,8 @@ HUNTS: dict[str, Hunt] = {
     "one pool for all providers": Hunt(
         lambda drill: partitions.slow(drill, Bent(after_s=15.0)), ("F60",), partitions.SETTINGS
     ),
+    "consent not asked": Hunt(_some_gates, ("I5",)),
+    "campaigns pay nothing": Hunt(_some_gates, ("I5",)),
     "quiet hours not told to the provider": Hunt(lambda drill: hours.quiet_begins(drill, in_s=6), ("F83",)),
     "due by another clock": Hunt(hours.clock_leaps, ("F79",)),
 }

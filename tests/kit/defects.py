@@ -24,7 +24,7 @@ import asyncpg
 
 from outrider.app import main
 from outrider.base import failpoint
-from outrider.contracts.gate import Lane
+from outrider.contracts.gate import PASS, Lane
 from outrider.contracts.outcome import Accepted, Deferred, Outcome, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing
 from outrider.data.db import Role
@@ -34,6 +34,7 @@ from outrider.domain.callbacks import take
 from outrider.domain.callbacks.rows import SQL as CALLBACKS
 from outrider.domain.campaigns.rows import DELIVERY
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
+from outrider.domain.limits import charges
 from outrider.domain.messages.fan_out import Plan, fan_out
 from outrider.domain.messages.lanes import lane_for
 from outrider.domain.messages.rows import SQL
@@ -41,6 +42,7 @@ from outrider.domain.senders import circuits
 from outrider.engine.dispatch import batch, claim, journal, lease, pipeline, record, recovery, second_thoughts
 from outrider.engine.fanout import expand
 from outrider.engine.inbound import desk, reports
+from outrider.plugins.gates.consent import Consent
 from outrider.plugins.providers.twilio.callbacks import TwilioCallbacks
 from tests.kit.command import Command
 
@@ -248,7 +250,13 @@ def _own_pool(self: pipeline.Pipeline, lane: Lane) -> pipeline.Pool:
     return lane.tenant_id, str(uuid4())
 
 
+def _without_campaign(raw: asyncpg.Connection, payer: charges.Payer) -> Any:
+    """`charges._accounts` that asks the tenant's account alone."""
+    return _accounts(raw, dataclasses.replace(payer, campaign_id=None))
+
+
 _unwatched: set[asyncio.Future[str]] = set()
+_accounts = charges._accounts
 _end = reports._end
 _take_in = take.take_in
 _take = desk.Desk.take
@@ -386,6 +394,13 @@ DEFECTS: dict[str, Defect] = {
     ),
     "one pool for all providers": Defect(
         "a provider that hangs may take every place of a worker", _replace(pipeline.Pipeline, "_pool", _own_pool)
+    ),
+    "consent not asked": Defect(
+        "who never agreed is written to as well", _replace(Consent, "judge", lambda *_asked: PASS)
+    ),
+    "campaigns pay nothing": Defect(
+        "what a campaign sends is taken from its tenant's budget alone",
+        _replace(charges, "_accounts", _without_campaign),
     ),
     "quiet hours not told to the provider": Defect(
         "a text is valid for hours, however soon it gets quiet",

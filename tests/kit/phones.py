@@ -147,6 +147,10 @@ class Phones:
             if entry.outcome in TAKEN
         ]
 
+    def texts(self) -> dict[UUID, str]:
+        """What the texts that the server took say, by message."""
+        return {_message_of(entry): entry.text for entry in self.sandbox.ledger.entries if entry.outcome in TAKEN}
+
     def rules(self, **rule: Any) -> None:
         """What happens to every text from now on."""
         self.sandbox.rules = [Rule(**rule)]

@@ -1,166 +1,273 @@
 """Drills about gates: whatever is killed, no gate is violated, no budget exceeded, nothing permitted left behind.
 
-Tenants, contacts, zones, prices, budgets, caps, rates of accounts and domains, warm-ups and who says stop meanwhile are
-a seeded die's; what holds is counted anew from the rows and from the provider's ledger.
+Tenants, people with email and telephones in several countries, zones, consent, prices, budgets of tenants and of
+campaigns, caps, rates of accounts, domains and countries, warm-ups, and who says stop meanwhile are a seeded die's;
+what holds is worked out anew (tests/kit/verdicts.py) from the ledgers of the servers and from what was charged.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import math
 import random
-import time
-from collections import defaultdict
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from outrider.contracts.gate import MessageClass
 from outrider.data.db import Role
-from outrider.domain.limits import buckets, destinations, plans, warm_ups
+from outrider.domain.contacts import consent
+from outrider.domain.contacts.consent import ConsentStatement
+from outrider.domain.limits import buckets, budgets, destinations, plans, warm_ups
 from outrider.domain.messages.admit import LaneKey, NewMessage, admit
-from tests.kit.drill import OPERATOR, Drill, Sender, boot_ns
+from outrider.domain.templates import contents
+from outrider.plugins.channels.email import CHANNEL as EMAIL
+from outrider.plugins.channels.sms import CHANNEL as SMS
+from tests.kit import ledgers
+from tests.kit.drill import OPERATOR, Drill, boot_ns
+from tests.kit.gated import (
+    AWAKE,
+    CAPPED,
+    CENT,
+    NUMBERS,
+    SLOW_COUNTRY,
+    SLOW_DOMAIN,
+    Budget,
+    Campaign,
+    Case,
+    Person,
+    Rate,
+    Want,
+    Words,
+)
+from tests.kit.phones import Phones
 from tests.kit.processes import until
+from tests.kit.rendering import InProcessRenderer
+from tests.kit.verdicts import judged
 
-_CENT = 10_000
-_QUIET, _AWAKE = "UTC", "Asia/Kolkata"
-"""Quiet hours lie around now by the clock of the first zone, which is five and a half hours behind the second."""
-_CLASSES: tuple[MessageClass, ...] = ("transactional", "bulk")
+_QUIET = "UTC"
+"""Quiet hours lie around now by the clock of this zone, which is five and a half hours behind the tenants' own."""
+_KINDS: tuple[tuple[MessageClass, str], ...] = (
+    ("transactional", "transactional"), ("transactional", "news"), ("bulk", "marketing"), ("bulk", "news"),
+)  # fmt: skip
+_BULK = ("marketing", "news")
+_CONNECTIONS = 4
 _SHARED = 0.5
 """How often two senders share an account."""
-_STOPPED_WITHIN_S = 5.0
-"""However busy the machine is; that it is a second is drilled in test_f85_kill_switch.py [faults.md F84]."""
-_SLOW = "slow.example"
-"""The domain that has a rate; the other, `example.com`, has none."""
+_STOPS = ("STOP", " stop.", "Unsubscribe", "ARRET")
+_TEMPLATE = "{{ words }}"
 
 
-@dataclass(slots=True)
-class Case:
-    """One tenant as the die made it."""
+async def random_tenants(
+    drill: Drill, *, tenants: int, rounds: int, seed: int, cents: tuple[int, int] = (10, 100)
+) -> list[str]:
+    """Four workers on random tenants; two of them are killed in each round, at random moments.
 
-    tenant_id: UUID
-    senders: list[Sender]
-    price: int
-    limit: int
-    cap: int
-    quiet: set[str]
-    wanted: dict[str, int]
-    """Address -> how many messages it would get."""
-    domain: Rate
-    account: Rate
-    warm_up: tuple[int, int]
-    """What the second sender may send on the first and the second day of its plan."""
-    day_on: date
-    begun_ns: int
-    stopped: dict[str, int] = field(default_factory=dict)
-    """Who has said stop since, and when it was committed, on the clock of the provider's ledger."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """At most `burst` at once and `per_s` on average."""
-
-    per_s: float
-    burst: int
-
-    def most(self, took_s: float) -> int:
-        """How many may have gone in so long a time."""
-        return math.floor(self.burst + self.per_s * took_s)
-
-
-async def random_tenants(drill: Drill, *, tenants: int, rounds: int, seed: int) -> list[str]:
-    """Four workers on random tenants; two of them are killed in each round, at random moments."""
+    Takes:   cents: the least and the most that a tenant may spend; the preset is too little for most.
+    """
     dice = random.Random(seed)  # noqa: S311 - repeatable by the seed
     drill.faults({"action": "slow", "stage": "dot", "delay_ms": 3})
-    cases = [await _tenant(drill, dice, n) for n in range(tenants)]
-    workers = list(await asyncio.gather(*(drill.worker() for _ in range(4))))
-    for _ in range(rounds):
-        await asyncio.gather(*(_admit(drill, dice, case) for case in cases))
-        await asyncio.gather(*(_stop(drill, dice, case) for case in cases))
-        await asyncio.sleep(dice.uniform(0.05, 0.4))  # the moment of the kill
-        for at in dice.sample(range(len(workers)), 2):
-            workers[at].kill()
-            workers[at] = await drill.worker()
-    drill.faults()
-    await until(lambda: _is_settled(drill), what="everything that may go has gone", bound_s=120)
-    return [each for case in cases for each in await _violations(drill, case)]
+    api = await drill.start("api").ready()
+    async with AsyncExitStack() as stack:
+        cases = [await _tenant(drill, stack, dice, api.where, n, cents) for n in range(tenants)]
+        workers = list(await asyncio.gather(*(drill.worker() for _ in range(4))))
+        for at in range(rounds):
+            await asyncio.gather(*(_admit(drill, dice, case) for case in cases))
+            if at % 2 == 0:
+                await asyncio.gather(*(_launch(drill, dice, case) for case in cases))
+            await asyncio.gather(*(_stop(drill, dice, case, api.where) for case in cases))
+            for victim in dice.sample(range(len(workers)), 2):
+                await asyncio.sleep(dice.uniform(0.05, 0.4))  # the moment of the kill
+                workers[victim].kill()
+                workers[victim] = drill.start_worker()
+            await asyncio.gather(*(worker.ready() for worker in workers))
+        drill.faults()
+        settled_at = datetime.now(UTC)
+
+        async def is_settled() -> bool:
+            nonlocal settled_at
+            settled_at = datetime.now(UTC)
+            return await _is_settled(drill)
+
+        await until(is_settled, what="everything that may go has gone", bound_s=120)
+        found = [each for case in cases for each in await judged(drill, case, settled_at)]
+        evidence = await drill.evidence()
+        evidence.acceptances += [each for case in cases for each in case.phones.acceptances()]
+        lines = 2 * rounds * tenants * 3 * _CONNECTIONS  # of the two that are killed in each round, at their most
+        return found + ledgers.violations(evidence, uncertain=lines)
 
 
-async def _tenant(drill: Drill, dice: random.Random, n: int) -> Case:
+# what the die makes
+
+
+async def _tenant(
+    drill: Drill, stack: AsyncExitStack, dice: random.Random, base: str, n: int, cents: tuple[int, int]
+) -> Case:
     tenant_id = await drill.tenant(f"gated {n}")
-    now, cap = datetime.now(UTC), dice.randint(1, 3)
+    now = datetime.now(UTC)
+    countries = None if dice.random() < _SHARED else frozenset(NUMBERS.keys() - {"GB"})
+    prices = {("email", ""): dice.randint(5_000, 35_000)}
+    prices |= {("sms", country): dice.randint(5_000, 25_000) for country in ("US", SLOW_COUNTRY, "GB")}
+    prices |= {("sms", ""): dice.randint(5_000, 25_000)} if dice.random() < _SHARED else {}
+    highest = None if dice.random() < _SHARED else 2 * max(prices.values())
+    cap, budget = dice.randint(1, 4), _budget(dice, *cents)
     settings = {
         "quiet_hours": f"{now - timedelta(hours=1):%H:%M}-{now + timedelta(hours=2):%H:%M}",
-        "quiet_channels": "email",
-        "quiet_transactional": True,
-        "frequency_cap": cap,
-        "frequency_purposes": "transactional",
-        "consent_required": False,
-    }
-    price = dice.randint(5_000, 35_000)
-    limit = dice.randint(20, 160)
+        "quiet_channels": "email,sms", "quiet_transactional": True, "frequency_cap": cap,
+        "frequency_purposes": ",".join(sorted(CAPPED)), "consent_required": True,
+        "sms_countries": None if countries is None else ",".join(sorted(countries)), "highest_price_micros": highest,
+    }  # fmt: skip
     await drill.execute(
-        "UPDATE tenants SET settings = $2::text::jsonb, timezone = $3, daily_budget_cents = $4 WHERE id = $1",
-        tenant_id, json.dumps(settings), _AWAKE, limit,
+        "UPDATE tenants SET settings = $2::text::jsonb, timezone = $3, daily_budget_cents = $4,"
+        " monthly_budget_cents = $5 WHERE id = $1",
+        tenant_id, json.dumps({name: value for name, value in settings.items() if value is not None}), AWAKE,
+        *_cents(budget),
     )  # fmt: skip
-    await drill.execute(
-        "INSERT INTO prices (tenant_id, channel, micros, created_by, valid_from) VALUES ($1, 'email', $2, 'drill', $3)",
-        tenant_id, price, now - timedelta(hours=1),
-    )  # fmt: skip
-    senders = [await drill.sender("at_most_once", tenant_id=tenant_id) for _ in range(2)]
-    case = await _paced(drill, dice, Case(
-        tenant_id, senders, price, limit * _CENT, cap, set(), defaultdict(int),
-        Rate(dice.uniform(1, 2), dice.randint(1, 3)), Rate(dice.uniform(2, 4), dice.randint(1, 5)),
-        (dice.randint(3, 20), 1_000), now.date(), 0,
-    ))  # fmt: skip
-    for person in range(dice.randint(20, 60)):
-        zone = dice.choice((_QUIET, _AWAKE, _AWAKE, None))
-        address = f"t{n}p{person}@{dice.choice((_SLOW, 'example.com'))}"
+    for (channel, country), micros in prices.items():
         await drill.execute(
-            "WITH c AS (INSERT INTO contacts (tenant_id, timezone) VALUES ($1, $2) RETURNING id) "
-            "INSERT INTO addresses (tenant_id, channel, address, contact_id) SELECT $1, 'email', $3, id FROM c",
-            tenant_id, zone, address,
+            "INSERT INTO prices (tenant_id, channel, country, micros, created_by, valid_from)"
+            " VALUES ($1, $2, $3, $4, 'drill', $5)",
+            tenant_id, channel, country, micros, now - timedelta(hours=1),
         )  # fmt: skip
-        case.wanted[address] = 0
-        if zone == _QUIET:
-            case.quiet.add(address)
+    senders = [await drill.sender("at_most_once", tenant_id=tenant_id) for _ in range(2)]
+    phones = await stack.enter_async_context(Phones.open(drill, base, tenant_id=tenant_id, connections=_CONNECTIONS))
+    phones.rules(delay_s=0.02)
+    says = {sender.id: [Words(sender.content_id)] for sender in senders}
+    says[phones.sender.id] = await _texts(drill, phones)
+    case = Case(
+        tenant_id, senders, phones, budget, cap, prices, highest, countries,
+        domain=Rate(dice.uniform(1, 3), dice.randint(1, 3)), account=Rate(dice.uniform(2, 4), dice.randint(1, 5)),
+        country=Rate(dice.uniform(1, 3), dice.randint(1, 3)), warm_up=(dice.randint(3, 20), 1_000),
+        reserve_percent=dice.choice((0, 20)), day_on=now.date(), begun_ns=0, says=says,
+    )  # fmt: skip
+    await _pace(drill, dice, case)
+    case.people = [await _person(drill, dice, tenant_id, n, each) for each in range(dice.randint(20, 50))]
     return case
 
 
-async def _paced(drill: Drill, dice: random.Random, case: Case) -> Case:
-    """Limit a domain and the account of both senders (or of the first), and warm the second one up."""
-    begun_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+async def _texts(drill: Drill, phones: Phones) -> list[Words]:
+    """Texts of one part and of several, in the GSM alphabet and not; some by a template that is shorter than they."""
+    said: list[tuple[str, str | None]] = [("a" * 40, None), ("b" * 200, None), ("\u015f" * 90, None)]
+    said += [(_TEMPLATE, letter * length) for letter, length in (("c", 20), ("d", 170), ("e", 320))]
+    found = []
+    async with drill.db.uow(Role.APP, phones.sender.tenant_id) as uow:
+        for text, words in said:
+            content_id = await contents.save(
+                uow, SMS, InProcessRenderer(), subject="", html=None, text=text, is_template=words is not None
+            )
+            variables = None if words is None else json.dumps({"words": words})
+            found.append(Words(content_id, words or text, variables))
+    return found
+
+
+async def _person(drill: Drill, dice: random.Random, tenant_id: UUID, n: int, at: int) -> Person:
+    """Somebody who can be written to in one or two ways, somewhere, and has agreed to some of it."""
+    zone = dice.choice((_QUIET, AWAKE, AWAKE, None))
+    country = dice.choice(sorted(NUMBERS))
+    reached = dice.choice((("email",), ("sms",), ("email", "sms")))
+    places = {
+        "email": f"t{n}p{at}@{dice.choice((SLOW_DOMAIN, 'example.com'))}",
+        "sms": NUMBERS[country].format(2000 + 100 * n + at),
+    }
+    places = {channel: places[channel] for channel in reached}
+    contact_id = await drill.value("INSERT INTO contacts (tenant_id, timezone) VALUES ($1, $2) RETURNING id",
+                                   tenant_id, zone)  # fmt: skip
+    said: dict[str, set[tuple[str, str]]] = {"granted": set(), "withdrawn": set(), "nothing": set()}
+    for channel, address in places.items():
+        await drill.execute(
+            "INSERT INTO addresses (tenant_id, channel, address, contact_id) VALUES ($1, $2, $3, $4)",
+            tenant_id, channel, address, contact_id,
+        )  # fmt: skip
+        for purpose in _BULK:
+            status = dice.choice(("granted", "granted", "granted", "granted", "withdrawn", "nothing"))
+            said[status].add((channel, purpose))
+            if status != "nothing":
+                await drill.execute(
+                    "INSERT INTO consents (tenant_id, contact_id, channel, purpose, status, source)"
+                    " VALUES ($1, $2, $3, $4, $5, 'drill')",
+                    tenant_id, contact_id, channel, purpose, status,
+                )  # fmt: skip
+    return Person(contact_id, zone == _QUIET, places, country, frozenset(said["granted"]), frozenset(said["withdrawn"]))
+
+
+async def _pace(drill: Drill, dice: random.Random, case: Case) -> None:
+    """Limit a domain, a country and the account of both senders (or of the first), and warm the second one up."""
+    case.begun_ns = boot_ns()
+    first, second = case.senders
     async with drill.db.uow(Role.ENGINE, case.tenant_id) as uow:
-        account = await uow.raw.fetchval("SELECT connection_id FROM senders WHERE id = $1", case.senders[0].id)
+        account = await uow.raw.fetchval("SELECT connection_id FROM senders WHERE id = $1", first.id)
         if dice.random() < _SHARED:
-            await uow.raw.execute("UPDATE senders SET connection_id = $2 WHERE id = $1", case.senders[1].id, account)
-        await destinations.set_rate(uow, OPERATOR, "email", _SLOW, case.domain.per_s, float(case.domain.burst))
+            await uow.raw.execute("UPDATE senders SET connection_id = $2 WHERE id = $1", second.id, account)
+        for channel, where, rate in (("email", SLOW_DOMAIN, case.domain), ("sms", SLOW_COUNTRY, case.country)):
+            await destinations.set_rate(uow, OPERATOR, channel, where, rate.per_s, float(rate.burst))
         await buckets.set_rate(uow, OPERATOR, "connection", account, case.account.per_s, float(case.account.burst))
         plan = await warm_ups.begin(
-            uow, OPERATOR, case.senders[1].id, plans.OWN, steps=[plans.Step(count) for count in case.warm_up],
-            options=warm_ups.Options(reserve_percent=dice.choice((0, 20))),
+            uow, OPERATOR, second.id, plans.OWN, steps=[plans.Step(count) for count in case.warm_up],
+            options=warm_ups.Options(reserve_percent=case.reserve_percent),
         )  # fmt: skip
-    return replace(case, day_on=plan.day_on, begun_ns=begun_ns)
+    case.day_on = plan.day_on
+
+
+# what happens meanwhile
 
 
 async def _admit(drill: Drill, dice: random.Random, case: Case) -> None:
-    """Some messages to some people, by both senders and in both classes."""
-    for sender in case.senders:
-        chosen = [dice.choice(list(case.wanted)) for _ in range(dice.randint(5, 25))]
-        key = LaneKey("email", sender.id, dice.choice(_CLASSES), "transactional", 5)
-        new = [NewMessage(address, sender.content_id) for address in chosen]
+    """Some messages to some people, by every sender."""
+    for sender_id, said in case.says.items():
+        channel = "sms" if sender_id == case.phones.sender.id else "email"
+        message_class, purpose = dice.choice(_KINDS)
+        reached = [person for person in case.people if channel in person.places]
+        wants = [
+            Want(dice.choice(reached), channel, sender_id, message_class, purpose, dice.choice(said))
+            for _ in range(dice.randint(3, 15))
+        ]
+        new = [
+            NewMessage(each.address, each.words.content_id, each.words.variables, each.person.contact_id)
+            for each in wants
+        ]
+        key = LaneKey(channel, sender_id, message_class, purpose, 5)
         async with drill.db.uow(Role.ENGINE, case.tenant_id) as uow:
-            drill.client.add(await admit(uow, case.tenant_id, key, new))
-        for address in chosen:
-            case.wanted[address] += 1
+            ids = await admit(uow, case.tenant_id, key, new)
+        drill.client.add(ids)
+        case.wants |= dict(zip(ids, wants, strict=True))
 
 
-async def _stop(drill: Drill, dice: random.Random, case: Case) -> None:
-    """Some people say stop, whatever waits for them or is on its way."""
-    for address in dice.sample(sorted(case.wanted.keys() - case.stopped.keys()), dice.randint(0, 2)):
-        await drill.suppress(address, case.tenant_id)
+async def _launch(drill: Drill, dice: random.Random, case: Case) -> None:
+    """A campaign with a budget of its own, to some who agreed to it and to some who did not."""
+    channel, purpose = dice.choice(("email", "sms")), dice.choice(_BULK)
+    sender_id = case.phones.sender.id if channel == "sms" else dice.choice(case.senders).id
+    words = dice.choice([each for each in case.says[sender_id] if each.variables is None])
+    reached = [person for person in case.people if channel in person.places]
+    members = tuple(dice.sample(reached, dice.randint(1, len(reached))))
+    budget = _budget(dice, 2, 20)
+    async with drill.db.uow(Role.ENGINE, case.tenant_id) as uow:
+        campaign_id = await uow.raw.fetchval(
+            _CAMPAIGN, case.tenant_id, f"campaign {len(case.campaigns)}", [each.contact_id for each in members],
+            channel, sender_id, words.content_id, purpose,
+        )  # fmt: skip
+        daily, monthly = _cents(budget)
+        await budgets.set_budget(
+            uow, OPERATOR, "campaign", campaign_id, daily_cents=daily, monthly_cents=monthly, reason="drill"
+        )
+    case.campaigns.append(Campaign(campaign_id, channel, sender_id, purpose, words, budget, members))
+
+
+async def _stop(drill: Drill, dice: random.Random, case: Case, where: str) -> None:
+    """Some people say stop or take their consent back, whatever waits for them or is on its way."""
+    places = sorted(place for person in case.people for place in person.places.items())
+    left = [(channel, address) for channel, address in places if address not in case.stopped]
+    for channel, address in dice.sample(left, min(len(left), dice.randint(0, 2))):
+        if channel == "sms":
+            await case.phones.write(where, address, dice.choice(_STOPS))
+        else:
+            await drill.suppress(address, case.tenant_id)
         case.stopped[address] = boot_ns()
+    agreed = sorted((str(each.contact_id), *key) for each in case.people for key in each.granted)
+    for contact_id, channel, purpose in dice.sample(agreed, min(len(agreed), dice.randint(0, 2))):
+        said = ConsentStatement(channel, purpose, "withdrawn", "drill")
+        async with drill.db.uow(Role.APP, case.tenant_id) as uow:
+            await consent.set_consent(uow, {"email": EMAIL, "sms": SMS}, OPERATOR, UUID(contact_id), said)
+        case.withdrawn.setdefault((UUID(contact_id), channel, purpose), boot_ns())
 
 
 async def _is_settled(drill: Drill) -> bool:
@@ -172,6 +279,7 @@ async def _is_settled(drill: Drill) -> bool:
     moving: int = await drill.value(
         "SELECT (SELECT count(*) FROM queue"
         " WHERE state IN (0, 1, 4) OR (state = 5 AND due_at < now() + interval '2 minutes'))"
+        " + (SELECT count(*) FROM campaigns WHERE state = 'sending' AND expanded_at IS NULL)"
         " + (SELECT count(*) FROM budget_accounts WHERE is_freed)"
         " + (SELECT count(*) FROM warm_ups w JOIN lanes l ON l.tenant_id = w.tenant_id AND l.sender_id = w.sender_id"
         "    JOIN queue q ON q.tenant_id = l.tenant_id AND q.lane_id = l.id"
@@ -182,88 +290,26 @@ async def _is_settled(drill: Drill) -> bool:
     return moving == 0
 
 
-async def _violations(drill: Drill, case: Case) -> list[str]:
-    """What should not be, counted from the provider's ledger and the rows."""
-    found = []
-    rows = await drill.rows("SELECT id, address, state FROM message_states WHERE tenant_id = $1", case.tenant_id)
-    went: defaultdict[str, int] = defaultdict(int)
-    for row in rows:
-        if row["state"] in {"sent", "uncertain"}:
-            went[row["address"]] += 1
-        elif row["state"] != "held" and (row["state"], row["address"] in case.stopped) != ("blocked", True):
-            found.append(f"{row['id']} is {row['state']}")
-    found += [f"{address} was written to in quiet hours" for address in case.quiet if went[address]]
-    found += [
-        f"{each.address} was written to {(each.boot_ns - case.stopped[each.address]) / 1e9:.1f} s after a stop"
-        for each in drill.acceptances()
-        if each.address in case.stopped and each.boot_ns > case.stopped[each.address] + _STOPPED_WITHIN_S * 1e9
-    ]
-    found += [f"{address} got {count} of {case.cap}" for address, count in went.items() if count > case.cap]
-    charged = await drill.value(
-        "SELECT coalesce(sum(micros), 0)::bigint FROM charges WHERE tenant_id = $1", case.tenant_id
+def _budget(dice: random.Random, least: int, most: int) -> Budget:
+    """By day, by month or both, in whole cents."""
+    daily, monthly = dice.choice(((True, False), (False, True), (True, True)))
+    return Budget(
+        CENT * dice.randint(least, most) if daily else None, CENT * dice.randint(least, most) if monthly else None
     )
-    spent = await drill.value(
-        "SELECT day_spent_micros FROM budget_accounts WHERE tenant_id = $1 AND scope = 'tenant'", case.tenant_id
-    )
-    if not charged == spent == sum(went.values()) * case.price:
-        found.append(f"spent {spent}, charged {charged}, {sum(went.values())} at {case.price} went")
-    if spent > case.limit:
-        found.append(f"{spent} of {case.limit} spent")
-    found += await _out_of_pace(drill, case)
-    if case.limit - spent >= case.price:
-        warming = await drill.rows(
-            "SELECT m.address FROM queue q JOIN messages m ON m.tenant_id = q.tenant_id AND m.id = q.message_id"
-            " WHERE q.tenant_id = $1 AND starts_with(q.reason, 'warm_up: ')",
-            case.tenant_id,
-        )
-        later = {row["address"] for row in warming} | case.quiet | case.stopped.keys()
-        behind = {
-            address: wanted - went[address]
-            for address, wanted in case.wanted.items()
-            if address not in later and went[address] < min(wanted, case.cap)
-        }
-        found += [
-            f"{count} for {address} left behind with {case.limit - spent} left" for address, count in behind.items()
-        ]
-    return found
 
 
-async def _out_of_pace(drill: Drill, case: Case) -> list[str]:
-    """Rates and allowances that were exceeded, by the provider's ledger; allowances that were not used up."""
-    senders = {
-        row["id"]: (row["sender_id"], row["connection_id"])
-        for row in await drill.rows(
-            "SELECT m.id, l.sender_id, s.connection_id FROM messages m JOIN lanes l ON l.id = m.lane_id"
-            " JOIN senders s ON s.id = l.sender_id WHERE m.tenant_id = $1",
-            case.tenant_id,
-        )
-    }
-    account = await drill.value("SELECT connection_id FROM senders WHERE id = $1", case.senders[0].id)
-    taken = [each for each in drill.acceptances() if each.message_id in senders]
-    warm = case.senders[1].id
-    plan = (await drill.rows("SELECT day_on, day_sent, step FROM warm_ups WHERE sender_id = $1", warm))[0]
-    is_next_day = plan["day_on"] != case.day_on
-    found = []
-    for what, rate, times in (
-        (_SLOW, case.domain, [each.boot_ns for each in taken if each.address.endswith(_SLOW)]),
-        ("the account", case.account, [each.boot_ns for each in taken if senders[each.message_id][1] == account]),
-    ):
-        for count, at_ns in enumerate(sorted(times), 1):  # tokens are taken before: whenever one looks, it must hold
-            took_s = (at_ns - case.begun_ns) / 1e9
-            if count > rate.most(took_s):
-                found.append(f"{what} got {count} in {took_s:.1f} s by {rate}")
-                break
-    warmed = sum(senders[each.message_id][0] == warm for each in taken)
-    if warmed > sum(case.warm_up[: 1 + is_next_day]):
-        found.append(f"{warmed} of {case.warm_up} went in the warm-up")
-    counted = await drill.value(
-        "SELECT count(*) FROM warm_up_sends WHERE sender_id = $1 AND day_on = $2", warm, plan["day_on"]
-    )
-    doubtful = await drill.value(
-        "SELECT count(*) FROM messages m JOIN lanes l ON l.id = m.lane_id WHERE l.sender_id = $1"
-        " AND m.state IN ('sent', 'uncertain')",
-        warm,
-    )
-    if not is_next_day and not counted == plan["day_sent"] == doubtful:
-        found.append(f"counted {plan['day_sent']}, noted {counted}, went {doubtful} in the warm-up")
-    return found
+def _cents(budget: Budget) -> tuple[int | None, int | None]:
+    daily, monthly = budget.daily, budget.monthly
+    return None if daily is None else daily // CENT, None if monthly is None else monthly // CENT
+
+
+_CAMPAIGN = """
+WITH list AS (
+  INSERT INTO lists (tenant_id, name) VALUES ($1, $2) RETURNING id
+), members AS (
+  INSERT INTO list_members (tenant_id, list_id, contact_id) SELECT $1, list.id, m FROM list, unnest($3::uuid[]) m
+)
+INSERT INTO campaigns
+  (tenant_id, name, channel, sender_id, content_id, list_id, purpose, state, launched_at, created_by)
+SELECT $1, $2, $4, $5, $6, list.id, $7, 'sending', now(), 'drill' FROM list RETURNING id
+"""
