@@ -41,6 +41,7 @@ class Report:
     key          equal for what is told again; provider_id names the message at the provider
     message_id   ours, as the provider gave it back; None: unknown
     word         the provider's own, kept with the event; state: what it means for the message, None: nothing
+    at           when it happened by the provider's own clock, shown with the event; None: it does not say
     cause        of contracts/outcome.py, with `detail`, when it says why not
     suppress     the address is put on the do-not-contact list for this reason; empty: not
     is_soft      the mailbox or handset could not be reached for now: it counts towards the limit of soft bounces
@@ -57,7 +58,6 @@ class Report:
     detail: str = ""
     suppress: str = ""
     is_soft: bool = False
-    address: str = ""
     price: Decimal | None = None
     currency: str = ""
 
@@ -147,10 +147,14 @@ class ReadsLetters(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What a provider charges for a message, all its parts together; never negative."""
+    """What a provider charges for a message, all its parts together; never negative.
+
+    provider_id  the message's id there, which tells attempts apart that were both taken; empty: not known
+    """
 
     amount: Decimal
     currency: str
+    provider_id: str = ""
 
 
 @runtime_checkable

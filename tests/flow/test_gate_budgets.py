@@ -17,7 +17,7 @@ from outrider.base.ids import NIL
 from outrider.contracts.actor import Actor
 from outrider.contracts.callbacks import Bill
 from outrider.contracts.gate import Lane
-from outrider.contracts.outcome import Uncertain
+from outrider.contracts.outcome import Accepted, Uncertain
 from outrider.data.db import Role
 from outrider.domain.limits import accounts, budgets, charges, prices
 from outrider.domain.messages import holds, uncertain
@@ -369,6 +369,32 @@ async def test_the_providers_price_takes_the_place_of_the_reservation(desk: Desk
         assert await charges.settle(raw, desk.tenant_id, bills) == set(ids)
         assert await charges.settle(raw, desk.tenant_id, bills) == set(ids), "told again it changes nothing"
     assert await spent(desk) == (5 * CENT, 5 * CENT)
+
+
+async def test_each_attempt_gets_its_own_bill_however_late_and_in_whatever_order_they_come(desk: Desk) -> None:
+    await price(desk, 2 * CENT)
+    (sent,) = await desk.admit(1)
+    tokens = []
+    for _ in range(3):  # two whose answers were lost, and one that was accepted
+        await desk.post.execute(
+            "UPDATE queue SET state = 0, lease_until = NULL, token = NULL, due_at = now() WHERE message_id = $1", sent
+        )
+        claim = await desk.claim()
+        assert claim.batch is not None
+        tokens.append(claim.batch.token)
+    async with desk.post.engine.transaction() as raw:
+        row = row_for(
+            sent, tokens[2], Accepted("third"), attempt=3, may_repeat=True, settings=desk.post.runtime.settings
+        )
+        assert await write(raw, desk.tenant_id, [row]) == {sent}
+    for name, amount in (("third", "0.05"), ("first", "0.03"), ("third", "0.05"), ("second", "0.04")):
+        async with desk.post.engine.transaction() as raw:
+            assert await charges.settle(raw, desk.tenant_id, {sent: Bill(Decimal(amount), "EUR", name)}) == {sent}
+    rows = await desk.post.fetch("SELECT token, micros FROM charges WHERE message_id = $1", sent)
+    assert {row["token"]: row["micros"] for row in rows} == dict(
+        zip(tokens, (3 * CENT, 4 * CENT, 5 * CENT), strict=True)
+    )
+    assert await spent(desk) == (12 * CENT, 12 * CENT)
 
 
 async def test_a_price_in_another_currency_leaves_what_was_reserved(desk: Desk) -> None:

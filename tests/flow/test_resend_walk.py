@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from outrider.base.ids import DEFAULT_TENANT
+from outrider.contracts.outcome import Outcome
+from outrider.data.db import Role
+from outrider.domain.messages import uncertain
 from outrider.engine.dispatch.reconcile import Reconciler
 from outrider.interfaces.sandbox.resend.options import Rule
-from tests.kit.resending import DOMAIN, Resending, resending
+from outrider.plugins.providers.resend.transport import ResendTransport
+from tests.kit.api import TESTER
+from tests.kit.resending import BOUND_S, DOMAIN, Resending, resending
 
 PEOPLE = [f"p{n}@{DOMAIN}" for n in range(30)]
 
@@ -108,6 +116,55 @@ async def test_what_people_send_again_is_no_longer_part_of_the_request_it_went_i
     assert resent.status == 200, resent.text
     rows = await office.rows("SELECT message_id FROM keyed_requests WHERE tenant_id = $1")
     assert [row["message_id"] for row in rows] == ids[1:], "it may go by a connection that knows no keys"
+
+
+async def test_what_is_being_repeated_is_not_sent_again_by_people_at_the_same_time(
+    office: Resending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.sandbox.rules = [Rule(cut="before")]
+    ids = [await office.accepted(person) for person in PEOPLE[:3]]
+    async with office.working():
+        await office.until_state("uncertain", len(ids))
+    office.sandbox.rules = []
+    asked, go = asyncio.Event(), asyncio.Event()
+    repeat = ResendTransport.repeat
+
+    async def slow(transport: ResendTransport, *given: Any) -> list[Outcome] | None:
+        asked.set()
+        await go.wait()
+        return await repeat(transport, *given)
+
+    monkeypatch.setattr(ResendTransport, "repeat", slow)
+    repeating = asyncio.create_task(office.repeated())
+    try:
+        async with asyncio.timeout(BOUND_S):
+            await asked.wait()
+            for path, more in (("resend", {}), ("mark", {"state": "failed"})):
+                body = {"ids": [str(each) for each in ids], "reason": "test", **more}
+                told = await office.owner.post(f"/api/v1/uncertain/{path}", body)
+                assert (told.status, told.json["ids"]) == (200, []), "they are on the wire at this moment"
+    finally:
+        go.set()
+        await asyncio.wait_for(repeating, BOUND_S)
+    async with office.working():
+        await office.until_state("delivered", len(ids))
+    assert taken(office) == sorted(PEOPLE[:3])
+
+
+async def test_what_people_are_about_to_send_again_is_not_repeated_at_the_same_time(office: Resending) -> None:
+    office.sandbox.rules = [Rule(cut="before")]
+    ids = [await office.accepted(person) for person in PEOPLE[:3]]
+    async with office.working():
+        await office.until_state("uncertain", len(ids))
+    office.sandbox.rules = []
+    async with office.api.runtime.db.uow(Role.ENGINE, DEFAULT_TENANT) as uow:
+        await office.rows("UPDATE keyed_requests SET due_at = now() WHERE tenant_id = $1")
+        assert await uncertain.resend(uow, TESTER, DEFAULT_TENANT, ids[:1], reason="test") == ids[:1]
+        await office.repeated(is_due=True)
+        assert office.sandbox.taken == [], "a request is repeated whole or not at all"
+    async with office.working():
+        await office.until_state("delivered", 1)
+    assert taken(office) == PEOPLE[:1]
 
 
 async def test_while_all_is_stopped_nothing_is_repeated_and_afterwards_it_is(office: Resending) -> None:

@@ -95,9 +95,10 @@ class Resending:
             stop.set()
             await asyncio.wait_for(task, BOUND_S)
 
-    async def repeated(self) -> None:
-        """Repeat what was lost, as a worker does, whether or not it is time."""
-        await self.rows("UPDATE keyed_requests SET due_at = now() WHERE tenant_id = $1")
+    async def repeated(self, *, is_due: bool = False) -> None:
+        """Repeat what was lost, as a worker does, whether or not it is time; `is_due`: it is."""
+        if not is_due:
+            await self.rows("UPDATE keyed_requests SET due_at = now() WHERE tenant_id = $1")
         runtime = self.api.runtime
         database = Database(runtime.database_url, pool_size=1, role=Role.ENGINE)
         try:

@@ -135,11 +135,20 @@ async def release_all(raw: asyncpg.Connection, tenant_id: UUID, ids: Sequence[UU
     await _give_back(raw, tenant_id, await SQL.charges_take_back_all.many(raw, tenant_id, list(ids)))
 
 
+async def name(raw: asyncpg.Connection, tenant_id: UUID, accepted: Mapping[tuple[UUID, int], str]) -> None:
+    """Note by which id the provider knows attempts that followed others, so that each gets its own bill.
+
+    Takes:   accepted: the id at the provider by message and lease token.
+    """
+    ids, tokens = [each for each, _ in accepted], [token for _, token in accepted]
+    await SQL.charges_name.run(raw, tenant_id, ids, tokens, list(accepted.values()))
+
+
 async def settle(raw: asyncpg.Connection, tenant_id: UUID, bills: Mapping[UUID, Bill]) -> set[UUID]:
     """Put the provider's own prices in place of the reservations; they count even where they are beyond the budget.
 
-    Takes:   bills of messages, told once or again. One in another currency than the tenant's cannot be counted: what
-             was reserved stays.
+    Takes:   bills of messages, told once or again; a message that was sent twice has two, told apart by their ids at
+             the provider. One in another currency than the tenant's cannot be counted: what was reserved stays.
     Gives:   the messages that had a charge and whose price is counted now.
     """
     if not bills:
@@ -151,8 +160,9 @@ async def settle(raw: asyncpg.Connection, tenant_id: UUID, bills: Mapping[UUID, 
         _log.warning("price_currency", tenant=str(tenant_id), ours=currency, theirs=sorted(foreign)[:5])
         kept = [message_id for message_id, bill in bills.items() if bill.currency != currency]
         await SQL.charges_keep.run(raw, tenant_id, kept)
-    micros = {message_id: micros_of(bill.amount) for message_id, bill in bills.items() if bill.currency == currency}
-    rows = await SQL.charges_settle.many(raw, tenant_id, list(micros), list(micros.values()))
+    ours = {message_id: bill for message_id, bill in bills.items() if bill.currency == currency}
+    micros, sids = [micros_of(bill.amount) for bill in ours.values()], [bill.provider_id for bill in ours.values()]
+    rows = await SQL.charges_settle.many(raw, tenant_id, list(ours), micros, sids)
     changes = [(row["campaign_id"], row["micros"] - row["was"], row["day_on"], row["month_on"]) for row in rows]
     if any(change for _, change, _, _ in changes):
         await _apply(raw, tenant_id, changes)

@@ -66,13 +66,25 @@ UPDATE charges c SET micros = d.micros, segments = d.segments
 FROM unnest($2::uuid[], $4::bigint[], $5::smallint[]) AS d(id, micros, segments)
 WHERE c.tenant_id = $1 AND c.message_id = d.id AND c.token = $3;
 
+-- name: charges_name :run
+-- Attempts that followed others were accepted: their ids at the provider, so that a bill is put to the right one.
+UPDATE charges c SET provider_id = d.provider_id FROM unnest($2::uuid[], $3::bigint[], $4::text[]) AS d(id, token, provider_id)
+WHERE c.tenant_id = $1 AND c.message_id = d.id AND c.token = d.token;
+
 -- name: charges_settle :many
--- The provider's own prices of the last attempts of messages take the place of the reservations. Gives what those were.
-UPDATE charges c SET micros = d.micros, is_settled = true, ask_at = NULL
-FROM (SELECT p.id, p.micros, l.token, l.micros AS was
-      FROM (SELECT id, micros FROM unnest($2::uuid[], $3::bigint[]) t(id, micros) ORDER BY id) p
-      CROSS JOIN LATERAL (SELECT token, micros FROM charges x WHERE x.tenant_id = $1 AND x.message_id = p.id ORDER BY token DESC LIMIT 1 FOR UPDATE) l) d
-WHERE c.tenant_id = $1 AND c.message_id = d.id AND c.token = d.token
+-- The provider's own prices take the place of the reservations, each by its id at the provider: of the attempt that is known by
+-- it, else of the first one that is known by none; without an id, of the last one. Gives what those were. The attempts are
+-- found once and for all: looked for again row by row, one that is changed already would give way to the next.
+WITH d AS MATERIALIZED (
+  SELECT p.id, p.micros, p.provider_id, l.token, l.micros AS was
+  FROM (SELECT id, micros, provider_id FROM unnest($2::uuid[], $3::bigint[], $4::text[]) t(id, micros, provider_id) ORDER BY id) p
+  CROSS JOIN LATERAL (SELECT token, micros FROM charges x
+                      WHERE x.tenant_id = $1 AND x.message_id = p.id AND (p.provider_id = '' OR x.provider_id IS NULL OR x.provider_id = p.provider_id)
+                      ORDER BY (x.provider_id = p.provider_id) IS TRUE DESC, CASE WHEN p.provider_id = '' THEN -token ELSE token END
+                      LIMIT 1 FOR UPDATE) l
+)
+UPDATE charges c SET micros = d.micros, is_settled = true, ask_at = NULL, provider_id = coalesce(nullif(d.provider_id, ''), c.provider_id)
+FROM d WHERE c.tenant_id = $1 AND c.message_id = d.id AND c.token = d.token
 RETURNING c.message_id, d.was, c.micros, c.campaign_id, c.day_on, c.month_on;
 
 -- name: charges_keep :run

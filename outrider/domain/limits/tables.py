@@ -262,6 +262,7 @@ class ChargeRow(Base):
     is_settled: Mapped[bool] = mapped_column(server_default=text("false"))
     at: Mapped[CreatedAt]
     ask_at: Mapped[datetime | None]
+    provider_id: Mapped[str | None]
 
 
 class BudgetEventRow(Base):

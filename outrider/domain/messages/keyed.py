@@ -35,6 +35,14 @@ async def forget_all(raw: asyncpg.Connection, tenant_id: UUID, ids: Sequence[UUI
         await KEYED.forget_all.run(raw, tenant_id, list(ids))
 
 
+async def repeated_now(raw: asyncpg.Connection, tenant_id: UUID, ids: Sequence[UUID]) -> set[UUID]:
+    """Which of some messages are on the wire at this moment, in a request that is made again; at most for a minute.
+
+    Until the transaction ends nobody begins to repeat the requests of the others: they may be sent otherwise.
+    """
+    return {row["message_id"] for row in await KEYED.decide.many(raw, tenant_id, list(ids)) if row["is_taken"]}
+
+
 async def made_under(
     raw: asyncpg.Connection, tenant_id: UUID, ids: Sequence[UUID], tokens: Sequence[int]
 ) -> dict[UUID, frozenset[UUID]]:

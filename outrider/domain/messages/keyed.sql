@@ -6,7 +6,7 @@ INSERT INTO keyed_requests (tenant_id, message_id, key, connection_id, place, pl
 SELECT $1, d.id, $2, $3, d.place - 1, cardinality($4::uuid[]), $5, now() + $6 * interval '1 second'
 FROM unnest($4::uuid[]) WITH ORDINALITY d(id, place)
 ON CONFLICT (tenant_id, message_id) DO UPDATE SET key = excluded.key, connection_id = excluded.connection_id, place = excluded.place,
-  places = excluded.places, token = excluded.token, made_at = now(), due_at = now(), ends_at = excluded.ends_at, tries = 0;
+  places = excluded.places, token = excluded.token, made_at = now(), due_at = now(), ends_at = excluded.ends_at, tries = 0, taken_until = NULL;
 
 -- name: forget :run
 -- A request that did not leave is none: only the one of this attempt, an earlier one may have been taken.
@@ -33,20 +33,30 @@ SELECT DISTINCT u.tenant_id FROM uncertain_messages u JOIN keyed_requests k ON k
 WHERE k.due_at <= now() AND k.ends_at > now();
 
 -- name: take_due :many
--- Take requests of a tenant that are to be repeated, oldest first, for a while: who dies with one leaves it to the next.
+-- Take requests of a tenant that are to be repeated, oldest first, for a while: who dies with one leaves it to the next. Whole
+-- ones: of one of whose messages somebody else holds the row, perhaps to send it again by itself, nothing is taken.
 WITH due AS (
   SELECT k.key, min(k.made_at) AS made_at
   FROM uncertain_messages u JOIN keyed_requests k ON k.tenant_id = u.tenant_id AND k.message_id = u.message_id
   WHERE u.tenant_id = $1 AND k.due_at <= now() AND k.ends_at > now()
   GROUP BY k.key ORDER BY 2 LIMIT $2
 ), locked AS (
-  SELECT k.message_id FROM keyed_requests k JOIN due USING (key) WHERE k.tenant_id = $1 ORDER BY k.message_id FOR UPDATE OF k SKIP LOCKED
+  SELECT k.message_id, k.key FROM keyed_requests k JOIN due USING (key) WHERE k.tenant_id = $1 ORDER BY k.message_id FOR UPDATE OF k SKIP LOCKED
+), whole AS (
+  SELECT l.key FROM locked l GROUP BY l.key
+  HAVING count(*) = (SELECT count(*) FROM keyed_requests x WHERE x.tenant_id = $1 AND x.key = l.key)
 ), taken AS (
-  UPDATE keyed_requests k SET due_at = now() + $3 * interval '1 second', tries = k.tries + 1
-  FROM locked l WHERE k.tenant_id = $1 AND k.message_id = l.message_id AND k.due_at <= now()
+  UPDATE keyed_requests k SET due_at = now() + $3 * interval '1 second', taken_until = now() + $3 * interval '1 second', tries = k.tries + 1
+  FROM locked l JOIN whole w ON w.key = l.key WHERE k.tenant_id = $1 AND k.message_id = l.message_id AND k.due_at <= now()
   RETURNING k.key
 )
 SELECT key FROM taken GROUP BY key;
+
+-- name: decide :many
+-- Hold the requests of messages about which somebody decides, so that nobody takes them meanwhile; which of them are being
+-- repeated at this moment.
+SELECT message_id, coalesce(taken_until > now(), false) AS is_taken FROM keyed_requests WHERE tenant_id = $1 AND message_id = ANY ($2::uuid[])
+ORDER BY message_id FOR UPDATE;
 
 -- name: members :many
 -- The messages of a request as they stand, in its order. `is_uncertain`: nobody else has them; `is_changed`: since then the
@@ -63,12 +73,12 @@ LEFT JOIN lanes l ON l.tenant_id = u.tenant_id AND l.id = u.lane_id
 WHERE k.tenant_id = $1 AND k.key = $2 ORDER BY k.place;
 
 -- name: later :run
--- A request to be repeated in a while.
-UPDATE keyed_requests SET due_at = now() + $3 * interval '1 second' WHERE tenant_id = $1 AND key = $2;
+-- A request to be repeated in a while; until then it is nobody's.
+UPDATE keyed_requests SET due_at = now() + $3 * interval '1 second', taken_until = NULL WHERE tenant_id = $1 AND key = $2;
 
 -- name: end :run
 -- A request that is not repeated any more.
-UPDATE keyed_requests SET ends_at = now() WHERE tenant_id = $1 AND key = $2 AND ends_at > now();
+UPDATE keyed_requests SET ends_at = now(), taken_until = NULL WHERE tenant_id = $1 AND key = $2 AND ends_at > now();
 
 -- name: keyed_requests_purge :run
 -- Drop requests older than `$1` hours, at most `$2`, whose message is neither open nor uncertain.

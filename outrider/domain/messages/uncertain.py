@@ -33,12 +33,14 @@ async def ids(
 async def resend(uow: UnitOfWork, actor: Actor, tenant_id: UUID, message_ids: list[UUID], *, reason: str) -> list[UUID]:
     """Queue messages again with the same bytes and Message-ID; audited.
 
-    The requests that they went in are forgotten: made again as well, they would deliver them twice.
+    The requests that they went in are forgotten: made again as well, they would deliver them twice. What is being
+    repeated by a worker at this moment stays uncertain: in a minute that has an end.
 
     Takes:   a unit of work of the engine role.
-    Gives:   the ids that were uncertain; others are passed over.
+    Gives:   the ids that were uncertain and are nobody's; others are passed over.
     """
-    rows = await SQL.uncertain_resend.many(uow.raw, tenant_id, message_ids, actor.name, reason)
+    free = await _free(uow, tenant_id, message_ids)
+    rows = await SQL.uncertain_resend.many(uow.raw, tenant_id, free, actor.name, reason)
     done = [row["id"] for row in rows]
     await keyed.forget_all(uow.raw, tenant_id, done)
     await _audit(uow, actor, tenant_id, "uncertain.resend", done, reason)
@@ -54,8 +56,12 @@ async def mark(
     state: Literal["sent", "failed"],
     reason: str,
 ) -> list[UUID]:
-    """Settle messages by hand as sent or failed; audited. Gives the ids that were uncertain."""
-    rows = await SQL.uncertain_mark.many(uow.raw, tenant_id, message_ids, state, actor.name, reason)
+    """Settle messages by hand as sent or failed; audited.
+
+    Gives:   the ids that were uncertain, but for those that a worker is repeating at this moment.
+    """
+    free = await _free(uow, tenant_id, message_ids)
+    rows = await SQL.uncertain_mark.many(uow.raw, tenant_id, free, state, actor.name, reason)
     done = [row["id"] for row in rows]
     if state == "failed" and done:
         await charges.release_all(uow.raw, tenant_id, done)
@@ -73,6 +79,12 @@ async def note_reconciled(
         uow, actor, action="uncertain.reconcile", target=("message", f"{asked} messages"), reason=reason,
         details={"asked": asked, "sent": len(sent), "again": len(again), **shown}, tenant_id=tenant_id,
     )  # fmt: skip
+
+
+async def _free(uow: UnitOfWork, tenant_id: UUID, message_ids: list[UUID]) -> list[UUID]:
+    """Those that nobody is about to send, nor will be until this is committed."""
+    taken = await keyed.repeated_now(uow.raw, tenant_id, message_ids)
+    return [each for each in message_ids if each not in taken]
 
 
 async def _audit(uow: UnitOfWork, actor: Actor, tenant_id: UUID, action: str, done: list[UUID], reason: str) -> None:

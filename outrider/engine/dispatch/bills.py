@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -112,7 +113,8 @@ class Biller:
                 transport = route.account.transport
                 if not sent or route.left < 1 or not isinstance(transport, Bills):
                     continue
-                bills |= {known[sid]: bill for sid, bill in (await transport.bills(sent)).items() if sid in known}
+                told = await transport.bills(sent)
+                bills |= {known[sid]: replace(bill, provider_id=sid) for sid, bill in told.items() if sid in known}
         finally:
             await senders.close_idle(everything=True)
         return bills

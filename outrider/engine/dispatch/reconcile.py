@@ -28,7 +28,7 @@ from outrider.contracts.provider import Transport
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.limits import charges, contacted
-from outrider.domain.messages import events, reports, uncertain
+from outrider.domain.messages import events, keyed, reports, uncertain
 from outrider.domain.messages.reports import Reported
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.again import claimed_of, made_again
@@ -205,6 +205,8 @@ class Reconciler:
                         sent.append(each.message_id)
                         await events.append(uow.raw, tenant_id, each.message_id, "sent", {"marked_by": _WHO})
             if again:
+                taken_now = await keyed.repeated_now(uow.raw, tenant_id, again)
+                again = [each for each in again if each not in taken_now]
                 why = "the provider has no such message"
                 rows = await SQL.uncertain_resend.many(uow.raw, tenant_id, again, _WHO, why)
                 back = [row["id"] for row in rows]

@@ -47,7 +47,7 @@ class Result:
 class Row:
     """What to write for one message; `kind` chooses the statement. `is_doubtful`: it may have left, and is charged.
 
-    `suppress`, `is_soft`: what its failure means for its address.
+    `suppress`, `is_soft`: what its failure means for its address. `is_again`: other attempts went before it.
     """
 
     kind: str
@@ -62,6 +62,7 @@ class Row:
     is_doubtful: bool = False
     suppress: str = ""
     is_soft: bool = False
+    is_again: bool = False
 
 
 def row_for(
@@ -74,7 +75,7 @@ def row_for(
     """
     match outcome:
         case Accepted(provider_id, _detail):
-            return Row("sent", message_id, token, "sent", provider_id)
+            return Row("sent", message_id, token, "sent", provider_id, is_again=attempt > 1)
         case Unsent(reason, after_s) if after_s is not None:
             return Row("hold_back", message_id, token, detail=reason[:_DETAIL], delay_s=after_s)
         case Unsent(_reason):
@@ -122,6 +123,9 @@ async def write_all(raw: asyncpg.Connection, rows: Mapping[UUID, Sequence[Row]])
                 by_kind[row.kind].append(row)
         for kind, same in by_kind.items():
             ours |= await _write_kind(raw, tenant_id, kind, same)
+        again = {(row.id, row.token): row.provider_id for row in rows[tenant_id] if row.is_again and row.provider_id}
+        if again:  # an attempt before it may have gone as well, and has a bill of its own
+            await charges.name(raw, tenant_id, again)
         unsent = [row for row in rows[tenant_id] if row.id in ours and _is_unsent(row)]
         if unsent:
             ids, tokens = [row.id for row in unsent], [row.token for row in unsent]

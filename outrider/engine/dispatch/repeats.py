@@ -41,6 +41,8 @@ _AT_ONCE: Final = 4
 _TENANTS_AT_ONCE: Final = 4
 _ROUND_S: Final = 20.0
 _TAKEN_S: Final = 60.0
+_BEGIN_S: Final = 20.0
+"""By then its bytes must have begun to leave: only while it is taken nobody sends its messages otherwise."""
 _FIRST_S: Final = 5.0
 _LONGEST_S: Final = 600.0
 _WHO: Final = "repetition"
@@ -73,24 +75,25 @@ class Repeater:
     async def _tenant(self, tenant_id: UUID, room: asyncio.Semaphore) -> None:
         """A few requests of one tenant."""
         async with room:
+            taken_s = boottime_s()
             try:
                 async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
                     taken = await KEYED.take_due.many(uow.raw, tenant_id, _AT_ONCE, _TAKEN_S)
             except Unavailable as error:
                 _log.warning("repetition_waits", tenant=str(tenant_id), code=error.code)
                 return
-            await asyncio.gather(*(self._one(tenant_id, each["key"]) for each in taken))
+            await asyncio.gather(*(self._one(tenant_id, each["key"], taken_s) for each in taken))
 
-    async def _one(self, tenant_id: UUID, key: str) -> None:
+    async def _one(self, tenant_id: UUID, key: str, taken_s: float) -> None:
         """One request; nothing about it keeps others from their turn."""
         try:
-            await self._repeated(tenant_id, key)
+            await self._repeated(tenant_id, key, taken_s)
         except (Unavailable, Refused, Misconfigured) as error:
             _log.warning("repetition_waits", tenant=str(tenant_id), key=key, code=error.code)
         except Exception:  # noqa: BLE001 - a plugin's bug must not keep the other requests in doubt
             _log.exception("repetition_failed", tenant=str(tenant_id), key=key)
 
-    async def _repeated(self, tenant_id: UUID, key: str) -> None:
+    async def _repeated(self, tenant_id: UUID, key: str, taken_s: float) -> None:
         async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
             members = await KEYED.members.many(uow.raw, tenant_id, key)
         doubtful = [row for row in members if row["is_uncertain"]]
@@ -106,7 +109,7 @@ class Repeater:
         if self._board.why_stopped(lane) is not None:
             await self._later(tenant_id, key, members)
             return
-        outcomes = await self._asked(lane, key, members, claimed)
+        outcomes = await self._asked(lane, key, members, claimed, taken_s)
         if outcomes is None:
             await self._later(tenant_id, key, members)
             return
@@ -131,9 +134,14 @@ class Repeater:
         return f"a gate stops a message of it: {next(iter(stopped.values()))}" if stopped else ""
 
     async def _asked(
-        self, lane: Lane, key: str, members: Sequence[asyncpg.Record], claimed: Sequence[Claimed]
+        self, lane: Lane, key: str, members: Sequence[asyncpg.Record], claimed: Sequence[Claimed], taken_s: float
     ) -> list[Outcome] | None:
         """Make the request again; None when it cannot be made now."""
+
+        def leave() -> str | None:
+            late = "it was taken too long ago" if boottime_s() > taken_s + _BEGIN_S else None
+            return late or self._board.why_stopped(lane)
+
         senders = Senders(self._runtime, is_sending=False)
         try:
             made, use = await made_again(self._runtime, senders, lane, claimed)
@@ -142,7 +150,7 @@ class Repeater:
             transport: object = next((r.account.transport for r in use.routes if r.connection_id == wanted), None)
             if len(messages) < len(members) or not isinstance(transport, Repeats):
                 return None
-            return await transport.repeat(key, messages, lambda: self._board.why_stopped(lane))
+            return await transport.repeat(key, messages, leave)
         finally:
             await senders.close_idle(everything=True)
 

@@ -41,7 +41,7 @@ async def test_a_provider_that_hangs_for_one_tenant_holds_up_no_other(monkeypatc
     monkeypatch.setattr(repeats, "_ROUND_S", 10.0)
     both, ended = asyncio.Barrier(2), list[UUID]()
 
-    async def one(_self: Repeater, tenant_id: UUID, _key: str) -> None:
+    async def one(_self: Repeater, tenant_id: UUID, _key: str, _taken_s: float) -> None:
         await both.wait()
         ended.append(tenant_id)
 
