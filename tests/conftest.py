@@ -1,9 +1,23 @@
 """Fixtures for every test: the shared PostgreSQL of the run (tests/kit/postgres.py)."""
 
+import gc
 import signal
 
 pytest_plugins = ["tests.kit.postgres"]
 
+_OBJECTS_TO_A_COLLECTION = 5_000
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # started in the background by a shell: our children would inherit a Ctrl-C that does nothing
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector leave alone what lives as long as the run, and come less often to the rest.
+
+    Thousands of collected tests and every module of the product took it a third of a second at a time, a quarter of all
+    that a run computed. What a test leaves unclosed is found as before: pytest collects once more at the end.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_TO_A_COLLECTION, *gc.get_threshold()[1:])

@@ -21,9 +21,14 @@ GUIDES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "do
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 
 
+@pytest.fixture(scope="module")
+async def made(contract_url: str) -> dict[str, str]:
+    """Every generated page, made anew."""
+    return await pages(contract_url)
+
+
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_generated_page_is_what_the_code_says(name: str, contract_url: str) -> None:
-    made = await pages(contract_url)
+def test_a_generated_page_is_what_the_code_says(name: str, made: dict[str, str]) -> None:
     assert set(made) == set(NAMES)
     assert (REFERENCE / name).read_text(encoding="utf-8") == made[name], "run `make docs`"
 
