@@ -51,7 +51,7 @@ class SecondThoughts:
                 continue
             asked_s = boottime_s()
             try:
-                async with self._database.transaction() as raw:
+                async with self._database.statements() as raw:
                     batch.withdrawn |= await self._claimer.withdrawn(raw, batch, self._gates)
             except Unavailable:
                 raise
