@@ -178,10 +178,44 @@ async def test_stored_reports_are_applied_again_without_effect(office: Texting) 
     again = await office.owner.post("/api/v1/callbacks/replay", {"since": (utc_now() - timedelta(hours=1)).isoformat()})
     assert again.json == {"count": 1}
     assert await office.applied() == 1
-    assert await events_of(office, message_id) == ["delivered", "reported"]
+    assert await events_of(office, message_id) == ["delivered"]
     assert await counted(office) == {"accepted": 1, "delivered": 1}
     neither = await office.owner.post("/api/v1/callbacks/replay", {})
     assert (neither.status, neither.json["code"]) == (422, "required")
+
+
+async def test_what_a_report_left_on_the_timeline_stands_there_once_however_often_it_is_applied(
+    office: Texting,
+) -> None:
+    message_id = await office.sent()
+    for status in ("delivered", "undelivered", "delivered"):  # the last is the first, told again
+        await office.report(message_id, status, form={"ErrorCode": "30003"} if status == "undelivered" else {})
+        await office.applied()
+    await office.report(message_id, "failed", form={"ErrorCode": "30008"})  # weaker than what is known: only told
+    await office.applied()
+    before = await events_of(office, message_id)
+    assert before == ["delivered", "bounced", "reported"]
+    for _ in range(2):
+        since = (utc_now() - timedelta(hours=1)).isoformat()
+        assert (await office.owner.post("/api/v1/callbacks/replay", {"since": since})).json == {"count": 3}
+        assert await office.applied() == 3
+    assert await events_of(office, message_id) == before
+    assert await office.state(message_id) == ("bounced", "handset_unreachable")
+    assert await counted(office) == {"accepted": 1, "bounced": 1}
+
+
+async def test_when_it_happened_by_the_providers_clock_stands_beside_when_we_heard_of_it(office: Texting) -> None:
+    message_id = await office.sent()
+    long_ago = utc_now() - timedelta(hours=6)
+    told = Report("k", sid_of(message_id), "delivered", "delivered", message_id, at=long_ago)
+    async with office.api.engine() as uow:
+        came = Came(UUID(office.connection["id"]), "twilio", told, b"", "genuine", "test")
+        await take_in(uow.raw, DEFAULT_TENANT, [came])
+    await office.applied()
+    events = (await office.owner.get(f"/api/v1/messages/{message_id}")).json["events"]
+    (event,) = [each for each in events if each["kind"] == "delivered"]
+    assert event["data"] == {"word": "delivered", "happened_at": long_ago.isoformat()}
+    assert event["at"] > long_ago.isoformat()
 
 
 async def test_a_report_that_cannot_be_applied_holds_up_nobody_elses(office: Texting) -> None:

@@ -44,11 +44,14 @@ FROM unnest($2::uuid[], $3::text[], $4::text[]) d(id, state, note) WHERE e.tenan
 UPDATE webhook_events SET state = $3, note = $4, applied_at = now() WHERE tenant_id = $1 AND id = $2;
 
 -- name: replay :many
--- Apply reports again, by id or all since a moment; applying twice changes nothing.
-UPDATE webhook_events SET state = 'new', due_at = now(), attempts = 0, note = 'replayed'
-WHERE tenant_id = $1 AND kind = 'report' AND state IN ('applied', 'orphan', 'parked')
-  AND (id = ANY ($2::uuid[]) OR received_at >= $3::timestamptz)
-RETURNING id;
+-- Apply reports again, by id or all since a moment; applying twice changes nothing. Locked in the order of `take_in`.
+UPDATE webhook_events e SET state = 'new', due_at = now(), attempts = 0, note = 'replayed'
+FROM (SELECT id FROM webhook_events
+      WHERE tenant_id = $1 AND kind = 'report' AND state IN ('applied', 'orphan', 'parked')
+        AND (id = ANY ($2::uuid[]) OR received_at >= $3::timestamptz)
+      ORDER BY connection_id, event_key FOR UPDATE) d
+WHERE e.tenant_id = $1 AND e.id = d.id
+RETURNING e.id;
 
 -- name: events_page :many
 -- Callbacks, newest first, before `$2`; each filter is off when null.

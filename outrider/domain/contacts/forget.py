@@ -35,7 +35,7 @@ async def forget(uow: UnitOfWork, actor: Actor, contact_id: UUID, *, source: str
     merged = [row["merged_id"] for row in await AUDIENCE.merges_of.many(uow.raw, uow.tenant, contact_id)]
     rows = await AUDIENCE.addresses_of.many(uow.raw, uow.tenant, contact_id)
     gone = Forgotten([contact_id, *merged], [(row["channel"], row["address"]) for row in rows])
-    for channel, digest in gone.hashes:
+    for channel, digest in sorted(gone.hashes):  # in the order in which everybody locks entries
         await AUDIENCE.suppress_hash.run(uow.raw, uow.tenant, channel, digest, source, actor.name)
     if rows:
         await SQL.tell_suppression.run(uow.raw, str(uow.tenant))

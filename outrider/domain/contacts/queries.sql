@@ -83,9 +83,11 @@ WHERE tenant_id = $1 AND contact_id = $2 ORDER BY id LIMIT 1000;
 -- Put addresses on the do-not-contact list, or make their entries stronger; an entry never becomes weaker. `$8` ranks reasons;
 -- an entry that would end does so no more when it becomes stronger. One that ends widens none that stays, or what was for a while
 -- would be for ever, and one that stays brings its own scope in the place of one that ends. Gives those that are new or became stronger.
+-- Locked in the order of channel and hash: whoever lists several addresses in one transaction does so by one call.
 INSERT INTO suppressions (tenant_id, channel, address_hash, address, scope, reason, source, note, created_by, expires_at)
-SELECT $1, t.channel, sha256(convert_to(t.address, 'UTF8')), t.address, t.scope, t.reason, $6, t.note, $7, t.expires_at
-FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $9::text[], $10::timestamptz[]) t(channel, address, scope, reason, note, expires_at)
+SELECT $1, t.channel, sha256(convert_to(t.address, 'UTF8')), t.address, t.scope, t.reason, t.source, t.note, t.created_by, t.expires_at
+FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $9::text[], $10::timestamptz[])
+     t(channel, address, scope, reason, source, created_by, note, expires_at)
 ORDER BY 2, 3
 ON CONFLICT (tenant_id, channel, address_hash) DO UPDATE SET
   scope = CASE WHEN suppressions.expires_at IS NULL AND excluded.expires_at IS NOT NULL THEN suppressions.scope

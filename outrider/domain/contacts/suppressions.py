@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -44,7 +44,10 @@ _UPKEEP = Actor("system", "upkeep")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry to be made of an address in its stored form; `expires_at` None: it stays until it is taken away."""
+    """An entry to be made of an address in its stored form; `expires_at` None: it stays until it is taken away.
+
+    `source` and `made_by` in the place of what is said of all that are made at once.
+    """
 
     channel: str
     address: str
@@ -52,6 +55,19 @@ class Entry:
     reason: Reason
     note: str = ""
     expires_at: datetime | None = None
+    source: str = ""
+    made_by: str = ""
+
+
+def strongest(entries: Iterable[Entry]) -> list[Entry]:
+    """Of several entries of one address the one whose reason is the strongest; the first of equal ones."""
+    found: dict[tuple[str, str], Entry] = {}
+    for each in entries:
+        whom = (each.channel, each.address)
+        known = found.get(whom)
+        if known is None or REASONS.index(each.reason) < REASONS.index(known.reason):
+            found[whom] = each
+    return list(found.values())
 
 
 async def suppress(
@@ -112,13 +128,15 @@ async def record(
 async def record_all(
     raw: asyncpg.Connection, owner: UUID, actor: Actor, entries: Sequence[Entry], *, source: str
 ) -> set[tuple[str, str]]:
-    """`record` for entries of different addresses, in one statement.
+    """`record` for entries of different addresses, in one statement and one order of locks.
 
+    Takes:   all that a transaction lists: two calls could wait for somebody who waits for them.
     Gives:   channel and address of those that are new or became stronger; workers are told of them at commit.
     """
     rows = await SQL.suppress.many(
         raw, owner, [each.channel for each in entries], [each.address for each in entries],
-        [each.scope for each in entries], [each.reason for each in entries], source, actor.name, list(REASONS),
+        [each.scope for each in entries], [each.reason for each in entries],
+        [each.source or source for each in entries], [each.made_by or actor.name for each in entries], list(REASONS),
         [each.note for each in entries], [each.expires_at for each in entries],
     )  # fmt: skip
     if rows:

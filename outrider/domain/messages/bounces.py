@@ -81,7 +81,7 @@ async def failed(raw: asyncpg.Connection, tenant_id: UUID, given: Sequence[Failu
     """Draw the consequences of messages that failed at once: some are listed, soft ones are counted (engine role)."""
     ids = [each.message_id for each in given]
     places = {row["id"]: row for row in await SQL.reached_at.many(raw, tenant_id, ids, min(ids), max(ids))}
-    hard: dict[tuple[str, str], Entry] = {}
+    hard: list[Entry] = []
     soft: list[SoftBounce] = []
     for each in given:
         place = places.get(each.message_id)
@@ -89,12 +89,11 @@ async def failed(raw: asyncpg.Connection, tenant_id: UUID, given: Sequence[Failu
             continue
         whom = (place["channel"], place["address"])
         if each.suppress:
-            hard[whom] = Entry(*whom, "all", suppressions.reason_of(each.suppress), each.detail[:_LONGEST_DETAIL])
+            reason, note = suppressions.reason_of(each.suppress), each.detail[:_LONGEST_DETAIL]
+            hard.append(Entry(*whom, "all", reason, note, source="refused"))
         else:
             soft.append(SoftBounce(each.message_id, *whom, None, each.cause, each.detail))
-    if hard:
-        await suppressions.record_all(raw, tenant_id, _ACTOR, list(hard.values()), source="refused")
-    await count(raw, tenant_id, soft)
+    await follow(raw, tenant_id, hard, soft)
 
 
 async def count(raw: asyncpg.Connection, tenant_id: UUID, bounced: Sequence[SoftBounce]) -> int:
@@ -103,11 +102,36 @@ async def count(raw: asyncpg.Connection, tenant_id: UUID, bounced: Sequence[Soft
     Takes:   1..1000 of them, in any order, also such that were counted before.
     Gives:   how many addresses were listed.
     """
+    return await follow(raw, tenant_id, [], bounced)
+
+
+async def follow(
+    raw: asyncpg.Connection, tenant_id: UUID, entries: Sequence[Entry], bounced: Sequence[SoftBounce]
+) -> int:
+    """List addresses, and count soft bounces as `count` does; the order of locks is that of decisions/0006.
+
+    Takes:   entries with their source; all that a transaction lists, after its money.
+    Gives:   how many addresses are listed for soft bounces.
+    """
+    over = await _over(raw, tenant_id, bounced)
+    wanted = suppressions.strongest([*entries, *over])
+    listed = await suppressions.record_all(raw, tenant_id, _ACTOR, wanted, source=_SOURCE) if wanted else set()
+    if not over:
+        return 0
+    channels, addresses = [each.channel for each in over], [each.address for each in over]
+    await SQL.soft_bounces_used.run(raw, tenant_id, channels, addresses)
+    many = len(listed & set(zip(channels, addresses, strict=True)))
+    _log.info("soft_bounces_listed", tenant=str(tenant_id), addresses=many)
+    return many
+
+
+async def _over(raw: asyncpg.Connection, tenant_id: UUID, bounced: Sequence[SoftBounce]) -> list[Entry]:
+    """Count soft bounces; gives an entry of each address for which it is too much."""
     counted = [each for each in bounced if each.address not in {"", _ERASED}]
     row = await TENANTS.tenant_get.one(raw, tenant_id) if counted else None
     policy = _policy(row["settings"]) if row is not None else {}
     if not policy.get("soft_bounce_limit"):
-        return 0
+        return []
     await SQL.soft_bounces_lock.run(raw, tenant_id)
     await SQL.soft_bounces_add.run(
         raw, tenant_id, [each.message_id for each in counted], [each.channel for each in counted],
@@ -120,14 +144,7 @@ async def count(raw: asyncpg.Connection, tenant_id: UUID, bounced: Sequence[Soft
         raw, tenant_id, [each.channel for each in counted], [each.address for each in counted],
         policy["soft_bounce_limit"], days, policy["soft_bounce_least_days"], _SILENCE_DAYS, since,
     )  # fmt: skip
-    if not over:
-        return 0
-    entries = [_entry(row, policy) for row in over]
-    listed = await suppressions.record_all(raw, tenant_id, _ACTOR, entries, source=_SOURCE)
-    channels, addresses = [each.channel for each in entries], [each.address for each in entries]
-    await SQL.soft_bounces_used.run(raw, tenant_id, channels, addresses)
-    _log.info("soft_bounces_listed", tenant=str(tenant_id), addresses=len(listed))
-    return len(listed)
+    return [_entry(row, policy) for row in over]
 
 
 async def of_contact(uow: UnitOfWork, contact_id: UUID, *, limit: int = 100) -> list[SoftBounceView]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -26,6 +26,7 @@ from outrider.domain.callbacks import take
 from outrider.domain.callbacks.rows import SQL
 from outrider.domain.callbacks.take import Came, Kept
 from outrider.engine.inbound import writing
+from outrider.engine.inbound.writing import Text
 
 _log = structlog.get_logger(__name__)
 _MOST_WAITING = 5_000
@@ -160,7 +161,7 @@ class Desk:
     async def _commit(self, tenant_id: UUID, batch: list[_Waiting]) -> list[str]:
         async with self._db.uow(Role.ENGINE, tenant_id) as uow:
             kept = await take.take_in(uow.raw, tenant_id, [each.came for each in batch])
-            replies = [await self._answer(uow, each, row) for each, row in zip(batch, kept, strict=True)]
+            replies = await self._answers(uow, batch, kept)
             if failpoint.ARMED:
                 failpoint.hit("callbacks.before_commit")
         if failpoint.ARMED:
@@ -170,12 +171,18 @@ class Desk:
                 _log.warning("webhook_conflicting", tenant=str(tenant_id), key=each.came.told.key, report=str(row.id))
         return replies
 
-    async def _answer(self, uow: UnitOfWork, waiting: _Waiting, row: Kept) -> str:
-        told = waiting.came.told
-        if not isinstance(told, Inbound) or not row.is_new:
-            return ""
-        channel = self._channels[waiting.channel]
-        return await writing.take(uow, channel, waiting.came.connection_id, row.id, told)
+    async def _answers(self, uow: UnitOfWork, batch: Sequence[_Waiting], kept: Sequence[Kept]) -> list[str]:
+        """What each is answered; only what somebody wrote, and for the first time, is."""
+        replies = [""] * len(batch)
+        texts: dict[int, Text] = {}
+        for at, (waiting, row) in enumerate(zip(batch, kept, strict=True)):
+            told = waiting.came.told
+            if isinstance(told, Inbound) and row.is_new:
+                texts[at] = Text(self._channels[waiting.channel], waiting.came.connection_id, row.id, told)
+        if texts:
+            for at, reply in zip(texts, await writing.take_all(uow, list(texts.values())), strict=True):
+                replies[at] = reply
+        return replies
 
     async def _run(self) -> None:
         while not self._stop.is_set():

@@ -19,7 +19,6 @@ import structlog
 
 from outrider.base import failpoint
 from outrider.base.errors import Unavailable
-from outrider.contracts.actor import Actor
 from outrider.contracts.callbacks import RANKS, Bill, State
 from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
@@ -35,7 +34,7 @@ from outrider.engine.loop import Loop
 _log = structlog.get_logger(__name__)
 _AT_ONCE = 500
 _EVERY_S = 0.25
-_ACTOR = Actor("system", "callbacks")
+_MADE_BY = "callbacks"
 _LATE_S = 30.0
 _Key = tuple[UUID, str]
 """A message and its id at the provider."""
@@ -64,7 +63,7 @@ class _Ends:
 class _Follows:
     """What follows from reports beside the states of their messages."""
 
-    suppress: dict[tuple[str, str], suppressions.Reason] = field(default_factory=dict)
+    listed: list[Entry] = field(default_factory=list)
     soft: list[SoftBounce] = field(default_factory=list)
     bills: dict[UUID, Bill] = field(default_factory=dict)
 
@@ -73,20 +72,16 @@ class _Follows:
         whom = (message["channel"], message["address"])
         if data["suppress"] and not row["is_replayed"]:  # who was taken off the list since stays off it
             reason = suppressions.reason_of(data["suppress"])
-            self.suppress[whom] = min(self.suppress.get(whom, reason), reason, key=suppressions.REASONS.index)
+            self.listed.append(Entry(*whom, "all", reason, source="callback", made_by=_MADE_BY))
         if data["price"]:
             self.bills[row["message_id"]] = Bill(Decimal(data["price"]), data["currency"])
         if data["is_soft"] and data["state"] in ("failed", "bounced"):
             self.soft.append(SoftBounce(row["message_id"], *whom, row["received_at"], data["cause"], data["detail"]))
 
     async def write(self, uow: UnitOfWork) -> None:
-        """Draw the consequences, each address and message once."""
-        entries = [Entry(*whom, "all", reason) for whom, reason in self.suppress.items()]
-        if entries:
-            await suppressions.record_all(uow.raw, uow.tenant, _ACTOR, entries, source="callback")
+        """Draw the consequences: money first, then addresses, as everybody locks them (decisions/0006)."""
         await charges.settle(uow.raw, uow.tenant, self.bills)
-        if self.soft:
-            await bounces.count(uow.raw, uow.tenant, self.soft)
+        await bounces.follow(uow.raw, uow.tenant, self.listed, self.soft)
 
 
 class _Applier:
@@ -212,13 +207,14 @@ def _end(row: asyncpg.Record, message: asyncpg.Record | None) -> tuple[str, str]
 def _story(
     row: asyncpg.Record, data: dict[str, Any], *, is_moved: bool
 ) -> list[tuple[UUID, datetime, str, dict[str, Any]]]:
-    """The event on the message's timeline; steps on the way leave none."""
+    """The event on the message's timeline; steps on the way leave none, nor does what is applied again to no effect."""
     if is_moved and data["state"] != "sent":
         kind = data["state"]
-    elif data["state"] == "sent":
+    elif data["state"] == "sent" or row["is_replayed"]:
         return []
     else:
         kind = "reported"
-    facts = {"word": row["word"], "cause": data["cause"], "detail": data["detail"]}
+    # callbacks may come hours late: what is shown by `at` is when we heard of it
+    facts = {"word": row["word"], "cause": data["cause"], "detail": data["detail"], "happened_at": data.get("at")}
     moment = row["received_at"]
     return [(row["message_id"], moment, kind, {name: value for name, value in facts.items() if value})]

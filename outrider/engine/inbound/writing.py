@@ -7,6 +7,7 @@ the provider is answered only when it holds.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -46,32 +47,66 @@ class Office:
     settings: dict[str, Any]
 
 
-async def take(uow: UnitOfWork, channel: Channel, connection_id: UUID, event_id: UUID, said: Inbound) -> str:
-    """Keep what somebody wrote and do what it asks for.
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What somebody wrote by a channel and connection, and its row in `webhook_events`."""
 
-    Takes:   a unit of work of the engine role, bound to the tenant; an inbound text that is new.
-    Gives:   what to answer; empty: nothing.
+    channel: Channel
+    connection_id: UUID
+    event_id: UUID
+    said: Inbound
+
+    @property
+    def address(self) -> str:
+        """Who wrote, in its stored form; empty for whoever cannot be written to (`Anonymous`, short codes)."""
+        try:
+            return self.channel.normalise(self.said.sender)
+        except Refused:
+            return ""
+
+
+async def take_all(uow: UnitOfWork, texts: Sequence[Text]) -> list[str]:
+    """Keep what people wrote and do what it asks for.
+
+    Takes:   a unit of work of the engine role, bound to the tenant; inbound texts that are new, as they came.
+    Gives:   what to answer to each; empty: nothing. What one person wrote is done in the order in which it came; people
+             in the order in which everybody locks entries, the audit log last (decisions/0006).
     """
+    addresses = [each.address for each in texts]
+    hashes = [hashlib.sha256(address.encode()).digest() for address in addresses]
+    replies = [""] * len(texts)
+    came_back: list[tuple[str, bytes]] = []
+    for at in sorted(range(len(texts)), key=lambda at: (texts[at].channel.key, hashes[at])):
+        replies[at] = await _take(uow, texts[at], addresses[at], came_back)
+    for channel, digest in came_back:
+        target = ("suppression", f"{channel}:{digest.hex()}")
+        await append(uow, _ACTOR, action="recipient.came_back", target=target, details={"source": _ANSWER})
+    return replies
+
+
+async def _take(uow: UnitOfWork, text: Text, address: str, came_back: list[tuple[str, bytes]]) -> str:
+    channel, said = text.channel, text.said
     office = await _office(uow, channel, said.to)
-    address = _address(channel, said.sender)
     found = heard(said.text, str(office.settings.get("opt_out_words") or "").split(","))
     contact_id = await CONTACTS.address_owner.value(uow.raw, uow.tenant, channel.key, address) if address else None
     reply = ""
     if address:
-        wanted = await _obey(uow, channel, address, found, office)
+        wanted = await _obey(uow, channel, address, found, office, came_back)
         # a number that is not ours answers nobody, and what the provider answered is not answered twice
         reply = wanted if office.sender_id is not None and not said.is_answered else ""
     await SQL.inbound_add.value(
-        uow.raw, uow.tenant, channel.key, connection_id, office.sender_id, contact_id,
+        uow.raw, uow.tenant, channel.key, text.connection_id, office.sender_id, contact_id,
         address or said.sender[:64].replace("\0", ""), said.to[:64].replace("\0", ""), said.text[:_LONGEST_TEXT],
         said.media_count, found.word, found.is_flagged, reply, said.provider_id,
     )  # fmt: skip
     state, note = ("applied", "") if office.sender_id is not None else ("unknown_number", "no sender has this number")
-    await SQL.inbound_ends.run(uow.raw, uow.tenant, event_id, state, note)
+    await SQL.inbound_ends.run(uow.raw, uow.tenant, text.event_id, state, note)
     return reply
 
 
-async def _obey(uow: UnitOfWork, channel: Channel, address: str, found: Heard, office: Office) -> str:
+async def _obey(
+    uow: UnitOfWork, channel: Channel, address: str, found: Heard, office: Office, came_back: list[tuple[str, bytes]]
+) -> str:
     """Do what a word asks for; gives its answer, once."""
     match found.word:
         case "stop":
@@ -85,8 +120,7 @@ async def _obey(uow: UnitOfWork, channel: Channel, address: str, found: Heard, o
             if entry is None or entry["reason"] != "stop" or entry["source"] not in _TOLD_BY_THEM:
                 return ""
             await CONTACTS.unsuppress.value(uow.raw, uow.tenant, channel.key, address)
-            target = ("suppression", f"{channel.key}:{hashlib.sha256(address.encode()).hexdigest()}")
-            await append(uow, _ACTOR, action="recipient.came_back", target=target, details={"source": _ANSWER})
+            came_back.append((channel.key, hashlib.sha256(address.encode()).digest()))
             return _text(office, "opt_in_reply")
         case "help":
             key = (uow.tenant, channel.key, address, "help")
@@ -102,14 +136,6 @@ async def _office(uow: UnitOfWork, channel: Channel, number: str) -> Office:
     if owner is None:
         return Office(None, tenant["name"], settings)
     return Office(owner["sender_id"], owner["from_name"] or tenant["name"], settings)
-
-
-def _address(channel: Channel, sender: str) -> str:
-    """Who wrote, in its stored form; empty for whoever cannot be written to (`Anonymous`, short codes)."""
-    try:
-        return channel.normalise(sender)
-    except Refused:
-        return ""
 
 
 def _text(office: Office, name: str) -> str:

@@ -139,7 +139,6 @@ def _report(key: str, word: str, data: Mapping[str, Any], created_at: object) ->
             detail = reason
         case "email.complained":
             suppress = "complaint"
-    recipients = data.get("to")
     return Report(
         key=key,
         provider_id=data["email_id"],
@@ -151,7 +150,6 @@ def _report(key: str, word: str, data: Mapping[str, Any], created_at: object) ->
         detail=detail,
         suppress=suppress,
         is_soft=is_soft,
-        address=recipients[0] if isinstance(recipients, list) and recipients and isinstance(recipients[0], str) else "",
     )
 
 

@@ -133,7 +133,6 @@ def _report(sid: str, status: str, values: Mapping[str, str], target: str) -> To
         detail=detail if detail.isprintable() else status,
         suppress=suppression_of(cause),
         is_soft=is_soft(cause),
-        address=values.get("To", ""),
         price=None if bill is None else bill.amount,
         currency="" if bill is None else bill.currency,
     )
