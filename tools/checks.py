@@ -4,9 +4,10 @@
     tools/checks.py all      the same, then flow, drill and browser tests
 
 Everything runs even when something before it failed; the exit status is 0 only when all passed. With CI set in the
-environment a skipped test is a failure: what cannot run there proves nothing. Two lanes run side by side, because most
-tests wait more than they compute; each line of output begins with its step. The last lines name every test that failed
-and the beginning of what it said, so that the end of any log is enough. Owns the order; knows no test.
+environment a skipped test is a failure: what cannot run there proves nothing. Steps run side by side, because most
+tests wait more than they compute; each line of output begins with its step. Drills that measure time are one step: none
+of them runs beside another. The last lines name every test that failed and the beginning of what it said, so that the
+end of any log is enough. Owns the order.
 """
 
 from __future__ import annotations
@@ -31,11 +32,20 @@ LINTERS: dict[str, list[str]] = {
     "types": ["mypy"],
     "layers": ["lint-imports"],
 }
-LANES: dict[str, tuple[tuple[str, ...], ...]] = {
-    "quick": (("contract",), ("unit",)),
-    "all": (("contract", "flow"), ("drill", "unit", "e2e")),
+LANES = {"quick": 2, "all": 3}
+"""How many steps of tests run at a time."""
+SHARES = {"flow": 4, "drill": 2}
+"""In how many steps a folder is run; any other is one."""
+CLOCKS = (
+    "f13_", "f21_", "f53_", "f57_", "f60_", "f77_", "f79_", "f83_", "f85_", "f94_", "f_seeded_defects",
+    "gates_under_kills",
+)  # fmt: skip
+"""The drills that measure time, by the beginnings of their names."""
+ORDER = {
+    "quick": ("contract", "unit"),
+    "all": ("clocks", "drill-1", "contract", "flow-1", "drill-2", "flow-2", "flow-3", "flow-4", "e2e", "unit"),
 }
-"""Which folders of tests run one after another, and which beside each other."""
+"""Which step begins next: the long ones first, so that the lanes end together."""
 _LAST_WORDS_S = 10.0
 _LINES_OF_A_FAILURE = 15
 
@@ -59,10 +69,24 @@ def main(extent: str) -> int:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OUTRIDER_")}
     began_s = time.monotonic()
     results = [_lint(name, command, environment) for name, command in LINTERS.items()]
-    with ThreadPoolExecutor(len(LANES[extent])) as lanes:
-        for done in lanes.map(lambda lane: [_test(name, environment) for name in lane], LANES[extent]):
-            results += done
+    steps = steps_of(ROOT / "tests")
+    with ThreadPoolExecutor(LANES[extent]) as lanes:
+        results += lanes.map(lambda name: _test(name, steps[name], environment), ORDER[extent])
     return report(results, time.monotonic() - began_s)
+
+
+def steps_of(tests: Path) -> dict[str, list[Path]]:
+    """Every file of tests in the one step it belongs to; those of a shared folder are dealt out like cards."""
+    steps: dict[str, list[Path]] = {}
+    for folder in sorted(path for path in tests.iterdir() if any(path.rglob("test_*.py"))):
+        files = sorted(folder.rglob("test_*.py"))
+        if folder.name == "drill":
+            steps["clocks"] = [path for path in files if path.name.removeprefix("test_").startswith(CLOCKS)]
+            files = [path for path in files if path not in steps["clocks"]]
+        count = SHARES.get(folder.name, 1)
+        for share in range(count):
+            steps[folder.name if count == 1 else f"{folder.name}-{share + 1}"] = files[share::count]
+    return steps
 
 
 def _lint(name: str, command: list[str], environment: dict[str, str]) -> Result:
@@ -72,12 +96,12 @@ def _lint(name: str, command: list[str], environment: dict[str, str]) -> Result:
     return Result(name, status == 0, time.monotonic() - began_s)
 
 
-def _test(name: str, environment: dict[str, str]) -> Result:
-    print(f"== {name}: pytest tests/{name}", flush=True)
+def _test(name: str, files: list[Path], environment: dict[str, str]) -> Result:
+    print(f"== {name}: pytest, {len(files)} files", flush=True)
     began_s = time.monotonic()
     written = RESULTS / f"{name}.xml"
     written.unlink(missing_ok=True)
-    command = [str(BIN / "python"), "-m", "pytest", f"tests/{name}", f"--junit-xml={written}"]
+    command = [str(BIN / "python"), "-m", "pytest", f"--junit-xml={written}", *map(str, files)]
     running = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     )

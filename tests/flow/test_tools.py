@@ -12,7 +12,7 @@ import pytest
 from tests.kit.postgres import run_apart
 from tests.kit.processes import until
 from tests.kit.statements import ROOT
-from tools.checks import Result, read, report
+from tools.checks import CLOCKS, ORDER, Result, read, report, steps_of
 
 CONTAINED = [sys.executable, str(ROOT / "tools" / "contained.py")]
 
@@ -94,3 +94,14 @@ def test_the_last_lines_of_a_run_name_each_failed_test_and_what_it_said(
     assert last[3].strip() == "AssertionError: line 0"
     assert last[-1].strip() == "line 14"
     assert any(line.startswith("failed: unit") for line in lines[: -len(last)])
+
+
+def test_every_file_of_tests_is_in_one_step_and_every_step_is_run() -> None:
+    steps = steps_of(ROOT / "tests")
+    assert set(ORDER["all"]) == set(steps)
+    assert set(ORDER["quick"]) == {"contract", "unit"}
+    dealt = [path for files in steps.values() for path in files]
+    assert sorted(dealt) == sorted((ROOT / "tests").rglob("test_*.py"))
+    assert len(steps["clocks"]) >= len(CLOCKS)
+    for beginning in CLOCKS:
+        assert any(path.name.startswith(f"test_{beginning}") for path in steps["clocks"]), f"no drill {beginning}"
