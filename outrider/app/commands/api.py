@@ -11,7 +11,7 @@ from outrider.app.processes import run_process
 from outrider.app.signals import Stop, ready
 from outrider.interfaces.api.application import serve
 
-APP = App(name="api")
+APP = App(name="api", help_epilogue="Example: `outrider api`")
 
 
 @APP.default

@@ -11,7 +11,7 @@ from outrider.app.listeners import run_listener
 from outrider.base.errors import Misconfigured
 from outrider.interfaces.returns import serve
 
-APP = App(name="returns")
+APP = App(name="returns", help_epilogue="Example: `outrider returns`")
 
 
 @APP.default

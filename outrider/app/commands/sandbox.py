@@ -23,7 +23,7 @@ from outrider.interfaces.sandbox.twilio import TwilioOptions
 from outrider.interfaces.sandbox.twilio import serve as serve_twilio
 from outrider.interfaces.sandbox.twilio.options import SID, TOKEN
 
-APP = App(name="sandbox")
+APP = App(name="sandbox", help_epilogue="Example: `outrider sandbox --ledger sandbox.jsonl --keep-bodies`")
 
 _PATIENCE_S: Final = 30.0
 _TAKEN: Final = range(200, 300)
@@ -82,7 +82,7 @@ def sandbox(
     return run_process("sandbox", work, grace_s=options.grace_s, lifeline=lifeline)
 
 
-@APP.command
+@APP.command(help_epilogue="")
 def twilio(
     *,
     ledger: Path,
@@ -96,6 +96,8 @@ def twilio(
 
     A connection of provider twilio reaches it with base_url=http://host:port. `PUT /sandbox/rules` makes it fail,
     `POST /sandbox/inbound` plays a phone that writes, `GET /sandbox/ledger` shows what it took.
+
+    Example: `outrider sandbox twilio --ledger twilio.jsonl`
 
     Parameters
     ----------
@@ -120,7 +122,7 @@ def twilio(
     return run_process("sandbox-twilio", work, grace_s=2.0, lifeline=lifeline)
 
 
-@APP.command
+@APP.command(help_epilogue="")
 def resend(
     *,
     ledger: Path,
@@ -137,6 +139,8 @@ def resend(
 
     A connection of provider resend reaches it with base_url=http://host:port. `PUT /sandbox/rules` makes it fail,
     `PUT /sandbox/webhook` tells it where to report events, `GET /sandbox/ledger` shows what it took.
+
+    Example: `outrider sandbox resend --ledger resend.jsonl`
 
     Parameters
     ----------
@@ -176,11 +180,13 @@ def resend(
     return run_process("sandbox-resend", work, grace_s=2.0, lifeline=lifeline)
 
 
-@APP.command
+@APP.command(help_epilogue="")
 async def phone(
     number: str, to: str, text: str, *, url: str, at: str = "http://127.0.0.1:8026", options: Json = JSON
 ) -> Answer:
     """Let a phone write by a running `outrider sandbox twilio`; prints what it was answered. Exit 1 when refused.
+
+    Example: `outrider sandbox phone +61412345001 +61400000000 STOP --url http://127.0.0.1:8026`
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from outrider.app.signals import Stop, ready
 from outrider.engine.jobs.run import SchedulerOptions, run
 from outrider.engine.scheduling.run import loops, register
 
-APP = App(name="scheduler")
+APP = App(name="scheduler", help_epilogue="Example: `outrider scheduler`")
 
 
 @APP.default

@@ -11,7 +11,7 @@ from outrider.app.listeners import run_listener
 from outrider.base.errors import Misconfigured
 from outrider.interfaces.submission import serve
 
-APP = App(name="submission")
+APP = App(name="submission", help_epilogue="Example: `outrider submission`")
 
 
 @APP.default

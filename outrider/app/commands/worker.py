@@ -16,7 +16,7 @@ from outrider.engine.inbound import reports, tracking
 from outrider.engine.jobs import reap
 from outrider.engine.maintenance import upkeep
 
-APP = App(name="worker")
+APP = App(name="worker", help_epilogue="Example: `outrider worker`")
 
 
 @APP.default

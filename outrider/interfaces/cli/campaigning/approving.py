@@ -45,7 +45,10 @@ async def request_approval(
     acknowledge: Acknowledge = None,
     options: Changing = CHANGING,
 ) -> Answer:
-    """Ask a second person to approve a draft as it is now."""
+    """Ask a second person to approve a draft as it is now.
+
+    Example: `outrider campaign request-approval spring --as ann@example.org`
+    """
     async with _signed_in(as_, options, from_stdin=password_stdin) as (runtime, work, who):
         found = await campaigns.find(work.uow, which)
         view = await running.ask_approval(
@@ -65,19 +68,28 @@ async def request_approval(
 async def approve(
     which: Which, *, as_: As, password_stdin: PasswordStdin = False, options: Changing = CHANGING
 ) -> Answer:
-    """Approve what somebody else asked for, exactly as they asked for it; needs the role admin."""
+    """Approve what somebody else asked for, exactly as they asked for it; needs the role admin.
+
+    Example: `outrider campaign approve spring --as bob@example.org`
+    """
     return await _decided(which, as_, options, yes=True, from_stdin=password_stdin)
 
 
 async def reject(
     which: Which, *, as_: As, password_stdin: PasswordStdin = False, options: Changing = CHANGING
 ) -> Answer:
-    """Refuse to approve; give the reason. Needs the role admin."""
+    """Refuse to approve; give the reason. Needs the role admin.
+
+    Example: `outrider campaign reject spring --as bob@example.org --reason "too early"`
+    """
     return await _decided(which, as_, options, yes=False, from_stdin=password_stdin)
 
 
 async def withdraw_approval(which: Which, *, options: Changing = CHANGING) -> Answer:
-    """Take a request for approval back, or an approval that is not wanted any more."""
+    """Take a request for approval back, or an approval that is not wanted any more.
+
+    Example: `outrider campaign withdraw-approval spring`
+    """
     async with changing(options) as work:
         found = await campaigns.find(work.uow, which)
         view = await approvals.withdraw(work.uow, Who(work.actor), found.id, reason=options.reason)
@@ -91,7 +103,10 @@ async def list_approvals(
     limit: Limit = 100,
     options: Common = COMMON,
 ) -> Answer:
-    """List requests for approval and their answers, newest first."""
+    """List requests for approval and their answers, newest first.
+
+    Example: `outrider campaign approvals --state waiting`
+    """
     async with looking(options) as work:
         campaign_id = (await campaigns.find(work.uow, campaign)).id if campaign is not None else None
         found = await approvals.listed(work.uow, limit=limit, campaign_id=campaign_id, state=state)

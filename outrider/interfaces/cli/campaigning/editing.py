@@ -22,7 +22,10 @@ _NONE = "none"
 
 
 async def show(which: Which, *, options: Common = COMMON) -> Answer:
-    """Show one campaign."""
+    """Show one campaign.
+
+    Example: `outrider campaign show spring`
+    """
     async with looking(options) as work:
         found = await campaigns.find(work.uow, which)
     return Answer(campaigns.told(found), facts(_head(found)))
@@ -47,6 +50,8 @@ async def update(
     options: Changing = CHANGING,
 ) -> Answer:
     """Change a draft; what is not named stays. Its preflight and approval have to be made again.
+
+    Example: `outrider campaign update spring --template sale-2 --priority 5`
 
     Parameters
     ----------
@@ -102,7 +107,10 @@ async def update(
 
 
 async def delete(which: Which, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
-    """Delete a draft; launched campaigns stay."""
+    """Delete a draft; launched campaigns stay.
+
+    Example: `outrider campaign delete spring`
+    """
     if not options.dry_run:
         confirm(f"the draft {which} is deleted for good", "delete", yes=yes)
     async with changing(options) as work:

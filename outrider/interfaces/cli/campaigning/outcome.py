@@ -20,7 +20,10 @@ from outrider.interfaces.cli.work import looking, note, wired
 
 
 async def sheet(which: Which, *, options: Common = COMMON) -> Answer:
-    """Show the preflight's promise beside what happened, every difference explained."""
+    """Show the preflight's promise beside what happened, every difference explained.
+
+    Example: `outrider campaign sheet spring`
+    """
     async with looking(options) as work:
         found = await sheets.of_campaign(work.uow, (await campaigns.find(work.uow, which)).id)
     return Answer(msgspec.to_builtins(found), _told(found))
@@ -44,6 +47,8 @@ async def retry(
     """Send again to those whose message failed by a passing cause; never what was refused, blocked or is uncertain.
 
     Without --count and --yes it only says how many are due.
+
+    Example: `outrider campaign retry spring --count 120`
     """
     async with wired(options, role=Role.ENGINE) as (runtime, work):
         found = await campaigns.find(work.uow, which)

@@ -34,7 +34,10 @@ async def preview(
     part: Part = "text",
     options: Common = COMMON,
 ) -> Answer:
-    """Show what a recipient would get: made as the worker makes it, sent to nobody."""
+    """Show what a recipient would get: made as the worker makes it, sent to nobody.
+
+    Example: `outrider campaign preview spring --part html`
+    """
     async with wired(options) as (runtime, work):
         found = await campaigns.find(work.uow, which)
         version, content_id = await _content(work.uow, found)
@@ -64,7 +67,10 @@ async def send_trial(
     set_: Values = None,
     options: Changing = CHANGING,
 ) -> Answer:
-    """Send what the campaign says to people of your own, marked as a test, through the queue like everything else."""
+    """Send what the campaign says to people of your own, marked as a test, through the queue like everything else.
+
+    Example: `outrider campaign test-send spring ann@example.org`
+    """
     async with wired(options, role=Role.ENGINE) as (runtime, work):
         found = await campaigns.find(work.uow, which)
         if found.template_id is None:

@@ -27,6 +27,8 @@ async def define(
 ) -> Answer:
     """Say what an attribute holds from now on; values that contacts have already stay.
 
+    Example: `outrider attributes define plan choice --choice free --choice gold`
+
     Parameters
     ----------
     key
@@ -46,7 +48,10 @@ async def define(
 
 @APP.command
 async def forget(key: str, *, options: Changing = CHANGING) -> Answer:
-    """Take a definition away; the values stay and may be anything from now on."""
+    """Take a definition away; the values stay and may be anything from now on.
+
+    Example: `outrider attributes forget plan`
+    """
     async with changing(options) as work:
         await attributes.forget(work.uow, work.actor, key)
     return Answer({"key": key}, note(f"{key} may be anything", dry_run=options.dry_run))
@@ -54,7 +59,10 @@ async def forget(key: str, *, options: Changing = CHANGING) -> Answer:
 
 @APP.command
 async def values(key: str, *, options: Common = COMMON) -> Answer:
-    """List the most frequent values of an attribute: what does not fit its type shows here."""
+    """List the most frequent values of an attribute: what does not fit its type shows here.
+
+    Example: `outrider attributes values plan`
+    """
     async with looking(options) as work:
         found = await attributes.used_values(work.uow, key)
     rows = [msgspec.to_builtins(each) for each in found]
@@ -63,7 +71,10 @@ async def values(key: str, *, options: Common = COMMON) -> Answer:
 
 @APP.command(name="list")
 async def list_(*, options: Common = COMMON) -> Answer:
-    """List what is defined."""
+    """List what is defined.
+
+    Example: `outrider attributes list`
+    """
     async with looking(options) as work:
         found = list((await attributes.listed(work.uow)).values())
     rows = [msgspec.to_builtins(each) for each in found]

@@ -34,6 +34,8 @@ async def list_(
 ) -> Answer:
     """List entries, newest first.
 
+    Example: `outrider audit list --action campaign.launch --limit 20`
+
     Parameters
     ----------
     action
@@ -55,7 +57,10 @@ async def list_(
 
 @APP.command(name="verify")
 async def verify(*, options: Json = JSON) -> Answer:
-    """Walk every chain from its first entry to its tip; exit 1 when one was changed, cut or has gaps."""
+    """Walk every chain from its first entry to its tip; exit 1 when one was changed, cut or has gaps.
+
+    Example: `outrider audit verify`
+    """
     del options
     rows: list[dict[str, Any]] = []
     async with doors().database() as db:

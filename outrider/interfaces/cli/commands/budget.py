@@ -31,7 +31,10 @@ Country = Annotated[str, Parameter(help="ISO 3166 code; absent: every country wi
 
 @APP.command(name="list")
 async def list_(*, options: Common = COMMON) -> Answer:
-    """List the budgets of a tenant and its campaigns, and what is spent in this day and month."""
+    """List the budgets of a tenant and its campaigns, and what is spent in this day and month.
+
+    Example: `outrider budget list`
+    """
     async with looking(options) as work:
         rows = [msgspec.to_builtins(each) for each in await budgets.listed(work.uow)]
     return Answer(rows, table(rows, _COLUMNS, empty="nothing was ever spent, and no budget is set"))
@@ -42,6 +45,8 @@ async def set_(
     *, daily: str | None = None, monthly: str | None = None, campaign: Campaign = None, options: Changing = CHANGING
 ) -> Answer:
     """Set a budget in whole cents; what is not named stays. What the old one held is asked about again.
+
+    Example: `outrider budget set --daily 50000 --monthly 1000000`
 
     Parameters
     ----------
@@ -74,6 +79,8 @@ async def reset(
 ) -> Answer:
     """Count what is spent from nothing again.
 
+    Example: `outrider budget reset --period day`
+
     Parameters
     ----------
     period
@@ -89,7 +96,10 @@ async def reset(
 
 @APP.command
 async def events(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
-    """List which budgets were used up to 50, 80, 90 or 100 percent."""
+    """List which budgets were used up to 50, 80, 90 or 100 percent.
+
+    Example: `outrider budget events`
+    """
     async with looking(options) as work:
         rows = [msgspec.to_builtins(each) for each in await budgets.events(work.uow, limit=limit)]
     return Answer(rows, table(rows, _EVENT_COLUMNS, empty="no budget was half used"))
@@ -97,7 +107,10 @@ async def events(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
 
 @APP.command(name="prices")
 async def prices_(*, options: Common = COMMON) -> Answer:
-    """List what messages cost, in millionths of the tenant's currency for one part."""
+    """List what messages cost, in millionths of the tenant's currency for one part.
+
+    Example: `outrider budget prices`
+    """
     async with looking(options) as work:
         rows = [msgspec.to_builtins(each) for each in await prices.listed(work.uow)]
     return Answer(rows, table(rows, _PRICE_COLUMNS, empty="no prices"))
@@ -113,6 +126,8 @@ async def set_price(
     options: Changing = CHANGING,
 ) -> Answer:
     """Set what one part of a message costs from now on.
+
+    Example: `outrider budget set-price sms 79000 --country AU`
 
     Parameters
     ----------
@@ -139,6 +154,8 @@ async def set_price(
 @APP.command(name="remove-price")
 async def remove_price(channel: str, *, country: Country = "", options: Changing = CHANGING) -> Answer:
     """Take the prices of a channel and country away, past ones and those to come.
+
+    Example: `outrider budget remove-price sms --country AU`
 
     Parameters
     ----------

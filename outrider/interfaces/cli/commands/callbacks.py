@@ -46,6 +46,8 @@ async def list_(
 ) -> Answer:
     """List what providers told, newest first.
 
+    Example: `outrider callbacks list --connection texts --limit 20`
+
     Parameters
     ----------
     state
@@ -76,7 +78,10 @@ async def list_(
 
 @APP.command
 async def refusals(*, limit: Limit = 50, options: Common = COMMON) -> Answer:
-    """List callbacks that were not taken, by minute, source and reason."""
+    """List callbacks that were not taken, by minute, source and reason.
+
+    Example: `outrider callbacks refusals`
+    """
     async with looking(options) as work:
         found = await look.refusals(work.uow, limit=limit)
     return _rows(found, _REFUSALS, "none was refused")
@@ -84,7 +89,10 @@ async def refusals(*, limit: Limit = 50, options: Common = COMMON) -> Answer:
 
 @APP.command
 async def replay(*ids: str, options: Changing = CHANGING) -> Answer:
-    """Apply stored reports again, by their ids; applying one twice changes nothing."""
+    """Apply stored reports again, by their ids; applying one twice changes nothing.
+
+    Example: `outrider callbacks replay ID --reason "mended"`
+    """
     wanted = [parse_id(each, "ids") for each in ids]
     async with changing(options, role=Role.ENGINE) as work:
         count = await look.replay(work.uow, work.actor, ids=wanted, reason=options.reason)
@@ -94,6 +102,8 @@ async def replay(*ids: str, options: Changing = CHANGING) -> Answer:
 @APP.command
 async def allow(network: str, *, connection: str, minutes: int = 60, options: Changing = CHANGING) -> Answer:
     """Take callbacks from a network without a right signature for some minutes; needs --reason.
+
+    Example: `outrider callbacks allow 203.0.113.7/32 --connection texts --minutes 30 --reason "their new address"`
 
     Parameters
     ----------
@@ -118,6 +128,8 @@ async def allow(network: str, *, connection: str, minutes: int = 60, options: Ch
 async def exceptions(*, ended: bool = False, options: Common = COMMON) -> Answer:
     """List networks whose callbacks are taken without a right signature.
 
+    Example: `outrider callbacks exceptions`
+
     Parameters
     ----------
     ended
@@ -130,7 +142,10 @@ async def exceptions(*, ended: bool = False, options: Common = COMMON) -> Answer
 
 @APP.command
 async def disallow(exception: str, *, options: Changing = CHANGING) -> Answer:
-    """End an exception now, by its id."""
+    """End an exception now, by its id.
+
+    Example: `outrider callbacks disallow ID --reason "they are done"`
+    """
     async with changing(options) as work:
         await look.end(work.uow, work.actor, parse_id(exception, "exception"))
     return Answer({"id": exception}, note("the exception is over", dry_run=options.dry_run))
@@ -139,6 +154,8 @@ async def disallow(exception: str, *, options: Changing = CHANGING) -> Answer:
 @APP.command
 async def url(connection: str, *, options: Common = COMMON) -> Answer:
     """Show the address under which the provider of a connection is to report, and to which answers of people go.
+
+    Example: `outrider callbacks url texts`
 
     Parameters
     ----------
@@ -158,6 +175,8 @@ async def url(connection: str, *, options: Common = COMMON) -> Answer:
 async def inbound(*, flagged: bool = False, limit: Limit = 50, options: Common = COMMON) -> Answer:
     """List what people wrote, newest first.
 
+    Example: `outrider callbacks inbound --limit 20`
+
     Parameters
     ----------
     flagged
@@ -171,6 +190,8 @@ async def inbound(*, flagged: bool = False, limit: Limit = 50, options: Common =
 @APP.command(name="conversation")
 async def talked(who: str, *, channel: str = "sms", limit: Limit = 50, options: Common = COMMON) -> Answer:
     """Show what was sent to somebody and what they wrote, newest first.
+
+    Example: `outrider callbacks conversation +61412345001`
 
     Parameters
     ----------

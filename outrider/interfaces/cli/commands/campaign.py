@@ -57,6 +57,8 @@ async def create(
 ) -> Answer:
     """Make a draft.
 
+    Example: `outrider campaign create spring --sender shop --template sale --list customers`
+
     Parameters
     ----------
     name
@@ -108,7 +110,10 @@ async def preflight(
     dial: Dial = False,
     options: Common = COMMON,
 ) -> Answer:
-    """Check a draft: whom it would reach and what stands in its way. Exit 1 when a launch would be refused."""
+    """Check a draft: whom it would reach and what stands in its way. Exit 1 when a launch would be refused.
+
+    Example: `outrider campaign preflight spring`
+    """
     async with wired(options) as (runtime, work):
         found = await campaigns.find(work.uow, which)
         sender = await senders.get(work.uow, found.sender_id)
@@ -146,6 +151,8 @@ async def launch(
 ) -> Answer:
     """Start sending a draft.
 
+    Example: `outrider campaign launch spring --undo 60`
+
     Parameters
     ----------
     undo
@@ -166,7 +173,10 @@ async def launch(
 
 @APP.command
 async def undo(which: Which, *, options: Changing = CHANGING) -> Answer:
-    """Take a launch back before anything was queued: the campaign is the draft it was."""
+    """Take a launch back before anything was queued: the campaign is the draft it was.
+
+    Example: `outrider campaign undo spring`
+    """
     async with changing(options, role=Role.ENGINE) as work:
         found = await campaigns.find(work.uow, which)
         view = await running.undo(work.uow, work.actor, found.id, reason=options.reason)
@@ -178,6 +188,8 @@ async def schedule(
     which: Which, at: str, *, acknowledge: Acknowledge = None, yes: Yes = False, options: Changing = CHANGING
 ) -> Answer:
     """Launch a draft by itself at a moment.
+
+    Example: `outrider campaign schedule spring 2027-03-20T09:00:00+01:00`
 
     Parameters
     ----------
@@ -204,7 +216,10 @@ async def schedule(
 
 @APP.command
 async def unschedule(which: Which, *, options: Changing = CHANGING) -> Answer:
-    """Make a scheduled campaign a draft again."""
+    """Make a scheduled campaign a draft again.
+
+    Example: `outrider campaign unschedule spring`
+    """
     async with changing(options) as work:
         found = await campaigns.find(work.uow, which)
         view = await waiting.unschedule(work.uow, work.actor, found.id, reason=options.reason)
@@ -213,7 +228,10 @@ async def unschedule(which: Which, *, options: Changing = CHANGING) -> Answer:
 
 @APP.command
 async def pause(which: Which, *, options: Changing = CHANGING) -> Answer:
-    """Stop a campaign where it is; returns when no claim begun before is still open."""
+    """Stop a campaign where it is; returns when no claim begun before is still open.
+
+    Example: `outrider campaign pause spring --reason "a wrong link"`
+    """
     async with doors().database() as db:
         tenant_id = await tenant_of(db, options.tenant)
         async with within(db, tenant_id, dry_run=options.dry_run, reason=options.reason) as work:
@@ -226,7 +244,10 @@ async def pause(which: Which, *, options: Changing = CHANGING) -> Answer:
 
 @APP.command
 async def resume(which: Which, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
-    """Let a paused campaign go on where it was."""
+    """Let a paused campaign go on where it was.
+
+    Example: `outrider campaign resume spring`
+    """
     if not options.dry_run:
         confirm(f"campaign {which} goes on sending", "resume", yes=yes)
     async with changing(options) as work:
@@ -237,7 +258,10 @@ async def resume(which: Which, *, yes: Yes = False, options: Changing = CHANGING
 
 @APP.command
 async def cancel(which: Which, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
-    """End a campaign for good: what waits is withdrawn, what is on the wire ends by itself."""
+    """End a campaign for good: what waits is withdrawn, what is on the wire ends by itself.
+
+    Example: `outrider campaign cancel spring --reason "wrong prices"`
+    """
     if not options.dry_run:
         confirm(f"campaign {which} ends for good", "cancel", yes=yes)
     async with doors().database() as db:
@@ -257,7 +281,10 @@ async def progress(
     follow: Annotated[bool, Parameter(negative="", help="Go on until it is finished.")] = False,
     options: Common = COMMON,
 ) -> Answer:
-    """Show how far a campaign is, state by state."""
+    """Show how far a campaign is, state by state.
+
+    Example: `outrider campaign progress spring --follow`
+    """
     async with looking(options) as work:
         found = await campaigns.find(work.uow, which)
         state = await read.progress(work.uow, found.id)
@@ -274,6 +301,8 @@ async def progress(
 @APP.command(name="list")
 async def list_(*, state: str | None = None, limit: Limit = 100, options: Common = COMMON) -> Answer:
     """List campaigns, newest first.
+
+    Example: `outrider campaign list --state sending`
 
     Parameters
     ----------

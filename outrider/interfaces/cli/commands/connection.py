@@ -34,6 +34,8 @@ async def create(
 ) -> Answer:
     """Make a connection.
 
+    Example: `outrider connection create mx --set host=mail.example.org --set username=shop --secret password`
+
     Parameters
     ----------
     name
@@ -60,6 +62,8 @@ async def update(
 ) -> Answer:
     """Change a connection; what is not named stays.
 
+    Example: `outrider connection update mx --set port=587`
+
     Parameters
     ----------
     which
@@ -80,6 +84,8 @@ async def update(
 async def delete(which: str, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
     """Delete a connection that no sender uses, with its secrets.
 
+    Example: `outrider connection delete mx`
+
     Parameters
     ----------
     which
@@ -96,6 +102,8 @@ async def delete(which: str, *, yes: Yes = False, options: Changing = CHANGING) 
 @APP.command
 async def examine(which: str, *, options: Common = COMMON) -> Answer:
     """Try every stage of a connection (name, TCP, TLS, sign-in); sends nothing. Exit 1 when one fails.
+
+    Example: `outrider connection examine mx`
 
     Parameters
     ----------
@@ -116,6 +124,8 @@ async def examine(which: str, *, options: Common = COMMON) -> Answer:
 async def circuit(which: str, *, options: Common = COMMON) -> Answer:
     """Say whether a connection can be reached, as all workers see it together. Exit 1 while its circuit is open.
 
+    Example: `outrider connection circuit mx`
+
     Parameters
     ----------
     which
@@ -134,6 +144,8 @@ async def circuit(which: str, *, options: Common = COMMON) -> Answer:
 async def reset_circuit(which: str, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
     """Take a connection for reachable again, at once and without a slow start; for after a repair.
 
+    Example: `outrider connection reset-circuit mx`
+
     Parameters
     ----------
     which
@@ -150,7 +162,10 @@ async def reset_circuit(which: str, *, yes: Yes = False, options: Changing = CHA
 
 @APP.command(name="list")
 async def list_(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
-    """List connections; never their secrets."""
+    """List connections; never their secrets.
+
+    Example: `outrider connection list`
+    """
     async with wired(options) as (runtime, work):
         found = await connections.listed(work.uow, vault_of(runtime), limit=limit)
     rows = [msgspec.to_builtins(each) for each in found]

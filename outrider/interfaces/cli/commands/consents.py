@@ -45,6 +45,8 @@ async def import_(
 
     A withdrawal of somebody unknown is kept as a hash on the do-not-contact list. The earlier time holds.
 
+    Example: `outrider consents import consents.csv --source "listmonk, list 3" --purpose marketing`
+
     Parameters
     ----------
     file
@@ -83,6 +85,8 @@ async def record(
 ) -> Answer:
     """Record what somebody said about a channel and purpose: on the telephone, on paper, in a letter.
 
+    Example: `outrider consents record ann@example.org withdrawn --source "telephone, 4 May"`
+
     Parameters
     ----------
     status
@@ -108,7 +112,10 @@ async def record(
 
 @APP.command
 async def history(who: Who, *, channel: AnyChannel = None, options: Common = COMMON) -> Answer:
-    """Show everything that somebody ever said about consent, oldest first."""
+    """Show everything that somebody ever said about consent, oldest first.
+
+    Example: `outrider consents history ann@example.org`
+    """
     async with looking(options) as work:
         contact = await named.contact(work.uow, who, channel)
         found = await read.consent_history(work.uow, contact.id)
@@ -129,6 +136,8 @@ async def prove(
     options: Changing = CHANGING,
 ) -> Answer:
     """Prove what somebody said about a channel and purpose: every entry, chained, audited and signed.
+
+    Example: `outrider consents prove ann@example.org --purpose news --html --to ann.html`
 
     Parameters
     ----------
@@ -178,6 +187,8 @@ async def verify(
 
     Works without a database; exit code 1 when something was changed or the key is not known.
 
+    Example: `outrider consents verify ann.html`
+
     Parameters
     ----------
     file
@@ -207,7 +218,10 @@ async def verify(
 
 @APP.command
 async def key(*, options: Common = COMMON) -> Answer:
-    """Print the public key with which this installation's proofs are checked; give it to whoever is to check them."""
+    """Print the public key with which this installation's proofs are checked; give it to whoever is to check them.
+
+    Example: `outrider consents key`
+    """
     async with wired(options) as (runtime, _):
         public = proofs.signer_of(runtime.keyring).public_key
     return Answer({"public_key": public}, public)

@@ -53,6 +53,8 @@ async def create(
 ) -> Answer:
     """Make a contact. Consent is said on its own: `outrider consents record`.
 
+    Example: `outrider contacts create ann@example.org --name Ann --set plan=free --tag vip`
+
     Parameters
     ----------
     addresses
@@ -92,6 +94,8 @@ async def change(
 ) -> Answer:
     """Change a contact; what is not named stays, an empty text takes a value away.
 
+    Example: `outrider contacts change ann@example.org --set plan=gold --locale de-AT`
+
     Parameters
     ----------
     name
@@ -127,6 +131,8 @@ async def change(
 async def add_address(who: Who, address: str, *, channel: AnyChannel = None, options: Changing = CHANGING) -> Answer:
     """Give a contact one more address.
 
+    Example: `outrider contacts add-address ann@example.org ann@work.example`
+
     Parameters
     ----------
     address
@@ -142,6 +148,8 @@ async def add_address(who: Who, address: str, *, channel: AnyChannel = None, opt
 @APP.command(name="remove-address")
 async def remove_address(who: Who, address: str, *, channel: AnyChannel = None, options: Changing = CHANGING) -> Answer:
     """Take an address from a contact; what stands against it on the do-not-contact list stays.
+
+    Example: `outrider contacts remove-address ann@example.org ann@work.example`
 
     Parameters
     ----------
@@ -174,6 +182,8 @@ async def import_(
 
     An interrupted import goes on where it was when the same file is imported again. --dry-run walks the whole file,
     counts what would happen and shows what would change. `outrider imports undo` takes an import back.
+
+    Example: `outrider contacts import people.csv --list customers --consent granted --consent-source "shop, 2026"`
 
     Parameters
     ----------
@@ -212,7 +222,10 @@ async def import_(
 
 @APP.command
 async def show(who: Who, *, channel: AnyChannel = None, options: Common = COMMON) -> Answer:
-    """Show one contact with addresses, tags and consent."""
+    """Show one contact with addresses, tags and consent.
+
+    Example: `outrider contacts show ann@example.org`
+    """
     async with looking(options) as work:
         contact = await named.contact(work.uow, who, channel)
     return Answer(msgspec.to_builtins(contact), _shown(contact))
@@ -220,7 +233,10 @@ async def show(who: Who, *, channel: AnyChannel = None, options: Common = COMMON
 
 @APP.command
 async def bounces(who: Who, *, channel: AnyChannel = None, options: Common = COMMON) -> Answer:
-    """Show which messages came back for now; too many put an address on the do-not-contact list."""
+    """Show which messages came back for now; too many put an address on the do-not-contact list.
+
+    Example: `outrider contacts bounces ann@example.org`
+    """
     async with looking(options) as work:
         contact = await named.contact(work.uow, who, channel)
         found = await soft_bounces.of_contact(work.uow, contact.id)
@@ -231,7 +247,10 @@ async def bounces(who: Who, *, channel: AnyChannel = None, options: Common = COM
 
 @APP.command(name="list")
 async def list_contacts(*, limit: Limit = 100, after: After = None, options: Common = COMMON) -> Answer:
-    """List contacts in the order they were made."""
+    """List contacts in the order they were made.
+
+    Example: `outrider contacts list --limit 20`
+    """
     async with looking(options) as work:
         found = await read.listed(work.uow, limit=limit, after=parse_id(after, "--after") if after else None)
     return _listed(found, "no contacts")
@@ -248,6 +267,8 @@ async def search(
     options: Common = COMMON,
 ) -> Answer:
     """Search contacts by a text in name, external id or an address, by tags, by a segment, or all of them.
+
+    Example: `outrider contacts search ann --tag vip`
 
     Parameters
     ----------

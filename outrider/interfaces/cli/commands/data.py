@@ -29,7 +29,10 @@ _COLUMNS: Final = ("invariant", "tenant_id", "ids", "detail")
 
 @APP.command
 async def validate(*, options: Json = JSON) -> Answer:
-    """Check every invariant that the database alone can show; exit 1 and the ids when one does not hold."""
+    """Check every invariant that the database alone can show; exit 1 and the ids when one does not hold.
+
+    Example: `outrider data validate`
+    """
     del options
     sweep_s = doors().settings().sweep_s
     rows: list[dict[str, Any]] = []

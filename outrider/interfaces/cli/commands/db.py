@@ -29,6 +29,8 @@ async def migrate_(
 ) -> Answer:
     """Apply what is pending: one runner at a time, safe under traffic, safe to repeat after any crash.
 
+    Example: `outrider db migrate`
+
     Parameters
     ----------
     to
@@ -52,7 +54,10 @@ async def migrate_(
 
 @APP.command
 async def status(*, options: Json = JSON) -> Answer:
-    """Compare the database with this release; changes nothing."""
+    """Compare the database with this release; changes nothing.
+
+    Example: `outrider db status`
+    """
     del options
     async with _direct() as url:
         found = await revision.status(url)
@@ -63,7 +68,10 @@ async def status(*, options: Json = JSON) -> Answer:
 
 @APP.command
 async def generate(message: str, *, options: Json = JSON) -> Answer:
-    """Write a new migration from the difference between the declared tables and a database at head."""
+    """Write a new migration from the difference between the declared tables and a database at head.
+
+    Example: `outrider db generate "add a column"`
+    """
     del options
     if not message.strip() or len(message) > 100:  # noqa: PLR2004 - it becomes a file name
         raise Refused("invalid_message", "must say in 1 to 100 characters what the migration does", field="message")
@@ -74,7 +82,10 @@ async def generate(message: str, *, options: Json = JSON) -> Answer:
 
 @APP.command
 async def start(*, options: Json = JSON) -> Answer:
-    """Start the embedded database and leave it running until `outrider db stop`."""
+    """Start the embedded database and leave it running until `outrider db stop`.
+
+    Example: `outrider db start`
+    """
     del options
     settings = doors().settings()
     if settings.database_url is not None:
@@ -89,7 +100,10 @@ async def start(*, options: Json = JSON) -> Answer:
 
 @APP.command
 async def stop(*, options: Json = JSON) -> Answer:
-    """Stop the embedded database, whoever uses it."""
+    """Stop the embedded database, whoever uses it.
+
+    Example: `outrider db stop`
+    """
     del options
     folder = doors().settings().data_dir / "postgresql"
     was_running = await asyncio.to_thread(embedded_postgres.stop, folder)

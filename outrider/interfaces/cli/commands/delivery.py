@@ -29,7 +29,10 @@ _RESULTS = ("variant", "share", "sent", "opened", "clicked", "open_rate", "click
 
 @APP.command
 async def show(which: Which, *, options: Common = COMMON) -> Answer:
-    """Show how a campaign goes out, and how far its waves are."""
+    """Show how a campaign goes out, and how far its waves are.
+
+    Example: `outrider delivery show spring`
+    """
     async with looking(options) as work:
         found = await shown.shown(work.uow, (await campaigns.find(work.uow, which)).id)
     return Answer(msgspec.to_builtins(found), deliveries.told(found))
@@ -46,7 +49,10 @@ async def set_(
     compared: Compared = COMPARED,
     options: Changing = CHANGING,
 ) -> Answer:
-    """Say of a draft how it goes out, in place of what was said before. Without options: at once, to all."""
+    """Say of a draft how it goes out, in place of what was said before. Without options: at once, to all.
+
+    Example: `outrider delivery set spring --at 2027-03-20T09:00 --canary 1`
+    """
     if file is not None and (hour, pace, first, compared) != (HOUR, PACE, FIRST, COMPARED):
         raise Refused("cannot_combine", "the file says all of it: no other options beside it", field="--file")
     async with wired(options) as (runtime, work):
@@ -63,7 +69,10 @@ async def set_(
 
 @APP.command
 async def go_on(which: Which, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
-    """Let the rest go before anybody looked, or although the canary stopped it."""
+    """Let the rest go before anybody looked, or although the canary stopped it.
+
+    Example: `outrider delivery go-on spring --reason "looks right"`
+    """
     if not options.dry_run:
         confirm(f"the rest of campaign {which} will be sent", "go on", yes=yes)
     async with changing(options) as work:
@@ -75,7 +84,10 @@ async def go_on(which: Which, *, yes: Yes = False, options: Changing = CHANGING)
 
 @APP.command
 async def stop(which: Which, *, options: Changing = CHANGING) -> Answer:
-    """Stop a campaign before its next wave; returns when no claim begun before is still open."""
+    """Stop a campaign before its next wave; returns when no claim begun before is still open.
+
+    Example: `outrider delivery stop spring --reason "wrong link"`
+    """
     async with doors().database() as db:
         tenant_id = await tenant_of(db, options.tenant)
         async with within(db, tenant_id, dry_run=options.dry_run, reason=options.reason) as work:
@@ -90,6 +102,8 @@ async def stop(which: Which, *, options: Changing = CHANGING) -> Answer:
 @APP.command
 async def winner(which: Which, variant: str, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
     """Choose the variant that the rest gets; once chosen, it stays.
+
+    Example: `outrider delivery winner spring B`
 
     Parameters
     ----------
@@ -111,6 +125,8 @@ async def pace(which: Which, *, pace: Pace = PACE, options: Changing = CHANGING)
     """Change the pace of a campaign that was launched; without one: as fast as sender and tenant allow.
 
     Spread over hours means what is left, from now on.
+
+    Example: `outrider delivery pace spring --per-minute 600`
     """
     wanted = pacing.PaceChange(pace.pacing(), options.reason)
     async with changing(options) as work:
@@ -122,7 +138,10 @@ async def pace(which: Which, *, pace: Pace = PACE, options: Changing = CHANGING)
 
 @APP.command
 async def results(which: Which, *, options: Common = COMMON) -> Answer:
-    """Show how the variants of a campaign fared: people, machines apart."""
+    """Show how the variants of a campaign fared: people, machines apart.
+
+    Example: `outrider delivery results spring`
+    """
     async with looking(options) as work:
         fared = await variants.fared(work.uow, (await campaigns.find(work.uow, which)).id)
     rows = [

@@ -33,7 +33,7 @@ from outrider.interfaces.cli.options import JSON, Json, between, whole_number
 from outrider.interfaces.cli.output import Answer
 from outrider.interfaces.cli.work import within
 
-APP = App(name="demo")
+APP = App(name="demo", help_epilogue="Example: `outrider demo`")
 
 _MARKS = {True: "ok   ", False: "WRONG"}
 

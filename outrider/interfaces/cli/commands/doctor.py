@@ -16,7 +16,7 @@ from outrider.interfaces.cli.options import JSON, Json
 from outrider.interfaces.cli.output import Answer
 from outrider.interfaces.cli.progress import progress
 
-APP = App(name="doctor")
+APP = App(name="doctor", help_epilogue="Example: `outrider doctor --connections`")
 
 _MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 

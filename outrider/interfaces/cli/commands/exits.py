@@ -9,7 +9,7 @@ from outrider.interfaces.cli.exits import EXITS
 from outrider.interfaces.cli.options import JSON, Json
 from outrider.interfaces.cli.output import Answer, table
 
-APP = App(name="exits")
+APP = App(name="exits", help_epilogue="Example: `outrider exits`")
 
 
 @APP.default

@@ -35,6 +35,8 @@ async def write_(
 
     Cells that a spreadsheet would calculate get an apostrophe in front; `contacts import` takes it away again.
 
+    Example: `outrider exports write contacts --to contacts.csv`
+
     Parameters
     ----------
     kind
@@ -73,7 +75,10 @@ async def write_(
 
 @APP.command(name="list")
 async def list_exports(*, limit: Limit = 50, options: Common = COMMON) -> Answer:
-    """List exports of people and of tables, newest first."""
+    """List exports of people and of tables, newest first.
+
+    Example: `outrider exports list`
+    """
     async with looking(options) as work:
         found = await export.listed(work.uow, limit=limit)
     rows = [msgspec.to_builtins(each) for each in found]

@@ -40,6 +40,8 @@ async def create(
 ) -> Answer:
     """Make a form, open at once.
 
+    Example: `outrider forms create footer --title "Garden letters" --consent "Yes, write me." --list news`
+
     Parameters
     ----------
     name
@@ -84,6 +86,8 @@ async def change(
 ) -> Answer:
     """Change a form; what is not named stays. Its version rises when people see something else.
 
+    Example: `outrider forms change footer --open no`
+
     Parameters
     ----------
     which
@@ -126,6 +130,8 @@ async def show(
 ) -> Answer:
     """Show a form and the address of its page.
 
+    Example: `outrider forms show footer --html`
+
     Parameters
     ----------
     which
@@ -151,6 +157,8 @@ async def show(
 async def delete(which: str, *, options: Changing = CHANGING) -> Answer:
     """Delete a form and what waits for a confirmation of it; consent given by it stays.
 
+    Example: `outrider forms delete footer`
+
     Parameters
     ----------
     which
@@ -164,7 +172,10 @@ async def delete(which: str, *, options: Changing = CHANGING) -> Answer:
 
 @APP.command(name="list")
 async def list_(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
-    """List forms with how many signed up by each."""
+    """List forms with how many signed up by each.
+
+    Example: `outrider forms list`
+    """
     async with looking(options) as work:
         found = await forms.listed(work.uow, limit=limit)
     rows = [msgspec.to_builtins(each) for each in found]

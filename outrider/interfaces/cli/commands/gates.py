@@ -24,7 +24,10 @@ Campaign = Annotated[str | None, Parameter(help="What holds for this campaign, b
 
 @APP.command(name="list")
 async def list_(*, options: Json = JSON) -> Answer:
-    """List the gates in the order in which they are asked."""
+    """List the gates in the order in which they are asked.
+
+    Example: `outrider gates list`
+    """
     del options
     found = sorted(gates(), key=lambda gate: gate.order)
     rows = [{"order": gate.order, "key": gate.key, "help": gate.help} for gate in found]
@@ -33,7 +36,10 @@ async def list_(*, options: Json = JSON) -> Answer:
 
 @APP.command
 async def show(*, campaign: Campaign = None, options: Common = COMMON) -> Answer:
-    """Show what gates are set to, and whether that is the campaign's own, the tenant's or the preset."""
+    """Show what gates are set to, and whether that is the campaign's own, the tenant's or the preset.
+
+    Example: `outrider gates show --campaign spring`
+    """
     async with looking(options) as work:
         if campaign is None:
             tenant = await tenants.get(work.uow, work.tenant_id, fields=tenants.known_fields(gates()))
@@ -52,6 +58,8 @@ async def set_(
     options: Changing = CHANGING,
 ) -> Answer:
     """Set gates for a tenant or otherwise for one of its campaigns; what they hold is asked about again at once.
+
+    Example: `outrider gates set --set quiet_hours=20:00-08:00`
 
     Parameters
     ----------

@@ -26,6 +26,8 @@ Id = Annotated[str, Parameter(help="The id of the import.")]
 async def list_(*, limit: Limit = 50, before: str | None = None, options: Common = COMMON) -> Answer:
     """List imports and dry runs, newest first.
 
+    Example: `outrider imports list`
+
     Parameters
     ----------
     before
@@ -44,7 +46,10 @@ async def list_(*, limit: Limit = 50, before: str | None = None, options: Common
 
 @APP.command
 async def show(import_id: Id, *, options: Common = COMMON) -> Answer:
-    """Show one import with its counts, and its undo."""
+    """Show one import with its counts, and its undo.
+
+    Example: `outrider imports show ID`
+    """
     async with looking(options) as work:
         found = await control.get(work.uow, parse_id(import_id, "import"))
     data = msgspec.to_builtins(found)
@@ -65,6 +70,8 @@ async def changes_(
     options: Common = COMMON,
 ) -> Answer:
     """Show field by field what an import changed, or what a dry run would change (the first 10,000 contacts).
+
+    Example: `outrider imports changes ID --only left`
 
     Parameters
     ----------
@@ -91,6 +98,8 @@ async def undo_(import_id: Id, *, yes: Yes = False, options: Changing = CHANGING
 
     What is left alone is shown by `outrider imports changes`, with the reason. Withdrawals and suppressions made since
     stay. The job may be cancelled, and the undo begun again.
+
+    Example: `outrider imports undo ID`
     """
     identifier = parse_id(import_id, "import")
     async with looking(options) as looked:

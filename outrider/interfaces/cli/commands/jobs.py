@@ -76,6 +76,8 @@ async def list_(
 ) -> Answer:
     """List jobs, newest first.
 
+    Example: `outrider jobs list --state failed --queue import`
+
     Parameters
     ----------
     before
@@ -98,6 +100,8 @@ async def show(
 ) -> Answer:
     """Show one job: progress, result or error, and every state it was in.
 
+    Example: `outrider jobs show ID --follow`
+
     Parameters
     ----------
     job
@@ -118,7 +122,10 @@ async def show(
 
 @APP.command(name="stats")
 async def stats_(*, installation: Ours = False, options: Common = COMMON) -> Answer:
-    """Count the jobs that are kept, per queue and state."""
+    """Count the jobs that are kept, per queue and state.
+
+    Example: `outrider jobs stats`
+    """
     async with jobs.at_work(options, is_installation=installation) as work:
         found = await stats.counts(work.uow)
     rows = [{"queue": queue, **counts} for queue, counts in found.items()]
@@ -139,6 +146,8 @@ async def retry(
 
     The reason is `Manual retry` unless another is given. A job that did half of its work does that half again: look
     at what it does before.
+
+    Example: `outrider jobs retry --all --state failed --queue report`
     """
     if options.reason == CHANGING.reason:
         options = replace(options, reason=MANUAL_RETRY)
@@ -157,7 +166,10 @@ async def cancel(
     yes: Yes = False,
     options: Changing = CHANGING,
 ) -> Answer:
-    """Stop jobs: waiting ones at once, running ones within about a second of their worker hearing it."""
+    """Stop jobs: waiting ones at once, running ones within about a second of their worker hearing it.
+
+    Example: `outrider jobs cancel ID --reason "no longer needed"`
+    """
     states = ALLOWED["cancel"]
     chosen = _Chosen(jobs.ids_of(job), _all(all_, wanted, job), states, is_installation=installation)
     return await _change(_CANCEL, chosen, options, yes=yes)
@@ -172,7 +184,10 @@ async def delete(
     yes: Yes = False,
     options: Changing = CHANGING,
 ) -> Answer:
-    """Withdraw jobs that nobody runs; they stay visible as deleted, and the audit log lists them."""
+    """Withdraw jobs that nobody runs; they stay visible as deleted, and the audit log lists them.
+
+    Example: `outrider jobs delete --all --state failed --queue import`
+    """
     states = ALLOWED["delete"]
     chosen = _Chosen(jobs.ids_of(job), _all(all_, wanted, job), states, is_installation=installation)
     return await _change(_DELETE, chosen, options, yes=yes)

@@ -32,6 +32,8 @@ async def create(
 ) -> Answer:
     """Make a key; it is shown this once and never again.
 
+    Example: `outrider key create mailer --role operator --scope messages:write`
+
     Parameters
     ----------
     name
@@ -57,7 +59,10 @@ async def create(
 
 @APP.command(name="list")
 async def list_(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
-    """List keys, newest first, revoked ones included; never the keys themselves."""
+    """List keys, newest first, revoked ones included; never the keys themselves.
+
+    Example: `outrider key list`
+    """
     async with looking(options) as work:
         found = await keys.listed(work.uow, limit=limit)
     rows = [msgspec.to_builtins(each) for each in found]
@@ -67,6 +72,8 @@ async def list_(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
 @APP.command
 async def revoke(key: str, *, options: Changing = CHANGING) -> Answer:
     """Revoke a key, by its id; refused everywhere within a second.
+
+    Example: `outrider key revoke ID --reason "lost"`
 
     Parameters
     ----------

@@ -49,6 +49,8 @@ async def set_(
 ) -> Answer:
     """Limit a tenant, a sender or a connection; holds for every worker from the commit on.
 
+    Example: `outrider limits set sender shop --rate 50 --burst 100`
+
     Parameters
     ----------
     rate
@@ -72,7 +74,10 @@ async def set_(
 
 @APP.command
 async def clear(scope: Scope, which: Which = None, *, options: Changing = CHANGING) -> Answer:
-    """Take a limit away; what is not limited goes as fast as its provider takes it."""
+    """Take a limit away; what is not limited goes as fast as its provider takes it.
+
+    Example: `outrider limits clear sender shop`
+    """
     async with changing(options) as work:
         scope_id = await _place(work, scope, which)
         was = await buckets.clear(work.uow, work.actor, scope, scope_id, reason=options.reason)
@@ -83,7 +88,10 @@ async def clear(scope: Scope, which: Which = None, *, options: Changing = CHANGI
 
 @APP.command(name="list")
 async def list_(*, options: Common = COMMON) -> Answer:
-    """List the limits of a tenant, its senders and its connections; what is not listed is unlimited."""
+    """List the limits of a tenant, its senders and its connections; what is not listed is unlimited.
+
+    Example: `outrider limits list`
+    """
     async with looking(options) as work:
         found = await buckets.listed(work.uow)
     rows = [msgspec.to_builtins(each) for each in found]
@@ -101,6 +109,8 @@ async def set_destination(
     options: Changing = CHANGING,
 ) -> Answer:
     """Limit how fast a mail domain, or the texts of a country, are sent to; what it held is asked about again.
+
+    Example: `outrider limits set-destination gmail.com --rate 20`
 
     Parameters
     ----------
@@ -127,7 +137,10 @@ async def clear_destination(
     installation: Installation = False,
     options: Changing = CHANGING,
 ) -> Answer:
-    """Take the rate of a destination away; a tenant's own gives place to the installation's."""
+    """Take the rate of a destination away; a tenant's own gives place to the installation's.
+
+    Example: `outrider limits clear-destination gmail.com`
+    """
     name = destinations.clean(channel, destination)
     async with _for(options, installation=installation) as work:
         was, whose = await destinations.clear(work.uow, work.actor, channel, destination, reason=options.reason)
@@ -140,7 +153,10 @@ async def clear_destination(
 
 @APP.command(name="destinations")
 async def destinations_(*, options: Common = COMMON) -> Answer:
-    """List the rates of destinations that hold for a tenant, its own and the installation's."""
+    """List the rates of destinations that hold for a tenant, its own and the installation's.
+
+    Example: `outrider limits destinations`
+    """
     async with looking(options) as work:
         found = await destinations.listed(work.uow)
     rows = [msgspec.to_builtins(each) for each in found]

@@ -26,7 +26,10 @@ Change = Callable[[UnitOfWork, Actor, UUID, Sequence[UUID]], Awaitable[MembersCh
 
 @APP.command
 async def create(name: str, *, options: Changing = CHANGING) -> Answer:
-    """Make an empty list; `outrider contacts import --list NAME` fills it."""
+    """Make an empty list; `outrider contacts import --list NAME` fills it.
+
+    Example: `outrider lists create news`
+    """
     async with changing(options) as work:
         made = await lists.create(work.uow, work.actor, name)
     return Answer(msgspec.to_builtins(made), note(f"made list {made.name} ({made.id})", dry_run=options.dry_run))
@@ -34,7 +37,10 @@ async def create(name: str, *, options: Changing = CHANGING) -> Answer:
 
 @APP.command(name="list")
 async def list_(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
-    """List them with the number of contacts on each."""
+    """List them with the number of contacts on each.
+
+    Example: `outrider lists list`
+    """
     async with looking(options) as work:
         found = await lists.listed(work.uow, limit=limit)
     rows = [msgspec.to_builtins(each) for each in found]
@@ -44,6 +50,8 @@ async def list_(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
 @APP.command
 async def rename(which: str, name: str, *, options: Changing = CHANGING) -> Answer:
     """Give a list another name.
+
+    Example: `outrider lists rename news "weekly news"`
 
     Parameters
     ----------
@@ -63,6 +71,8 @@ async def rename(which: str, name: str, *, options: Changing = CHANGING) -> Answ
 async def delete(which: str, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
     """Delete a list that no campaign names; who is on it stays a contact.
 
+    Example: `outrider lists delete news`
+
     Parameters
     ----------
     which
@@ -80,6 +90,8 @@ async def delete(which: str, *, yes: Yes = False, options: Changing = CHANGING) 
 async def add(which: str, *who: str, options: Changing = CHANGING) -> Answer:
     """Put contacts on a list; whoever turned it off stays off.
 
+    Example: `outrider lists add news ann@example.org bob@example.org`
+
     Parameters
     ----------
     which
@@ -93,6 +105,8 @@ async def add(which: str, *who: str, options: Changing = CHANGING) -> Answer:
 @APP.command
 async def remove(which: str, *who: str, options: Changing = CHANGING) -> Answer:
     """Take contacts off a list; what a campaign has queued for them already is not withdrawn.
+
+    Example: `outrider lists remove news ann@example.org`
 
     Parameters
     ----------
@@ -109,6 +123,8 @@ async def offer(
     which: str, *, title: str, description: str = "", place: int = 0, options: Changing = CHANGING
 ) -> Answer:
     """Offer a list publicly: people turn it on and off in the preference centre, and forms may name it.
+
+    Example: `outrider lists offer news --title "Weekly news" --description "What grows and what blooms."`
 
     Parameters
     ----------
@@ -132,6 +148,8 @@ async def offer(
 async def withdraw(which: str, *, options: Changing = CHANGING) -> Answer:
     """Offer a list no more: it leaves the preference centre and every form; who is on it stays.
 
+    Example: `outrider lists withdraw news`
+
     Parameters
     ----------
     which
@@ -145,7 +163,10 @@ async def withdraw(which: str, *, options: Changing = CHANGING) -> Answer:
 
 @APP.command(name="offers")
 async def offers_(*, options: Common = COMMON) -> Answer:
-    """List the lists on offer in the order in which people see them."""
+    """List the lists on offer in the order in which people see them.
+
+    Example: `outrider lists offers`
+    """
     async with looking(options) as work:
         found = await offers.listed(work.uow)
     rows = [msgspec.to_builtins(each) for each in found]

@@ -19,7 +19,10 @@ APP = App(name="maintenance")
 
 @APP.command
 async def on(*, options: Changing = CHANGING) -> Answer:
-    """Turn maintenance on and wait until claims that began before are over."""
+    """Turn maintenance on and wait until claims that began before are over.
+
+    Example: `outrider maintenance on --reason "new disks"`
+    """
     async with doors().database() as db:
         async with within(db, None, role=Role.ENGINE, dry_run=options.dry_run, reason=options.reason) as work:
             state = await maintenance.maintenance_on(work.uow, work.actor, options.reason)
@@ -31,7 +34,10 @@ async def on(*, options: Changing = CHANGING) -> Answer:
 
 @APP.command
 async def off(*, yes: Yes = False, options: Changing = CHANGING) -> Answer:
-    """Turn maintenance off. Asks first, because what waits goes out at once."""
+    """Turn maintenance off. Asks first, because what waits goes out at once.
+
+    Example: `outrider maintenance off`
+    """
     if not options.dry_run:
         confirm("ending maintenance sends what is waiting", "off", yes=yes)
     async with (

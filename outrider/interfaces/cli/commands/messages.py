@@ -59,6 +59,8 @@ async def send(
 ) -> Answer:
     """Accept one message for sending; it is durable when this command ends.
 
+    Example: `outrider messages send ann@example.org --sender shop --subject "Your order" --text "It is on its way."`
+
     Parameters
     ----------
     to
@@ -106,6 +108,8 @@ async def send(
 async def show(message: str, *, options: Common = COMMON) -> Answer:
     """Show one message and everything that happened to it.
 
+    Example: `outrider messages show ID`
+
     Parameters
     ----------
     message
@@ -137,6 +141,8 @@ async def list_(
 ) -> Answer:
     """List messages, newest first.
 
+    Example: `outrider messages list --state failed --limit 20`
+
     Parameters
     ----------
     state
@@ -166,6 +172,8 @@ async def list_(
 @APP.command
 async def stats(*, minutes: Minutes | None = None, last: Last | None = None, options: Common = COMMON) -> Answer:
     """Say how messages stand by state, why some failed, and how many go a minute.
+
+    Example: `outrider messages stats --minutes 15`
 
     Parameters
     ----------

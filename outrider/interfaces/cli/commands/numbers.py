@@ -26,6 +26,8 @@ _COLUMNS = ("number", "sender", "is_active", "recipient_count", "id")
 async def add(number: str, *, sender: str, options: Changing = CHANGING) -> Answer:
     """Put a number into a sender's pool; everybody keeps hearing from the same one.
 
+    Example: `outrider numbers add +14155550111 --sender texts`
+
     Parameters
     ----------
     number
@@ -41,19 +43,28 @@ async def add(number: str, *, sender: str, options: Changing = CHANGING) -> Answ
 
 @APP.command
 async def use(number: str, *, options: Changing = CHANGING) -> Answer:
-    """Use a number again for what is sent from now on."""
+    """Use a number again for what is sent from now on.
+
+    Example: `outrider numbers use +14155550111`
+    """
     return await _changed(number, options, is_active=True)
 
 
 @APP.command
 async def rest(number: str, *, options: Changing = CHANGING) -> Answer:
-    """Let a number rest: people who heard from it hear from another one."""
+    """Let a number rest: people who heard from it hear from another one.
+
+    Example: `outrider numbers rest +14155550111`
+    """
     return await _changed(number, options, is_active=False)
 
 
 @APP.command
 async def remove(number: str, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
-    """Take a number out of its pool; what arrives for it is an unknown number from then on."""
+    """Take a number out of its pool; what arrives for it is an unknown number from then on.
+
+    Example: `outrider numbers remove +14155550111`
+    """
     if not options.dry_run:
         confirm(f"{number} will be taken out of its pool", "remove", yes=yes)
     async with changing(options) as work:
@@ -67,6 +78,8 @@ async def list_(
     *, sender: str | None = None, limit: Limit = 100, after: str | None = None, options: Common = COMMON
 ) -> Answer:
     """List the numbers of pools in the order they were added.
+
+    Example: `outrider numbers list --sender texts`
 
     Parameters
     ----------
@@ -85,7 +98,10 @@ async def list_(
 
 @APP.command
 async def measure(text: str, *, channel: str = "sms") -> Answer:
-    """Say in how many parts a text is sent and billed, and which characters make it cost more. Needs no database."""
+    """Say in how many parts a text is sent and billed, and which characters make it cost more. Needs no database.
+
+    Example: `outrider numbers measure "Hello “Ann”"`
+    """
     found = measured(channel_of(channels(), channel, field="--channel"), text.encode(errors="replace"))
     if found is None:
         raise Refused("not_for_channel", f"messages of channel {channel} have no parts", field="--channel")

@@ -11,7 +11,7 @@ from outrider.interfaces.cli import emergency, switching
 from outrider.interfaces.cli.options import CHANGING, Changing
 from outrider.interfaces.cli.output import Answer
 
-APP = App(name="pause")
+APP = App(name="pause", help_epilogue='Example: `outrider pause sender shop --reason "wrong prices"`')
 
 
 @APP.default

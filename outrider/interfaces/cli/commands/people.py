@@ -30,7 +30,10 @@ Who = Annotated[str, Parameter(help="An address in any form, or the contact's id
 async def merge_(
     keep: Who, other: Who, *, channel: AnyChannel = None, yes: Yes = False, options: Changing = CHANGING
 ) -> Answer:
-    """Make OTHER a part of KEEP: addresses, lists, tags, consent (a withdrawal wins), what was sent. For good."""
+    """Make OTHER a part of KEEP: addresses, lists, tags, consent (a withdrawal wins), what was sent. For good.
+
+    Example: `outrider people merge ann@example.org ann@work.example`
+    """
     if not options.dry_run:
         confirm(f"{other} becomes a part of {keep}", "merge", yes=yes)
     async with changing(options, role=Role.ENGINE) as work:
@@ -43,6 +46,8 @@ async def merge_(
 @APP.command(name="export")
 async def export_(who: Who, *, to: Path, channel: AnyChannel = None, options: Changing = CHANGING) -> Answer:
     """Write everything about a person to a JSON file (mode 0600), in this process; it is audited.
+
+    Example: `outrider people export ann@example.org --to ann.json`
 
     Parameters
     ----------
@@ -75,6 +80,8 @@ async def erase_(who: Who, *, channel: AnyChannel = None, yes: Yes = False, opti
     """Erase a person: at once from contacts, by a job from what was sent. Nothing but the promise not to write stays.
 
     Give --reason without naming the person: it is kept for ever.
+
+    Example: `outrider people erase ann@example.org --reason "asked by letter of 3 May"`
     """
     if not options.dry_run:
         confirm("everything about this person will be gone", "erase", yes=yes)
@@ -89,7 +96,10 @@ async def erase_(who: Who, *, channel: AnyChannel = None, yes: Yes = False, opti
 
 @APP.command
 async def erasure(erasure_id: str, *, options: Common = COMMON) -> Answer:
-    """Show how far an erasure is."""
+    """Show how far an erasure is.
+
+    Example: `outrider people erasure ID`
+    """
     async with looking(options) as work:
         found = await erase.get(work.uow, parse_id(erasure_id, "erasure"))
     data = msgspec.to_builtins(found)
@@ -98,7 +108,10 @@ async def erasure(erasure_id: str, *, options: Common = COMMON) -> Answer:
 
 @APP.command
 async def erasures(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
-    """List erasures, newest first: ids and numbers, never who it was."""
+    """List erasures, newest first: ids and numbers, never who it was.
+
+    Example: `outrider people erasures`
+    """
     async with looking(options) as work:
         found = await erase.listed(work.uow, limit=limit)
     rows = [msgspec.to_builtins(each) for each in found]

@@ -11,7 +11,7 @@ from outrider.base.registry import discover
 from outrider.interfaces.cli.options import JSON, Json
 from outrider.interfaces.cli.output import Answer
 
-APP = App(name="plugins")
+APP = App(name="plugins", help_epilogue="Example: `outrider plugins`")
 
 _KINDS: Final = {"channels": "CHANNEL", "providers": "PROVIDER", "gates": "GATE", "jobs": "JOB"}
 

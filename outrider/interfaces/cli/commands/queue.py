@@ -30,7 +30,10 @@ All = Annotated[bool, Parameter(name="--all", negative="", help="Every queue of 
 
 @APP.command
 async def status(*, options: Json = JSON) -> Answer:
-    """Show how many messages and jobs wait, over all tenants, and since when."""
+    """Show how many messages and jobs wait, over all tenants, and since when.
+
+    Example: `outrider queue status`
+    """
     del options
     async with doors().database() as db, db.uow(Role.ENGINE) as uow:
         found = await stats.queue_stats(uow.raw)
@@ -56,7 +59,10 @@ async def status(*, options: Json = JSON) -> Answer:
 
 @APP.command
 async def pause(*name: Names, all_: All = False, options: Changing = CHANGING) -> Answer:
-    """Begin no more jobs of queues; what is being run goes on, what waits stays. Pausing twice is no error."""
+    """Begin no more jobs of queues; what is being run goes on, what waits stays. Pausing twice is no error.
+
+    Example: `outrider queue pause report --reason "disk is full"`
+    """
 
     async def one(work_uow: Any, actor: Actor, queue: str) -> queues.Queue:
         return await queues.pause(work_uow, actor, queue, options.reason)
@@ -66,7 +72,10 @@ async def pause(*name: Names, all_: All = False, options: Changing = CHANGING) -
 
 @APP.command
 async def resume(*name: Names, all_: All = False, options: Changing = CHANGING) -> Answer:
-    """Let queues begin jobs again, and take them again after a drain."""
+    """Let queues begin jobs again, and take them again after a drain.
+
+    Example: `outrider queue resume report`
+    """
 
     async def one(work_uow: Any, actor: Actor, queue: str) -> queues.Queue:
         return await queues.resume(work_uow, actor, queue, options.reason)
@@ -84,6 +93,8 @@ async def concurrency(
     options: Changing = CHANGING,
 ) -> Answer:
     """Change how many jobs of a queue run at once, while it runs; every process keeps to it within a second.
+
+    Example: `outrider queue concurrency report --total 2 --per-process 1`
 
     Parameters
     ----------
@@ -131,6 +142,8 @@ async def drain(
     What cannot be worked off is not waited for: jobs of paused queues, jobs that are due later. Without names: every
     queue of jobs and, where sending is paused or maintenance is on, the messages that are on the wire. The queues stay
     closed until `outrider queue resume`.
+
+    Example: `outrider queue drain --time-limit 600`
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from outrider.interfaces.cli.options import CHANGING, JSON, Changing, Json
 from outrider.interfaces.cli.output import Answer, facts, table
 from outrider.interfaces.cli.work import changing, note, within
 
-APP = App(name="quota")
+APP = App(name="quota", help_epilogue="Example: `outrider quota`")
 
 _COLUMNS = ("tenant", "open", "most", "ratio", "transactional", "bulk", "bulk_most", "is_own")
 _PLACES = {"most": "--most", "tenant_most": "--per-tenant", "bulk_percent": "--bulk-percent"}
@@ -40,9 +40,11 @@ async def show(*, options: Json = JSON) -> Answer:
     return Answer(data, facts(head) + "\n\n" + table(rows, _COLUMNS, empty="nothing waits"))
 
 
-@APP.command(name="set")
+@APP.command(name="set", help_epilogue="")
 async def set_(*, most: str, options: Changing = CHANGING) -> Answer:
     """Set how many messages of a tenant may be waiting; holds at once, what waits already stays.
+
+    Example: `outrider quota set --most 200000`
 
     Parameters
     ----------
@@ -59,7 +61,7 @@ async def set_(*, most: str, options: Changing = CHANGING) -> Answer:
     return Answer(quotas.shown(fill), note(quotas.line(fill), dry_run=options.dry_run))
 
 
-@APP.command
+@APP.command(help_epilogue="")
 async def installation(
     *,
     most: Count = None,
@@ -68,6 +70,8 @@ async def installation(
     options: Changing = CHANGING,
 ) -> Answer:
     """Set what holds for everybody; holds at once, what waits already stays. What is not named stays.
+
+    Example: `outrider quota installation --most 5000000 --bulk-percent 80`
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from outrider.interfaces.cli.options import COMMON, Common, Limit
 from outrider.interfaces.cli.output import Answer, facts, table
 from outrider.interfaces.cli.work import looking
 
-APP = App(name="results")
+APP = App(name="results", help_epilogue="Example: `outrider results spring --by link`")
 
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER = datetime(9999, 1, 1, tzinfo=UTC)

@@ -12,7 +12,7 @@ from outrider.interfaces.cli.confirm import Yes, confirm
 from outrider.interfaces.cli.options import CHANGING, Changing
 from outrider.interfaces.cli.output import Answer
 
-APP = App(name="resume")
+APP = App(name="resume", help_epilogue="Example: `outrider resume sender shop`")
 
 
 @APP.default

@@ -51,6 +51,8 @@ async def list_(*, installation: Ours = False, limit: Limit = 100, options: Comm
     """List schedules with the next run in UTC and local time, the last run and what was missed.
 
     Without --tenant the installation's own are listed too.
+
+    Example: `outrider schedules list`
     """
     async with _looking(options, installation=installation) as uow:
         found = await read.listed(uow, limit=limit)
@@ -63,7 +65,10 @@ async def list_(*, installation: Ours = False, limit: Limit = 100, options: Comm
 
 @APP.command
 async def show(which: Which, *, installation: Ours = False, options: Common = COMMON) -> Answer:
-    """Show one schedule: its next and previous five planned times and its latest runs."""
+    """Show one schedule: its next and previous five planned times and its latest runs.
+
+    Example: `outrider schedules show weekly`
+    """
     async with _looking(options, installation=installation) as uow:
         found = await _find(uow, which)
         detail = await read.get(uow, found)
@@ -97,6 +102,8 @@ async def runs(
 ) -> Answer:
     """List what became of each planned time and each run by hand, latest first.
 
+    Example: `outrider schedules runs weekly --state missed`
+
     Parameters
     ----------
     state
@@ -111,6 +118,8 @@ async def runs(
 @APP.command
 async def preview(cron: str, *, timezone: str, options: Common = COMMON) -> Answer:
     """Say what an expression means: its next and previous five planned times and the rule when clocks change.
+
+    Example: `outrider schedules preview "0 2 * * MON" --timezone Europe/Istanbul`
 
     Parameters
     ----------
@@ -144,6 +153,8 @@ async def create(
     options: Changing = CHANGING,
 ) -> Answer:
     """Make a schedule.
+
+    Example: `outrider schedules create weekly --job health_check --cron "0 2 * * MON" --timezone Europe/Istanbul`
 
     Parameters
     ----------
@@ -194,6 +205,8 @@ async def update(
 ) -> Answer:
     """Change a schedule; a new expression or zone counts from now on.
 
+    Example: `outrider schedules update weekly --cron "0 4 * * MON"`
+
     Parameters
     ----------
     name
@@ -223,7 +236,10 @@ async def update(
 
 @APP.command
 async def delete(which: Which, *, installation: Ours = False, yes: Yes = False, options: Changing = CHANGING) -> Answer:
-    """Delete a schedule with its history; its jobs stay."""
+    """Delete a schedule with its history; its jobs stay.
+
+    Example: `outrider schedules delete weekly`
+    """
     if not options.dry_run:
         confirm(f"schedule {which} and its history are deleted", "delete", yes=yes)
     async with _changing(options, installation=installation) as (_, work):
@@ -234,7 +250,10 @@ async def delete(which: Which, *, installation: Ours = False, yes: Yes = False, 
 
 @APP.command
 async def pause(which: Which, *, installation: Ours = False, options: Changing = CHANGING) -> Answer:
-    """Let a schedule rest; a run that goes on ends by itself."""
+    """Let a schedule rest; a run that goes on ends by itself.
+
+    Example: `outrider schedules pause weekly --reason "holidays"`
+    """
     async with _changing(options, installation=installation) as (_, work):
         view = await draft.pause(work.uow, work.actor, await _find(work.uow, which), reason=options.reason)
     return _told(view, "paused", options)
@@ -242,7 +261,10 @@ async def pause(which: Which, *, installation: Ours = False, options: Changing =
 
 @APP.command
 async def resume(which: Which, *, installation: Ours = False, options: Changing = CHANGING) -> Answer:
-    """Let a schedule go on with its next planned time."""
+    """Let a schedule go on with its next planned time.
+
+    Example: `outrider schedules resume weekly`
+    """
     async with _changing(options, installation=installation) as (_, work):
         view = await draft.resume(work.uow, work.actor, await _find(work.uow, which), reason=options.reason)
     return _told(view, "resumed", options)
@@ -256,7 +278,10 @@ async def trigger(
     installation: Ours = False,
     options: Changing = CHANGING,
 ) -> Answer:
-    """Run a schedule's job now; refused while a run of it is going on, unless --queue."""
+    """Run a schedule's job now; refused while a run of it is going on, unless --queue.
+
+    Example: `outrider schedules trigger weekly`
+    """
     async with _changing(options, installation=installation) as (jobs, work):
         found = await _find(work.uow, which)
         when_busy = "queue" if queue else "refuse"

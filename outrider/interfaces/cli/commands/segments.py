@@ -30,6 +30,8 @@ Which = Annotated[str, Parameter(help="The segment's name or id.")]
 async def create(name: str, *, rules_: Rules, description: str = "", options: Changing = CHANGING) -> Answer:
     """Make a segment.
 
+    Example: `outrider segments create gold --rules gold.json`
+
     Parameters
     ----------
     name
@@ -58,6 +60,8 @@ async def change(
 ) -> Answer:
     """Change a segment; campaigns that were launched keep what it said then.
 
+    Example: `outrider segments change gold --rules gold.json`
+
     Parameters
     ----------
     name
@@ -85,6 +89,8 @@ async def count(
 ) -> Answer:
     """Count the contacts of a segment now, or of rules that have no name yet.
 
+    Example: `outrider segments count --rules gold.json`
+
     Parameters
     ----------
     rules_
@@ -104,7 +110,10 @@ async def count(
 
 @APP.command
 async def show(which: Which, *, options: Common = COMMON) -> Answer:
-    """Show a segment with its rules."""
+    """Show a segment with its rules.
+
+    Example: `outrider segments show gold`
+    """
     async with looking(options) as work:
         found = await _find(work, which)
     data = msgspec.to_builtins(found)
@@ -114,6 +123,8 @@ async def show(which: Which, *, options: Common = COMMON) -> Answer:
 @APP.command
 async def contacts(which: Which, *, limit: Limit = 100, after: str | None = None, options: Common = COMMON) -> Answer:
     """List the contacts that belong to a segment now.
+
+    Example: `outrider segments contacts gold --limit 20`
 
     Parameters
     ----------
@@ -131,7 +142,10 @@ async def contacts(which: Which, *, limit: Limit = 100, after: str | None = None
 
 @APP.command(name="list")
 async def list_(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
-    """List segments with what was last counted."""
+    """List segments with what was last counted.
+
+    Example: `outrider segments list`
+    """
     async with looking(options) as work:
         found = await segments.listed(work.uow, limit=limit)
     rows = [msgspec.to_builtins(each) for each in found]
@@ -140,7 +154,10 @@ async def list_(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
 
 @APP.command
 async def delete(which: Which, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
-    """Delete a segment that no campaign and no other segment names."""
+    """Delete a segment that no campaign and no other segment names.
+
+    Example: `outrider segments delete gold`
+    """
     if not options.dry_run:
         confirm(f"segment {which} will be deleted", "delete", yes=yes)
     async with changing(options) as work:

@@ -47,6 +47,8 @@ async def create(
 ) -> Answer:
     """Make a sender.
 
+    Example: `outrider sender create shop --connection mx --from "Shop <shop@example.org>"`
+
     Parameters
     ----------
     name
@@ -126,6 +128,8 @@ async def update(
 ) -> Answer:
     """Change a sender; what is not named stays. Queued messages, too, come from what it says when they are sent.
 
+    Example: `outrider sender update shop --reply-to help@example.org`
+
     Parameters
     ----------
     which
@@ -195,6 +199,8 @@ async def fallbacks(
 ) -> Answer:
     """Say which connections take over, in this order, when a sender's own cannot be reached; without any: show them.
 
+    Example: `outrider sender fallbacks shop mx-2 mx-3`
+
     Parameters
     ----------
     which
@@ -222,6 +228,8 @@ async def fallbacks(
 async def archive(which: str, *, options: Changing = CHANGING) -> Answer:
     """Take a sender out of use for what is new; what was accepted before is still sent.
 
+    Example: `outrider sender archive shop`
+
     Parameters
     ----------
     which
@@ -233,6 +241,8 @@ async def archive(which: str, *, options: Changing = CHANGING) -> Answer:
 @APP.command
 async def restore(which: str, *, options: Changing = CHANGING) -> Answer:
     """Take a sender into use again.
+
+    Example: `outrider sender restore shop`
 
     Parameters
     ----------
@@ -256,6 +266,8 @@ async def _archived(which: str, options: Changing, *, is_archived: bool) -> Answ
 @APP.command
 async def dns(which: str, *, check: bool = True, options: Common = COMMON) -> Answer:
     """Show the DNS records a sender needs, and whether they are there. Exit 1 when one fails; sends nothing.
+
+    Example: `outrider sender dns shop`
 
     Parameters
     ----------
@@ -283,6 +295,8 @@ async def dns(which: str, *, check: bool = True, options: Common = COMMON) -> An
 def received_(file: Path, *, options: Json = JSON) -> Answer:
     """Read in a mail that arrived what its receiver found: SPF, DKIM, DMARC, spam. Exit 1 when one fails.
 
+    Example: `outrider sender received arrived.eml`
+
     Parameters
     ----------
     file
@@ -304,7 +318,10 @@ def told_check(check: Check) -> str:
 
 @APP.command(name="list")
 async def list_(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
-    """List senders."""
+    """List senders.
+
+    Example: `outrider sender list`
+    """
     async with looking(options) as work:
         found = await senders.listed(work.uow, limit=limit)
     rows = [msgspec.to_builtins(each) for each in found]

@@ -18,7 +18,7 @@ from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import JSON, Json
 from outrider.interfaces.cli.output import Answer, one_line
 
-APP = App(name="settings")
+APP = App(name="settings", help_epilogue="Example: `outrider settings`")
 
 
 @APP.default
@@ -40,9 +40,12 @@ def settings(*, options: Json = JSON) -> Answer:
     return Answer(rows, "\n".join(_told(row) for row in rows))
 
 
-@APP.command(name="new-key")
+@APP.command(name="new-key", help_epilogue="")
 def new_secret_key(*, options: Json = JSON) -> Answer:
-    """Print a fresh secret key, for OUTRIDER_SECRET_KEY or a file with mode 0600; nothing is stored."""
+    """Print a fresh secret key, for OUTRIDER_SECRET_KEY or a file with mode 0600; nothing is stored.
+
+    Example: `outrider settings new-key`
+    """
     del options
     key = new_key()
     return Answer({"secret_key": key}, key)

@@ -19,7 +19,7 @@ from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import JSON, Json
 from outrider.interfaces.cli.output import Answer, facts, table
 
-APP = App(name="status")
+APP = App(name="status", help_epilogue="Example: `outrider status`")
 
 _JOBS: Final = ("queue", "state", "waiting", "running", "scheduled", "failed_24h", "oldest_s")
 _STOPPED_SHOWN_S: Final = 60.0

@@ -41,6 +41,8 @@ async def add(
 ) -> Answer:
     """Put an address on the list: nothing is sent to it from the commit on.
 
+    Example: `outrider suppressions add ann@example.org --reason "asked by telephone"`
+
     Parameters
     ----------
     address
@@ -77,6 +79,8 @@ async def remove(
 ) -> Answer:
     """Take an address from the list; needs --reason. Consent that was withdrawn stays withdrawn.
 
+    Example: `outrider suppressions remove ann@example.org --reason "a mistake of ours"`
+
     Parameters
     ----------
     address
@@ -98,7 +102,10 @@ async def remove(
 
 @APP.command
 async def show(address: str, *, channel: AnyChannel = None, options: Common = COMMON) -> Answer:
-    """Show what stands against an address: the tenant's entry and the installation's."""
+    """Show what stands against an address: the tenant's entry and the installation's.
+
+    Example: `outrider suppressions show ann@example.org`
+    """
     async with looking(options) as work:
         found = await suppressions.lookup(work.uow, channels(), channel_of(address, channel), address)
     rows = [msgspec.to_builtins(each) for each in found]
@@ -107,7 +114,10 @@ async def show(address: str, *, channel: AnyChannel = None, options: Common = CO
 
 @APP.command(name="list")
 async def list_(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
-    """List the tenant's entries."""
+    """List the tenant's entries.
+
+    Example: `outrider suppressions list`
+    """
     async with looking(options) as work:
         found = await suppressions.listed(work.uow, limit=limit)
     rows = [msgspec.to_builtins(each) for each in found]
@@ -129,6 +139,8 @@ async def import_(
 
     Entries never become weaker or later. Of an address without a contact only the hash is kept. Rows that say nothing
     against an address, such as `enabled`, are counted as unchanged.
+
+    Example: `outrider suppressions import stop.csv --source mailchimp --why unsubscribe`
 
     Parameters
     ----------

@@ -20,7 +20,10 @@ Contacts = Annotated[list[str], Parameter(help="Ids of up to 1,000 contacts.")]
 
 @APP.command
 async def add(tag: str, contacts: Contacts, *, options: Changing = CHANGING) -> Answer:
-    """Put a tag on contacts."""
+    """Put a tag on contacts.
+
+    Example: `outrider tags add vip ID`
+    """
     ids = [parse_id(each, "contacts") for each in contacts]
     async with changing(options) as work:
         done = await tags.add(work.uow, work.actor, ids, [tag])
@@ -29,7 +32,10 @@ async def add(tag: str, contacts: Contacts, *, options: Changing = CHANGING) -> 
 
 @APP.command
 async def remove(tag: str, contacts: Contacts, *, options: Changing = CHANGING) -> Answer:
-    """Take a tag from contacts."""
+    """Take a tag from contacts.
+
+    Example: `outrider tags remove vip ID`
+    """
     ids = [parse_id(each, "contacts") for each in contacts]
     async with changing(options) as work:
         done = await tags.remove(work.uow, work.actor, ids, [tag])
@@ -38,7 +44,10 @@ async def remove(tag: str, contacts: Contacts, *, options: Changing = CHANGING) 
 
 @APP.command
 async def delete(tag: str, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
-    """Take a tag from everybody who has it."""
+    """Take a tag from everybody who has it.
+
+    Example: `outrider tags delete vip`
+    """
     if not options.dry_run:
         confirm(f"the tag {tag} will be taken from everybody", "delete", yes=yes)
     async with changing(options) as work:
@@ -49,6 +58,8 @@ async def delete(tag: str, *, yes: Yes = False, options: Changing = CHANGING) ->
 @APP.command(name="list")
 async def list_(*, limit: Limit = 100, after: str = "", options: Common = COMMON) -> Answer:
     """List tags by name with the number of contacts that have them.
+
+    Example: `outrider tags list`
 
     Parameters
     ----------

@@ -44,6 +44,8 @@ async def create(
 ) -> Answer:
     """Make a template with its first version.
 
+    Example: `outrider template create sale --subject "A sale for {{ name }}" --html sale.html --text sale.txt`
+
     Parameters
     ----------
     name
@@ -83,6 +85,8 @@ async def update(
 ) -> Answer:
     """Add a version; new messages and campaigns take it from the commit on.
 
+    Example: `outrider template update sale --subject "The sale ends, {{ name }}" --html sale.html`
+
     Parameters
     ----------
     which
@@ -109,6 +113,8 @@ async def update(
 @APP.command
 async def show(which: str, *, version: int | None = None, options: Common = COMMON) -> Answer:
     """Show what a version says, the latest by default.
+
+    Example: `outrider template show sale --version 2`
 
     Parameters
     ----------
@@ -139,6 +145,8 @@ async def preview(
     options: Common = COMMON,
 ) -> Answer:
     """Show what a recipient would get of a version: made as the worker makes it, sent to nobody.
+
+    Example: `outrider template preview sale --set name=Ann`
 
     Parameters
     ----------
@@ -177,6 +185,8 @@ async def preview(
 async def links(which: str, *, version: int | None = None, dial: Dial = False, options: Common = COMMON) -> Answer:
     """Look at the links of a version; dials nobody unless asked to. Exit 1 when one leads nowhere.
 
+    Example: `outrider template links sale --dial`
+
     Parameters
     ----------
     which
@@ -204,6 +214,8 @@ async def links(which: str, *, version: int | None = None, dial: Dial = False, o
 async def diff(which: str, before: int, after: int | None = None, *, options: Common = COMMON) -> Answer:
     """Compare two versions, part by part.
 
+    Example: `outrider template diff sale 1 2`
+
     Parameters
     ----------
     which
@@ -225,6 +237,8 @@ async def diff(which: str, before: int, after: int | None = None, *, options: Co
 async def restore(which: str, version: int, *, options: Changing = CHANGING) -> Answer:
     """Make what an earlier version says the latest again, as a new version.
 
+    Example: `outrider template restore sale 1`
+
     Parameters
     ----------
     which
@@ -243,6 +257,8 @@ async def restore(which: str, version: int, *, options: Changing = CHANGING) -> 
 async def archive(which: str, *, options: Changing = CHANGING) -> Answer:
     """Take a template out of use for what is new; campaigns that were launched with it go on.
 
+    Example: `outrider template archive sale`
+
     Parameters
     ----------
     which
@@ -255,6 +271,8 @@ async def archive(which: str, *, options: Changing = CHANGING) -> Answer:
 async def unarchive(which: str, *, options: Changing = CHANGING) -> Answer:
     """Take an archived template into use again.
 
+    Example: `outrider template unarchive sale`
+
     Parameters
     ----------
     which
@@ -266,6 +284,8 @@ async def unarchive(which: str, *, options: Changing = CHANGING) -> Answer:
 @APP.command(name="versions")
 async def versions_(which: str, *, limit: Limit = 100, options: Common = COMMON) -> Answer:
     """List the versions of a template, newest first, with who made them.
+
+    Example: `outrider template versions sale`
 
     Parameters
     ----------
@@ -284,6 +304,8 @@ async def list_(
     *, limit: Limit = 100, archived: Annotated[bool, Parameter(negative="")] = False, options: Common = COMMON
 ) -> Answer:
     """List templates.
+
+    Example: `outrider template list`
 
     Parameters
     ----------

@@ -27,6 +27,8 @@ APP = App(name="tenant")
 async def create(name: str, *, timezone: str = "UTC", options: Changing = CHANGING) -> Answer:
     """Make a tenant.
 
+    Example: `outrider tenant create gardens --timezone Europe/Vienna`
+
     Parameters
     ----------
     name
@@ -52,6 +54,8 @@ async def change(
     options: Changing = CHANGING,
 ) -> Answer:
     """Rename a tenant, set its time zone or its settings; what is not named stays.
+
+    Example: `outrider tenant change default --set default_region=AU`
 
     Parameters
     ----------
@@ -89,7 +93,10 @@ async def change(
 
 @APP.command(name="list")
 async def list_(*, limit: Limit = 1000, options: Json = JSON) -> Answer:
-    """List tenants by name."""
+    """List tenants by name.
+
+    Example: `outrider tenant list`
+    """
     del options
     async with doors().database() as db, db.uow(Role.ENGINE) as uow:
         found = await tenants.listed(uow, limit=limit)
@@ -109,6 +116,8 @@ async def look(
     options: Changing = CHANGING,
 ) -> Answer:
     """Change how a tenant's public pages look: forms, preference centre, unsubscribing. Shows it when nothing is named.
+
+    Example: `outrider tenant look --display-name "The Gardens" --colour "#1b6b3a"`
 
     Parameters
     ----------

@@ -26,7 +26,10 @@ Campaign = Annotated[str | None, Parameter(help="Of one campaign, by name or id.
 
 @APP.command
 async def show(*, sender: Sender = None, campaign: Campaign = None, options: Common = COMMON) -> Answer:
-    """Show what is noticed: for the whole tenant, or for one sender or campaign. What is off further up stays off."""
+    """Show what is noticed: for the whole tenant, or for one sender or campaign. What is off further up stays off.
+
+    Example: `outrider tracking show --campaign spring`
+    """
     async with looking(options) as work:
         scope, scope_id = await _place(work.uow, sender, campaign)
         found = await choices.get(work.uow, scope, scope_id)
@@ -45,7 +48,10 @@ async def set_(
     campaign: Campaign = None,
     options: Changing = CHANGING,
 ) -> Answer:
-    """Switch openings and clicks on or off. Links in messages sent before go on leading where they lead."""
+    """Switch openings and clicks on or off. Links in messages sent before go on leading where they lead.
+
+    Example: `outrider tracking set --clicks off --sender shop`
+    """
     change = ChoiceChange(*(None if each is None else each == "on" for each in (opens, clicks, transactional)))
     if change == ChoiceChange():
         raise Refused("required", "say what: --opens, --clicks or --transactional with on or off", field="--opens")

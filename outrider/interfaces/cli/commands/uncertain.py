@@ -29,6 +29,8 @@ _COLUMNS = ("message_id", "since", "address", "cause", "detail", "campaign_id", 
 async def list_(*, campaign: str | None = None, limit: Limit = 100, options: Common = COMMON) -> Answer:
     """List them, oldest first.
 
+    Example: `outrider uncertain list --campaign ID`
+
     Parameters
     ----------
     campaign
@@ -49,6 +51,8 @@ async def resend(
     options: Changing = CHANGING,
 ) -> Answer:
     """Send messages again, with the same bytes and Message-ID. A person may get them twice.
+
+    Example: `outrider uncertain resend --all --campaign ID`
 
     Parameters
     ----------
@@ -79,6 +83,8 @@ async def mark(
     options: Changing = CHANGING,
 ) -> Answer:
     """Settle messages by hand, after looking at the provider's own records.
+
+    Example: `outrider uncertain mark failed ID --reason "not in the provider's log"`
 
     Parameters
     ----------
@@ -112,6 +118,8 @@ async def reconcile(
 
     Workers ask by themselves, for three days. What went a short while ago, or by a connection that was changed since,
     does not go again by this; what providers cannot say stays for a decision.
+
+    Example: `outrider uncertain reconcile --all`
 
     Parameters
     ----------

@@ -37,6 +37,8 @@ async def create(
 ) -> Answer:
     """Make a user. Asks for the password on a terminal; elsewhere one is made and shown once.
 
+    Example: `outrider user create ann@example.org --role admin --name Ann`
+
     Parameters
     ----------
     email
@@ -83,6 +85,8 @@ async def change(
 ) -> Answer:
     """Change a user; what is not named stays. Another role ends the person's sessions at once.
 
+    Example: `outrider user change ann@example.org --role operator`
+
     Parameters
     ----------
     role
@@ -99,19 +103,28 @@ async def change(
 
 @APP.command
 async def deactivate(user: Who, *, options: Changing = CHANGING) -> Answer:
-    """Take a user's access away at once; the account stays, because the audit log names it."""
+    """Take a user's access away at once; the account stays, because the audit log names it.
+
+    Example: `outrider user deactivate ann@example.org --reason "has left"`
+    """
     return await _changed(user, options, "deactivated", is_active=False)
 
 
 @APP.command
 async def reactivate(user: Who, *, options: Changing = CHANGING) -> Answer:
-    """Give a deactivated user access again, with the role and password of before."""
+    """Give a deactivated user access again, with the role and password of before.
+
+    Example: `outrider user reactivate ann@example.org`
+    """
     return await _changed(user, options, "reactivated", is_active=True)
 
 
 @APP.command
 async def unlock(user: Who, *, options: Changing = CHANGING) -> Answer:
-    """Let a user sign in again at once after too many wrong passwords."""
+    """Let a user sign in again at once after too many wrong passwords.
+
+    Example: `outrider user unlock ann@example.org`
+    """
     async with changing(options, role=Role.ENGINE) as work:
         found = await _find(work.uow, user)
         await users.unlock(work.uow, work.actor, found.id, is_for_all=True, reason=options.reason)
@@ -120,7 +133,10 @@ async def unlock(user: Who, *, options: Changing = CHANGING) -> Answer:
 
 @APP.command(name="list")
 async def list_(*, limit: Limit = 1000, options: Common = COMMON) -> Answer:
-    """List the users of a tenant."""
+    """List the users of a tenant.
+
+    Example: `outrider user list`
+    """
     async with looking(options) as work:
         found = await users.listed(work.uow, limit=limit)
     rows = [msgspec.to_builtins(each) for each in found]

@@ -35,7 +35,10 @@ Transactional = Annotated[
 
 @APP.command(name="list")
 async def list_(*, options: Common = COMMON) -> Answer:
-    """List the plans of a tenant's senders and where they stand."""
+    """List the plans of a tenant's senders and where they stand.
+
+    Example: `outrider warm-up list`
+    """
     async with looking(options) as work:
         found = await warm_ups.listed(work.uow)
     return Answer(msgspec.to_builtins(found), table([_row(each) for each in found], _COLUMNS, empty="no warm-ups"))
@@ -43,7 +46,10 @@ async def list_(*, options: Common = COMMON) -> Answer:
 
 @APP.command(name="plans")
 async def plans_(*, options: Json = JSON) -> Answer:
-    """List the named plans and what they allow day after day."""
+    """List the named plans and what they allow day after day.
+
+    Example: `outrider warm-up plans`
+    """
     del options
     rows = [
         {"plan": name, "days": len(steps), "per_day": " ".join(str(step.per_day) for step in steps)}
@@ -68,6 +74,8 @@ async def begin(
 ) -> Answer:
     """Warm a sender up by a plan; it goes on by itself, day after day.
 
+    Example: `outrider warm-up begin shop --plan gentle --starts 2027-01-31`
+
     Parameters
     ----------
     plan
@@ -88,7 +96,10 @@ async def begin(
 
 @APP.command
 async def pause(sender: Sender, *, options: Changing = CHANGING) -> Answer:
-    """Keep a plan on its day until it is resumed."""
+    """Keep a plan on its day until it is resumed.
+
+    Example: `outrider warm-up pause shop`
+    """
     async with changing(options, role=Role.ENGINE) as work:
         sender_id = await campaigns.sender_id(work.uow, sender, field="sender")
         made = await warm_ups.pause(work.uow, work.actor, sender_id, reason=options.reason)
@@ -97,7 +108,10 @@ async def pause(sender: Sender, *, options: Changing = CHANGING) -> Answer:
 
 @APP.command
 async def resume(sender: Sender, *, options: Changing = CHANGING) -> Answer:
-    """Let a plan go on that was paused."""
+    """Let a plan go on that was paused.
+
+    Example: `outrider warm-up resume shop`
+    """
     async with changing(options, role=Role.ENGINE) as work:
         sender_id = await campaigns.sender_id(work.uow, sender, field="sender")
         made = await warm_ups.resume(work.uow, work.actor, sender_id, reason=options.reason)
@@ -113,6 +127,8 @@ async def skip(
 ) -> Answer:
     """Put a plan on another of its days, forward or back.
 
+    Example: `outrider warm-up skip shop --to 5`
+
     Parameters
     ----------
     to
@@ -126,7 +142,10 @@ async def skip(
 
 @APP.command
 async def restart(sender: Sender, *, options: Changing = CHANGING) -> Answer:
-    """Begin a plan anew with its first day; what was sent today goes on to count."""
+    """Begin a plan anew with its first day; what was sent today goes on to count.
+
+    Example: `outrider warm-up restart shop`
+    """
     async with changing(options, role=Role.ENGINE) as work:
         sender_id = await campaigns.sender_id(work.uow, sender, field="sender")
         made = await warm_ups.restart(work.uow, work.actor, sender_id, reason=options.reason)
@@ -144,7 +163,10 @@ async def adjust(
     complaints: Percent = None,
     options: Changing = CHANGING,
 ) -> Answer:
-    """Change the days of a plan, or how it counts; it stays on its day."""
+    """Change the days of a plan, or how it counts; it stays on its day.
+
+    Example: `outrider warm-up adjust shop --step 50 --step 100`
+    """
     async with changing(options, role=Role.ENGINE) as work:
         sender_id = await campaigns.sender_id(work.uow, sender, field="sender")
         before = await warm_ups.get(work.uow, sender_id)
@@ -158,7 +180,10 @@ async def adjust(
 
 @APP.command
 async def end(sender: Sender, *, options: Changing = CHANGING) -> Answer:
-    """End a plan before its time: it bounds nothing any more."""
+    """End a plan before its time: it bounds nothing any more.
+
+    Example: `outrider warm-up end shop`
+    """
     async with changing(options, role=Role.ENGINE) as work:
         sender_id = await campaigns.sender_id(work.uow, sender, field="sender")
         made = await warm_ups.end(work.uow, work.actor, sender_id, reason=options.reason)
