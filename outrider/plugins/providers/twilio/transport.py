@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 from uuid import UUID
 
-from outrider.base.clock import boottime_s
 from outrider.base.errors import Unavailable
 from outrider.contracts.callbacks import Bill, Lost
 from outrider.contracts.outcome import Deferred, Outcome, Uncertain, Unsent
@@ -22,12 +21,11 @@ from outrider.data.http_account import Desk, Rest, object_in, outcome_of_trouble
 from outrider.data.http_out import HttpOut, Reply, Trouble
 from outrider.plugins.providers.twilio.answers import SERVER, is_sid, outcome_of
 from outrider.plugins.providers.twilio.bills import bills
+from outrider.plugins.providers.twilio.form import Forms, left_s
 from outrider.plugins.providers.twilio.settings import Account
 
 _PAGE: Final = 1000
 _OK: Final = 200
-_WAY_S: Final = 1.0
-"""So much earlier the validity ends than the message's time: it counts from when the request arrives."""
 
 
 class TwilioTransport:
@@ -44,10 +42,8 @@ class TwilioTransport:
             answer_timeout_s=account.answer_timeout_s,
         )
         self._room = asyncio.Semaphore(account.connections)
-        service = account.messaging_service_sid
-        self._service = f"&{urlencode({'MessagingServiceSid': service})}" if service else ""
-        url = account.callback_url
-        self._report_to = f"&{urlencode({'StatusCallback': f'{url}?m='})}" if url else ""
+        self._forms = Forms(account)
+        self._path = f"{account.path}/Messages.json"
         self._rest = Rest()
         self._open: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -118,7 +114,7 @@ class TwilioTransport:
             reason = desk.begin(message)
             if reason is not None:
                 return Unsent(reason)
-        if message.until_s is not None and _left_s(message) < 1:
+        if message.until_s is not None and left_s(message) < 1:
             return Unsent("its time of validity is over")  # the least that can be asked for would be too long
         async with self._room:
             barred = self._rest.barred()
@@ -127,23 +123,13 @@ class TwilioTransport:
             with self._rest.trying():
                 reply = await self._http.ask(
                     "POST",
-                    f"{self._account.path}/Messages.json",
-                    body=self._form(message),
+                    self._path,
+                    body=self._forms.form(message),
                     leave=lambda: desk.begin(message),
                 )
         outcome = outcome_of(reply) if isinstance(reply, Reply) else outcome_of_trouble(reply)
         self._rest.learn(_news_of(reply, outcome))
         return outcome
-
-    def _form(self, message: Outgoing) -> bytes:
-        """The request for a message: a pure function of it, but for how long it stays valid."""
-        account = self._account
-        report_to = f"{self._report_to}{message.id}" if self._report_to else ""
-        left_s = account.validity_s
-        if message.until_s is not None:
-            left_s = min(left_s, max(1, int(_left_s(message))))
-        form = {"To": message.address, "From": message.envelope_from, "Body": message.body.decode()}
-        return f"{urlencode(form)}{self._service}{report_to}&ValidityPeriod={left_s}".encode()
 
     async def _listed(self, lost: Lost) -> list[str] | None:
         """Ids of messages with the same recipient and text since the day of the attempt; None: too many to compare.
@@ -151,7 +137,7 @@ class TwilioTransport:
         Never asked for by when they were sent: what still waits at the provider was not sent yet, but it was taken.
         """
         query = f"To={quote(lost.address, safe='')}&PageSize={_PAGE}"
-        reply = await self._http.ask("GET", f"{self._account.path}/Messages.json?{query}")
+        reply = await self._http.ask("GET", f"{self._path}?{query}")
         said = object_in(reply.body) if isinstance(reply, Reply) and reply.status == _OK else None
         if said is None or not isinstance(said.get("messages"), list):
             raise Unavailable("provider_unavailable", "the provider cannot be asked now")
@@ -173,11 +159,6 @@ def _news_of(reply: Reply | Trouble, outcome: Outcome) -> Outcome:
     if isinstance(reply, Reply) and isinstance(outcome, Uncertain) and reply.status in SERVER:
         return Deferred("provider_down", outcome.detail)
     return outcome
-
-
-def _left_s(message: Outgoing) -> float:
-    """For how long a message with an end may still be valid at the provider."""
-    return (message.until_s or 0.0) - boottime_s() - _WAY_S
 
 
 def _made_since(made: object, since: datetime) -> bool:
