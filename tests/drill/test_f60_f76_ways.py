@@ -20,7 +20,7 @@ async def test_a_slow_provider_holds_up_no_other_channel(how: str, tmp_path: Pat
         assert await partitions.slow(drill, HANGS[how]) == []
 
 
-async def test_what_comes_in_while_the_provider_is_gone_goes_when_it_is_back(tmp_path: Path) -> None:
+async def test_what_comes_in_while_the_network_swallows_everything_goes_as_fast_as_ever_after(tmp_path: Path) -> None:
     async with Drill.open(tmp_path, **partitions.SETTINGS) as drill:
         assert await partitions.partition(drill) == []
 

@@ -7,6 +7,7 @@ API
     Crooked.asked                      every request, in the order in which they came, on CLOCK_BOOTTIME
     Crooked.sign_in                    (account, password) the server is told, whoever asks; None: what was said
     Crooked.cut() / .mend()            nobody is there any more, and who talks is cut off / there again
+    Crooked.swallow() / .mend()        what is sent vanishes, connections too, and nobody says so / it arrives, late
     STRAIGHT                           nothing is bent
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -56,6 +58,7 @@ class Bent:
 
 
 STRAIGHT = Bent()
+_FILLING_S = 0.3
 
 
 @dataclass
@@ -70,6 +73,8 @@ class Crooked:
     _server: asyncio.Server | None = None
     _talks: set[asyncio.Task[None]] = field(default_factory=set)
     _http: aiohttp.ClientSession | None = None
+    _passes: asyncio.Event = field(default_factory=asyncio.Event)
+    _stuffed: list[socket.socket] = field(default_factory=list)
 
     @classmethod
     @asynccontextmanager
@@ -84,13 +89,16 @@ class Crooked:
                 await line.cut()
 
     async def mend(self) -> None:
-        """Listen, at the address of before."""
+        """Listen, at the address of before; what was swallowed goes on its way, whoever still waits for its answer."""
         port = urlsplit(self.url).port or 0
+        self._unstuff()
+        self._passes.set()
         self._server = await asyncio.start_server(self._talk, "127.0.0.1", port)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def cut(self) -> None:
         """Listen no more and cut whoever talks, without a word."""
+        self._unstuff()
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -98,6 +106,38 @@ class Crooked:
         for talk in talks:
             talk.cancel()
         await asyncio.gather(*talks, return_exceptions=True)
+
+    async def swallow(self) -> None:
+        """Answer nothing any more, connections neither: as a network that drops every packet.
+
+        Connections that are open stay so. New ones meet a queue of connections that is full and that nobody empties, so
+        that the kernel drops what would open one more.
+        """
+        assert self._server is not None
+        address = self._server.sockets[0].getsockname()
+        self._passes.clear()
+        self._server.close()
+        self._server = None
+        listener = socket.socket()
+        self._stuffed.append(listener)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(0)
+        loop = asyncio.get_running_loop()
+        while True:
+            one_more = socket.socket()
+            self._stuffed.append(one_more)
+            one_more.settimeout(0)
+            try:
+                await asyncio.wait_for(loop.sock_connect(one_more, address), _FILLING_S)
+            except TimeoutError:
+                return
+
+    def _unstuff(self) -> None:
+        """Close what fills the queue of connections, and the queue."""
+        for each in self._stuffed:
+            each.close()
+        self._stuffed.clear()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -120,6 +160,7 @@ class Crooked:
         first, *lines = head.strip().split("\r\n")
         headers = {name.strip().lower(): text.strip() for name, _, text in (line.partition(":") for line in lines)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
+        await self._passes.wait()
         method, path, _ = first.split(" ")
         asked = self._note(headers, body)
         bent = self.bend(asked)
@@ -135,6 +176,7 @@ class Crooked:
                 status, kind, said = found
         if bent.after_s:
             await asyncio.sleep(bent.after_s)
+        await self._passes.wait()
         more = "".join(f"{name}: {text}\r\n" for name, text in bent.headers.items())
         head = f"HTTP/1.1 {status} Bent\r\nContent-Type: {kind}\r\nContent-Length: {len(said)}\r\n{more}\r\n"
         writer.write(head.encode("latin-1"))
