@@ -23,6 +23,7 @@ from outrider.contracts.callbacks import Inbound, Report
 from outrider.domain.callbacks.take import Came, take_in
 from outrider.domain.contacts import suppressions
 from outrider.domain.limits import accounts
+from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.record import Row, write
 from outrider.engine.inbound import writing
 from outrider.engine.inbound.reports import apply_due
@@ -249,3 +250,23 @@ async def test_what_one_person_writes_is_done_in_the_order_in_which_it_came(desk
     words = [(second, "STOP"), (first, "STOP"), (second, "START"), (first, "START"), (first, "STOP")]
     await answering(desk, *words)()
     assert await listed(desk) == [first]
+
+
+async def test_an_uncertain_message_is_settled_by_one_and_nobody_else_waits_for_it(desk: Desk) -> None:
+    (message_id,) = await desk.admit()
+    await desk.post.execute(
+        "WITH gone AS (DELETE FROM queue WHERE tenant_id = $1 AND message_id = $2 RETURNING lane_id), "
+        "doubt AS (INSERT INTO uncertain_messages (tenant_id, message_id, lane_id, cause, detail) "
+        "SELECT $1, $2, lane_id, 'answer_lost', '' FROM gone) "
+        "UPDATE messages SET state = 'uncertain', code = 'answer_lost' WHERE tenant_id = $1 AND id = $2",
+        desk.tenant_id, message_id,
+    )  # fmt: skip
+    report = Report(str(message_id), "p1", "delivered", "delivered", message_id)
+    async with desk.engine() as uow:
+        await take_in(uow.raw, desk.tenant_id, [Came(desk.connection_id, "glass", report, b"", "genuine", "test")])
+    async with desk.engine() as uow:
+        assert await apply_due(uow) == 1
+        async with asyncio.timeout(BOUND_S), desk.post.engine.transaction() as raw:
+            assert await SQL.uncertain_mark.many(raw, desk.tenant_id, [message_id], "failed", "ann", "test") == []
+            assert await SQL.uncertain_resend.many(raw, desk.tenant_id, [message_id], "ann", "test") == []
+    assert await desk.states([message_id]) == ["delivered"]

@@ -412,8 +412,10 @@ WHERE u.tenant_id = $1 AND ($2::uuid IS NULL OR m.campaign_id = $2) ORDER BY u.m
 
 -- name: uncertain_resend :many
 -- Queue uncertain messages again with what was frozen at their first attempt.
-WITH gone AS (
-  DELETE FROM uncertain_messages u USING unnest($2::uuid[]) t(id) WHERE u.tenant_id = $1 AND u.message_id = t.id
+WITH held AS ( -- before the list, as reports lock; what somebody else is writing is settled by them, and nobody waits for it
+  SELECT m.id FROM unnest($2::uuid[]) t(id) JOIN messages m ON m.tenant_id = $1 AND m.id = t.id ORDER BY m.id FOR UPDATE OF m SKIP LOCKED
+), gone AS (
+  DELETE FROM uncertain_messages u USING held h WHERE u.tenant_id = $1 AND u.message_id = h.id
   RETURNING u.message_id, u.lane_id, u.cause
 ), ledger AS (
   UPDATE messages m SET state = 'queued', code = NULL, detail = NULL, finished_at = NULL FROM gone g
@@ -435,8 +437,10 @@ SELECT id FROM ledger;
 
 -- name: uncertain_mark :many
 -- Settle uncertain messages by hand, or by an answer that came late: `$3` is sent or failed.
-WITH gone AS (
-  DELETE FROM uncertain_messages u USING unnest($2::uuid[]) t(id) WHERE u.tenant_id = $1 AND u.message_id = t.id RETURNING u.message_id, u.lane_id, u.cause
+WITH held AS ( -- before the list, as reports lock; what somebody else is writing is settled by them, and nobody waits for it
+  SELECT m.id FROM unnest($2::uuid[]) t(id) JOIN messages m ON m.tenant_id = $1 AND m.id = t.id ORDER BY m.id FOR UPDATE OF m SKIP LOCKED
+), gone AS (
+  DELETE FROM uncertain_messages u USING held h WHERE u.tenant_id = $1 AND u.message_id = h.id RETURNING u.message_id, u.lane_id, u.cause
 ), ledger AS (
   UPDATE messages m SET state = $3, code = CASE WHEN $3 = 'failed' THEN 'answer_lost' END, detail = $5, finished_at = now() FROM gone g
   WHERE m.tenant_id = $1 AND m.id = g.message_id
