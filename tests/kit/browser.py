@@ -233,10 +233,12 @@ async def open_browser(folder: Path) -> AsyncIterator[Browser]:
     path = program()
     assert path is not None, f"there is no chromium; install it with: {INSTALL}"
     profile = folder / "profile"
+    scratch = tempfile.mkdtemp(prefix="outrider-tests-")  # a path short enough for the socket that it puts there
     with (folder / "chromium.log").open("w") as log:
         process = await asyncio.create_subprocess_exec(
             path, *_ARGUMENTS, f"--user-data-dir={profile}", "about:blank",
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            env={**os.environ, "TMPDIR": scratch},
         )  # fmt: skip
     try:
         url = await _address(profile / "DevToolsActivePort", process)
@@ -254,6 +256,7 @@ async def open_browser(folder: Path) -> AsyncIterator[Browser]:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 async def _address(path: Path, process: asyncio.subprocess.Process) -> str:
