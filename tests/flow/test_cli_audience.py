@@ -225,3 +225,24 @@ def test_a_template_is_taken_out_of_use_and_back(outrider: Command) -> None:
     assert _ok(done[5])["archived_at"] is None
     assert len(_ok(done[6])) == 1
     assert done[7].code == 4
+
+
+def test_what_is_stopped_is_named_as_people_name_it(outrider: Command) -> None:
+    done = outrider.many(
+        [
+            ("campaign", "create", "spring", "--sender", "news", "--template", "letter", "--list", "all", "--json"),
+            ("pause", "sender", "news", "--json"),
+            ("pause", "campaign", "spring", "--json"),
+            ("status", "--json"),
+            ("resume", "sender", "news", "--yes", "--json"),
+            ("pause", "sender", "nobody"),
+            ("resume", "campaign", "spring"),
+        ]
+    )
+    campaign = _ok(done[0])
+    assert _ok(done[1])["scope_id"] == campaign["sender_id"]
+    assert _ok(done[2])["scope_id"] == campaign["id"]
+    assert campaign["id"] in done[3].out
+    assert [each["scope"] for each in _ok(done[4])["still_paused"]] == ["campaign"]
+    assert (done[5].code, done[5].err) == (4, "error: which: no sender named 'nobody'\n")
+    assert (done[6].code, "this needs confirmation" in done[6].err) == (2, True)

@@ -25,7 +25,7 @@ def confirm(what: str, word: str, *, yes: bool) -> None:
     if yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():
-        raise Refused("confirmation_needed", f"{what} needs confirmation: give --yes, as stdin is no terminal")
+        raise Refused("confirmation_needed", f"{what}; this needs confirmation: give --yes, as stdin is no terminal")
     output.say(f"{what}. Type {word!r} to go on:")
     if sys.stdin.readline().strip() != word:
         raise Refused("not_confirmed", "not confirmed; nothing was changed")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from uuid import UUID
 
 import msgspec
 
 from outrider.base.errors import Unavailable
 from outrider.base.ids import NIL
-from outrider.data.db import Database, Role
+from outrider.data.db import Database, Role, UnitOfWork
 from outrider.domain.limits import switches
+from outrider.interfaces.cli import campaigns
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import Changing
 from outrider.interfaces.cli.output import Answer
@@ -25,7 +27,8 @@ async def pause(scope: str, which: str | None, options: Changing, *, every_tenan
         async with doors().database() as db:
             role, tenant_id = await _place(db, scope, options, every_tenant=every_tenant)
             async with within(db, tenant_id, role=role, dry_run=options.dry_run, reason=options.reason) as work:
-                switch = await switches.pause(work.uow, work.actor, scope, which, options.reason)
+                scope_id = await _id(work.uow, scope, which)
+                switch = await switches.pause(work.uow, work.actor, scope, scope_id, options.reason)
             is_settled = None
             if not options.dry_run:
                 is_settled = await switches.settle(db, switch.scope, switch.tenant_id, switch.scope_id)
@@ -45,7 +48,8 @@ async def resume(scope: str, which: str | None, options: Changing, *, every_tena
     async with doors().database() as db:
         role, tenant_id = await _place(db, scope, options, every_tenant=every_tenant)
         async with within(db, tenant_id, role=role, dry_run=options.dry_run, reason=options.reason) as work:
-            switch = await switches.resume(work.uow, work.actor, scope, which, options.reason)
+            scope_id = await _id(work.uow, scope, which)
+            switch = await switches.resume(work.uow, work.actor, scope, scope_id, options.reason)
             left = await switches.listed(work.uow)
     data = {**msgspec.to_builtins(switch), "still_paused": [msgspec.to_builtins(each) for each in left]}
     done = f"{_named(switch)} goes on" if switch.changed else f"{_named(switch)} was not paused"
@@ -59,6 +63,17 @@ async def _place(db: Database, scope: str, options: Changing, *, every_tenant: b
     if scope == "installation" or (scope == "channel" and every_tenant):
         return Role.ENGINE, NIL
     return Role.APP, await tenant_of(db, options.tenant)
+
+
+async def _id(uow: UnitOfWork, scope: str, which: str | None) -> str | None:
+    """What is stopped, by its id: whoever is in a hurry knows its name."""
+    if which is None or scope not in {"sender", "campaign"}:
+        return which
+    with suppress(ValueError):
+        return str(UUID(which))
+    if scope == "campaign":
+        return str((await campaigns.find(uow, which)).id)
+    return str(await campaigns.sender_id(uow, which, field="which"))
 
 
 def _named(switch: switches.Switch) -> str:

@@ -30,7 +30,7 @@ async def pause(
     scope
         What to stop.
     which
-        The channel's name, or the id of the sender or campaign; a tenant is named by --tenant.
+        The channel's name, or the name or id of the sender or campaign; a tenant is named by --tenant.
     every_tenant
         With scope channel: for every tenant.
     is_emergency

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, Final
 
-import msgspec
 from cyclopts import App
 
+from outrider.base.fields import Field
 from outrider.base.registry import discover
 from outrider.interfaces.cli.options import JSON, Json
 from outrider.interfaces.cli.output import Answer
@@ -38,7 +39,12 @@ def _described(plugin: Any) -> dict[str, Any]:
     about = {"key": plugin.key, "help": getattr(plugin, "help", None) or getattr(plugin, "title", "")}
     facts = ("channel", "order", "queue", "is_installation")
     about |= {name: getattr(plugin, name) for name in facts if hasattr(plugin, name)}
-    return about | {"fields": [msgspec.to_builtins(field) for field in getattr(plugin, "fields", ())]}
+    return about | {"fields": [_plain(field) for field in getattr(plugin, "fields", ())]}
+
+
+def _plain(field: Field) -> dict[str, Any]:
+    """A setting as data, without what only a program can call."""
+    return {each.name: getattr(field, each.name) for each in fields(field) if each.name != "refuses"}
 
 
 def _field(field: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import pkgutil
 from collections.abc import Iterator
@@ -145,3 +146,13 @@ async def test_a_thing_is_found_by_its_id_or_exact_name_on_any_page() -> None:
     for unknown in ("Thing 1", "thing", str(uuid4())):
         with pytest.raises(Refused, match="no thing named"):
             await named.find(unknown, "thing", page, field="thing")
+
+
+def test_the_plugins_are_listed_with_their_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    app = shell.build([commands.__name__])
+    assert shell.run(["plugins"], app) == exits.OK
+    assert "host (text, required)" in capsys.readouterr().out
+    assert shell.run(["plugins", "--json"], app) == exits.OK
+    found = json.loads(capsys.readouterr().out)
+    assert {each["key"] for each in found["providers"]} >= {"smtp", "resend", "twilio"}
+    assert {"name", "kind", "help", "default"} <= set(found["providers"][0]["fields"][0])
