@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from html import escape
 from typing import Any, Final
-from urllib.parse import parse_qs, unquote_to_bytes, urlsplit
+from urllib.parse import parse_qs, unquote, unquote_to_bytes, urlsplit
 from uuid import UUID
 
 from outrider.base.errors import Refused
@@ -40,7 +40,7 @@ _KNOWN: Final = frozenset(
 _NAME: Final = re.compile(r"[A-Z][A-Za-z0-9]{0,60}")
 _WORD: Final = re.compile(r"[a-z_]{1,40}")
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
-Pairs = list[tuple[bytes, bytes]]
+Pairs = tuple[tuple[bytes, bytes], ...]
 
 
 class TwilioCallbacks:
@@ -153,11 +153,14 @@ def _inbound(sid: str, values: Mapping[str, str]) -> Inbound:
 
 def _message_id(target: str) -> UUID | None:
     """Our id of the message, which is part of what was signed."""
-    found = parse_qs(urlsplit(target).query).get("m", [""])[0]
-    try:
-        return UUID(found)
-    except ValueError:
-        return None
+    for part in target.partition("?")[2].split("&"):
+        name, _, value = part.partition("=")
+        if name == "m":
+            try:
+                return UUID(unquote(value))
+            except ValueError:
+                return None
+    return None
 
 
 def _is_sound(values: Mapping[str, str]) -> bool:
@@ -176,14 +179,16 @@ def _is_sound(values: Mapping[str, str]) -> bool:
     return True
 
 
+@lru_cache(1)
 def _pairs(body: bytes) -> Pairs:
-    found = []
+    """The form; the same one is asked for twice in a row, to be verified and to be read."""
+    found: list[tuple[bytes, bytes]] = []
     for part in body.replace(b"+", b" ").split(b"&", _MOST_PARAMETERS + 1)[: _MOST_PARAMETERS + 1]:
         if part:
             name, _, value = part.partition(b"=")
             is_quoted = b"%" in part
             found.append((unquote_to_bytes(name), unquote_to_bytes(value)) if is_quoted else (name, value))
-    return found
+    return tuple(found)
 
 
 def _values(pairs: Pairs) -> dict[str, str]:
