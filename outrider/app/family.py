@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -34,12 +33,12 @@ _log = structlog.get_logger(__name__)
 class Child:
     """One process of the family, restarted for as long as the family lives.
 
-    arguments  what follows `outrider`
-    grace_s    how long it may take to stop in order
+    role     which command it is
+    grace_s  how long it may take to stop in order
     """
 
     name: str
-    arguments: Sequence[str]
+    role: str
     grace_s: float
     nursery: Nursery
     where: str = ""
@@ -111,12 +110,13 @@ class Child:
 
     async def _run(self) -> int:
         """One life of the process."""
-        self.process = process = await self.nursery.start(self.arguments)
-        async for line in process.stdout:
-            if line.startswith(_READY):
-                self.where = line.removeprefix(_READY).decode(errors="replace").strip()
-                self.is_ready.set()
-        return await process.wait()
+        self.process = await self.nursery.start(self.role, self._heard)
+        return await self.process.wait()
+
+    def _heard(self, line: bytes) -> None:
+        if line.startswith(_READY):
+            self.where = line.removeprefix(_READY).decode(errors="replace").strip()
+            self.is_ready.set()
 
 
 class Family:
@@ -149,6 +149,11 @@ class Family:
                 with suppress(asyncio.CancelledError):
                     await everybody
         self.refuse_failed()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether everybody is."""
+        return all(child.is_ready.is_set() for child in self.children)
 
     def refuse_failed(self) -> None:
         """Raise when a child has ended for good."""

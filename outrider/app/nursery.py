@@ -2,8 +2,11 @@
 
 Owns what is loaded before, the nursery process and the asking; knows nothing of what a role does, and holds nothing
 that belongs to one: it is forked while its parent has one thread, no event loop, no setting and no secret. A role gets
-a session, a stdin and a stdout of its own, as if it had been started by itself. The nursery ends when nobody can ask it
-any more and the last it forked has ended. One that was killed is replaced at the next wish; its children live on.
+a session, a stdin and a stdout of its own, as if it had been started by itself; how it ended it says itself.
+
+Who loads leaves the nursery to a child and ends: a fork takes over what was loaded, but not the pages of the programs'
+files that only loading needed. The nursery ends when nobody asks it any more; its children live on, and pages that all
+of them have written to meanwhile are not kept once more for it. The next wish starts another.
 """
 
 from __future__ import annotations
@@ -12,33 +15,34 @@ import asyncio
 import atexit
 import errno
 import gc
-import json
 import os
 import pkgutil
-import select
+import re
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from outrider import plugins
-from outrider.app import load_log_without_rich, main
+from outrider.app import load_log_without_rich, role
 from outrider.interfaces.cli import exits
 
+KILLED: Final = -signal.SIGKILL
+"""The exit code of a process that could not say how it ended."""
 _SHARED: Final = (
     "outrider.app.commands.worker",
     "outrider.engine.scheduling.run",
     "sqlalchemy.dialects.postgresql.asyncpg",
 )
 """What at least two roles load. What one alone needs costs less where it is loaded by that one."""
-_SHARED_PLUGINS: Final = ("channels", "gates", "providers")
-_LONGEST_REQUEST_BYTES: Final = 65_536
+_SHARED_PLUGINS: Final = ("channels", "gates", "jobs", "providers")
+_SAID: Final = re.compile(rb"(?P<kind>pid|error|ended): (?P<number>-?[0-9]+)\n")
+_LONGEST_NAME_BYTES: Final = 256
 _FDS_END: Final = 1 << 20
-_ORPHAN_POLL_S: Final = 0.25
 
 
 def this_python() -> list[str]:
@@ -47,18 +51,16 @@ def this_python() -> list[str]:
 
 
 class Forked:
-    """One process from the nursery. `returncode` is None while it runs, negative after a signal."""
+    """One process from the nursery. `returncode` is None while it runs, KILLED when a signal ended it."""
 
-    def __init__(self, pid: int, stdin: int, stdout: asyncio.StreamReader, report: asyncio.StreamReader) -> None:
+    def __init__(self, pid: int, stdin: int, stdout: asyncio.StreamReader, heard: Callable[[bytes], None]) -> None:
         self.pid = pid
-        self.stdout = stdout
         self.returncode: int | None = None
         self._stdin = stdin
-        self._report = report
-        self._ended = asyncio.create_task(self._wait(), name=f"end of {pid}")
+        self._ended = asyncio.create_task(self._listen(stdout, heard), name=f"end of {pid}")
 
     async def wait(self) -> int:
-        """Its exit code, when it has ended; what an orphan of a killed nursery ended with nobody knows: a bug."""
+        """Its exit code, when it has ended."""
         return await asyncio.shield(self._ended)
 
     def send_signal(self, number: int) -> None:
@@ -67,68 +69,85 @@ class Forked:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
-    async def _wait(self) -> int:
-        kind, number = await _said(self._report)
-        while not kind and lives(self.pid):  # noqa: ASYNC110 - nobody tells of the end of another's child
-            await asyncio.sleep(_ORPHAN_POLL_S)
-        os.close(self._stdin)
-        self.returncode = number if kind else exits.BUG
-        return self.returncode
+    async def _listen(self, stdout: asyncio.StreamReader, heard: Callable[[bytes], None]) -> int:
+        """Hear it until its stdout ends, which it does with the process."""
+        code: int = KILLED
+        try:
+            async for line in stdout:
+                kind, number = _said(line)
+                if kind == "ended":
+                    code = number
+                else:
+                    heard(line)
+        finally:
+            os.close(self._stdin)
+            self.returncode = code
+        return code
 
 
 class Nursery:
     """The nursery as its parent sees it; made while the parent has one thread, no event loop and no secret."""
 
     def __init__(self) -> None:
-        load()
+        self._loader: int | None = None
         self._socket, theirs = _pair()
-        self._pid = os.fork()
-        if not self._pid:
-            _tend(theirs)
+        self._loader = os.fork()
+        if not self._loader:
+            _load_and_leave(theirs)
         theirs.close()
 
-    async def start(self, arguments: Sequence[str]) -> Forked:
-        """Start `outrider` with these arguments; its stdin ends when this process does.
+    async def start(self, name: str, heard: Callable[[bytes], None]) -> Forked:
+        """Start a role; its stdin ends when this process does.
 
+        Takes:   heard  called with each line of its stdout
         Raises:  OSError when there is no room for one more process.
         """
         stdin, our_stdin = os.pipe()
         our_stdout, stdout = os.pipe()
-        our_report, report = os.pipe()
         try:
-            output, said = await _reader(our_stdout), await _reader(our_report)
+            output = await _reader(our_stdout)
             try:
-                self._ask(arguments, [stdin, stdout, report])
+                self._ask(name, [stdin, stdout])
             finally:
-                for theirs in (stdin, stdout, report):
-                    os.close(theirs)
-            pid = await _pid_of(said)
+                os.close(stdin)
+                os.close(stdout)
+            pid = _pid_in(await output.readline())
         except BaseException:
             os.close(our_stdin)  # should it run all the same: this ends it
             raise
-        return Forked(pid, our_stdin, output, said)
+        self._bury_loader()  # it has left: who answered is its child
+        return Forked(pid, our_stdin, output, heard)
 
-    def close(self) -> None:
-        """Ask for nothing more and wait until it has ended, which it does after the last of its children. Blocks."""
+    def rest(self) -> None:
+        """Let it end until there is another wish; its children live on. Idempotent."""
         self._socket.close()
-        os.waitpid(self._pid, 0)
+        if self._loader is not None:
+            os.kill(self._loader, signal.SIGKILL)  # nobody needs what it loads
+        self._bury_loader()
 
-    def _ask(self, arguments: Sequence[str], fds: list[int]) -> None:
-        request = [json.dumps(list(arguments)).encode()]
+    close = rest
+
+    def _bury_loader(self) -> None:
+        if self._loader is not None:
+            os.waitpid(self._loader, 0)
+            self._loader = None
+
+    def _ask(self, name: str, fds: list[int]) -> None:
+        request = [name.encode()]
         try:
             socket.send_fds(self._socket, request, fds)
-        except (BrokenPipeError, ConnectionResetError):
+        except OSError:  # it rests, or it was killed
             self._replace()
             socket.send_fds(self._socket, request, fds)
 
     def _replace(self) -> None:
         """Start another one as a program, since this process has threads and an event loop by now."""
-        self.close()
+        self.rest()
         self._socket, theirs = _pair()
         with theirs:
             program = [*this_python(), "-m", __name__]
             as_stdin = [(os.POSIX_SPAWN_DUP2, theirs.fileno(), 0)]
-            self._pid = os.posix_spawn(program[0], program, os.environ, file_actions=as_stdin)
+            self._loader = os.posix_spawn(program[0], program, os.environ, file_actions=as_stdin)
 
 
 def load() -> None:
@@ -141,8 +160,20 @@ def load() -> None:
         home = import_module(f"{plugins.__name__}.{kind}")
         for module in pkgutil.iter_modules(home.__path__, f"{home.__name__}."):
             import_module(module.name)
+    import_module("sqlalchemy.orm").configure_mappers()  # else each role does at its first statement
     gc.freeze()
     gc.enable()
+
+
+def lives(pid: int) -> bool:
+    """Whether there is a process of this id, whoever's it is."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:
@@ -157,118 +188,90 @@ async def _reader(fd: int) -> asyncio.StreamReader:
     return reader
 
 
-async def _said(report: asyncio.StreamReader) -> tuple[str, int]:
-    """One line of what becomes of a process: `pid`, `error` (no process, why) or `ended` (exit code); "" at the end."""
-    kind, _, number = (await report.readline()).decode().partition(" ")
-    return kind, int(number or 0)
+def _say(stdout: int, kind: str, number: int) -> None:
+    """Say on the stdout of a role what becomes of it: `pid`, `error` (no process, why) or `ended` (exit code)."""
+    with suppress(OSError):  # who asked is gone
+        os.write(stdout, f"{kind}: {number}\n".encode())
 
 
-async def _pid_of(report: asyncio.StreamReader) -> int:
-    kind, number = await _said(report)
+def _said(line: bytes) -> tuple[str, int]:
+    """What a line says, if it was said by `_say`; else ("", 0)."""
+    said = _SAID.fullmatch(line)
+    return (said["kind"].decode(), int(said["number"])) if said else ("", 0)
+
+
+def _pid_in(line: bytes) -> int:
+    kind, number = _said(line)
     if kind != "pid":
         raise OSError(number if kind == "error" else errno.ECHILD, "the process could not be forked")
     return number
 
 
-def lives(pid: int) -> bool:
-    """Whether there is a process of this id, whoever's it is."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def _tend(control: socket.socket) -> NoReturn:
-    """Be the nursery: fork who is asked for, tell when one has ended, until nobody asks and the last has ended."""
+def _load_and_leave(control: socket.socket) -> NoReturn:
+    """Load what is shared, leave the nursery to a child, and end."""
     code = exits.BUG
     try:
-        os.setsid()
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        control = socket.socket(fileno=os.dup(control.detach()))
-        os.dup2(nowhere, 0)
-        os.dup2(nowhere, 1)
-        os.closerange(3, control.fileno())
-        os.closerange(control.fileno() + 1, _FDS_END)
-        _call_itself("outrider nursery")
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)  # who stops a family tells everybody in it; children end first
-        _serve(control)
+        control = _alone(control)
+        load()
+        if not os.fork():
+            _serve(control)
         code = exits.OK
+    except BaseException as error:  # noqa: BLE001 - nobody else could tell of it
+        os.write(2, f"error: what the processes share cannot be loaded: {error!r}\n".encode())
     finally:
         os._exit(code)
 
 
+def _alone(control: socket.socket) -> socket.socket:
+    """Let go of everything of the parent's but the error output, and of whom it is stopped with."""
+    os.setsid()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    control = socket.socket(fileno=os.dup(control.detach()))
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)
+    os.closerange(3, control.fileno())
+    os.closerange(control.fileno() + 1, _FDS_END)
+    _call_itself("outrider nursery")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # who stops a family tells everybody in it
+    return control
+
+
 def _serve(control: socket.socket) -> None:
-    bell, rope = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    signal.set_wakeup_fd(rope)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    reports: dict[int, int] = {}
-    listened: list[Any] = [control, bell]
-    while control in listened or reports:
-        heard, _, _ = select.select(listened, [], [])
-        if control in heard and not _answer(control, reports):
-            listened.remove(control)
-        if bell in heard:
-            os.read(bell, 512)
-        _reap(reports)
+    """Be the nursery: fork who is asked for, until nobody asks any more."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks it how they ended
+    while True:
+        request, fds, _, _ = socket.recv_fds(control, _LONGEST_NAME_BYTES, 2)
+        if not request:
+            return
+        stdin, stdout = fds
+        try:
+            pid = os.fork()
+        except OSError as error:
+            _say(stdout, "error", error.errno or 0)
+        else:
+            if not pid:
+                _become(request.decode(), stdin, stdout)
+        os.close(stdin)
+        os.close(stdout)
 
 
-def _answer(control: socket.socket, reports: dict[int, int]) -> bool:
-    """Fork who is asked for. False when nobody can ask any more."""
-    request, fds, _, _ = socket.recv_fds(control, _LONGEST_REQUEST_BYTES, 3)
-    if not request:
-        return False
-    stdin, stdout, report = fds
-    try:
-        pid = os.fork()
-    except OSError as error:
-        _report(report, "error", error.errno or 0)
-        os.close(report)
-    else:
-        if not pid:
-            _become(json.loads(request), stdin, stdout, report)
-        reports[pid] = report
-    os.close(stdin)
-    os.close(stdout)
-    return True
-
-
-def _reap(reports: dict[int, int]) -> None:
-    """Tell who has ended, and how."""
-    for pid in list(reports):
-        ended, how = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            report = reports.pop(pid)
-            _report(report, "ended", os.waitstatus_to_exitcode(how))
-            os.close(report)
-
-
-def _report(report: int, kind: str, number: int) -> None:
-    with suppress(BrokenPipeError):  # who asked is gone
-        os.write(report, f"{kind} {number}\n".encode())
-
-
-def _become(arguments: list[str], stdin: int, stdout: int, report: int) -> NoReturn:
+def _become(name: str, stdin: int, stdout: int) -> NoReturn:
     """Be one role, in a process of its own, from its first line to its exit code."""
     code = exits.BUG
     try:
-        signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.setsid()
         os.dup2(stdin, 0)
         os.dup2(stdout, 1)
-        sys.stdin = open(0, closefd=False, encoding="utf-8")  # noqa: SIM115 - as long as the process
-        sys.stdout = open(1, "w", closefd=False, encoding="utf-8")  # noqa: SIM115 - the same
-        sys.argv[1:] = arguments
-        _call_itself(f"outrider {' '.join(arguments)}")
-        _report(report, "pid", os.getpid())
         os.closerange(3, _FDS_END)
-        code = main(arguments)
+        sys.stdin = open(0, closefd=False, encoding="utf-8")  # noqa: SIM115 - as long as the process
+        sys.stdout = open(1, "w", closefd=False, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - the same
+        _call_itself(role.title(name))
+        _say(1, "pid", os.getpid())
+        code = role.run(name)
     except BaseException as error:  # noqa: BLE001 - nobody else could tell of it
         os.write(2, f"error: a process could not become itself: {error!r}\n".encode())
     finally:
@@ -284,6 +287,7 @@ def _end(code: int) -> NoReturn:
             if stream is not None:
                 with suppress(OSError, ValueError):
                     stream.flush()
+        _say(1, "ended", code)
     finally:
         os._exit(code)
 
@@ -300,5 +304,4 @@ def _call_itself(title: str) -> None:
 
 
 if __name__ == "__main__":
-    load()
-    _tend(socket.socket(fileno=0))
+    _load_and_leave(socket.socket(fileno=0))

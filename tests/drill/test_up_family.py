@@ -13,11 +13,13 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 
 from outrider.data import embedded_postgres
+from outrider.interfaces.cli import exits
 from tests.kit.command import ROOT, Command, command
 
 pytestmark = pytest.mark.timeout(300)
@@ -193,19 +195,65 @@ def test_a_set_up_that_was_killed_is_told_and_starting_again_goes_on(outrider: C
     family.end()
 
 
-def test_the_family_goes_on_when_its_nursery_was_killed(up: Up) -> None:
-    before = {role: set(_pids(up, role)) for role in ("api", "worker", "scheduler")}
-    (nursery,) = _pids(up, "nursery")
-    os.kill(nursery, signal.SIGKILL)
+def test_the_nursery_ends_when_everybody_runs_and_so_does_the_one_that_a_dead_child_came_back_from(up: Up) -> None:
+    roles = ("api", "worker", "scheduler")
+    before = {role: set(_pids(up, role)) for role in roles}
     _until(lambda: not _pids(up, "nursery"))
-    assert {role: set(_pids(up, role)) for role in before} == before, "nobody noticed"
+    assert {role: set(_pids(up, role)) for role in roles} == before, "nobody noticed"
     killed = min(before["worker"])
     os.kill(killed, signal.SIGKILL)
     _until(partial(_is_replaced, up, "worker", killed, 2))
-    assert len(_pids(up, "nursery")) == 1
+    _until(lambda: not _pids(up, "nursery"))
+    assert set(_pids(up, "api")) == before["api"]
     up.process.send_signal(signal.SIGTERM)
     assert up.process.wait(60) == 0
     assert up.members() == {}
+    ended = [json.loads(line) for line in (up.home / "up.log").read_text().splitlines() if '"child_ended"' in line]
+    assert [(each["child"].split()[0], each["exit_code"]) for each in ended] == [("worker", -signal.SIGKILL)]
+
+
+def test_a_nursery_that_was_killed_is_replaced_and_its_children_say_how_they_ended(
+    outrider: Command, home: Path
+) -> None:
+    program = """
+import asyncio, os, signal, sys
+from outrider.app.nursery import Nursery
+
+async def ended(nursery):
+    return await (await nursery.start("returns", print)).wait()
+
+async def main(nursery):
+    print(await ended(nursery))
+    os.kill(int(await asyncio.to_thread(input)), signal.SIGKILL)
+    await asyncio.to_thread(input)
+    print(await ended(nursery))
+    nursery.rest()
+    print(await ended(nursery))
+
+nursery = Nursery()
+sys.stdout.reconfigure(line_buffering=True)
+asyncio.run(main(nursery))
+nursery.close()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=outrider.environment, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as parent:  # fmt: skip
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        refused = f"{exits.REFUSES_TO_START}\n"
+        assert parent.stdout.readline() == refused, "returns are off"
+        (nursery,) = [pid for pid, line in _of(home).items() if line == "outrider nursery"]
+        parent.stdin.write(f"{nursery}\n")
+        parent.stdin.flush()
+        _until(lambda: nursery not in _of(home))
+        parent.stdin.write("\n")
+        parent.stdin.flush()
+        assert parent.stdout.readline() == refused
+        assert parent.stdout.readline() == refused, "one that rests is replaced, too"
+        assert parent.wait(60) == 0
+    _until(lambda: not _of(home))
 
 
 def test_the_roles_of_a_family_share_the_pages_of_what_they_load_alike(up: Up) -> None:
@@ -229,11 +277,11 @@ def test_what_a_family_shares_is_loaded_without_a_thread_a_setting_or_a_connecti
 
 
 def test_a_role_holds_no_pipe_of_another_process_of_its_family(up: Up) -> None:
-    (nursery,) = _pids(up, "nursery")
-    theirs = _pipes(nursery) | _pipes(up.process.pid)
-    for role in ("api", "worker", "scheduler"):
-        for pid in _pids(up, role):
-            assert not _pipes(pid) & theirs, role
+    _until(lambda: not _pids(up, "nursery"))
+    pids = [pid for role in ("api", "worker", "scheduler") for pid in _pids(up, role)]
+    assert len(pids) == 4
+    for pid, other in permutations([up.process.pid, *pids], 2):
+        assert not _pipes(pid) & _pipes(other), (pid, other)
 
 
 def _pipes(pid: int) -> set[str]:

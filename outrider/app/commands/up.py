@@ -23,7 +23,7 @@ from outrider.data import embedded_postgres, log
 from outrider.interfaces.cli import exits, output
 from outrider.interfaces.cli.options import between, whole_number
 
-APP = App(name="up")
+APP = App(name="up", help_epilogue="Example: `outrider up --workers 2`")
 
 _HEALTH_POLL_S: Final = 2.0
 _log = structlog.get_logger(__name__)
@@ -69,7 +69,7 @@ async def _live(known: Known, set_up: SetUp, nursery: Nursery, workers: int, *, 
                 if not stop.event.is_set():
                     _tell(known, family, done)
                     ready(family.children[0].where)
-                    await _watch(known, family, server, stop.event)
+                    await _watch(known, family, nursery, server, stop.event)
             finally:
                 await family.stop()
         family.refuse_failed()
@@ -80,7 +80,7 @@ async def _start(family: Family, known: Known, nursery: Nursery, workers: int, s
     """Start the API, then the workers and the scheduler; a wish to stop meanwhile is heard."""
 
     def child(name: str, role: str) -> Child:
-        return Child(name, [role, "--lifeline"], known.grace_s, nursery)
+        return Child(name, role, known.grace_s, nursery)
 
     async def start() -> None:
         await family.add(child("api", "api"))
@@ -103,11 +103,15 @@ async def _start(family: Family, known: Known, nursery: Nursery, workers: int, s
     await asyncio.gather(starting, return_exceptions=True)
 
 
-async def _watch(known: Known, family: Family, server: embedded_postgres.Server | None, stop: asyncio.Event) -> None:
+async def _watch(
+    known: Known, family: Family, nursery: Nursery, server: embedded_postgres.Server | None, stop: asyncio.Event
+) -> None:
     """Stay until told to stop or until a child refuses for good; start the embedded server again when it has died."""
     stopped = asyncio.create_task(stop.wait())
     try:
         while not stop.is_set() and not family.failed.done():
+            if family.is_ready:
+                nursery.rest()
             either: set[asyncio.Future[Any]] = {stopped, family.failed}
             await asyncio.wait(either, timeout=_HEALTH_POLL_S, return_when=asyncio.FIRST_COMPLETED)
             if server is not None and not stop.is_set() and not lives(server.pid):
