@@ -17,6 +17,7 @@ from tests.kit.drill import Drill
 from tests.kit.scenarios import (
     acceptance,
     accounts,
+    afterwards,
     answers,
     callbacks,
     databases,
@@ -108,6 +109,8 @@ HUNTS: dict[str, Hunt] = {
     ),
     "consent not asked": Hunt(_some_gates, ("I5",)),
     "campaigns pay nothing": Hunt(_some_gates, ("I5",)),
+    "prices asked for once": Hunt(afterwards.settled_under_kills, ("I8",)),
+    "soft bounces counted by report": Hunt(afterwards.bounced_under_kills, ("I9",)),
     "quiet hours not told to the provider": Hunt(lambda drill: hours.quiet_begins(drill, in_s=6), ("F83",)),
     "due by another clock": Hunt(hours.clock_leaps, ("F79",)),
 }

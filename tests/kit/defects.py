@@ -35,9 +35,10 @@ from outrider.domain.callbacks.rows import SQL as CALLBACKS
 from outrider.domain.campaigns.rows import DELIVERY
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
 from outrider.domain.limits import charges
+from outrider.domain.limits.rows import SPENDING
 from outrider.domain.messages.fan_out import Plan, fan_out
 from outrider.domain.messages.lanes import lane_for
-from outrider.domain.messages.rows import SQL
+from outrider.domain.messages.rows import BOUNCES, SQL
 from outrider.domain.senders import circuits
 from outrider.engine.dispatch import batch, claim, journal, lease, pipeline, record, recovery, second_thoughts
 from outrider.engine.fanout import expand
@@ -401,6 +402,17 @@ DEFECTS: dict[str, Defect] = {
     "campaigns pay nothing": Defect(
         "what a campaign sends is taken from its tenant's budget alone",
         _replace(charges, "_accounts", _without_campaign),
+    ),
+    "prices asked for once": Defect(
+        "a provider is asked what a message cost once, whatever becomes of its answer",
+        _both(
+            _rewrite("charges_due", "THEN now() + greatest(", "AND false THEN now() + greatest(", SPENDING),
+            _rewrite("charges_due", "c.ask_at IS NULL AS is_over", "false AS is_over", SPENDING),
+        ),
+    ),
+    "soft bounces counted by report": Defect(
+        "a message that came back counts as often as somebody says so",
+        _rewrite("soft_bounces_add", "SELECT $1, t.message_id,", "SELECT $1, outrider_id(),", BOUNCES),
     ),
     "quiet hours not told to the provider": Defect(
         "a text is valid for hours, however soon it gets quiet",

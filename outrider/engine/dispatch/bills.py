@@ -16,6 +16,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from outrider.base import failpoint
 from outrider.base.clock import boottime_s
 from outrider.base.errors import Misconfigured, Refused, Unavailable
 from outrider.contracts.callbacks import Bill, Bills, BillsLater
@@ -91,6 +92,10 @@ class Biller:
         if bills:
             async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
                 settled = await charges.settle(uow.raw, tenant_id, bills)
+                if failpoint.ARMED:
+                    failpoint.hit("bills.before_commit")
+            if failpoint.ARMED:
+                failpoint.hit("bills.committed")
             _log.info("billed", tenant=str(tenant_id), asked=len(rows), settled=len(settled))
         return len(due) == _AT_ONCE
 
