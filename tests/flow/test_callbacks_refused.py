@@ -156,3 +156,39 @@ async def test_counts_that_the_database_does_not_take_now_are_counted_on(
             if sum(each["count"] for each in shown) == 4:
                 break
             await asyncio.sleep(0.05)
+
+
+async def until_refused(office: Texting) -> None:
+    """Wait until a forged one is not taken any more."""
+    async with asyncio.timeout(_BOUND_S):
+        while True:
+            status, _ = await office.call(office.status("SM" + "a" * 32, "sent"), signature="forged")
+            if status == 403:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def excepted(office: Texting) -> str:
+    """Take what comes from here without a right signature; gives the exception's id."""
+    body = {"connection_id": office.connection["id"], "network": "127.0.0.1", "minutes": 30, "reason": "rotation"}
+    made = await office.owner.post("/api/v1/callbacks/exceptions", body)
+    assert made.status == 201, made.text
+    return str(made.json["id"])
+
+
+async def test_an_exception_is_over_when_its_time_is_also_where_it_is_remembered(
+    office: Texting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outrider.interfaces.api.callbacks._FRESH_S", 1e9)  # what was read once is never read again
+    await excepted(office)
+    ends = "UPDATE callback_exceptions SET ends_at = now() + interval '5 seconds' WHERE tenant_id = $1 RETURNING 1"
+    await office.rows(ends)
+    assert (await office.call(office.status("SM" + "a" * 32, "sent"), signature="forged"))[0] == 200
+    await until_refused(office)
+
+
+async def test_an_exception_that_is_taken_back_holds_no_longer(office: Texting) -> None:
+    exception_id = await excepted(office)
+    assert (await office.call(office.status("SM" + "a" * 32, "sent"), signature="forged"))[0] == 200
+    assert (await office.owner.delete(f"/api/v1/callbacks/exceptions/{exception_id}")).status == 204
+    await until_refused(office)

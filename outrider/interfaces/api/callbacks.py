@@ -32,7 +32,7 @@ from outrider.domain.senders import connections
 from outrider.domain.senders.connections import Vault
 from outrider.engine.inbound.desk import Desk, Tally
 from outrider.interfaces.api.exchange import Exchange, exchange_in
-from outrider.interfaces.api.middleware.proxies import is_within
+from outrider.interfaces.api.middleware.proxies import Network, is_within
 
 _log = structlog.get_logger(__name__)
 _MOST_BYTES = 256 << 10
@@ -54,12 +54,17 @@ class _Known:
     base: str
     settings: Mapping[str, Any]
     secrets: Mapping[str, str]
-    exceptions: list[Any]
+    exceptions: list[tuple[Network, float]]
+    """Networks, and until when since 1970."""
     tally: Tally
     taken: Counter
     refused: Counter
     read_s: float
     said_s: float = 0.0
+
+    def excepts(self, source: str, at_s: float) -> bool:
+        """Whether what comes from there is taken without a right signature at this moment."""
+        return bool(self.exceptions) and is_within(source, [each for each, ends_s in self.exceptions if ends_s > at_s])
 
 
 class CallbackApp:
@@ -116,7 +121,7 @@ class CallbackApp:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         at_s = time.time()
         wrong = known.callbacks.glance(headers, at_s)
-        if wrong is not None and not is_within(exchange.client_ip, known.exceptions):
+        if wrong is not None and not known.excepts(exchange.client_ip, at_s):
             self._refused(known, exchange, wrong)
             await _plain(send, 403)
             return
@@ -133,7 +138,7 @@ class CallbackApp:
     async def _take(self, known: _Known, request: CallbackRequest, exchange: Exchange, send: Send) -> None:
         source = exchange.client_ip
         wrong = known.callbacks.verify(request, known.base, known.settings, known.secrets)
-        if wrong is not None and not is_within(source, known.exceptions):
+        if wrong is not None and not known.excepts(source, request.at_s):
             self._refused(known, exchange, wrong)
             await _plain(send, 403)
             return
@@ -241,7 +246,7 @@ class CallbackApp:
             base=base_of(account.settings, self._runtime.settings.public_url),
             settings=account.settings,
             secrets=account.secrets,
-            exceptions=[ip_network(each.network) for each in allowed],
+            exceptions=[(ip_network(each.network), each.ends_at.timestamp()) for each in allowed],
             tally=Tally(tenant_id, connection_id),
             taken=self._counts.labels(label, account.provider.key, "taken"),
             refused=self._counts.labels(label, account.provider.key, "refused"),
