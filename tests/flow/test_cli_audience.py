@@ -237,9 +237,14 @@ def test_what_is_stopped_is_named_as_people_name_it(outrider: Command) -> None:
             ("resume", "sender", "news", "--yes", "--json"),
             ("pause", "sender", "nobody"),
             ("resume", "campaign", "spring"),
+            ("uncertain", "list", "--campaign", "spring", "--json"),
+            ("uncertain", "resend", "--all", "--campaign", "autumn", "--yes"),
+            ("messages", "list", "--campaign", "autumn"),
         ]
     )
     campaign = _ok(done[0])
+    assert _ok(done[7]) == []
+    assert [each.err for each in done[8:]] == ["error: campaign: no campaign named 'autumn'\n"] * 2
     assert _ok(done[1])["scope_id"] == campaign["sender_id"]
     assert _ok(done[2])["scope_id"] == campaign["id"]
     assert campaign["id"] in done[3].out

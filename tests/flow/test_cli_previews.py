@@ -46,11 +46,13 @@ def _ok(done: Done) -> Any:
 
 def test_a_text_is_shown_with_its_number_its_parts_and_the_way_out(outrider: Command) -> None:
     (contact,) = _ok(outrider.run("contacts", "list", "--json"))
-    data, plain, own = outrider.many(
+    data, plain, own, by_number, nobody = outrider.many(
         [
             ("campaign", "preview", "spring", "--json"),
             ("campaign", "preview", "spring"),
             ("campaign", "preview", "spring", "--contact", contact["id"], "--json"),
+            ("campaign", "preview", "spring", "--contact", "+61 412 345 678", "--json"),
+            ("campaign", "preview", "spring", "--contact", "nobody@example.org"),
         ]
     )
     assert _ok(data)["text"] == "Sample Recipient (+14155550123): 20% off\nReply STOP to opt out"
@@ -58,6 +60,8 @@ def test_a_text_is_shown_with_its_number_its_parts_and_the_way_out(outrider: Com
     assert "parts" in plain.out
     assert "subject" not in plain.out
     assert _ok(own)["text"] == "Ann (+61412345678): 20% off\nReply STOP to opt out"
+    assert _ok(by_number) == _ok(own)
+    assert (nobody.code, nobody.err) == (4, "error: --contact: nobody has this address\n")
 
 
 def test_a_template_is_shown_before_it_is_in_a_campaign(outrider: Command) -> None:

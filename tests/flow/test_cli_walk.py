@@ -80,7 +80,7 @@ def test_a_campaign_is_made_checked_sent_and_looked_at_without_the_api(
             [
                 ("campaign", "launch", "spring", "--acknowledge", "empty_suppressions", "--yes", "--json"),
                 ("campaign", "progress", "spring", "--follow", "--json"),
-                ("messages", "list", "--campaign", campaign["id"], "--json"),
+                ("messages", "list", "--campaign", campaign["name"], "--json"),
                 ("messages", "stats", "--last", "3", "--json"),
                 ("messages", "stats", "--minutes", "1440"),
                 ("messages", "send", "ann@example.org", "--subject", "Receipt", "--html", text, "--json"),

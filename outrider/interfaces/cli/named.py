@@ -39,14 +39,14 @@ async def find(
         last = tail.id
 
 
-async def contact(uow: UnitOfWork, who: str, channel: str | None) -> ContactView:
+async def contact(uow: UnitOfWork, who: str, channel: str | None, *, field: str = "who") -> ContactView:
     """A contact by an address of a channel, in any form, or by its id.
 
     Raises:  Refused(not_found, 404).
     """
     if "@" not in who and not is_phone(who):
-        return await read.get(uow, parse_id(who, "who"))
+        return await read.get(uow, parse_id(who, field))
     found = await read.by_address(uow, channels(), channel_of(who, channel), who)
     if found is None:
-        raise Refused("not_found", "nobody has this address", field="who", status=404)
+        raise Refused("not_found", "nobody has this address", field=field, status=404)
     return found

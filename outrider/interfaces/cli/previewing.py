@@ -10,12 +10,11 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from outrider.base.errors import Refused
-from outrider.base.ids import parse_id
 from outrider.data.db import UnitOfWork
-from outrider.domain.contacts import read as contacts
 from outrider.domain.contacts.views import ContactView
 from outrider.domain.templates import preview as previews
 from outrider.domain.templates.preview import Preview
+from outrider.interfaces.cli import named
 from outrider.interfaces.cli.output import facts
 
 _SAMPLE_NAME = "Sample Recipient"
@@ -23,7 +22,7 @@ Values = Annotated[
     list[str] | None,
     Parameter(name="--set", negative="", help="A value as name=text, in place of the contact's; several times."),
 ]
-Contact = Annotated[str | None, Parameter(help="For this contact: its id. Its values are put in.")]
+Contact = Annotated[str | None, Parameter(help="For this contact: an address or its id. Its values are put in.")]
 Part = Annotated[Literal["text", "html"], Parameter(help="Which part to print.")]
 
 
@@ -32,7 +31,7 @@ async def person_of(uow: UnitOfWork, contact: str | None) -> ContactView | None:
 
     Raises:  Refused(not_found).
     """
-    return await contacts.get(uow, parse_id(contact, "--contact")) if contact is not None else None
+    return await named.contact(uow, contact, None, field="--contact") if contact is not None else None
 
 
 def values_of(person: ContactView | None, channel: str, address: str, given: list[str] | None) -> dict[str, str]:

@@ -33,6 +33,8 @@ Scope = Annotated[
 Which = Annotated[str | None, Parameter(help="With scope sender or connection: its name or id.")]
 Destination = Annotated[str, Parameter(help="A mail domain, gmail.com; with --channel sms a country, AU.")]
 Channel = Annotated[Literal["email", "sms"], Parameter(help="Whose destination it is.")]
+Rate = Annotated[str, Parameter(help="Most messages a second on average: 0.001 to 1,000,000.")]
+Burst = Annotated[str | None, Parameter(help="Most at once; one second's worth when absent.")]
 Installation = Annotated[
     bool, Parameter(negative="", help="For every tenant that has no rate of its own for this destination.")
 ]
@@ -43,22 +45,15 @@ async def set_(
     scope: Scope,
     which: Which = None,
     *,
-    rate: str,
-    burst: str | None = None,
+    rate: Rate,
+    burst: Burst = None,
     options: Changing = CHANGING,
 ) -> Answer:
     """Limit a tenant, a sender or a connection; holds for every worker from the commit on.
 
     Example: `outrider limits set sender shop --rate 50 --burst 100`
-
-    Parameters
-    ----------
-    rate
-        Most messages a second on average: 0.001 to 1,000,000.
-    burst
-        Most at once; one second's worth when absent.
     """
-    rate_per_s, most = _number(rate, "--rate"), None if burst is None else _number(burst, "--burst")
+    rate_per_s, most = _bound(rate, burst)
     async with changing(options) as work:
         scope_id = await _place(work, scope, which)
         try:
@@ -103,23 +98,16 @@ async def set_destination(
     destination: Destination,
     *,
     channel: Channel = "email",
-    rate: str,
-    burst: str | None = None,
+    rate: Rate,
+    burst: Burst = None,
     installation: Installation = False,
     options: Changing = CHANGING,
 ) -> Answer:
     """Limit how fast a mail domain, or the texts of a country, are sent to; what it held is asked about again.
 
     Example: `outrider limits set-destination gmail.com --rate 20`
-
-    Parameters
-    ----------
-    rate
-        Most messages a second on average: 0.001 to 1,000,000.
-    burst
-        Most at once; one second's worth when absent.
     """
-    rate_per_s, most = _number(rate, "--rate"), None if burst is None else _number(burst, "--burst")
+    rate_per_s, most = _bound(rate, burst)
     async with _for(options, installation=installation) as work:
         made, whose = await destinations.set_rate(
             work.uow, work.actor, channel, destination, rate_per_s, most, reason=options.reason
@@ -198,6 +186,10 @@ async def _release(options: Changing, whose: Iterable[UUID], destination: str) -
         for tenant_id in whose:
             async with db.uow(Role.ENGINE, tenant_id) as uow:
                 await holds.release(uow, f"{destinations.GATE}: {destination}")
+
+
+def _bound(rate: str, burst: str | None) -> tuple[float, float | None]:
+    return _number(rate, "--rate"), None if burst is None else _number(burst, "--burst")
 
 
 def _number(text: str, field: str) -> float:

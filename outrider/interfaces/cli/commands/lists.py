@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
@@ -21,6 +22,8 @@ from outrider.interfaces.cli.output import Answer, table
 from outrider.interfaces.cli.work import changing, looking, note
 
 APP = App(name="lists")
+Which = Annotated[str, Parameter(help="The list's exact name or id.")]
+Who = Annotated[str, Parameter(help="Addresses in any form, or ids of contacts.")]
 Change = Callable[[UnitOfWork, Actor, UUID, Sequence[UUID]], Awaitable[MembersChanged]]
 
 
@@ -48,15 +51,13 @@ async def list_(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
 
 
 @APP.command
-async def rename(which: str, name: str, *, options: Changing = CHANGING) -> Answer:
+async def rename(which: Which, name: str, *, options: Changing = CHANGING) -> Answer:
     """Give a list another name.
 
     Example: `outrider lists rename news "weekly news"`
 
     Parameters
     ----------
-    which
-        Its exact name or id.
     name
         Its new name.
     """
@@ -68,15 +69,10 @@ async def rename(which: str, name: str, *, options: Changing = CHANGING) -> Answ
 
 
 @APP.command
-async def delete(which: str, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
+async def delete(which: Which, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
     """Delete a list that no campaign names; who is on it stays a contact.
 
     Example: `outrider lists delete news`
-
-    Parameters
-    ----------
-    which
-        Its exact name or id.
     """
     if not options.dry_run:
         confirm(f"list {which} will be gone; its contacts stay", "delete", yes=yes)
@@ -87,40 +83,26 @@ async def delete(which: str, *, yes: Yes = False, options: Changing = CHANGING) 
 
 
 @APP.command
-async def add(which: str, *who: str, options: Changing = CHANGING) -> Answer:
+async def add(which: Which, *who: Who, options: Changing = CHANGING) -> Answer:
     """Put contacts on a list; whoever turned it off stays off.
 
     Example: `outrider lists add news ann@example.org bob@example.org`
-
-    Parameters
-    ----------
-    which
-        Its exact name or id.
-    who
-        Addresses in any form, or ids of contacts.
     """
     return await _members(which, who, options, lists.add_members, "are on")
 
 
 @APP.command
-async def remove(which: str, *who: str, options: Changing = CHANGING) -> Answer:
+async def remove(which: Which, *who: Who, options: Changing = CHANGING) -> Answer:
     """Take contacts off a list; what a campaign has queued for them already is not withdrawn.
 
     Example: `outrider lists remove news ann@example.org`
-
-    Parameters
-    ----------
-    which
-        Its exact name or id.
-    who
-        Addresses in any form, or ids of contacts.
     """
     return await _members(which, who, options, lists.remove_members, "are off")
 
 
 @APP.command
 async def offer(
-    which: str, *, title: str, description: str = "", place: int = 0, options: Changing = CHANGING
+    which: Which, *, title: str, description: str = "", place: int = 0, options: Changing = CHANGING
 ) -> Answer:
     """Offer a list publicly: people turn it on and off in the preference centre, and forms may name it.
 
@@ -128,8 +110,6 @@ async def offer(
 
     Parameters
     ----------
-    which
-        Its exact name or id.
     title
         What people read as its name.
     description
@@ -145,15 +125,10 @@ async def offer(
 
 
 @APP.command
-async def withdraw(which: str, *, options: Changing = CHANGING) -> Answer:
+async def withdraw(which: Which, *, options: Changing = CHANGING) -> Answer:
     """Offer a list no more: it leaves the preference centre and every form; who is on it stays.
 
     Example: `outrider lists withdraw news`
-
-    Parameters
-    ----------
-    which
-        Its exact name or id.
     """
     async with changing(options) as work:
         found = await _find(work.uow, which)

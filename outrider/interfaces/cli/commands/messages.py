@@ -22,6 +22,7 @@ from outrider.domain.messages.admit import Replay, check_key, keep, replay_of
 from outrider.domain.messages.draft import Draft
 from outrider.domain.messages.rows import SQL
 from outrider.domain.messages.submit import Submission
+from outrider.interfaces.cli import campaigns
 from outrider.interfaces.cli.addressed import AnyChannel, channel_of
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, between, text_of, whole_number
 from outrider.interfaces.cli.output import Answer, facts, one_line, table
@@ -148,7 +149,7 @@ async def list_(
     state
         Only those in this state.
     campaign
-        Only those of this campaign, by its id.
+        Only those of this campaign, by name or id.
     to
         Only those to this address, in any form.
     channel
@@ -156,12 +157,12 @@ async def list_(
     before
         Only older ones than this message id.
     """
-    campaign_id = parse_id(campaign, "--campaign") if campaign else None
     known = channels().get(channel_of(to or "", channel))
     last = parse_id(before, "--before") if before else None
     async with looking(options, role=Role.ENGINE) as work:
         if to is not None and known is not None:
             to = await stored_form(work.uow.raw, work.tenant_id, known, to, field="--to")
+        campaign_id = (await campaigns.find(work.uow, campaign)).id if campaign else None
         wanted = search.Filter(state, campaign_id, to, channel)
         found = await search.find(work.uow.raw, work.tenant_id, wanted, limit=limit, before=last)
         waiting = await search.waiting_for(work.uow.raw, work.tenant_id, found)

@@ -12,14 +12,21 @@ from outrider.base.ids import parse_id
 from outrider.data.db import Role
 from outrider.domain.messages import uncertain
 from outrider.engine.dispatch.reconcile import Reconciler, Told
+from outrider.interfaces.cli import campaigns
 from outrider.interfaces.cli.confirm import Yes, confirm
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
 from outrider.interfaces.cli.output import Answer, table
 from outrider.interfaces.cli.progress import progress
-from outrider.interfaces.cli.work import actor, changing, looking, note, tenant_of
+from outrider.interfaces.cli.work import Work, actor, changing, looking, note, tenant_of
 
 APP = App(name="uncertain")
+
+Named = Annotated[str, Parameter(help="Their ids, as listed.")]
+Everything = Annotated[
+    bool, Parameter(name="--all", negative="", help="Every uncertain message of the tenant, or of the campaign.")
+]
+OfCampaign = Annotated[str | None, Parameter(help="With --all: only those of this campaign, by name or id.")]
 
 _AT_ONCE = 50
 _COLUMNS = ("message_id", "since", "address", "cause", "detail", "campaign_id", "attempts")
@@ -29,39 +36,31 @@ _COLUMNS = ("message_id", "since", "address", "cause", "detail", "campaign_id", 
 async def list_(*, campaign: str | None = None, limit: Limit = 100, options: Common = COMMON) -> Answer:
     """List them, oldest first.
 
-    Example: `outrider uncertain list --campaign ID`
+    Example: `outrider uncertain list --campaign spring`
 
     Parameters
     ----------
     campaign
-        Only those of this campaign, by its id.
+        Only those of this campaign, by name or id.
     """
     async with looking(options, role=Role.ENGINE) as work:
-        found = await uncertain.listed(work.uow.raw, work.tenant_id, limit=limit, campaign_id=_campaign(campaign))
+        campaign_id = await _campaign(work, campaign)
+        found = await uncertain.listed(work.uow.raw, work.tenant_id, limit=limit, campaign_id=campaign_id)
     rows = [dict(row) for row in found]
     return Answer(rows, table(rows, _COLUMNS, empty="no uncertain messages"))
 
 
 @APP.command
 async def resend(
-    *messages: str,
-    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
-    campaign: str | None = None,
+    *messages: Named,
+    all_: Everything = False,
+    campaign: OfCampaign = None,
     yes: Yes = False,
     options: Changing = CHANGING,
 ) -> Answer:
     """Send messages again, with the same bytes and Message-ID. A person may get them twice.
 
-    Example: `outrider uncertain resend --all --campaign ID`
-
-    Parameters
-    ----------
-    messages
-        Their ids, as listed.
-    all_
-        Every uncertain message of the tenant, or of the campaign.
-    campaign
-        With --all: only those of this campaign.
+    Example: `outrider uncertain resend --all --campaign spring`
     """
     ids = await _wanted(options, messages, campaign, everything=all_)
     if not options.dry_run:
@@ -76,9 +75,9 @@ async def resend(
 async def mark(
     state: Literal["sent", "failed"],
     /,
-    *messages: str,
-    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
-    campaign: str | None = None,
+    *messages: Named,
+    all_: Everything = False,
+    campaign: OfCampaign = None,
     yes: Yes = False,
     options: Changing = CHANGING,
 ) -> Answer:
@@ -90,12 +89,6 @@ async def mark(
     ----------
     state
         What they became.
-    messages
-        Their ids, as listed.
-    all_
-        Every uncertain message of the tenant, or of the campaign.
-    campaign
-        With --all: only those of this campaign.
     """
     ids = await _wanted(options, messages, campaign, everything=all_)
     if not options.dry_run and all_:
@@ -108,9 +101,9 @@ async def mark(
 
 @APP.command
 async def reconcile(
-    *messages: str,
-    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
-    campaign: str | None = None,
+    *messages: Named,
+    all_: Everything = False,
+    campaign: OfCampaign = None,
     yes: Yes = False,
     options: Changing = CHANGING,
 ) -> Answer:
@@ -120,15 +113,6 @@ async def reconcile(
     does not go again by this; what providers cannot say stays for a decision.
 
     Example: `outrider uncertain reconcile --all`
-
-    Parameters
-    ----------
-    messages
-        Their ids, as listed.
-    all_
-        Every uncertain message of the tenant, or of the campaign.
-    campaign
-        With --all: only those of this campaign.
     """
     ids = await _wanted(options, messages, campaign, everything=all_)
     if options.dry_run:
@@ -157,9 +141,9 @@ async def _wanted(options: Common, messages: tuple[str, ...], campaign: str | No
         raise Refused("invalid_choice", "name messages by id, or give --all", field="messages")
     if everything:
         async with looking(options, role=Role.ENGINE) as work:
-            return await uncertain.ids(work.uow.raw, work.tenant_id, campaign_id=_campaign(campaign))
+            return await uncertain.ids(work.uow.raw, work.tenant_id, campaign_id=await _campaign(work, campaign))
     return [parse_id(each, "messages") for each in messages]
 
 
-def _campaign(text: str | None) -> UUID | None:
-    return None if text is None else parse_id(text, "--campaign")
+async def _campaign(work: Work, which: str | None) -> UUID | None:
+    return None if which is None else (await campaigns.find(work.uow, which)).id

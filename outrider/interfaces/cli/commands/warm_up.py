@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -27,10 +28,14 @@ Steps = Annotated[
     Parameter(name="--step", help="A day of your own plan, several times: 200, or 200/40 with 40 an hour at most."),
 ]
 Percent = Annotated[str | None, Parameter(help="A percentage, such as 5 or 0.1.")]
+Reserve = Annotated[str | None, Parameter(help="Percent of each day that bulk leaves to transactional.")]
 Transactional = Annotated[
     Literal["first", "exempt"] | None,
     Parameter(help="Transactional messages count and go first (preset), or are exempt: neither counted nor held."),
 ]
+
+
+Change = Callable[..., Awaitable[warm_ups.WarmUp]]
 
 
 @APP.command(name="list")
@@ -67,7 +72,7 @@ async def begin(
     steps: Steps = None,
     starts: str | None = None,
     transactional: Transactional = None,
-    reserve: Annotated[str | None, Parameter(help="Percent of each day that bulk leaves to transactional.")] = None,
+    reserve: Reserve = None,
     bounces: Percent = None,
     complaints: Percent = None,
     options: Changing = CHANGING,
@@ -100,10 +105,7 @@ async def pause(sender: Sender, *, options: Changing = CHANGING) -> Answer:
 
     Example: `outrider warm-up pause shop`
     """
-    async with changing(options, role=Role.ENGINE) as work:
-        sender_id = await campaigns.sender_id(work.uow, sender, field="sender")
-        made = await warm_ups.pause(work.uow, work.actor, sender_id, reason=options.reason)
-        return await _done(work, made, options)
+    return await _changed(sender, options, warm_ups.pause)
 
 
 @APP.command
@@ -112,10 +114,7 @@ async def resume(sender: Sender, *, options: Changing = CHANGING) -> Answer:
 
     Example: `outrider warm-up resume shop`
     """
-    async with changing(options, role=Role.ENGINE) as work:
-        sender_id = await campaigns.sender_id(work.uow, sender, field="sender")
-        made = await warm_ups.resume(work.uow, work.actor, sender_id, reason=options.reason)
-        return await _done(work, made, options)
+    return await _changed(sender, options, warm_ups.resume)
 
 
 @APP.command
@@ -134,10 +133,7 @@ async def skip(
     to
         The day of the plan that today is then.
     """
-    async with changing(options, role=Role.ENGINE) as work:
-        sender_id = await campaigns.sender_id(work.uow, sender, field="sender")
-        made = await warm_ups.skip(work.uow, work.actor, sender_id, to, reason=options.reason)
-        return await _done(work, made, options)
+    return await _changed(sender, options, warm_ups.skip, to)
 
 
 @APP.command
@@ -146,10 +142,7 @@ async def restart(sender: Sender, *, options: Changing = CHANGING) -> Answer:
 
     Example: `outrider warm-up restart shop`
     """
-    async with changing(options, role=Role.ENGINE) as work:
-        sender_id = await campaigns.sender_id(work.uow, sender, field="sender")
-        made = await warm_ups.restart(work.uow, work.actor, sender_id, reason=options.reason)
-        return await _done(work, made, options)
+    return await _changed(sender, options, warm_ups.restart)
 
 
 @APP.command
@@ -158,7 +151,7 @@ async def adjust(
     *,
     steps: Steps = None,
     transactional: Transactional = None,
-    reserve: Annotated[str | None, Parameter(help="Percent of each day that bulk leaves to transactional.")] = None,
+    reserve: Reserve = None,
     bounces: Percent = None,
     complaints: Percent = None,
     options: Changing = CHANGING,
@@ -184,9 +177,13 @@ async def end(sender: Sender, *, options: Changing = CHANGING) -> Answer:
 
     Example: `outrider warm-up end shop`
     """
+    return await _changed(sender, options, warm_ups.end)
+
+
+async def _changed(sender: str, options: Changing, change: Change, *more: int) -> Answer:
     async with changing(options, role=Role.ENGINE) as work:
         sender_id = await campaigns.sender_id(work.uow, sender, field="sender")
-        made = await warm_ups.end(work.uow, work.actor, sender_id, reason=options.reason)
+        made = await change(work.uow, work.actor, sender_id, *more, reason=options.reason)
         return await _done(work, made, options)
 
 
