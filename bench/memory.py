@@ -119,9 +119,8 @@ def _all_in_one(idle_s: float) -> tuple[int, dict[str, int]]:
         ) as up:
             ours.wait_ready(up)
             time.sleep(idle_s)
-            family = [up.pid, *_descendants(up.pid), *_postgres_of(home)]
             shares: dict[str, int] = {}
-            for pid in dict.fromkeys(family):
+            for pid in {up.pid, *_processes_of(home)}:
                 kind = _kind(_command(pid))
                 shares[kind] = shares.get(kind, 0) + _own_bytes(pid)
     return sum(shares.values()), dict(sorted(shares.items()))
@@ -136,13 +135,15 @@ def _kind(command: str) -> str:
     return "other"
 
 
-def _postgres_of(home: Path) -> list[int]:
-    """The embedded server's processes: it may run in a session of its own."""
-    found = []
+def _processes_of(home: Path) -> set[int]:
+    """Everybody who works for a data directory, and their children: roles and the database are no children of `up`."""
+    found = set()
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if str(home) in _command(int(entry.name)) and "postgres" in _command(int(entry.name)):
-                found += [int(entry.name), *_descendants(int(entry.name))]
+            pid = int(entry.name)
+            is_one = f"OUTRIDER_DATA_DIR={home}".encode() in (entry / "environ").read_bytes().split(b"\0")
+            if is_one or (str(home) in _command(pid) and "postgres" in _command(pid)):
+                found |= {pid, *_descendants(pid)}
     return found
 
 
