@@ -5,7 +5,7 @@ A provider is one file `plugins/providers/<key>.py` with a module-level `PROVIDE
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
@@ -127,6 +127,26 @@ class Provider(Protocol):
 
     def examine(self, settings: Mapping[str, Any], secrets: Mapping[str, str], egress: Egress) -> AsyncIterator[Stage]:
         """Try each stage of a connection and name the first that fails; sends nothing."""
+        ...
+
+
+@runtime_checkable
+class NamesAccount(Protocol):
+    """A provider that says which of its fields name an account: connections with the same ones share its rates."""
+
+    account: tuple[str, ...]
+
+
+Turn = Callable[[float, float], Awaitable[float]]
+"""Takes the next turn to make a request: so many a second at most, none before so many seconds; gives in how many."""
+
+
+@runtime_checkable
+class TakesTurns(Protocol):
+    """A transport whose provider limits requests of an account, whoever makes them."""
+
+    def share(self, turn: Turn) -> None:
+        """Take turns with every worker that uses the account, from now on. It raises Unavailable when nobody knows."""
         ...
 
 

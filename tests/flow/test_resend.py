@@ -14,6 +14,7 @@ from uuid import UUID
 
 import pytest
 
+from outrider.base.errors import Unavailable
 from outrider.base.fields import check
 from outrider.contracts.callbacks import Finds, Lost
 from outrider.contracts.outcome import Accepted, Deferred, Rejected, Uncertain, Unsent
@@ -304,6 +305,28 @@ async def test_what_is_withheld_between_two_tries_may_have_been_taken(sandbox: R
     await transport.close()
     assert all(isinstance(outcome, Uncertain) and outcome.is_keyed for outcome in watch.outcomes.values())
     assert len(sandbox.taken) == 4
+
+
+async def test_every_request_takes_the_turn_of_the_account_and_without_a_database_the_workers_own(
+    sandbox: ResendSandbox,
+) -> None:
+    transport: Any = opened(sandbox, connections=2, batch_size=1, requests_per_s=500)
+    asked: list[float] = []
+
+    async def turn(rate_per_s: float, rest_s: float) -> float:
+        asked.append(rate_per_s)
+        if len(asked) > 6:
+            raise Unavailable("database_unavailable", "away")
+        return rest_s
+
+    transport.share(turn)
+    await sent(transport, *people(5))
+    await transport.find([lost(people(1)[0])])
+    assert len(asked) >= 6, "looking is a request as well"
+    watch = await sent(transport, outgoing("late@example.com"))
+    assert [type(outcome) for outcome in watch.outcomes.values()] == [Accepted]
+    assert max(asked) <= 500
+    await transport.close()
 
 
 # asking and examining

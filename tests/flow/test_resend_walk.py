@@ -43,6 +43,12 @@ async def test_emails_go_out_together_and_are_delivered_however_their_events_com
     assert office.sandbox.posted_count < len(PEOPLE) / 2, "they shared requests"
     counted = await office.rows("SELECT count(*) FROM message_events WHERE tenant_id = $1 AND kind = 'delivered'")
     assert counted[0][0] == len(PEOPLE)
+    async with office.api.engine() as uow:
+        named = await uow.raw.fetchval(
+            "SELECT count(*) FROM account_turns t JOIN connections c ON c.account = t.account WHERE c.tenant_id = $1",
+            DEFAULT_TENANT,
+        )
+    assert named == 1, "their requests took the turns of the account, which all workers share"
 
 
 async def test_a_request_that_nobody_answered_is_repeated_with_its_key_and_delivered_once(office: Resending) -> None:

@@ -88,6 +88,65 @@ SELECT count(*) FROM destination_rates WHERE tenant_id = $1 AND (channel, destin
 SELECT DISTINCT ON (channel, destination) tenant_id, channel, destination, rate, cap, updated_at FROM destination_rates
 WHERE tenant_id IN ($1, '00000000-0000-0000-0000-000000000000') ORDER BY channel, destination, tenant_id DESC;
 
+-- name: account_open :run
+-- The buckets of a connection's account, full, where there are none yet: one for each rate that a connection to it has.
+-- tenant: none, because the account may be several tenants'; its rows are the installation's
+INSERT INTO account_buckets (tenant_id, account, rate, cap, tokens)
+SELECT DISTINCT '00000000-0000-0000-0000-000000000000'::uuid, c.account, b.rate, b.cap, b.cap
+FROM connections c JOIN connections o ON o.account = c.account JOIN buckets b ON b.tenant_id = o.tenant_id AND b.scope = 'connection' AND b.scope_id = o.id
+WHERE c.tenant_id = $1 AND c.id = $2
+ORDER BY 3, 4 ON CONFLICT DO NOTHING;
+
+-- name: account_take :value
+-- Take min(asked, there) tokens of a connection's account, at its own rate and all faster ones, which are locked in their order;
+-- nothing is said where the account is not known. Refills by the clock read inside the statement.
+-- tenant: none, because the account may be several tenants'; its rows are the installation's
+WITH own AS (
+  SELECT c.account, b.rate FROM connections c JOIN buckets b ON b.tenant_id = $1 AND b.scope = 'connection' AND b.scope_id = $2
+  WHERE c.tenant_id = $1 AND c.id = $2 AND c.account IS NOT NULL
+), locked AS MATERIALIZED (
+  SELECT a.account, a.rate, a.cap, a.tokens, a.at_s FROM account_buckets a JOIN own o ON o.account = a.account
+  WHERE a.tenant_id = '00000000-0000-0000-0000-000000000000' AND a.rate >= o.rate ORDER BY a.rate, a.cap FOR UPDATE OF a
+), there AS MATERIALIZED (
+  SELECT l.account, l.rate, l.cap, least(l.cap, l.tokens + l.rate * greatest(0, n.t - l.at_s)) AS tokens, greatest(l.at_s, n.t) AS at_s
+  FROM locked l CROSS JOIN (SELECT extract(epoch FROM clock_timestamp())::float8 AS t OFFSET 0) n
+), granted AS MATERIALIZED (
+  SELECT greatest(0, least($3::float8, floor(min(tokens) + 1e-6)))::bigint AS n FROM there HAVING count(*) > 0
+), written AS (
+  UPDATE account_buckets a SET tokens = greatest(0, t.tokens - g.n), at_s = t.at_s FROM there t CROSS JOIN granted g
+  WHERE a.tenant_id = '00000000-0000-0000-0000-000000000000' AND a.account = t.account AND a.rate = t.rate AND a.cap = t.cap
+)
+SELECT n FROM granted;
+
+-- name: account_return :run
+-- Give back what was taken of a connection's account and not used.
+-- tenant: none, because the account may be several tenants'; its rows are the installation's
+UPDATE account_buckets a SET tokens = least(a.cap, a.tokens + $3::float8)
+FROM connections c JOIN buckets b ON b.tenant_id = $1 AND b.scope = 'connection' AND b.scope_id = $2
+WHERE c.tenant_id = $1 AND c.id = $2 AND a.tenant_id = '00000000-0000-0000-0000-000000000000' AND a.account = c.account AND a.rate >= b.rate;
+
+-- name: account_turn :value
+-- The next turn to make a request to an account, `$3` seconds after the one before it and not before `$4` seconds from now: in how
+-- many seconds it is. None is further off than `$5` seconds.
+INSERT INTO account_turns AS t (tenant_id, account, next_s)
+VALUES ($1, $2, extract(epoch FROM clock_timestamp())::float8 + $4::float8 + $3::float8)
+ON CONFLICT (tenant_id, account) DO UPDATE SET next_s = least(
+  greatest(t.next_s, extract(epoch FROM clock_timestamp())::float8 + $4::float8) + $3::float8,
+  extract(epoch FROM clock_timestamp())::float8 + greatest($4::float8, $5::float8) + $3::float8)
+RETURNING next_s - $3::float8 - extract(epoch FROM clock_timestamp())::float8;
+
+-- name: account_buckets_purge :run
+-- Drop buckets of accounts that nothing was taken from for `$1` hours, `$2` at a time: a new one starts full as they are by then.
+-- tenant: none, because retention is the installation's
+DELETE FROM account_buckets WHERE ctid = ANY (ARRAY(
+  SELECT ctid FROM account_buckets WHERE at_s < extract(epoch FROM now()) - $1 * 3600 AND cap <= rate * $1 * 3600 LIMIT $2 FOR UPDATE SKIP LOCKED));
+
+-- name: account_turns_purge :run
+-- Drop turns that were over `$1` hours ago, `$2` at a time.
+-- tenant: none, because retention is the installation's
+DELETE FROM account_turns WHERE ctid = ANY (ARRAY(
+  SELECT ctid FROM account_turns WHERE next_s < extract(epoch FROM now()) - $1 * 3600 LIMIT $2 FOR UPDATE SKIP LOCKED));
+
 -- name: warm_up_lock :one
 -- Lock the plan of a sender. For bulk (`$3`) also: how many transactional messages of the sender are ready (not counted beyond
 -- a thousand), and whether it sends such at all.

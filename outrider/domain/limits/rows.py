@@ -17,13 +17,21 @@ PACES = load(__package__, "paces.sql")
 async def take(raw: asyncpg.Connection, tenant_id: UUID, scope: str, scope_id: UUID, asked: int) -> int | None:
     """Take up to `asked` tokens of a bucket inside the claim's transaction, after the pick and under the lane's lock.
 
-    Takes:   scope `tenant` (scope_id the tenant's id), `sender`, `connection` or `campaign`.
+    Takes:   scope `tenant` (scope_id the tenant's id), `sender`, `connection` (and what its account may, which other
+             connections share) or `campaign`.
     Gives:   None where no bucket is configured (unlimited), 0 when nothing may go now, else 1..asked.
-    Source:  docs/decisions (limits late): lane, queue rows, bucket of campaign, sender, connection, tenant, always in
-             this order.
+    Source:  docs/decisions (limits late): lane, queue rows, bucket of campaign, sender, connection, its account,
+             tenant, always in this order.
     """
     granted: int | None = await SQL.bucket_take.value(raw, tenant_id, scope, scope_id, asked)
-    return granted
+    if not granted or scope != "connection":
+        return granted
+    await PACES.account_open.run(raw, tenant_id, scope_id)
+    of_account: int | None = await PACES.account_take.value(raw, tenant_id, scope_id, granted)
+    if of_account is None or of_account == granted:
+        return granted
+    await SQL.bucket_return.run(raw, tenant_id, scope, scope_id, granted - of_account)
+    return of_account
 
 
 async def look(raw: asyncpg.Connection, tenant_id: UUID, scope: str, scope_id: UUID) -> tuple[int, float] | None:
@@ -36,3 +44,5 @@ async def give_back(raw: asyncpg.Connection, tenant_id: UUID, scope: str, scope_
     """Return tokens that were taken and not used, in the same transaction."""
     if unused > 0:
         await SQL.bucket_return.run(raw, tenant_id, scope, scope_id, unused)
+        if scope == "connection":
+            await PACES.account_return.run(raw, tenant_id, scope_id, unused)

@@ -77,6 +77,31 @@ class BucketRow(Base):
     granted: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
 
 
+class AccountBucketRow(Base):
+    """What may go by an account at a provider now, at one of the rates that connections to it have; tenant NIL."""
+
+    __tablename__ = "account_buckets"
+    __table_args__ = ({"postgresql_with": {"fillfactor": 10}},)
+
+    tenant_id: Mapped[TenantId]
+    account: Mapped[str] = mapped_column(primary_key=True)
+    rate: Mapped[float] = mapped_column(Double, primary_key=True)
+    cap: Mapped[float] = mapped_column(Double, primary_key=True)
+    tokens: Mapped[float] = mapped_column(Double)
+    at_s: Mapped[float] = mapped_column(Double, server_default=text("extract(epoch FROM clock_timestamp())"))
+
+
+class AccountTurnRow(Base):
+    """Up to when turns to make a request to an account are given out; tenant NIL."""
+
+    __tablename__ = "account_turns"
+    __table_args__ = ({"postgresql_with": {"fillfactor": 10}},)
+
+    tenant_id: Mapped[TenantId]
+    account: Mapped[str] = mapped_column(primary_key=True)
+    next_s: Mapped[float] = mapped_column(Double)
+
+
 class DestinationRateRow(Base):
     """How fast a mail domain, or texts to a country, are sent; tenant NIL: for who has no rate of its own."""
 

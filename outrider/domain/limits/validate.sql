@@ -13,6 +13,9 @@ LIMIT $1;
 -- tenant: none, because an operator validates the whole installation
 SELECT tenant_id, scope || ' ' || scope_id AS id, format('%s of %s tokens', tokens, cap) AS detail
 FROM buckets WHERE tokens > cap + 0.001 OR tokens < -0.001
+UNION ALL
+SELECT tenant_id, 'account ' || left(account, 12) AS id, format('%s of %s tokens', tokens, cap) AS detail
+FROM account_buckets WHERE tokens > cap + 0.001 OR tokens < -0.001
 LIMIT $1;
 
 -- name: i8_warm_up_within_its_plan :many

@@ -37,6 +37,10 @@ SELECT id, name, provider, settings::text AS settings, sealed_secrets, version F
 UPDATE connections SET name = $3, settings = $4::text::jsonb, sealed_secrets = $5, version = version + 1, updated_at = now()
 WHERE tenant_id = $1 AND id = $2 RETURNING version;
 
+-- name: connection_account :run
+-- Which account at its provider a connection is.
+UPDATE connections SET account = $3 WHERE tenant_id = $1 AND id = $2 AND account IS DISTINCT FROM $3;
+
 -- name: delete_connection :value
 -- Delete a connection; the foreign key of a sender that uses it refuses.
 DELETE FROM connections WHERE tenant_id = $1 AND id = $2 RETURNING name;

@@ -19,7 +19,10 @@ class Connection(Base):
     """An account at a provider. `sealed_secrets` opens only with the installation's key, for this tenant and row."""
 
     __tablename__ = "connections"
-    __table_args__ = (UniqueConstraint("tenant_id", "name"),)
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "name"),
+        Index("connections_account", "account", postgresql_where=text("account IS NOT NULL")),
+    )
 
     tenant_id: Mapped[TenantId]
     id: Mapped[Id]
@@ -30,6 +33,7 @@ class Connection(Base):
     version: Mapped[int] = mapped_column(server_default=text("1"))
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
+    account: Mapped[str | None]
 
 
 class Sender(Base):

@@ -10,6 +10,7 @@ import math
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from uuid import UUID
 
 import asyncpg
@@ -19,9 +20,11 @@ from outrider.base.errors import Misconfigured
 from outrider.contracts.callbacks import CALLBACK_URL, Reports
 from outrider.contracts.channel import Channel, Composer, Content, Tracking
 from outrider.contracts.gate import Lane
+from outrider.contracts.provider import TakesTurns
 from outrider.data.runtime import Runtime
 from outrider.domain.callbacks.address import callback_url, signer_of
-from outrider.domain.senders import circuits, identity
+from outrider.domain.limits import shared_accounts
+from outrider.domain.senders import accounts, circuits, identity
 from outrider.domain.templates import contents
 from outrider.domain.tracking import choices, destinations
 from outrider.engine.dispatch.routes import NO_LIMIT, Account, Route
@@ -127,6 +130,9 @@ class Senders:
     ) -> Route:
         """A connection as a route: how much may go by it until the next look, says its circuit."""
         account = self._account(tenant_id, connection, now_s)
+        if not account.is_named:
+            await accounts.note(raw, tenant_id, connection.id, account.named_by)
+            account.is_named = True
         account.is_closed = connection.circuit == "open" or (
             connection.circuit == "half_open" and not connection.passed
         )
@@ -166,8 +172,11 @@ class Senders:
                 named = (tenant_id, connection.id)
                 settings[CALLBACK_URL] = callback_url(signer, public_url, provider.key, settings, *named)
             transport = provider.open(settings, connection.secrets, self._runtime.egress)
+            named_by = shared_accounts.digest(provider, connection.settings, connection.secrets)
+            if named_by is not None and isinstance(transport, TakesTurns):
+                transport.share(partial(shared_accounts.turn, self._runtime.db, named_by))
             given_ids: dict[str, UUID] | None = {} if isinstance(provider, Reports) else None
-            account = self._accounts[key] = Account(transport, now_s, given_ids=given_ids)
+            account = self._accounts[key] = Account(transport, now_s, given_ids=given_ids, named_by=named_by)
         account.used_s = now_s
         return account
 

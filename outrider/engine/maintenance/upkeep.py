@@ -169,6 +169,8 @@ class Upkeep:
             ("buckets", LIMITS.paces_purge.run, _AUDIENCE_HOURS),
             ("destination_turns", PACES.destination_turns_purge.run, _AUDIENCE_HOURS),
             ("destination_buckets", PACES.destination_buckets_purge.run, _AUDIENCE_HOURS),
+            ("account_buckets", PACES.account_buckets_purge.run, _AUDIENCE_HOURS),
+            ("account_turns", PACES.account_turns_purge.run, _AUDIENCE_HOURS),
             ("message_sources", PACES.sources_purge.run, _SOURCE_HOURS),
             ("warm_up_sends", PACES.warm_up_sends_purge.run, _WARM_UP_HOURS),
             ("contact_sends", SPENDING.contacted_purge.run, _COUNTED_HOURS),

@@ -26,6 +26,7 @@ class Resend:
     channel = "email"
     help = "Resend's API: batches, idempotency keys, events by signed webhooks"
     fields: tuple[Field, ...] = FIELDS
+    account = ("base_url", "api_key")
     callbacks: Callbacks = ResendCallbacks()
 
     def open(self, settings: Mapping[str, Any], secrets: Mapping[str, str], egress: Egress) -> Transport:

@@ -43,7 +43,7 @@ FIELDS: tuple[Field, ...] = (
     Field("batch_size", "most messages in one request", kind="integer", default=100, least=1, most=100),
     Field(
         "requests_per_s",
-        "most requests of a worker in a second; the limit that answers name is kept as well",
+        "most requests in a second, of all workers together; the limit that answers name is kept as well",
         kind="number",
         default=2,
         least=0.01,

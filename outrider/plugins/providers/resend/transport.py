@@ -15,9 +15,10 @@ from uuid import UUID, uuid4
 import orjson
 
 from outrider.base.clock import boottime_s
+from outrider.base.errors import Unavailable
 from outrider.contracts.callbacks import Lost
 from outrider.contracts.outcome import Deferred, Outcome, Rejected, Uncertain, Unsent
-from outrider.contracts.provider import Egress, Outgoing, Watch
+from outrider.contracts.provider import Egress, Outgoing, Turn, Watch
 from outrider.data.http_account import Desk, Rest, outcome_of_trouble
 from outrider.data.http_out import Reply, Trouble
 from outrider.plugins.providers.resend.answers import Read, Refusal, Told, Unsure, read
@@ -71,8 +72,14 @@ class ResendTransport:
         self._rest = Rest()
         self._rate = account.requests_per_s
         self._next_s = 0.0
+        self._rests_until_s = 0.0
+        self._shared: Turn | None = None
         self._open: set[asyncio.Task[None]] = set()
         self._is_closed = False
+
+    def share(self, turn: Turn) -> None:
+        """Take turns with everybody who uses the account; see `contracts.provider.TakesTurns`."""
+        self._shared = turn
 
     async def send(self, batch: Sequence[Outgoing], watch: Watch) -> None:
         """Take a batch outside; see `contracts.provider.Transport.send`."""
@@ -259,9 +266,17 @@ class ResendTransport:
         return read(reply, len(request.items))
 
     async def _turn(self) -> None:
-        """Wait until the next request may be made."""
+        """Wait until the next request may be made: the account's turn, or this worker's own while nobody knows that."""
         now_s = boottime_s()
-        at_s = max(now_s, self._next_s)
+        rest_s = max(0.0, self._rests_until_s - now_s)
+        if self._shared is not None:
+            try:
+                await asyncio.sleep(await self._shared(self._rate, rest_s))
+            except Unavailable:
+                pass
+            else:
+                return
+        at_s = max(now_s + rest_s, self._next_s)
         self._next_s = at_s + 1 / self._rate
         if at_s > now_s:
             await asyncio.sleep(at_s - now_s)
@@ -273,7 +288,7 @@ class ResendTransport:
         if limit:
             self._rate = min(self._account.requests_per_s, limit)
         if left == 0 and reset:
-            self._next_s = max(self._next_s, boottime_s() + min(reset, 60.0))
+            self._rests_until_s = max(self._rests_until_s, boottime_s() + min(reset, 60.0))
 
 
 def _says_nothing_of_before(refusal: Refusal) -> bool:

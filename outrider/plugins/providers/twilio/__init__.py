@@ -26,6 +26,7 @@ class Twilio:
     channel = "sms"
     help = "Twilio's Messages API, with status callbacks and answers of recipients"
     fields: tuple[Field, ...] = FIELDS
+    account = ("base_url", "account_sid")
     callbacks: Callbacks = TwilioCallbacks()
     bills_later = True
 
