@@ -198,9 +198,10 @@ WHERE tenant_id IN ($1, '00000000-0000-0000-0000-000000000000') ORDER BY channel
 SELECT timezone FROM tenants WHERE id = $1;
 
 -- name: contacted_lock :value
--- Let a tenant's claims that count contacts go one after another.
+-- Let a tenant's claims that count contacts go one after another. What was sent to whom is looked up by its index from here on,
+-- also by a plan that was made when the table had just been emptied: read as a whole it would be, for each message, as it grows.
 -- tenant: none, because the row is the tenant itself
-SELECT id FROM tenants WHERE id = $1 FOR NO KEY UPDATE;
+SELECT id, set_config('enable_seqscan', 'off', true) FROM tenants WHERE id = $1 FOR NO KEY UPDATE;
 
 -- name: contacted_add :run
 -- Note who is sent what.

@@ -98,8 +98,10 @@ GATE = FrequencyCap(
           FROM (SELECT at FROM contact_sends s
                 WHERE s.tenant_id = $1 AND s.contact_id = c.contact_id AND s.purpose = t.purpose
                   AND s.message_id <> t.id -- an attempt of its own that may have left does not hold what repeats it
-                  AND s.at > now() - interval '1440 hours'
-                ORDER BY at DESC LIMIT 1000) n
+                  AND (s.contact_id, s.purpose, s.at) > (c.contact_id, t.purpose, now() - interval '1440 hours')
+                -- bounded and ordered by the columns of one index: another would do as well while the table is empty,
+                -- and is walked from end to end for every contact when it is not any more
+                ORDER BY s.tenant_id DESC, s.contact_id DESC, s.purpose DESC, s.at DESC LIMIT 1000) n
         ) s
         WHERE c.contact_id IS NOT NULL
           AND $6::text IS NOT NULL -- every gate gets the same seven; the purpose decides here
