@@ -97,6 +97,8 @@ def test_lists_and_senders_are_looked_after_by_hand(outrider: Command) -> None:
             ("lists", "add", "friends", "ann@example.org", "ANN@example.org", "anna@example.org", "--json"),
             ("lists", "add", "friends", "nobody@example.org"),
             ("lists", "remove", "friends", "anna@example.org", "--json"),
+            ("lists", "members", "friends"),
+            ("lists", "members", "friends", "--json"),
             ("lists", "rename", "friends", "close friends", "--json"),
             ("lists", "list", "--json"),
             ("lists", "delete", "close friends", "--yes", "--dry-run"),
@@ -111,14 +113,16 @@ def test_lists_and_senders_are_looked_after_by_hand(outrider: Command) -> None:
     assert _ok(done[1])["changed_count"] == 2
     assert done[2].code == 4
     assert _ok(done[3])["changed_count"] == 1
-    assert _ok(done[4])["name"] == "close friends"
-    assert {each["name"]: each["member_count"] for each in _ok(done[5])}["close friends"] == 1
-    assert (done[6].code, done[8].code) == (0, 4)
-    assert _ok(done[7])["id"] == _ok(done[0])["id"]
-    assert _ok(done[9])["archived_at"] is not None
-    assert _ok(done[10]) == []
-    assert _ok(done[11])["archived_at"] is None
-    assert [each["name"] for each in _ok(done[12])] == ["news"]
+    assert "Ann" in done[4].out
+    assert [each["contact_id"] in done[4].out for each in _ok(done[5])] == [True]
+    assert _ok(done[6])["name"] == "close friends"
+    assert {each["name"]: each["member_count"] for each in _ok(done[7])}["close friends"] == 1
+    assert (done[8].code, done[10].code) == (0, 4)
+    assert _ok(done[9])["id"] == _ok(done[0])["id"]
+    assert _ok(done[11])["archived_at"] is not None
+    assert _ok(done[12]) == []
+    assert _ok(done[13])["archived_at"] is None
+    assert [each["name"] for each in _ok(done[14])] == ["news"]
 
 
 def test_the_reason_of_whatever_is_changed_by_a_command_stands_in_the_audit_log(outrider: Command) -> None:

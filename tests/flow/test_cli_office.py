@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from outrider.domain.tenants import passwords
 from outrider.domain.tenants.attempts import email_hash
 from tests.kit.command import Command, Done, command, migrated_command
 from tests.kit.postgres import run_apart, run_sql
@@ -125,6 +126,45 @@ def test_people_get_other_roles_lose_access_and_get_it_back(outrider: Command) -
         {"role": ["operator", "owner"]}, {"is_active": [True, False]}, {"is_active": [False, True]},
     ]  # fmt: skip
     assert entries[-1]["reason"] == "holiday"
+
+
+async def _matches(outrider: Command, password: str) -> bool:
+    """Whether the only user signs in with a password."""
+    connection = await asyncpg.connect(outrider.environment["OUTRIDER_DATABASE_URL"])
+    try:
+        await connection.execute("SET ROLE outrider_engine")
+        return await passwords.matches(await connection.fetchval("SELECT password_hash FROM users"), password)
+    finally:
+        await connection.close()
+
+
+def test_a_forgotten_password_is_set_and_a_lost_laptop_signed_out(outrider: Command) -> None:
+    outrider.run("user", "create", "ann@example.org", "--role", "owner")
+    run_sql(
+        outrider.environment["OUTRIDER_DATABASE_URL"],
+        "SET ROLE outrider_engine",
+        "INSERT INTO sessions (tenant_id, token_hash, user_id, expires_at) "
+        "SELECT tenant_id, decode(n, 'hex'), id, now() + interval '1 hour' FROM users, unnest(ARRAY['aa', 'bb']) AS n",
+    )
+    tried, out, made, again, unknown = outrider.many(
+        [
+            ("user", "password", "ann@example.org", "--dry-run", "--json"),
+            ("user", "sign-out", "ann@example.org", "--reason", "lost", "--json"),
+            ("user", "password", "ANN@example.org", "--reason", "forgot it", "--json"),
+            ("user", "sign-out", "ann@example.org", "--json"),
+            ("user", "password", "eve@example.org"),
+        ]
+    )
+    assert "password" not in _ok(tried), "nothing that does not hold is handed out"
+    assert len(_ok(made)["password"]) > 20
+    assert (_ok(out)["ended_count"], _ok(again)["ended_count"]) == (2, 0)
+    assert unknown.code == 4
+    assert run_apart(_matches(outrider, _ok(made)["password"]))
+    (entry,) = _audited(outrider, "user.password")
+    assert entry["reason"] == "forgot it"
+    assert [each["reason"] for each in _audited(outrider, "session.end_all")] == ["not given", "lost"]
+    weak = outrider.run("user", "password", "ann@example.org", "--password-stdin", stdin="12345\n")
+    assert (weak.code, weak.err.count("\n")) == (2, 1)
 
 
 def test_a_locked_address_may_sign_in_again_at_once(outrider: Command) -> None:

@@ -9,9 +9,10 @@ from uuid import UUID
 import msgspec
 from cyclopts import App, Parameter
 
+from outrider.base.ids import parse_id
 from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
-from outrider.domain.contacts import lists, offers
+from outrider.domain.contacts import lists, offers, read
 from outrider.domain.contacts.lists import MembersChanged
 from outrider.domain.contacts.offers import OfferIn
 from outrider.domain.contacts.views import ListView
@@ -48,6 +49,32 @@ async def list_(*, limit: Limit = 100, options: Common = COMMON) -> Answer:
         found = await lists.listed(work.uow, limit=limit)
     rows = [msgspec.to_builtins(each) for each in found]
     return Answer(rows, table(rows, ("id", "name", "member_count", "created_at"), empty="no lists"))
+
+
+@APP.command
+async def members(
+    which: Which,
+    *,
+    limit: Limit = 100,
+    after: Annotated[str | None, Parameter(help="The id of the last contact seen.")] = None,
+    options: Common = COMMON,
+) -> Answer:
+    """List who is on a list.
+
+    Example: `outrider lists members news --limit 20`
+    """
+    async with looking(options) as work:
+        found = await _find(work.uow, which)
+        last = parse_id(after, "--after") if after else None
+        people = await lists.members(work.uow, found.id, limit=limit, after=last)
+        contacts = {each.id: each for each in await read.by_ids(work.uow, [each.contact_id for each in people])}
+    rows = [msgspec.to_builtins(each) for each in people]
+    shown = [
+        {**row, "name": one.name, "address": ", ".join(each.address for each in one.addresses)}
+        for row, member in zip(rows, people, strict=True)
+        for one in [contacts[member.contact_id]]
+    ]
+    return Answer(rows, table(shown, ("contact_id", "name", "address", "added_at"), empty="nobody is on it"))
 
 
 @APP.command

@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 
 from outrider.base.errors import Refused
 from outrider.data.db import Role, UnitOfWork
-from outrider.domain.tenants import passwords, users
+from outrider.domain.tenants import passwords, sessions, users
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
 from outrider.interfaces.cli.output import Answer, table
@@ -129,6 +129,46 @@ async def unlock(user: Who, *, options: Changing = CHANGING) -> Answer:
         found = await _find(work.uow, user)
         await users.unlock(work.uow, work.actor, found.id, is_for_all=True, reason=options.reason)
     return Answer(msgspec.to_builtins(found), note(f"{found.email} may sign in again", dry_run=options.dry_run))
+
+
+@APP.command
+async def password(
+    user: Who, *, password_stdin: Annotated[bool, Parameter(negative="")] = False, options: Changing = CHANGING
+) -> Answer:
+    """Set a user's password, as for somebody who forgot it; signs the person out everywhere.
+
+    Asks for it on a terminal; elsewhere one is made and shown once.
+
+    Example: `outrider user password ann@example.org --reason "forgot it"`
+
+    Parameters
+    ----------
+    password_stdin
+        Read the password from the first line of stdin.
+    """
+    given, is_generated = _password(from_stdin=password_stdin)
+    async with changing(options) as work:
+        found = await _find(work.uow, user)
+        checked = passwords.check_new(given, about=(found.email, found.name), field="password")
+        await users.set_password(work.uow, work.actor, found.id, await passwords.hashed(checked))
+    text = note(f"{found.email} has a new password and is signed out everywhere", dry_run=options.dry_run)
+    is_shown = is_generated and not options.dry_run
+    if is_shown:
+        text += f"\npassword (shown this once): {given}"
+    return Answer({**msgspec.to_builtins(found), **({"password": given} if is_shown else {})}, text)
+
+
+@APP.command(name="sign-out")
+async def sign_out(user: Who, *, options: Changing = CHANGING) -> Answer:
+    """Sign a user out everywhere, as for a lost laptop; the password stays.
+
+    Example: `outrider user sign-out ann@example.org --reason "lost the laptop"`
+    """
+    async with changing(options) as work:
+        found = await _find(work.uow, user)
+        count = await sessions.end_all(work.uow, work.actor, found.id)
+    text = note(f"{found.email} is signed out of {count} sessions", dry_run=options.dry_run)
+    return Answer({"user_id": str(found.id), "ended_count": count}, text)
 
 
 @APP.command(name="list")
