@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,7 @@ from outrider.domain.limits.warm_ups import Options, WarmUp
 from outrider.domain.messages import holds
 from outrider.engine.dispatch.claim import Claim, Claimer
 from outrider.engine.dispatch.record import row_for, write
+from outrider.engine.maintenance import warming
 from outrider.engine.maintenance.upkeep import Upkeep
 from outrider.engine.maintenance.warming import release_freed
 from tests.kit.dispatch import GATES, Desk, Post, posts
@@ -180,6 +182,39 @@ async def test_what_was_not_sent_does_not_count_and_leaves_its_place_to_what_is_
     assert set(again.batch.messages) == {ids[2], ids[4]}
     assert (await plan(desk)).day_sent == 4
     assert await release_freed(desk.post.runtime) == 0
+
+
+async def test_room_that_came_back_is_found_for_every_plan_however_many_there_are(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desks = [desk, *[await desk.post.desk() for _ in range(4)]]
+    for each in desks:
+        await begin(each, 2, 50)
+        await each.admit(3)
+        await record(each, await each.claim(), Unsent("paused"), Accepted())
+        await each.post.execute(
+            "UPDATE queue SET state = 5, reason = 'other: x' WHERE tenant_id = $1 AND state = 0", each.tenant_id
+        )
+    with monkeypatch.context() as patch:
+        patch.setattr(warming, "_AT_ONCE", 2)
+        assert await release_freed(desk.post.runtime) == 5, "one place of each"
+    for each in desks:
+        await each.post.execute(
+            "UPDATE queue SET due_at = now() + interval '1 hour' WHERE tenant_id = $1 AND reason LIKE 'warm_up:%'",
+            each.tenant_id,
+        )
+    statements: list[str] = []
+    uow = desk.post.runtime.db.uow
+
+    @asynccontextmanager
+    async def counted(*which: Any) -> AsyncIterator[Any]:
+        async with uow(*which) as unit:
+            with unit.raw.query_logger(lambda record: statements.append(record.query)):
+                yield unit
+
+    monkeypatch.setattr(desk.post.runtime.db, "uow", counted)
+    assert await release_freed(desk.post.runtime) == 5
+    assert len([each for each in statements if "queue" in each]) == 2, "as many for five plans as for one"
 
 
 async def test_a_batch_may_not_begin_when_its_day_is_over(desk: Desk) -> None:

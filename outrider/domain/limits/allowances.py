@@ -17,7 +17,7 @@ import asyncpg
 import msgspec
 import structlog
 
-from outrider.contracts.gate import Candidate, Hold, Lane
+from outrider.contracts.gate import Candidate, Hold, Lane, MessageClass
 from outrider.domain.limits.accounts import zone_of
 from outrider.domain.limits.plans import Step, kept_for_transactional
 from outrider.domain.limits.rows import PACES as SQL
@@ -28,6 +28,8 @@ _BEHIND = timedelta(seconds=2)
 """So long after transactional messages bulk is asked about again, so that those are first on a new day."""
 _LEAST_SENT = 20
 """With fewer messages in a day nobody can say that too many of them came back."""
+MOST_COUNTED = 1000
+"""As many of a lane as a claim counts."""
 _log = structlog.get_logger(__name__)
 
 
@@ -96,6 +98,30 @@ class Standing:
             return until, f"{name}: {self.hour_sent + taken} of {step.per_hour} sent in this hour"
         more = "" if day >= step.per_day else ", the rest is kept for transactional messages"
         return self.day_ends_at, f"{name}: {day} of {step.per_day} sent{more}"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A plan that holds messages, how many of its sender are ready and how many transactional ones are held.
+
+    None is counted beyond a thousand of a lane.
+    """
+
+    standing: Standing
+    has_urgent: bool
+    ready_urgent: int
+    ready_bulk: int
+    held_urgent: int
+
+    def freed(self) -> dict[MessageClass, int]:
+        """How many of each class may be asked about again: as many as there is room for and nothing ready yet.
+
+        The places of transactional messages are not bulk's, which would only be held again.
+        """
+        room = self.standing.room("transactional", has_urgent=self.has_urgent)
+        first = max(0, min(room - self.ready_urgent, self.held_urgent))
+        room = self.standing.room("bulk", urgent=first + self.ready_urgent, has_urgent=self.has_urgent)
+        return {"transactional": first, "bulk": max(0, min(room - self.ready_bulk, MOST_COUNTED))}
 
 
 @dataclass(slots=True)
@@ -228,9 +254,16 @@ async def write(raw: asyncpg.Connection, standing: Standing) -> None:
     )  # fmt: skip
 
 
-async def with_room(raw: asyncpg.Connection) -> list[tuple[Standing, bool]]:
-    """Plans of all tenants in whose day there is room, and whether their senders send transactional messages."""
-    return [(standing_of(row), row["has_urgent"]) for row in await SQL.warm_ups_with_room.many(raw)]
+async def with_room(raw: asyncpg.Connection, behind: tuple[UUID, UUID], *, most: int) -> list[Waiting]:
+    """Plans of all tenants in whose day there is room and that hold something, in the order of tenant and sender.
+
+    Takes:   behind: tenant and sender of the last one seen.
+    """
+    rows = await SQL.warm_ups_with_room.many(raw, *behind, most, MOST_COUNTED)
+    return [
+        Waiting(standing_of(row), row["has_urgent"], row["ready_urgent"], row["ready_bulk"], row["held_urgent"])
+        for row in rows
+    ]
 
 
 async def states(raw: asyncpg.Connection) -> dict[str, int]:

@@ -244,16 +244,34 @@ FROM warm_ups w JOIN senders s ON s.tenant_id = w.tenant_id AND s.id = w.sender_
 WHERE w.tenant_id = $1 AND ($2::uuid IS NULL OR w.sender_id = $2) ORDER BY w.finished_at NULLS FIRST, s.name LIMIT 1000;
 
 -- name: warm_ups_with_room :many
--- Plans in whose day or hour there is room, for a look whether they hold something.
+-- Plans behind `$1`, `$2` in whose day or hour there is room and that hold something, `$3` at a time: with how many messages of their
+-- senders are ready, and how many transactional ones are held, none counted beyond `$4`.
 -- tenant: none, because one look serves every tenant
 SELECT w.tenant_id, w.sender_id, w.steps::text AS steps, w.state, w.step, w.starts_on, w.day_on, w.day_began_at, w.day_ends_at, w.day_sent,
        w.hour_ends_at, CASE WHEN now() < w.hour_ends_at THEN w.hour_sent ELSE 0 END AS hour_sent, w.is_transactional_exempt, w.reserve_percent,
        w.most_bounces_percent, w.most_complaints_percent, w.note,
-       EXISTS (SELECT FROM lanes l WHERE l.tenant_id = w.tenant_id AND l.sender_id = w.sender_id AND l.message_class = 'transactional') AS has_urgent
+       EXISTS (SELECT FROM lanes l WHERE l.tenant_id = w.tenant_id AND l.sender_id = w.sender_id AND l.message_class = 'transactional') AS has_urgent,
+       r.ready_urgent, r.ready_bulk, r.held_urgent
 FROM warm_ups w
+CROSS JOIN LATERAL (
+  SELECT coalesce(sum(n.ready) FILTER (WHERE l.message_class = 'transactional'), 0)::bigint AS ready_urgent,
+         coalesce(sum(n.ready) FILTER (WHERE l.message_class = 'bulk'), 0)::bigint AS ready_bulk,
+         coalesce(sum(n.held) FILTER (WHERE l.message_class = 'transactional'), 0)::bigint AS held_urgent
+  FROM lanes l
+  CROSS JOIN LATERAL (
+    SELECT (SELECT count(*) FROM (SELECT 1 FROM queue q WHERE q.tenant_id = w.tenant_id AND q.lane_id = l.id AND q.state = 0
+                                  ORDER BY q.priority, q.due_at, q.message_id LIMIT $4) c) AS ready,
+           CASE WHEN l.message_class = 'transactional' THEN
+             (SELECT count(*) FROM (SELECT 1 FROM queue q WHERE q.tenant_id = w.tenant_id AND q.lane_id = l.id AND q.state = 5 AND q.due_at > now()
+                                    AND starts_with(q.reason, 'warm_up: ') LIMIT $4) c) ELSE 0 END AS held) n
+  WHERE l.tenant_id = w.tenant_id AND l.sender_id = w.sender_id AND l.is_open) r
 WHERE w.state <> 'finished' AND now() BETWEEN w.day_began_at AND w.day_ends_at
-  AND w.day_sent < (w.steps -> (w.step - 1) ->> 'per_day')::int
-LIMIT 1000;
+  AND w.day_sent < (w.steps -> (w.step - 1) ->> 'per_day')::int AND (w.tenant_id, w.sender_id) > ($1, $2)
+  AND EXISTS (SELECT FROM lanes l CROSS JOIN LATERAL (
+                SELECT 1 FROM queue q WHERE q.tenant_id = w.tenant_id AND q.lane_id = l.id AND q.state = 5 AND q.due_at > now()
+                AND starts_with(q.reason, 'warm_up: ') LIMIT 1) h
+              WHERE l.tenant_id = w.tenant_id AND l.sender_id = w.sender_id AND l.is_open)
+ORDER BY w.tenant_id, w.sender_id LIMIT $3;
 
 -- name: warm_up_states :many
 -- How many plans run, rest, or have used up their day.

@@ -5,7 +5,7 @@ Owns when a hold ends before its time; never decides whether a message may go: t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -80,17 +80,12 @@ async def release_sender(uow: UnitOfWork, gate_key: str, sender_id: UUID) -> int
     return count
 
 
-async def release_up_to(uow: UnitOfWork, gate_key: str, sender_id: UUID, message_class: MessageClass, room: int) -> int:
-    """Make as much of what a gate holds ready as there is room for and nothing ready yet (engine role)."""
-    waiting = await ready(uow, sender_id, message_class, room)
-    if waiting >= room:
+async def release_many(uow: UnitOfWork, gate_key: str, freed: Sequence[tuple[UUID, UUID, MessageClass, int]]) -> int:
+    """Make some of what a gate holds ready, of several senders at once (engine role, no tenant).
+
+    Takes:   freed: tenant, sender, class, and how many.
+    """
+    if not freed:
         return 0
-    return await SQL.sender_holds_release.run(
-        uow.raw, uow.tenant, sender_id, message_class, gate_key, min(room - waiting, _SLICE)
-    )
-
-
-async def ready(uow: UnitOfWork, sender_id: UUID, message_class: MessageClass, most: int) -> int:
-    """How many messages of a sender and class are ready; not counted beyond `most` (engine role)."""
-    count: int = await SQL.sender_ready.value(uow.raw, uow.tenant, sender_id, message_class, most)
-    return count
+    tenants, senders, classes, counts = (list(each) for each in zip(*freed, strict=True))
+    return await SQL.senders_holds_release.run(uow.raw, gate_key, tenants, senders, classes, counts)

@@ -12,14 +12,6 @@ FROM unnest(ARRAY(
          OR l.campaign_id IN (SELECT c.id FROM campaigns c WHERE c.tenant_id = $1 AND c.retry_of = $2)) LIMIT $4)) d(message_id)
 WHERE q.tenant_id = $1 AND q.message_id = d.message_id AND q.state = 5;
 
--- name: sender_ready :value
--- How many messages of a sender and class are ready; not counted beyond `$4`.
-SELECT count(*) FROM (
-  SELECT 1 FROM lanes l
-  CROSS JOIN LATERAL (SELECT 1 FROM queue q WHERE q.tenant_id = $1 AND q.lane_id = l.id AND q.state = 0
-                      ORDER BY q.priority, q.due_at, q.message_id LIMIT $4) q
-  WHERE l.tenant_id = $1 AND l.sender_id = $2 AND l.is_open AND l.message_class = $3 LIMIT $4) ready;
-
 -- name: sender_holds_release :run
 -- What a gate holds of a sender and class (null: of both) is asked about again now, `$5` at a time.
 UPDATE queue q SET due_at = now()
@@ -30,6 +22,20 @@ FROM unnest(ARRAY(
                       LIMIT $5 FOR UPDATE SKIP LOCKED) q2
   WHERE l.tenant_id = $1 AND l.is_open AND l.sender_id = $2 AND ($3::text IS NULL OR l.message_class = $3) LIMIT $5)) d(message_id)
 WHERE q.tenant_id = $1 AND q.message_id = d.message_id AND q.state = 5;
+
+-- name: senders_holds_release :run
+-- What a gate holds of senders and classes of any tenant is asked about again now, of each as many as is said.
+-- tenant: none, because one look serves every tenant; each row names its own
+UPDATE queue q SET due_at = now()
+FROM (SELECT d.tenant_id, unnest(ARRAY(
+        SELECT h.message_id FROM lanes l
+        CROSS JOIN LATERAL (SELECT message_id FROM queue
+                            WHERE tenant_id = d.tenant_id AND lane_id = l.id AND state = 5 AND due_at > now() AND starts_with(reason, $1 || ': ')
+                            LIMIT d.most FOR UPDATE SKIP LOCKED) h
+        WHERE l.tenant_id = d.tenant_id AND l.is_open AND l.sender_id = d.sender_id AND l.message_class = d.message_class
+        LIMIT d.most)) AS message_id
+      FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::int[]) d(tenant_id, sender_id, message_class, most)) f
+WHERE q.tenant_id = f.tenant_id AND q.message_id = f.message_id AND q.state = 5;
 
 -- name: held_by_gate :many
 -- How many messages each gate holds, by channel: a reason begins with the gate's key.

@@ -5,7 +5,7 @@ Owns the look for it; what counts is domain/limits/allowances.py's.
 
 from __future__ import annotations
 
-from outrider.contracts.gate import MessageClass
+from outrider.base.ids import NIL
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.limits import allowances
@@ -13,9 +13,8 @@ from outrider.domain.messages import holds
 from outrider.engine.loop import Loop
 
 _EVERY_S = 2.0
-_MOST_URGENT = 1000
-"""As many as a claim counts."""
-_CLASSES: tuple[MessageClass, ...] = ("transactional", "bulk")
+_AT_ONCE = 1000
+"""Plans in one transaction, of as many statements for a thousand as for one."""
 
 
 def loops(runtime: Runtime) -> list[Loop]:
@@ -30,18 +29,17 @@ def loops(runtime: Runtime) -> list[Loop]:
 
 async def release_freed(runtime: Runtime) -> int:
     """Ask again about as many held messages as their plans have room for today; gives how many."""
-    async with runtime.db.uow(Role.ENGINE) as uow:
-        found = await allowances.with_room(uow.raw)
-    count = 0
-    for standing, has_urgent in found:
-        async with runtime.db.uow(Role.ENGINE, standing.tenant_id) as uow:
-            urgent = 0
-            for message_class in _CLASSES:
-                room = standing.room(message_class, urgent=urgent, has_urgent=has_urgent)
-                released = 0
-                if room:
-                    released = await holds.release_up_to(uow, allowances.GATE, standing.sender_id, message_class, room)
-                count += released
-                if message_class == "transactional":  # their places are not bulk's, which would only be held again
-                    urgent = released + await holds.ready(uow, standing.sender_id, message_class, _MOST_URGENT)
-    return count
+    count, behind = 0, (NIL, NIL)
+    while True:
+        async with runtime.db.uow(Role.ENGINE) as uow:
+            found = await allowances.with_room(uow.raw, behind, most=_AT_ONCE)
+            freed = [
+                (each.standing.tenant_id, each.standing.sender_id, message_class, most)
+                for each in found
+                for message_class, most in each.freed().items()
+                if most
+            ]
+            count += await holds.release_many(uow, allowances.GATE, freed)
+        if len(found) < _AT_ONCE:
+            return count
+        behind = (found[-1].standing.tenant_id, found[-1].standing.sender_id)
