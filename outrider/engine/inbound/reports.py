@@ -74,7 +74,7 @@ class _Follows:
             reason = suppressions.reason_of(data["suppress"])
             self.listed.append(Entry(*whom, "all", reason, source="callback", made_by=_MADE_BY))
         if data["price"]:
-            self.bills[row["message_id"]] = Bill(Decimal(data["price"]), data["currency"])
+            self.bills[row["message_id"]] = Bill(Decimal(data["price"]), data["currency"], row["provider_id"])
         if data["is_soft"] and data["state"] in ("failed", "bounced"):
             self.soft.append(SoftBounce(row["message_id"], *whom, row["received_at"], data["cause"], data["detail"]))
 
