@@ -28,12 +28,16 @@ from bench.kit.servers import postgres, run, smtp_sink
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.data.db import Role
 from outrider.domain.limits import switches
+from outrider.domain.messages import fills
 from outrider.domain.tenants import keys
 
 MOST_RATIO = 2.0
 CONNECTIONS = 8
 _WARM_S = 3.0
 _BOUND_S = 60
+_FANS = 2
+"""So many campaigns are fanned out at once."""
+
 _SENT_AT = (
     "SELECT id, extract(epoch FROM finished_at)::float8 AS at FROM messages "
     "WHERE tenant_id = $1 AND id = ANY ($2) AND state = 'sent'"
@@ -79,9 +83,9 @@ def main() -> int:
     print(f"machine: {machine()}")
     found = {name: Waits() for name in ("empty", "waiting", "flowing")}
     with smtp_sink() as sink, postgres() as first, postgres() as second, ours.installation(first) as made:
-        empty = run(_prepare(made, sink))
+        empty = run(_prepare(made, sink, options.backlog))
         with ours.installation(second) as other:  # from here on this process's own work is done in the full one
-            full = run(_prepare(other, sink))
+            full = run(_prepare(other, sink, options.backlog))
             run(_fill(full, options.backlog, options.each))
             second.settle()
             _window(empty, options)  # warms the machine up; not counted
@@ -101,13 +105,16 @@ def _round(found: dict[str, Waits], empty: Place, full: Place, options: argparse
     found["flowing"].add(_window(full, options))
 
 
-async def _prepare(installed: ours.Installation, sink: int) -> Place:
-    """A sender, a key for the API, and the fields that every body shares."""
+async def _prepare(installed: ours.Installation, sink: int, backlog: int) -> Place:
+    """A sender, a key for the API, the fields that every body shares, and quotas in which the backlog has its place."""
+    quotas = fills.Change(most=4 * backlog, tenant_most=2 * backlog)
     async with ours.runtime() as made:
         sender = await ours.make_sender(made, installed.database, sink, connections=CONNECTIONS)
         name = await ours.name_template(installed.database, sender)
         async with made.db.uow(Role.APP, DEFAULT_TENANT) as uow:
             _, token = await keys.create(uow, ours.BENCH, name="backlog", role="operator", scopes=["messages:write"])
+        async with made.db.uow(Role.ENGINE) as uow:
+            await fills.set_for_all(uow, ours.BENCH, quotas, reason="benchmark")
     return Place(installed, sender, token, {"sender": str(sender.id), "template": name})
 
 
@@ -115,12 +122,18 @@ async def _fill(full: Place, backlog: int, each: int) -> None:
     """Campaigns to everybody of one audience, fanned out by the product, until so many messages wait."""
     database = full.made.database
     audience = await ours.make_audience(database, each)
+    numbers = iter(range(backlog // each))
     async with ours.runtime() as made:
-        for number in range(1, backlog // each + 1):
-            full.mailings.append(await ours.fan_campaign_out(made, database, full.sender, audience))
-            if number == 1:
+
+        async def fan_out() -> None:
+            for _ in numbers:
+                full.mailings.append(await ours.fan_campaign_out(made, database, full.sender, audience))
                 await ours.analyze(database)
-            say(f"backlog: {sum(mailing.count for mailing in full.mailings):,} of {backlog:,}")
+                say(f"backlog: {sum(mailing.count for mailing in full.mailings):,} of {backlog:,}")
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_FANS):
+                group.create_task(fan_out())
 
 
 async def _switch(full: Place, *, is_paused: bool) -> None:

@@ -193,7 +193,7 @@ class Settings(BaseSettings):
         4,
         ge=1,
         le=64,
-        description="Claims of one sender a worker works on at the same time; a server that hangs holds up no other sender.",
+        description="Claims of one sender, transactional and bulk each, a worker works on at once; a server that hangs holds up no other.",
     )
     lease_s: float = Field(
         30.0, ge=1, le=600, description="How long a claimed message belongs to its worker unless renewed."

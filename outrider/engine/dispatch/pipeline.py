@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from uuid import UUID
 
 import structlog
@@ -95,11 +95,12 @@ class Pipeline:
         self._directory_lock = asyncio.Lock()
         self._promises: dict[int, bool] = {}
         self._lost_tokens: dict[int, tuple[UUID, float]] = {}
-        self._open: dict[tuple[UUID, UUID], int] = defaultdict(int)
+        self._open: dict[tuple[UUID, UUID, str], int] = defaultdict(int)
         self._pools: dict[Pool, int] = defaultdict(int)
         self._room = asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()
         self.wake = asyncio.Event()
+        self._is_told = False
         recorder.promise(lambda batch: self._promises.get(batch.token, False))
 
     async def feed(self, stop: asyncio.Event) -> None:
@@ -118,12 +119,13 @@ class Pipeline:
     async def _turn(self) -> bool:
         """Serve the lane whose turn it is. Tells whether there was one."""
         await self._look_around()
-        if len(self.tasks) >= _MOST_BATCHES or self._is_crowded():
+        if len(self.tasks) >= _MOST_BATCHES:
             return False
-        lane = self._ring.next(self._must_wait)
+        is_crowded = cache(self._is_crowded)
+        lane = self._ring.next(lambda lane: is_crowded(lane.message_class) or self._must_wait(lane))
         if lane is None:
             return False
-        sender, pool = (lane.tenant_id, lane.sender_id), self._pool(lane)
+        sender, pool = (lane.tenant_id, lane.sender_id, lane.message_class), self._pool(lane)
         self._open[sender] += 1
         self._pools[pool] += 1
         try:
@@ -140,13 +142,14 @@ class Pipeline:
     def _pool(self, lane: Lane) -> Pool:
         return lane.tenant_id, self._senders.provider_of(lane)
 
-    def _is_crowded(self) -> bool:
-        """Whether as much has just been claimed as keeps this process busy: more would only wait for its turn here.
+    def _is_crowded(self, message_class: str) -> bool:
+        """Whether as much of a class has just been claimed as keeps this process busy: more would only wait here.
 
         What waits costs second thoughts and may have to be handed back. Batches older than that wait for their servers
-        and hold up nobody.
+        and hold up nobody. Each class by itself: a campaign at full rate must not keep a password mail waiting [F93].
         """
-        return just_claimed(self._batches.values(), boottime_s()) >= _CROWD
+        batches = (batch for batch in self._batches.values() if batch.lane.message_class == message_class)
+        return just_claimed(batches, boottime_s()) >= _CROWD
 
     def _must_wait(self, lane: Lane) -> bool:
         """Whether a lane may not be served now: paused, or its sender rests, or it or its pool has enough in flight.
@@ -158,11 +161,11 @@ class Pipeline:
         pace = self._paces.get(sender)
         if pace is not None and pace.rests_until_s > boottime_s():
             return True
-        is_full = self._open.get(sender, 0) >= self._runtime.settings.lanes_in_flight
+        is_full = self._open.get((*sender, lane.message_class), 0) >= self._runtime.settings.lanes_in_flight
         is_full = is_full or self._pools.get(self._pool(lane), 0) >= _MOST_BATCHES - len(self.tasks)
         return is_full or self._board.why_stopped(lane) is not None
 
-    def _closed_one(self, sender: tuple[UUID, UUID], pool: Pool) -> None:
+    def _closed_one(self, sender: tuple[UUID, UUID, str], pool: Pool) -> None:
         self._open[sender] -= 1
         if self._open[sender] <= 0:
             del self._open[sender]
@@ -245,7 +248,7 @@ class Pipeline:
             is_unusable = isinstance(left, Deferred) and left.cause == "sender_unusable"
             longest_s = _LONGEST_REST_S if is_unusable else _LONGEST_PAUSE_S
             self._judge_pace(batch, pace, count, boottime_s() - begin_s, longest_s)
-            self._closed_one((batch.lane.tenant_id, batch.lane.sender_id), pool)
+            self._closed_one((batch.lane.tenant_id, batch.lane.sender_id, batch.lane.message_class), pool)
 
     async def _send(self, batch: Batch, use: Use, outgoing: Sequence[Outgoing], watch: BatchWatch) -> None:
         """Send by the sender's connections, and tell their circuits what is worth telling."""
@@ -275,6 +278,12 @@ class Pipeline:
         connection_id, _, state = payload.partition(" ")
         self._senders.look_again(UUID(connection_id), is_closed=state == "open")
         self.wake.set()
+
+    def ready_bell(self, _payload: str) -> None:
+        """Something became ready: asked for at once where it probably is, else with the next directory."""
+        self._is_told = True
+        self.wake.set()
+        self._room.set()
 
     def _settle_rest(self, batch: Batch, watch: BatchWatch, left: Outcome) -> None:
         """What the provider did not settle: begun is uncertain, the rest goes back."""
@@ -318,9 +327,13 @@ class Pipeline:
             return
         age_s = boottime_s() - self._directory_s
         if age_s < self._directory_rest_s or (age_s < self._runtime.settings.poll_s and not self.wake.is_set()):
+            if self._is_told:
+                self._is_told = False
+                self._ring.revive()
             return
         async with self._directory_lock:
             self.wake.clear()
+            self._is_told = False
             began_s = boottime_s()
             async with self._database.statements() as raw:
                 self._ring.renew(await lanes.directory(raw))
@@ -330,6 +343,8 @@ class Pipeline:
 
     async def _idle(self, stop: asyncio.Event) -> None:
         """Nothing to do: wait for a wake-up, for room, or for the next look."""
+        if self._is_told and not self._directory_lock.locked():
+            return
         self._room.clear()
         events, bound_s = [self._room, stop], self._runtime.settings.poll_s
         if self.wake.is_set():  # heard, and the next look is near

@@ -12,6 +12,9 @@ from uuid import UUID
 
 from outrider.contracts.gate import Lane
 
+_MOST_LATELY = 4
+"""So many emptied lanes are asked again when something became ready."""
+
 _BULK_EVERY = 4
 """Every fourth turn goes to bulk even while transactional lanes are busy, so that none starves."""
 
@@ -25,6 +28,7 @@ class Ring:
         self._turns: dict[str, deque[UUID]] = {"transactional": deque(), "bulk": deque()}
         self._rests: dict[int, float] = {}
         self._drained: set[int] = set()
+        self._lately: dict[int, Lane] = {}
         self._turn_count = 0
 
     def renew(self, lanes: Iterable[Lane]) -> None:
@@ -60,6 +64,25 @@ class Ring:
     def drop(self, lane: Lane) -> None:
         """Leave a lane out until a new directory names it: it has nothing more."""
         self._drained.add(lane.id)
+        if lane.message_class == "transactional":
+            self._lately.pop(lane.id, None)
+            self._lately[lane.id] = lane
+            if len(self._lately) > _MOST_LATELY:
+                del self._lately[next(iter(self._lately))]
+
+    def revive(self) -> None:
+        """Take in again the few transactional lanes that were emptied last: something became ready, nobody said where.
+
+        Single messages come to them one by one, and the next directory may be far away; asking them costs less.
+        """
+        for lane in self._lately.values():
+            classes = self._lanes.setdefault(lane.tenant_id, {"transactional": deque(), "bulk": deque()})
+            if lane not in classes[lane.message_class]:
+                classes[lane.message_class].append(lane)
+            if lane.tenant_id not in self._turns[lane.message_class]:
+                self._turns[lane.message_class].appendleft(lane.tenant_id)
+            self._drained.discard(lane.id)
+        self._lately.clear()
 
     def next(self, is_stopped: Callable[[Lane], bool]) -> Lane | None:
         """The lane whose turn it is, or None when every lane rests or is stopped."""

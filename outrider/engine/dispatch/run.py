@@ -261,7 +261,7 @@ class Worker:
             self.database.connect,
             {
                 "outrider_switch": lambda _payload: self.switch_bell.set(),
-                "outrider_ready": lambda _payload: self.pipeline.wake.set(),
+                "outrider_ready": self.pipeline.ready_bell,
                 "outrider_suppression": self.pipeline.second_thoughts.heed,
                 "outrider_circuit": self.pipeline.circuit_bell,
             },

@@ -141,3 +141,28 @@ def test_a_drained_lane_is_left_out_until_a_directory_names_it_again() -> None:
     assert turns(of, 3) == [2, 2, 2]
     of.renew(lanes)
     assert set(turns(of, 2)) == {1, 2}
+
+
+def test_the_few_transactional_lanes_that_were_emptied_last_can_be_asked_before_the_next_directory() -> None:
+    lanes = [lane(tenant, tenant) for tenant in range(1, 8)]
+    campaign = lane(1, 100, "bulk")
+    of = ring(*lanes, campaign)
+    for one in (*lanes, campaign):
+        of.drop(one)
+    assert turns(of, 3) == []
+    of.revive()
+    assert set(turns(of, 30)) == {4, 5, 6, 7}
+
+
+def test_a_lane_that_the_directory_left_out_is_asked_once_for_each_bell() -> None:
+    single, campaign = lane(1, 1), lane(2, 2, "bulk")
+    of = ring(single, campaign)
+    of.drop(single)
+    of.renew([campaign])
+    of.revive()
+    assert turns(of, 1) == [1]
+    of.drop(single)
+    assert turns(of, 3) == [2, 2, 2]
+    of.renew([single, campaign])
+    of.revive()
+    assert Counter(turns(of, 8)) == {1: 6, 2: 2}, "it has one place, however often it was named"
