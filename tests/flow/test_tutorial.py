@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from outrider.interfaces.sandbox import LedgerReader
+from outrider.interfaces.sandbox import LedgerReader, lines
 from outrider.interfaces.sandbox.twilio import ledger as texts
 from tests.kit.postgres import open_folder, run_apart
 from tests.kit.processes import until
@@ -84,7 +84,7 @@ def _mails(home: Path, *, least: int) -> list[str]:
 
 
 def _texts(home: Path) -> list[str]:
-    return sorted(entry.to for entry in texts.read(home / "texts.jsonl") if entry.outcome in texts.TAKEN)
+    return sorted(entry.to for entry in lines.read(home / "texts.jsonl", texts.Entry) if entry.outcome in texts.TAKEN)
 
 
 def _here(text: str, changes: dict[str, str]) -> str:

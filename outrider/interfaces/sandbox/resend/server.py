@@ -23,8 +23,9 @@ import msgspec
 from aiohttp import web
 
 from outrider.base.errors import Misconfigured
+from outrider.interfaces.sandbox.lines import Lines
 from outrider.interfaces.sandbox.resend.keys import Keys
-from outrider.interfaces.sandbox.resend.ledger import TAKEN, Entry, Ledger, Outcome
+from outrider.interfaces.sandbox.resend.ledger import TAKEN, Entry, Outcome
 from outrider.interfaces.sandbox.resend.options import ResendOptions, Rule, read_rules
 from outrider.interfaces.sandbox.resend.refusals import Email, Error, refusal_of, why_invalid
 from outrider.interfaces.sandbox.resend.webhooks import Webhook, event_of
@@ -39,7 +40,7 @@ class ResendSandbox:
 
     def __init__(self, options: ResendOptions) -> None:
         self.options = options
-        self.ledger = Ledger(options.ledger_path)
+        self.ledger = Lines(options.ledger_path, Entry)
         self.emails: dict[str, Entry] = {}
         self.rules: list[Rule] = []
         self._struck: dict[int, int] = {}

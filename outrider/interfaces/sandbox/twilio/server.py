@@ -24,8 +24,9 @@ from aiohttp import web
 
 from outrider.base.errors import Misconfigured
 from outrider.data.gsm import size_of
+from outrider.interfaces.sandbox.lines import Lines
 from outrider.interfaces.sandbox.twilio.callbacks import Caller, status_form
-from outrider.interfaces.sandbox.twilio.ledger import TAKEN, Entry, Ledger, Outcome
+from outrider.interfaces.sandbox.twilio.ledger import TAKEN, Entry, Outcome
 from outrider.interfaces.sandbox.twilio.options import Rule, TwilioOptions, read_rules
 
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -48,7 +49,7 @@ class TwilioSandbox:
 
     def __init__(self, options: TwilioOptions) -> None:
         self.options = options
-        self.ledger = Ledger(options.ledger_path)
+        self.ledger = Lines(options.ledger_path, Entry)
         self.messages: dict[str, dict[str, Any]] = {}
         self.leads: dict[str, str] = {}
         """Where what people answer goes: by number, and by the id of a messaging service."""
@@ -199,7 +200,7 @@ class TwilioSandbox:
 
     def _write_down(self, outcome: Outcome, to: str, sender: str, text: str, **more: Any) -> Entry:
         entry = Entry(seq=0, at_ns=time.time_ns(), outcome=outcome, to=to, from_=sender, text=text, **more)
-        self.ledger.add(entry)
+        self.ledger.add([entry])
         return entry
 
     def _keep(self, entry: Entry, rule: Rule | None) -> dict[str, Any]:
