@@ -36,6 +36,8 @@ KILLED: Final = -signal.SIGKILL
 _SHARED: Final = (
     "outrider.app.commands.worker",
     "outrider.engine.scheduling.run",
+    "click",  # the web server's and the jobs', like the next
+    "yaml",
     "sqlalchemy.dialects.postgresql.asyncpg",
 )
 """What at least two roles load. What one alone needs costs less where it is loaded by that one."""
