@@ -16,15 +16,21 @@ from outrider.contracts.actor import Actor
 from outrider.contracts.channel import Channel
 from outrider.contracts.gate import Block, Candidate, Lane, Pass
 from outrider.contracts.provider import Outgoing
-from outrider.domain.limits import prices
+from outrider.domain.limits import contacted, prices
 from outrider.domain.tenants import tenants
 from outrider.engine.dispatch.claim import Claimer
 from outrider.engine.dispatch.record import Row, write
+from outrider.engine.maintenance import recounting
 from outrider.plugins.gates.fraud_guard import GATE as GUARD
+from outrider.plugins.gates.frequency_cap import GATE as CAP
 from tests.kit.campaigns import Campaign, fanned_out, launched
-from tests.kit.dispatch import GATES, Desk, Post, posts
+from tests.kit.dispatch import BOUND_S, GATES, Desk, Post, posts, until
 
 TESTER = Actor("user", "tester")
+_WAITING = (
+    "SELECT count(*) FROM pg_locks WHERE NOT granted "
+    "AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())"
+)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +142,103 @@ async def test_what_was_not_sent_does_not_count(desk: Desk) -> None:
         ]
         await write(raw, desk.tenant_id, rows)
     assert await claimed(desk, second) == 1
+
+
+async def recorded(desk: Desk, token: int, ids: Sequence[UUID], kind: str, state: str = "") -> None:
+    async with desk.post.engine.transaction() as raw:
+        await write(raw, desk.tenant_id, [Row(kind, each, token, state, None, "render_failed", "x") for each in ids])
+
+
+async def asked_again(desk: Desk) -> int:
+    """How many messages are asked about again after one round of the loop, and that nothing is told twice."""
+    count, has_more = await recounting.release_freed(desk.post.runtime)
+    assert not has_more
+    assert await recounting.release_freed(desk.post.runtime) == (0, False)
+    await desk.post.execute(
+        "UPDATE queue SET state = 0, reason = NULL WHERE tenant_id = $1 AND state = 5 AND due_at <= now()",
+        desk.tenant_id,
+    )
+    return count
+
+
+@pytest.mark.parametrize(("kind", "state"), [("finish", "failed"), ("defer", ""), ("hand_back", "")])
+async def test_room_that_comes_back_is_for_what_the_cap_holds(desk: Desk, kind: str, state: str) -> None:
+    assert CAP.key == contacted.GATE
+    await settle(desk, frequency_cap=1)
+    first, second, third = await campaigns_to_the_same(desk, 3, 2)
+    claim = await desk.claim(lane=await first.lane())
+    assert claim.batch is not None
+    assert [await claimed(desk, each) for each in (second, third)] == [0, 0]
+    freed, _ = claim.batch.messages
+    await recorded(desk, claim.batch.token, [freed], kind, state)
+    assert await asked_again(desk) == 2, "one of each campaign: the other contact got its message"
+    assert [await claimed(desk, each) for each in (second, third)] == [1, 0]
+    assert await most_per_contact(desk) == 1
+    assert await asked_again(desk) == 0
+
+
+async def test_a_place_that_its_own_message_takes_again_wakes_nobody(desk: Desk) -> None:
+    await settle(desk, frequency_cap=1)
+    first, second = await campaigns_to_the_same(desk, 2, 1)
+    claim = await desk.claim(lane=await first.lane())
+    assert claim.batch is not None
+    assert await claimed(desk, second) == 0
+    await recorded(desk, claim.batch.token, list(claim.batch.messages), "hand_back")
+    assert await claimed(desk, first) == 1
+    assert await asked_again(desk) == 0
+
+
+async def test_what_waits_for_another_gate_or_goes_by_another_purpose_is_not_asked_about(desk: Desk) -> None:
+    await settle(desk, frequency_cap=1)
+    first, second = await campaigns_to_the_same(desk, 2, 1)
+    claim = await desk.claim(lane=await first.lane())
+    assert claim.batch is not None
+    assert await claimed(desk, second) == 0
+    address: str = await desk.post.value("SELECT min(address) FROM messages WHERE tenant_id = $1", desk.tenant_id)
+    same = await desk.admit(2, address=address, message_class="bulk", purpose="marketing")
+    other = await desk.admit(1, address=address, message_class="bulk", purpose="news")
+    for ids, gate in ((same[:1], "quiet_hours"), (same[1:], contacted.GATE), (other, contacted.GATE)):
+        await desk.post.execute(
+            "UPDATE queue SET state = 5, due_at = now() + interval '1 hour', reason = $3 || ': not now' "
+            "WHERE tenant_id = $1 AND message_id = ANY ($2::uuid[])",
+            desk.tenant_id, ids, gate,
+        )  # fmt: skip
+    await recorded(desk, claim.batch.token, list(claim.batch.messages), "finish", "failed")
+    assert await asked_again(desk) == 2, "the second campaign's, and the one to the address without a contact"
+    rows = await desk.post.fetch("SELECT message_id FROM queue WHERE tenant_id = $1 AND state = 0", desk.tenant_id)
+    assert {row["message_id"] for row in rows} == {*await second.messages(), same[1]}
+
+
+async def test_what_a_claim_holds_while_the_count_is_taken_back_is_asked_about_as_well(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await settle(desk, frequency_cap=1)
+    first, second = await campaigns_to_the_same(desk, 2, 1)
+    claim = await desk.claim(lane=await first.lane())
+    assert claim.batch is not None
+    has_judged, may_commit = asyncio.Event(), asyncio.Event()
+    hold = Claimer._stop
+
+    async def stopping(self: Claimer, *arguments: Any) -> None:
+        await hold(self, *arguments)
+        if arguments[2]:
+            has_judged.set()
+            await may_commit.wait()
+
+    monkeypatch.setattr(Claimer, "_stop", stopping)
+    late = asyncio.ensure_future(claimed(desk, second))
+    async with asyncio.timeout(BOUND_S):
+        await has_judged.wait()
+        await recorded(desk, claim.batch.token, list(claim.batch.messages), "finish", "failed")
+        found = asyncio.ensure_future(recounting.release_freed(desk.post.runtime))
+
+        async def waits() -> bool:
+            return found.done() or bool(await desk.post.value(_WAITING))
+
+        await until(waits)
+        may_commit.set()
+        assert await late == 0
+        assert await found == (1, False)
 
 
 async def test_an_attempt_that_may_have_left_counts_for_others_and_does_not_hold_its_own_repetition(desk: Desk) -> None:

@@ -19,10 +19,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from outrider.contracts.actor import Actor
-from outrider.contracts.callbacks import Inbound, Report
+from outrider.contracts.callbacks import Bill, Inbound, Report
 from outrider.domain.callbacks.take import Came, take_in
 from outrider.domain.contacts import suppressions
-from outrider.domain.limits import accounts
+from outrider.domain.limits import accounts, charges
+from outrider.domain.limits.charges import Cost, Dates, Payer
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.record import Row, write
 from outrider.engine.inbound import writing
@@ -199,6 +200,31 @@ async def test_who_records_and_who_applies_reports_take_money_before_addresses(
     assert len(await listed(desk)) == ROUNDS
     spent = "SELECT day_spent_micros FROM budget_accounts WHERE tenant_id = $1 AND scope = 'tenant'"
     assert await desk.post.value(spent, desk.tenant_id) is not None, "both had to do with money"
+
+
+async def test_who_corrects_a_charge_and_who_settles_it_take_it_before_the_account(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = datetime.now(UTC).date()
+    dates = Dates(today, today.replace(day=1))
+    currency = str(await desk.post.value("SELECT coalesce(settings ->> 'currency', 'EUR') FROM tenants LIMIT 1"))
+    for number in range(ROUNDS):
+        (message_id,) = await desk.admit()
+        await charged(desk, message_id, 1)
+
+        async def correct(message_id: UUID = message_id) -> None:
+            changes = {message_id: (Cost(message_id, 50_000, 1), 2)}
+            async with desk.post.engine.transaction() as raw:
+                assert await charges.correct(raw, Payer(desk.tenant_id, None, "UTC"), 1, dates, changes) == set()
+
+        async def settle(message_id: UUID = message_id) -> None:
+            bills = {message_id: Bill(Decimal("0.07"), currency)}
+            async with desk.post.engine.transaction() as raw:
+                assert await charges.settle(raw, desk.tenant_id, bills) == {message_id}
+
+        await meet(desk, monkeypatch, number, correct, settle)
+    rows = await desk.post.fetch("SELECT micros, is_settled FROM charges WHERE tenant_id = $1", desk.tenant_id)
+    assert [tuple(row) for row in rows] == [(70_000, True)] * ROUNDS, "the provider's price is the last word"
 
 
 async def test_what_is_listed_for_good_and_what_for_a_while_is_locked_at_once(

@@ -98,10 +98,16 @@ async def correct(
     """Take account of how many parts finished messages really have.
 
     Takes:   changes: message -> (its cost as charged, its true number of parts).
-    Gives:   those whose further parts there is no money for: they must not be sent and stay charged as they were.
+    Gives:   those whose further parts there is no money for, which stay charged as they were, and those that are not
+             charged any more: they must not be sent. What has a price of its provider's already keeps that.
     """
+    rows = await SQL.charges_lock.many(raw, payer.tenant_id, list(changes), token)  # before accounts, as who settles
+    refused = changes.keys() - {row["message_id"] for row in rows}
+    open_ones = {row["message_id"] for row in rows if not row["is_settled"]}
+    changes = {message_id: change for message_id, change in changes.items() if message_id in open_ones}
+    if not changes:
+        return refused
     held = await _accounts(raw, payer)
-    refused: set[UUID] = set()
     done: list[Cost] = []
     # what is given back first may pay for the others
     for message_id, (cost, segments) in sorted(changes.items(), key=lambda item: item[1][1] - item[1][0].segments):

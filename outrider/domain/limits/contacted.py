@@ -1,17 +1,31 @@
 """Who was sent what: what counts for contacts, noted at the claim and taken back when it was not sent.
 
-Owns table `contact_sends`; how many are too many is the gate's.
+Owns table `contact_sends`; how many are too many is the gate's. What is taken back stands there before all time, where
+it counts nowhere, until somebody has asked again about what is held for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 import asyncpg
 
 from outrider.contracts.gate import Candidate, Lane
 from outrider.domain.limits.rows import SPENDING as SQL
+
+GATE = "frequency_cap"
+"""What the reasons of messages held by the count begin with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """Contacts and purposes, side by side, that fewer count for since; `count`: of how many attempts that was found."""
+
+    count: int
+    contacts: Sequence[UUID]
+    purposes: Sequence[str]
 
 
 async def lock(raw: asyncpg.Connection, tenant_id: UUID) -> None:
@@ -35,3 +49,19 @@ async def release(raw: asyncpg.Connection, tenant_id: UUID, ids: Sequence[UUID],
 async def release_all(raw: asyncpg.Connection, tenant_id: UUID, ids: Sequence[UUID]) -> None:
     """Take back every attempt of messages that somebody found not to have been sent."""
     await SQL.contacted_take_back_all.run(raw, tenant_id, list(ids))
+
+
+async def tenants_freed(raw: asyncpg.Connection) -> list[UUID]:
+    """Tenants with attempts that were taken back, so that there may be room for others; of very many the first."""
+    return [row["tenant_id"] for row in await SQL.contacted_freed_tenants.many(raw)]
+
+
+async def freed(raw: asyncpg.Connection, tenant_id: UUID, *, most: int) -> Freed:
+    """For whom there is room since attempts were taken back; each attempt is told once.
+
+    Takes:   a transaction that has locked nothing yet: it waits for the tenant's claims that count, so that what they
+             hold by what counted before can be seen.
+    """
+    await lock(raw, tenant_id)
+    row = await SQL.contacted_freed.one(raw, tenant_id, most)
+    return Freed(row["n"], row["contacts"], row["purposes"]) if row is not None else Freed(0, (), ())

@@ -60,6 +60,11 @@ RETURNING c.campaign_id, c.micros, c.day_on, c.month_on;
 DELETE FROM charges WHERE tenant_id = $1 AND message_id = ANY($2::uuid[]) AND NOT is_settled
 RETURNING campaign_id, micros, day_on, month_on;
 
+-- name: charges_lock :many
+-- Lock what attempts were charged, in one order and before any account: those whose price nobody has said yet, and the others.
+SELECT message_id, is_settled FROM charges WHERE tenant_id = $1 AND message_id = ANY($2::uuid[]) AND token = $3
+ORDER BY message_id FOR UPDATE;
+
 -- name: charges_change :run
 -- The finished messages have other numbers of parts than was estimated.
 UPDATE charges c SET micros = d.micros, segments = d.segments
@@ -215,16 +220,35 @@ CROSS JOIN LATERAL (
 WHERE c.contact_id IS NOT NULL;
 
 -- name: contacted_take_back :run
--- The attempts were not sent.
-DELETE FROM contact_sends c USING unnest($2::uuid[], $3::bigint[]) AS d(id, token)
-WHERE c.tenant_id = $1 AND c.message_id = d.id AND c.token = d.token;
+-- The attempts were not sent and count nowhere any more: before all time, until what is held by the count is asked about again.
+UPDATE contact_sends c SET at = '-infinity' FROM unnest($2::uuid[], $3::bigint[]) AS d(id, token)
+WHERE c.tenant_id = $1 AND c.message_id = d.id AND c.token = d.token AND c.at > '-infinity';
 
 -- name: contacted_take_back_all :run
 -- None of the attempts was sent.
-DELETE FROM contact_sends WHERE tenant_id = $1 AND message_id = ANY($2::uuid[]);
+UPDATE contact_sends SET at = '-infinity' WHERE tenant_id = $1 AND message_id = ANY($2::uuid[]) AND at > '-infinity';
+
+-- name: contacted_freed_tenants :many
+-- Tenants with attempts that were taken back; of very many attempts those of the first.
+-- tenant: none, because one look serves every tenant
+SELECT DISTINCT tenant_id FROM (SELECT tenant_id FROM contact_sends WHERE at = '-infinity' LIMIT 1000) f;
+
+-- name: contacted_freed :one
+-- Drop `$2` attempts that were taken back. Gives how many, and the contacts and purposes with room since: not those whose message
+-- has gone again meanwhile and counts as before.
+WITH gone AS (
+  DELETE FROM contact_sends WHERE tenant_id = $1 AND ctid = ANY (ARRAY(
+    SELECT ctid FROM contact_sends WHERE tenant_id = $1 AND at = '-infinity' LIMIT $2))
+  RETURNING message_id, contact_id, purpose
+), free AS (
+  SELECT DISTINCT contact_id, purpose FROM gone g
+  WHERE NOT EXISTS (SELECT FROM contact_sends n WHERE n.tenant_id = $1 AND n.message_id = g.message_id AND n.at > '-infinity')
+)
+SELECT (SELECT count(*) FROM gone) AS n, coalesce(array_agg(contact_id), '{}') AS contacts, coalesce(array_agg(purpose), '{}') AS purposes
+FROM free;
 
 -- name: contacted_purge :run
 -- Drop what is too old to count, older than `$1` hours, `$2` at a time.
 -- tenant: none, because retention is the installation's
 DELETE FROM contact_sends WHERE ctid = ANY (ARRAY(
-  SELECT ctid FROM contact_sends WHERE at < now() - $1 * interval '1 hour' ORDER BY at LIMIT $2));
+  SELECT ctid FROM contact_sends WHERE at < now() - $1 * interval '1 hour' AND at > '-infinity' ORDER BY at LIMIT $2));

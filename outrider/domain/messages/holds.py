@@ -89,3 +89,13 @@ async def release_many(uow: UnitOfWork, gate_key: str, freed: Sequence[tuple[UUI
         return 0
     tenants, senders, classes, counts = (list(each) for each in zip(*freed, strict=True))
     return await SQL.senders_holds_release.run(uow.raw, gate_key, tenants, senders, classes, counts)
+
+
+async def release_contacts(
+    uow: UnitOfWork, gate_key: str, contacts: Sequence[UUID], purposes: Sequence[str], *, most: int
+) -> int:
+    """Make what a gate holds to contacts ready (engine role); what it still holds is held again.
+
+    Takes:   contacts and, side by side, the purposes concerned; most: so many to each of their addresses.
+    """
+    return await SQL.contact_holds_release.run(uow.raw, uow.tenant, gate_key, list(contacts), list(purposes), most)

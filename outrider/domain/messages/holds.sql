@@ -37,6 +37,22 @@ FROM (SELECT d.tenant_id, unnest(ARRAY(
       FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::int[]) d(tenant_id, sender_id, message_class, most)) f
 WHERE q.tenant_id = f.tenant_id AND q.message_id = f.message_id AND q.state = 5;
 
+-- name: contact_holds_release :run
+-- What a gate holds to contacts for purposes is asked about again now, of each address as many as is said: found by their addresses.
+UPDATE queue q SET due_at = now()
+FROM unnest(ARRAY(
+  SELECT h.message_id FROM unnest($3::uuid[], $4::text[]) d(contact_id, purpose)
+  CROSS JOIN LATERAL (SELECT DISTINCT address FROM addresses WHERE tenant_id = $1 AND contact_id = d.contact_id OFFSET 0) a
+  CROSS JOIN LATERAL (
+    SELECT k.message_id
+    FROM (SELECT id FROM messages WHERE tenant_id = $1 AND address = a.address AND purpose = d.purpose
+          AND (contact_id IS NULL OR contact_id = d.contact_id) OFFSET 0) m
+    CROSS JOIN LATERAL (SELECT message_id FROM queue
+                        WHERE tenant_id = $1 AND message_id = m.id AND state = 5 AND due_at > now() AND starts_with(reason, $2 || ': ')
+                        LIMIT 1 FOR UPDATE SKIP LOCKED) k
+    LIMIT $5) h)) f(message_id)
+WHERE q.tenant_id = $1 AND q.message_id = f.message_id AND q.state = 5;
+
 -- name: held_by_gate :many
 -- How many messages each gate holds, by channel: a reason begins with the gate's key.
 -- tenant: none, because operators see the whole installation as aggregates

@@ -39,7 +39,7 @@ from outrider.domain.templates.rows import SQL as TEMPLATES
 from outrider.domain.tenants import sessions
 from outrider.domain.tracking.rows import SQL as TRACKING
 from outrider.engine.loop import Loop
-from outrider.engine.maintenance import brakes, expiry, money, warming
+from outrider.engine.maintenance import brakes, expiry, money, recounting, warming
 
 _log = structlog.get_logger(__name__)
 _UPKEEP = load(__package__)
@@ -78,6 +78,7 @@ def loops(runtime: Runtime) -> list[Loop]:
         *money.loops(runtime),
         *brakes.loops(runtime),
         *warming.loops(runtime),
+        *recounting.loops(runtime),
         *expiry.loops(runtime),
     ]
 

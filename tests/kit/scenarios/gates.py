@@ -281,6 +281,7 @@ async def _is_settled(drill: Drill) -> bool:
         " WHERE state IN (0, 1, 4) OR (state = 5 AND due_at < now() + interval '2 minutes'))"
         " + (SELECT count(*) FROM campaigns WHERE state = 'sending' AND expanded_at IS NULL)"
         " + (SELECT count(*) FROM budget_accounts WHERE is_freed)"
+        " + (SELECT count(*) FROM contact_sends WHERE at = '-infinity')"
         " + (SELECT count(*) FROM warm_ups w JOIN lanes l ON l.tenant_id = w.tenant_id AND l.sender_id = w.sender_id"
         "    JOIN queue q ON q.tenant_id = l.tenant_id AND q.lane_id = l.id"
         "    WHERE q.state = 5 AND starts_with(q.reason, 'warm_up: ')"
