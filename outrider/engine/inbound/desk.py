@@ -111,15 +111,18 @@ class Desk:
 
     def refuse(self, tally: Tally, source: str, reason: str) -> None:
         """Count one that was not taken; never waits."""
+        self._count(tally, (source[:60], reason[:60]), 1)
+
+    def _count(self, tally: Tally, key: _Source, count: int) -> None:
+        """Count some of a source; so many sources are told apart, and no more while the database is away."""
         counts = tally.counts
         if not counts:
             self._tallies.append(tally)
-        key = (source[:60], reason[:60])
         if key not in counts:
             if self._source_count >= _MOST_REFUSALS:
                 key = ("many", key[1])
-            self._source_count += 1
-        counts[key] = counts.get(key, 0) + 1
+            self._source_count += key not in counts
+        counts[key] = counts.get(key, 0) + count
 
     async def _carry(self, queue: _Queue) -> None:
         """Commit what waits in a queue, until nothing does."""
@@ -219,18 +222,11 @@ class Desk:
                     await take.refused(uow.raw, tenant_id, [(*key, count) for key, count in sums.items()])
             except OutriderError:
                 for tally, counts in chain(counted, *by_tenant.values()):
-                    self._count_on(tally, counts)
+                    for key, count in counts.items():
+                        self._count(tally, key, count)
                 raise
             except Exception:  # noqa: BLE001 - the last resort: one tenant's counts are worth less than the others'
                 _log.exception("webhook_counts_lost", tenant=str(tenant_id))
-
-    def _count_on(self, tally: Tally, counts: Mapping[_Source, int]) -> None:
-        """Take back what could not be written down."""
-        if not tally.counts:
-            self._tallies.append(tally)
-        for key, count in counts.items():
-            self._source_count += key not in tally.counts
-            tally.counts[key] = tally.counts.get(key, 0) + count
 
 
 def _fail(batch: list[_Waiting], error: OutriderError) -> None:

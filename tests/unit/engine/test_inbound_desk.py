@@ -14,7 +14,7 @@ from outrider.contracts.callbacks import Inbound, Unread
 from outrider.data.runtime import Runtime
 from outrider.domain.callbacks.take import Came
 from outrider.engine.inbound import desk as desk_module
-from outrider.engine.inbound.desk import Desk, _Waiting
+from outrider.engine.inbound.desk import Desk, Tally, _Waiting
 
 TENANT, CONNECTION = UUID(int=1), UUID(int=2)
 
@@ -116,3 +116,34 @@ async def test_one_that_stays_away_is_said_so_in_time(monkeypatch: pytest.Monkey
     (answer,) = await all_of(asyncio.create_task(desk.take(TENANT, "glass", told("stop"))))
     assert isinstance(answer, Unavailable)
     await desk.close()
+
+
+async def test_sources_that_are_refused_while_the_database_is_away_are_told_apart_up_to_a_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(desk_module, "_MOST_REFUSALS", 10)
+    tally = Tally(TENANT, CONNECTION)
+    refused = 0
+
+    class Away:
+        """A database that is looked for in vain while others knock."""
+
+        def uow(self, *_whose: object) -> Away:
+            return self
+
+        async def __aenter__(self) -> None:
+            nonlocal refused
+            for _ in range(30):
+                refused += 1
+                desk.refuse(tally, f"192.0.2.{refused}", "forged")
+            raise Unavailable("database_unavailable", "away")
+
+        async def __aexit__(self, *_error: object) -> None: ...
+
+    desk = Desk(cast("Runtime", SimpleNamespace(db=Away(), channels={})))
+    desk.refuse(tally, "192.0.2.0", "forged")
+    for _ in range(20):
+        with pytest.raises(Unavailable):
+            await desk._write_down()
+    assert sum(tally.counts.values()) == refused + 1, "each is counted"
+    assert len(tally.counts) <= 11, "by no more sources than that, and those that are many"
