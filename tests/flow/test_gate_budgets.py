@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from outrider.base.errors import Refused
+from outrider.base.errors import Refused, Unavailable
 from outrider.base.ids import NIL
 from outrider.contracts.actor import Actor
 from outrider.contracts.callbacks import Bill
@@ -21,14 +21,19 @@ from outrider.contracts.outcome import Accepted, Uncertain
 from outrider.data.db import Role
 from outrider.domain.limits import accounts, budgets, charges, prices
 from outrider.domain.messages import holds, uncertain
+from outrider.domain.tenants import tenants
 from outrider.engine.dispatch.claim import Claimer
 from outrider.engine.dispatch.record import Row, row_for, write
 from outrider.engine.maintenance import money
 from tests.kit.campaigns import fanned_out, launched
-from tests.kit.dispatch import GATES, Desk, Post, posts
+from tests.kit.dispatch import BOUND_S, GATES, Desk, Post, posts, until
 
 TESTER = Actor("user", "tester")
 CENT = accounts.MICROS_PER_CENT
+_WAITING = (
+    "SELECT count(*) FROM pg_locks WHERE NOT granted "
+    "AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())"
+)
 _A_DAY_LATER = (
     "UPDATE budget_accounts SET day_on = day_on - 1, day_ends_at = now() - interval '1 minute' WHERE tenant_id = $1"
 )
@@ -59,6 +64,7 @@ async def limit(
             uow, TESTER, scope, scope_id, daily_cents=daily, monthly_cents=monthly, reason="test"
         )
         await holds.release(uow, budgets.GATE, done.scope_id if campaign_id else None)
+    await money.release_freed(desk.post.runtime)  # what the change itself wakes is awake
     return done
 
 
@@ -162,8 +168,8 @@ async def test_money_that_comes_back_frees_what_waits_for_it(desk: Desk) -> None
     claim = await desk.claim()
     assert claim.batch is not None
     await record(desk, claim.batch.token, ids[:1], "finish", "failed")
-    assert await money.release_freed(desk.post.runtime, set()) == 2
-    assert await money.release_freed(desk.post.runtime, set()) == 0, "told once"
+    assert await money.release_freed(desk.post.runtime) == 2
+    assert await money.release_freed(desk.post.runtime) == 0, "told once"
     await promote(desk)
     again = await desk.claim()
     assert again.batch is not None
@@ -181,15 +187,86 @@ async def test_money_for_many_that_comes_back_at_once_frees_more_until_somebody_
     claim = await desk.claim()
     assert claim.batch is not None
     await record(desk, claim.batch.token, ids[:2], "finish", "failed")
-    unfinished: set[money.Freed] = set()
     for sent in (1, 1, 0):
-        assert await money.release_freed(desk.post.runtime, unfinished) == 1
+        assert await money.release_freed(desk.post.runtime) == 1
         await promote(desk)
         again = await desk.claim()
         assert len(again.batch.messages if again.batch else ()) == sent
-    assert await money.release_freed(desk.post.runtime, unfinished) == 0, "somebody lacks it again"
-    assert unfinished == set()
+    assert await money.release_freed(desk.post.runtime) == 0, "somebody lacks it again"
     assert await spent(desk) == (3 * CENT, 3 * CENT)
+
+
+async def test_money_that_came_back_is_not_forgotten_by_who_dies_while_asking_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await price(desk, CENT)
+    await limit(desk, 2)
+    ids = await desk.admit(4)
+    claim = await desk.claim()
+    assert claim.batch is not None
+    await record(desk, claim.batch.token, ids[:1], "finish", "failed")
+
+    async def dying(*_arguments: Any) -> int:
+        raise Unavailable("database_away", "the database is not reachable; try again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(holds, "release_some", dying)
+        with pytest.raises(Unavailable):
+            await money.release_freed(desk.post.runtime)
+    assert await money.release_freed(desk.post.runtime) == 2
+
+
+async def test_a_claim_that_began_before_a_raise_leaves_nothing_behind(desk: Desk) -> None:
+    await price(desk, CENT)
+    await limit(desk, 2)
+    ids = await desk.admit(4)
+    async with desk.engine() as uow:
+        await budgets.set_budget(uow, TESTER, "tenant", desk.tenant_id, daily_cents=9, monthly_cents=None)
+        await holds.release(uow, budgets.GATE)
+        late = asyncio.ensure_future(desk.claim())
+
+        async def waits() -> bool:
+            return bool(await desk.post.value(_WAITING))
+
+        await until(waits)
+    async with asyncio.timeout(BOUND_S):
+        claim = await late
+    assert claim.batch is not None
+    await money.release_freed(desk.post.runtime)
+    await promote(desk)
+    more = await desk.claim()
+    assert sorted({*claim.batch.messages, *(more.batch.messages if more.batch else ())}) == sorted(ids)
+
+
+async def test_what_waits_for_money_is_asked_about_when_everybodys_price_becomes_less(desk: Desk) -> None:
+    await price(desk, 5 * CENT, tenant_id=NIL)
+    try:
+        await limit(desk, 4)
+        await desk.admit(1)
+        assert (await desk.claim()).batch is None
+        await price(desk, 4 * CENT, tenant_id=NIL)
+        await money.release_freed(desk.post.runtime)
+        await promote(desk)
+        assert (await desk.claim()).batch is not None
+    finally:
+        async with desk.post.runtime.db.uow(Role.ENGINE, NIL) as uow:
+            await prices.remove(uow, TESTER, "email", "")
+
+
+async def test_what_waits_for_money_is_asked_about_when_an_email_costs_less(desk: Desk) -> None:
+    async def costs(micros: int) -> int:
+        given = {"email_price_micros": micros}
+        async with desk.engine() as uow:
+            await tenants.change(uow, TESTER, desk.tenant_id, settings=given, fields=tenants.known_fields(GATES))
+            return await holds.tenant_changed(uow, GATES, given, is_zone=False)
+
+    assert await costs(5 * CENT) == 0
+    await limit(desk, 4)
+    await desk.admit(1)
+    assert (await desk.claim()).batch is None
+    assert await costs(4 * CENT) == 1
+    await promote(desk)
+    assert (await desk.claim()).batch is not None
 
 
 @pytest.mark.parametrize(("kind", "state"), [("sent", "sent"), ("try_again", ""), ("finish", "uncertain")])
@@ -430,6 +507,23 @@ async def test_further_parts_are_paid_before_the_send_or_the_message_stays(desk:
         refused = await charges.correct(raw, held.payer, claim.batch.token, held.dates, changes)
     assert refused == {ids[0]}, "two more cents are there: for the two further parts of the second"
     assert await spent(desk) == (6 * CENT, 6 * CENT)
+
+
+async def test_a_charge_that_was_given_back_or_billed_is_not_corrected(desk: Desk) -> None:
+    await price(desk, CENT)
+    await limit(desk, 9)
+    ids = await desk.admit(3)
+    claim = await desk.claim()
+    assert claim.batch is not None
+    held = claim.batch.money
+    assert held is not None
+    await record(desk, claim.batch.token, ids[:1], "hand_back")
+    async with desk.post.engine.transaction() as raw:
+        assert await charges.settle(raw, desk.tenant_id, {ids[1]: Bill(Decimal("0.03"), "EUR")}) == {ids[1]}
+        changes = {each: (held.costs[each], 2) for each in ids}
+        refused = await charges.correct(raw, held.payer, claim.batch.token, held.dates, changes)
+    assert refused == {ids[0]}, "it is charged by nobody: its next claim charges it"
+    assert await spent(desk) == (5 * CENT, 5 * CENT), "three as billed, and two for the last one's parts"
 
 
 @pytest.fixture

@@ -103,6 +103,11 @@ async def findings(audience: Audience) -> list[Finding]:
         return [each async for each in validate(uow.raw)]
 
 
+_COUNTED = (
+    "INSERT INTO contact_sends (tenant_id, message_id, token, contact_id, purpose) VALUES ($1, $2, 1, $3, 'marketing')"
+)
+
+
 async def test_two_contacts_become_one_with_all_that_either_had(audience: Audience) -> None:
     ann = await person(audience, "ann", attributes={"plan": "gold"}, tags=["vip"])
     anna = await person(
@@ -113,12 +118,15 @@ async def test_two_contacts_become_one_with_all_that_either_had(audience: Audien
         await lists.add_members(uow, ACTOR, news, [anna.id])
     sent = await message(audience, anna)
     async with audience.engine() as uow:
+        await uow.raw.execute(_COUNTED, uow.tenant, sent, anna.id)
         one = await merge.merge(uow, ACTOR, ann.id, anna.id, reason="the same")
     assert (one.name, one.external_id, one.locale, one.tags) == ("ann", "7", "de", ["old", "vip"])
     assert one.attributes == {"plan": "gold", "age": 40}
     assert [each.address for each in one.addresses] == ["ann@example.org", "anna@example.org"]
     assert await audience.fetch("SELECT contact_id FROM list_members WHERE list_id = $1", news) == [(ann.id,)]
     assert await audience.fetch("SELECT contact_id FROM messages WHERE id = $1", sent) == [(ann.id,)]
+    counted = await audience.fetch("SELECT contact_id FROM contact_sends WHERE message_id = $1", sent)
+    assert counted == [(ann.id,)], "what one of them got counts for the frequency cap of the other"
     async with audience.app() as uow:
         with pytest.raises(Refused):
             await read.get(uow, anna.id)

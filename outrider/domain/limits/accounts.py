@@ -54,7 +54,7 @@ class Account:
     is_short: bool = False
     """Messages wait for its money."""
     is_freed: bool = False
-    """Money came back meanwhile: they are to be asked about again."""
+    """Money came back meanwhile: they are to be asked about again; not short any more: they are being asked."""
 
     def lacking(self, micros: int) -> Pot | None:
         """The period with too little left for so much; the one that ends last when both have."""
@@ -62,6 +62,11 @@ class Account:
             if pot.left is not None and pot.left < micros:
                 return pot
         return None
+
+    def lack(self) -> None:
+        """Note that a message waits for its money; who is being asked about again need not be any further."""
+        self.is_freed &= self.is_short
+        self.is_short = True
 
     def take(self, micros: int) -> None:
         """Spend; the caller has asked `lacking`."""

@@ -122,6 +122,8 @@ async def set_budget(
     if kind == "tenant":  # the tenant's row before its account, as claims lock them
         await TENANTS.tenant_budget_set.run(uow.raw, uow.tenant, daily_cents, monthly_cents)
         await _locked(uow, kind, scope_id)
+        # a claim that waits for the lock has read the former limits, and may hold by them when this is over
+        await SPENDING.account_free.run(uow.raw, uow.tenant, kind, scope_id)
     else:
         await _locked(uow, kind, scope_id)
         await SPENDING.budget_of_campaign_set.run(uow.raw, uow.tenant, scope_id, daily_cents, monthly_cents)
@@ -180,16 +182,17 @@ async def adopt_hand_changes(uow: UnitOfWork) -> list[UUID]:
 async def freed(uow: UnitOfWork) -> list[tuple[UUID, UUID | None]]:
     """Tenants, with the campaign where it was one's, to whose accounts money came back while messages wait for it.
 
-    Takes:   a unit of work of the engine role, without a tenant. Each is told once.
+    Takes:   a unit of work of the engine role, without a tenant. Each is told until `asked`, or until somebody lacks
+             its money again: else what came back at once would be too much for the few that are asked about.
     """
     rows = await SPENDING.accounts_freed.many(uow.raw)
     return [(row["tenant_id"], row["scope_id"] if row["scope"] == "campaign" else None) for row in rows]
 
 
-async def is_short(uow: UnitOfWork, campaign_id: UUID | None) -> bool:
-    """Whether messages were found to lack money of the tenant, or of a campaign, since `freed` told of it."""
+async def asked(uow: UnitOfWork, campaign_id: UUID | None) -> None:
+    """Note that all that waited for money of the tenant, or of a campaign, was asked about since `freed` told of it."""
     scope, scope_id = ("tenant", uow.tenant) if campaign_id is None else ("campaign", campaign_id)
-    return bool(await SPENDING.account_is_short.value(uow.raw, uow.tenant, scope, scope_id))
+    await SPENDING.account_asked.run(uow.raw, uow.tenant, scope, scope_id)
 
 
 async def _locked(uow: UnitOfWork, scope: Scope, scope_id: UUID) -> Account:

@@ -238,7 +238,7 @@ def _taken(held: Sequence[Account], costs: Sequence[Cost]) -> tuple[Sequence[Cos
                 account.take(cost.micros)
             charged.append(cost)
         else:
-            lack[0].is_short = True
+            lack[0].lack()
             short[cost.message_id] = _short(*lack, cost.micros)
     return charged, short
 

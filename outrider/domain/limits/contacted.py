@@ -51,6 +51,11 @@ async def release_all(raw: asyncpg.Connection, tenant_id: UUID, ids: Sequence[UU
     await SQL.contacted_take_back_all.run(raw, tenant_id, list(ids))
 
 
+async def give(raw: asyncpg.Connection, tenant_id: UUID, keep_id: UUID, other_id: UUID) -> None:
+    """Count for one contact what another was sent: they are one person."""
+    await SQL.contacted_give.run(raw, tenant_id, keep_id, other_id)
+
+
 async def tenants_freed(raw: asyncpg.Connection) -> list[UUID]:
     """Tenants with attempts that were taken back, so that there may be room for others; of very many the first."""
     return [row["tenant_id"] for row in await SQL.contacted_freed_tenants.many(raw)]

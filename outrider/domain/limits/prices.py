@@ -61,6 +61,7 @@ async def add(
     row = await SQL.price_add.one(uow.raw, uow.tenant, channel, country, valid_from, micros, actor.name)
     if row is None:
         raise Broken("price_lost", "the statement gives the row it wrote")
+    await _changed(uow)
     await append(
         uow, actor, action="price.set", target=("price", f"{channel} {country or '*'}"), reason=clean_reason(reason),
         details={"micros": micros, "valid_from": row["valid_from"].isoformat()},
@@ -76,11 +77,18 @@ async def remove(uow: UnitOfWork, actor: Actor, channel: str, country: str, *, r
     """
     _check(channel, country)
     rows = await SQL.price_remove.many(uow.raw, uow.tenant, channel, country)
+    await _changed(uow)
     await append(
         uow, actor, action="price.remove", target=("price", f"{channel} {country or '*'}"), reason=clean_reason(reason),
         details={"was": [[row["valid_from"].isoformat(), row["micros"]] for row in rows[:100]]},
     )  # fmt: skip
     return len(rows)
+
+
+async def _changed(uow: UnitOfWork) -> None:
+    """Ask again about what waits for money of anybody, where the price is everybody's."""
+    if uow.tenant == NIL:
+        await SQL.accounts_free_all.run(uow.raw)
 
 
 def _check(channel: str, country: str) -> None:

@@ -12,16 +12,28 @@ INSERT INTO budget_accounts (tenant_id, scope, scope_id, day_on, day_ends_at, mo
 VALUES ($1, $2, $3, current_date, now(), current_date, now()) ON CONFLICT DO NOTHING;
 
 -- name: accounts_freed :many
--- Accounts to which money came back while messages wait for it; noted once.
+-- Accounts to which money came back while messages wait for it. They are so, and nobody is known to lack their money, until all
+-- that waits has been asked about or somebody lacks it again.
 -- tenant: none, because one look serves every tenant
-UPDATE budget_accounts a SET is_freed = false, is_short = false
+UPDATE budget_accounts a SET is_short = false
 FROM (SELECT tenant_id, scope, scope_id FROM budget_accounts WHERE is_freed ORDER BY tenant_id LIMIT 100 FOR UPDATE SKIP LOCKED) f
 WHERE a.tenant_id = f.tenant_id AND a.scope = f.scope AND a.scope_id = f.scope_id
 RETURNING a.tenant_id, a.scope, a.scope_id;
 
--- name: account_is_short :value
--- Whether messages were found to lack its money.
-SELECT is_short FROM budget_accounts WHERE tenant_id = $1 AND scope = $2 AND scope_id = $3;
+-- name: account_asked :run
+-- All that waited for its money was asked about again, unless somebody lacks it since.
+UPDATE budget_accounts SET is_freed = false WHERE tenant_id = $1 AND scope = $2 AND scope_id = $3 AND is_freed AND NOT is_short;
+
+-- name: account_free :run
+-- There may be money in it for what waits, also for what a claim holds now that goes by what was true when it began.
+UPDATE budget_accounts SET is_short = true, is_freed = true WHERE tenant_id = $1 AND scope = $2 AND scope_id = $3;
+
+-- name: accounts_free_all :run
+-- What waits for any money is to be asked about again: prices of everybody have changed. Locked as claims lock.
+-- tenant: none, because such prices are the installation's
+UPDATE budget_accounts a SET is_freed = true
+FROM (SELECT tenant_id, scope, scope_id FROM budget_accounts WHERE is_short ORDER BY tenant_id, scope, scope_id FOR UPDATE) f
+WHERE a.tenant_id = f.tenant_id AND a.scope = f.scope AND a.scope_id = f.scope_id;
 
 -- name: account_write :run
 -- Write a locked account.
@@ -227,6 +239,10 @@ WHERE c.tenant_id = $1 AND c.message_id = d.id AND c.token = d.token AND c.at > 
 -- name: contacted_take_back_all :run
 -- None of the attempts was sent.
 UPDATE contact_sends SET at = '-infinity' WHERE tenant_id = $1 AND message_id = ANY($2::uuid[]) AND at > '-infinity';
+
+-- name: contacted_give :run
+-- What `$3` was sent counts for `$2`.
+UPDATE contact_sends SET contact_id = $2 WHERE tenant_id = $1 AND contact_id = $3;
 
 -- name: contacted_freed_tenants :many
 -- Tenants with attempts that were taken back; of very many attempts those of the first.

@@ -13,9 +13,12 @@ import msgspec
 
 from outrider.contracts.gate import Gate, MessageClass
 from outrider.data.db import UnitOfWork
+from outrider.domain.limits import budgets
 from outrider.domain.messages.rows import HOLDS as SQL
 
 _SLICE = 5000
+_PRICE = "email_price_micros"
+"""The one setting that says what messages cost."""
 
 
 async def tenant_changed(
@@ -23,7 +26,8 @@ async def tenant_changed(
 ) -> int:
     """Ask again about what is held, after settings or the zone of a tenant were changed (engine role)."""
     listed = tuple(gates)
-    return await ask_again(
+    count = await release(uow, budgets.GATE) if _PRICE in (given or ()) else 0
+    return count + await ask_again(
         uow, listed, (field.name for gate in listed for field in gate.fields) if is_zone else given or ()
     )
 

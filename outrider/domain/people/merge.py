@@ -10,6 +10,7 @@ from outrider.domain.audit.append import append
 from outrider.domain.contacts import read
 from outrider.domain.contacts.combine import combine
 from outrider.domain.contacts.views import ContactView
+from outrider.domain.limits import contacted
 from outrider.domain.messages import people
 
 
@@ -24,6 +25,7 @@ async def merge(
     """
     moved = await combine(uow, actor, keep_id, other_id)
     await people.give(uow, keep_id, other_id, [row["address"] for row in moved])
+    await contacted.give(uow.raw, uow.tenant, keep_id, other_id)
     target = ("contact", str(keep_id))
     details = {"merged": str(other_id), "addresses": len(moved)}
     await append(uow, actor, action="contact.merge", target=target, reason=reason, details=details)

@@ -5,8 +5,6 @@ Owns nothing else of money: what claims take and give back is domain/limits.
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.limits import budgets
@@ -15,8 +13,6 @@ from outrider.engine.loop import Loop
 
 _EVERY_S = 2.0
 _SOME = 500
-Freed = tuple[UUID, UUID | None]
-"""An account: the tenant, and the campaign where it is one's."""
 
 
 def loops(runtime: Runtime) -> list[Loop]:
@@ -26,10 +22,8 @@ def loops(runtime: Runtime) -> list[Loop]:
         await adopt_hand_changes(runtime)
         return False
 
-    unfinished: set[Freed] = set()
-
     async def freed() -> bool:
-        await release_freed(runtime, unfinished)
+        await release_freed(runtime)
         return False
 
     return [Loop("budgets_by_hand", _EVERY_S, adopt), Loop("freed_money", _EVERY_S, freed)]
@@ -45,20 +39,18 @@ async def adopt_hand_changes(runtime: Runtime) -> int:
     return len(tenants)
 
 
-async def release_freed(runtime: Runtime, unfinished: set[Freed]) -> int:
-    """Ask again about some messages of accounts that money came back to; gives how many.
+async def release_freed(runtime: Runtime) -> int:
+    """Ask again about some messages of each account that money came back to; gives how many.
 
-    Takes:   unfinished: kept by the caller from round to round: accounts with more that wait. They go on until somebody
-             lacks money again; else what came back at once would be too much for the few that are asked about.
+    Whoever is killed in between leaves the account as it is: the next round goes on.
     """
     async with runtime.db.uow(Role.ENGINE) as uow:
-        told = set(await budgets.freed(uow))
+        told = await budgets.freed(uow)
     count = 0
-    for account in told | unfinished:
-        tenant_id, campaign_id = account
+    for tenant_id, campaign_id in told:
         async with runtime.db.uow(Role.ENGINE, tenant_id) as uow:
-            is_over = account not in told and await budgets.is_short(uow, campaign_id)
-            released = 0 if is_over else await holds.release_some(uow, budgets.GATE, campaign_id, _SOME)
+            released = await holds.release_some(uow, budgets.GATE, campaign_id, _SOME)
+            if released < _SOME:
+                await budgets.asked(uow, campaign_id)
         count += released
-        (unfinished.discard if released < _SOME else unfinished.add)(account)
     return count

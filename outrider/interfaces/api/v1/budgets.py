@@ -147,6 +147,7 @@ async def price_remove(
     """Take the tenant's prices of a channel and country away; `-` is every country without a price of its own."""
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
         await prices.remove(uow, principal.actor, channel, "" if country == "-" else country)
+        await holds.release(uow, budgets.GATE)
 
 
 def _campaign(budget: budgets.Budget) -> UUID | None:

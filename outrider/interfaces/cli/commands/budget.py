@@ -164,6 +164,7 @@ async def remove_price(channel: str, *, country: Country = "", options: Changing
     """
     async with changing(options, role=Role.ENGINE) as work:
         count = await prices.remove(work.uow, work.actor, channel, country, reason=options.reason)
+        await holds.release(work.uow, budgets.GATE)
     data: dict[str, Any] = {"channel": channel, "country": country, "count": count}
     return Answer(data, note(f"{count} price(s) removed", dry_run=options.dry_run))
 
