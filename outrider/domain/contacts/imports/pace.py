@@ -19,6 +19,9 @@ OTHERS_PER_S = 5.0
 REST_SHARE = 1.0
 """How long to rest, as a share of the time a batch took."""
 
+LONGEST_REST_S = 5.0
+"""A batch that waited for the database, or for who held its contacts, did no work all that time to rest from."""
+
 
 class Pace:
     """The pace of one import. It begins considerately and goes fast once it has seen that it is alone."""
@@ -45,4 +48,4 @@ class Pace:
 
     def rest_s(self, took_s: float) -> float:
         """How long to rest after a batch that took so long to be read and stored."""
-        return 0.0 if self.is_alone else REST_SHARE * took_s
+        return 0.0 if self.is_alone else min(REST_SHARE * took_s, LONGEST_REST_S)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from outrider.domain.contacts.imports.pace import LOOK_BACK_S, OTHERS_PER_S, REST_SHARE, Pace
+from outrider.domain.contacts.imports.pace import LONGEST_REST_S, LOOK_BACK_S, OTHERS_PER_S, REST_SHARE, Pace
 
 
 def looked(*marks: tuple[float, int]) -> Pace:
@@ -15,6 +15,10 @@ def looked(*marks: tuple[float, int]) -> Pace:
 def test_it_rests_from_the_beginning() -> None:
     assert not looked((0.0, 500)).is_alone
     assert looked((0.0, 500)).rest_s(0.5) == 0.5 * REST_SHARE
+
+
+def test_a_batch_that_waited_for_the_database_is_not_followed_by_as_long_a_rest() -> None:
+    assert looked((0.0, 500)).rest_s(900.0) == LONGEST_REST_S <= 10
 
 
 def test_who_has_seen_nobody_for_long_enough_goes_at_full_speed() -> None:
