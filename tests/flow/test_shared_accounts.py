@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from outrider.base.fields import Field
 from outrider.base.ids import NIL
+from outrider.base.secret import Keyring, new_key
 from outrider.contracts.actor import Actor
 from outrider.data.db import Role
 from outrider.domain.limits import buckets, shared_accounts
+from outrider.domain.senders import accounts
 from outrider.engine.dispatch.senders import Senders
 from outrider.engine.maintenance.upkeep import Upkeep
 from outrider.plugins.providers.resend import PROVIDER as RESEND
@@ -130,13 +133,62 @@ async def test_upkeep_drops_what_nobody_used_for_days(post: Post) -> None:
     assert await post.value("SELECT (SELECT count(*) FROM account_buckets) + (SELECT count(*) FROM account_turns)") == 0
 
 
+async def test_a_burst_holds_as_it_is_now_and_a_fast_connection_with_a_tiny_one_slows_nobody_down(post: Post) -> None:
+    ours = await entered(post, "ann", ENDLESS, 1)
+    await entered(post, "ann", ENDLESS * 1000, 1)
+    assert await claimed(ours) == 1
+    async with post.engine.uow(Role.ENGINE, ours.tenant_id) as uow:
+        await buckets.set_rate(uow, ANN, "connection", ours.connection_id, ENDLESS, 8)
+    await post.execute("UPDATE buckets SET tokens = cap WHERE tenant_id = $1", ours.tenant_id)
+    assert await claimed(ours) == 8
+
+
+async def test_which_account_it_is_is_written_again_when_what_it_was_written_with_came_to_nothing(post: Post) -> None:
+    desk, senders = await post.desk(), Senders(post.runtime)
+    await post.execute('UPDATE connections SET settings = \'{"host": "mail", "username": "ann"}\'')
+    lane = await desk.lane()
+    with suppress(LookupError):
+        async with post.engine.uow(Role.ENGINE, desk.tenant_id) as uow:
+            await senders.use(uow.raw, lane)
+            raise LookupError
+    known = "SELECT account FROM connections WHERE id = $1"
+    assert await post.value(known, desk.connection_id) is None
+    senders.look_again(desk.connection_id, is_closed=False)
+    async with post.engine.uow(Role.ENGINE, desk.tenant_id) as uow:
+        await senders.use(uow.raw, lane)
+    assert await post.value(known, desk.connection_id) is not None
+
+
+async def test_who_has_read_a_connection_before_it_was_changed_says_nothing_of_its_account(post: Post) -> None:
+    desk = await entered(post, "ann", None)
+    known = "SELECT account FROM connections WHERE id = $1"
+    before = await post.value(known, desk.connection_id)
+    await post.execute("UPDATE connections SET version = version + 1 WHERE id = $1", desk.connection_id)
+    version = await post.value("SELECT version FROM connections WHERE id = $1", desk.connection_id)
+    for read, now in ((version - 1, before), (version, "bob")):
+        async with post.engine.uow(Role.ENGINE, desk.tenant_id) as uow:
+            await accounts.note(uow.raw, desk.tenant_id, desk.connection_id, read, "bob")
+        assert await post.value(known, desk.connection_id) == now
+
+
+def test_the_user_that_a_service_gives_everybody_is_nobodys_account_and_no_digest_can_be_tried_out() -> None:
+    ring, other = (Keyring(new_key()) for _ in range(2))
+    server = {"host": "smtp.example.net", "port": 587, "username": "apikey"}
+    ann, bob, again = (shared_accounts.digest(ring, SMTP, server, {"password": each}) for each in ("a", "b", "a"))
+    assert ann == again != bob
+    assert shared_accounts.digest(other, SMTP, server, {"password": "a"}) != ann, "made with the installation's key"
+
+
 def test_what_names_an_account_is_all_of_it_or_none() -> None:
+    ring = Keyring(new_key())
     sms = {"account_sid": "AC1", "base_url": "https://a"}
-    known = shared_accounts.digest(TWILIO, sms, {"auth_token": "x"})
-    assert known == shared_accounts.digest(TWILIO, {**sms, "connections": 3}, {"auth_token": "y"})
-    assert known != shared_accounts.digest(TWILIO, {**sms, "account_sid": "AC2"}, {})
+    known = shared_accounts.digest(ring, TWILIO, sms, {"auth_token": "x"})
+    assert known == shared_accounts.digest(ring, TWILIO, {**sms, "connections": 3}, {"auth_token": "y"})
+    assert known != shared_accounts.digest(ring, TWILIO, {**sms, "account_sid": "AC2"}, {})
     mails = {"base_url": "https://a"}
-    keys = [shared_accounts.digest(RESEND, mails, {"api_key": each}) for each in ("one", "two", "one")]
+    keys = [shared_accounts.digest(ring, RESEND, mails, {"api_key": each}) for each in ("one", "two", "one")]
     assert keys[0] == keys[2] != keys[1]
     assert "one" not in str(keys)
-    assert shared_accounts.digest(SMTP, {"host": "h", "port": 25, "username": ""}, {}) is None, "a relay is nobody's"
+    assert shared_accounts.digest(ring, SMTP, {"host": "h", "port": 25, "username": ""}, {}) is None, (
+        "a relay is nobody's"
+    )

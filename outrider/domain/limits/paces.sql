@@ -89,24 +89,29 @@ SELECT DISTINCT ON (channel, destination) tenant_id, channel, destination, rate,
 WHERE tenant_id IN ($1, '00000000-0000-0000-0000-000000000000') ORDER BY channel, destination, tenant_id DESC;
 
 -- name: account_open :run
--- The buckets of a connection's account, full, where there are none yet: one for each rate that a connection to it has.
+-- The buckets of a connection's account, full, where there are none yet: one for each rate that a connection to it has now, with
+-- the largest burst of those that have this rate or a slower one, so that a fast one with a tiny burst keeps no other to that.
 -- tenant: none, because the account may be several tenants'; its rows are the installation's
 INSERT INTO account_buckets (tenant_id, account, rate, cap, tokens)
-SELECT DISTINCT '00000000-0000-0000-0000-000000000000'::uuid, c.account, b.rate, b.cap, b.cap
-FROM connections c JOIN connections o ON o.account = c.account JOIN buckets b ON b.tenant_id = o.tenant_id AND b.scope = 'connection' AND b.scope_id = o.id
-WHERE c.tenant_id = $1 AND c.id = $2
-ORDER BY 3, 4 ON CONFLICT DO NOTHING;
+SELECT '00000000-0000-0000-0000-000000000000', r.account, r.rate, r.cap, r.cap
+FROM (SELECT o.account, b.rate, max(max(b.cap)) OVER (ORDER BY b.rate) AS cap
+      FROM connections c JOIN connections o ON o.account = c.account JOIN buckets b ON b.tenant_id = o.tenant_id AND b.scope = 'connection' AND b.scope_id = o.id
+      WHERE c.tenant_id = $1 AND c.id = $2 GROUP BY o.account, b.rate) r
+ORDER BY r.rate ON CONFLICT DO NOTHING;
 
 -- name: account_take :value
--- Take min(asked, there) tokens of a connection's account, at its own rate and all faster ones, which are locked in their order;
--- nothing is said where the account is not known. Refills by the clock read inside the statement.
+-- Take min(asked, there) tokens of a connection's account, at its own rate and all faster ones that a connection has now, which are
+-- locked in their order; nothing is said where the account is not known. Refills by the clock read inside the statement.
 -- tenant: none, because the account may be several tenants'; its rows are the installation's
-WITH own AS (
-  SELECT c.account, b.rate FROM connections c JOIN buckets b ON b.tenant_id = $1 AND b.scope = 'connection' AND b.scope_id = $2
-  WHERE c.tenant_id = $1 AND c.id = $2 AND c.account IS NOT NULL
+WITH rates AS MATERIALIZED (
+  SELECT o.account, b.rate, max(max(b.cap)) OVER (ORDER BY b.rate) AS cap
+  FROM connections c JOIN connections o ON o.account = c.account JOIN buckets b ON b.tenant_id = o.tenant_id AND b.scope = 'connection' AND b.scope_id = o.id
+  WHERE c.tenant_id = $1 AND c.id = $2 GROUP BY o.account, b.rate
 ), locked AS MATERIALIZED (
-  SELECT a.account, a.rate, a.cap, a.tokens, a.at_s FROM account_buckets a JOIN own o ON o.account = a.account
-  WHERE a.tenant_id = '00000000-0000-0000-0000-000000000000' AND a.rate >= o.rate ORDER BY a.rate, a.cap FOR UPDATE OF a
+  SELECT a.account, a.rate, a.cap, a.tokens, a.at_s
+  FROM rates r JOIN buckets b ON b.tenant_id = $1 AND b.scope = 'connection' AND b.scope_id = $2 AND r.rate >= b.rate
+  JOIN account_buckets a ON a.tenant_id = '00000000-0000-0000-0000-000000000000' AND a.account = r.account AND a.rate = r.rate AND a.cap = r.cap
+  ORDER BY a.rate, a.cap FOR UPDATE OF a
 ), there AS MATERIALIZED (
   SELECT l.account, l.rate, l.cap, least(l.cap, l.tokens + l.rate * greatest(0, n.t - l.at_s)) AS tokens, greatest(l.at_s, n.t) AS at_s
   FROM locked l CROSS JOIN (SELECT extract(epoch FROM clock_timestamp())::float8 AS t OFFSET 0) n
@@ -121,9 +126,14 @@ SELECT n FROM granted;
 -- name: account_return :run
 -- Give back what was taken of a connection's account and not used.
 -- tenant: none, because the account may be several tenants'; its rows are the installation's
+WITH rates AS MATERIALIZED (
+  SELECT o.account, b.rate, max(max(b.cap)) OVER (ORDER BY b.rate) AS cap
+  FROM connections c JOIN connections o ON o.account = c.account JOIN buckets b ON b.tenant_id = o.tenant_id AND b.scope = 'connection' AND b.scope_id = o.id
+  WHERE c.tenant_id = $1 AND c.id = $2 GROUP BY o.account, b.rate
+)
 UPDATE account_buckets a SET tokens = least(a.cap, a.tokens + $3::float8)
-FROM connections c JOIN buckets b ON b.tenant_id = $1 AND b.scope = 'connection' AND b.scope_id = $2
-WHERE c.tenant_id = $1 AND c.id = $2 AND a.tenant_id = '00000000-0000-0000-0000-000000000000' AND a.account = c.account AND a.rate >= b.rate;
+FROM rates r JOIN buckets b ON b.tenant_id = $1 AND b.scope = 'connection' AND b.scope_id = $2 AND r.rate >= b.rate
+WHERE a.tenant_id = '00000000-0000-0000-0000-000000000000' AND a.account = r.account AND a.rate = r.rate AND a.cap = r.cap;
 
 -- name: account_turn :value
 -- The next turn to make a request to an account, `$3` seconds after the one before it and not before `$4` seconds from now: in how

@@ -1,21 +1,23 @@
 """Shared accounts: one pace for an account at a provider, however many connections, tenants and workers use it.
 
-Owns `account_buckets`, `account_turns` and how an account is known: by a digest of what its provider says names it. The
-rows are the installation's: no tenant sees them, nor who else has entered the same account. A connection goes as fast
-as its own rate lets it, and all connections of an account together as the fastest of theirs: what goes by a slow one
-counts for the fast ones as well, so that nobody who enters another's account with a tiny rate slows it down. One that
+Owns `account_buckets`, `account_turns` and how an account is known: by a digest of what its provider says names it,
+made with the installation's key, so that whoever reads a dump cannot try out what it stands for. The rows are the
+installation's: no tenant sees them, nor who else has entered the same account. A connection goes as fast as its own
+rate lets it, and all connections of an account together as the fastest of theirs: what goes by a slow one counts for
+the fast ones as well, so that nobody who enters another's account with a tiny rate or burst slows it down. One that
 has no rate is neither bounded nor counted. Turns are for requests, where a provider limits these.
 """
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from outrider.base.ids import NIL
+from outrider.base.secret import Keyring
 from outrider.contracts.provider import NamesAccount, Provider
 from outrider.data.db import Database, Role
 from outrider.domain.limits.rows import PACES as SQL
@@ -25,7 +27,7 @@ _MOST_TURNS = 20
 """No turn is given out for later than so long or so many: requests that nobody made must not keep others for ever."""
 
 
-def digest(provider: Provider, settings: Mapping[str, Any], secrets: Mapping[str, str]) -> str | None:
+def digest(keyring: Keyring, provider: Provider, settings: Mapping[str, Any], secrets: Mapping[str, str]) -> str | None:
     """By what an account is known; None where its provider does not say what names one, or it is not all given."""
     if not isinstance(provider, NamesAccount):
         return None
@@ -33,7 +35,7 @@ def digest(provider: Provider, settings: Mapping[str, Any], secrets: Mapping[str
     if not all(named.values()):
         return None
     said = orjson.dumps([provider.key, *({name: str(value) for name, value in named.items()}.items())])
-    return hashlib.sha256(b"outrider account " + said).hexdigest()
+    return hmac.digest(keyring.derive("accounts"), said, "sha256").hex()
 
 
 async def turn(database: Database, account: str, rate_per_s: float, rest_s: float = 0.0) -> float:

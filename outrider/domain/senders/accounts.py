@@ -12,6 +12,8 @@ import asyncpg
 from outrider.domain.senders.rows import SQL
 
 
-async def note(raw: asyncpg.Connection, tenant_id: UUID, connection_id: UUID, account: str | None) -> None:
-    """Write down which account a connection is, where that is news (engine role)."""
-    await SQL.connection_account.run(raw, tenant_id, connection_id, account)
+async def note(
+    raw: asyncpg.Connection, tenant_id: UUID, connection_id: UUID, version: int, account: str | None
+) -> None:
+    """Write down which account a connection of this version is (engine role)."""
+    await SQL.connection_account.run(raw, tenant_id, connection_id, version, account)

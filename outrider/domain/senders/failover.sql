@@ -3,7 +3,7 @@
 -- name: fallbacks_load :many
 -- The connections that take over for a sender, in their order, secrets still sealed, with their circuits; `is_due` when
 -- one that cannot be reached may be tried again. The sender's own is none of them, whatever the list says.
-SELECT c.id AS connection_id, c.provider, c.settings::text AS settings, c.sealed_secrets, c.version AS connection_version,
+SELECT c.id AS connection_id, c.provider, c.settings::text AS settings, c.sealed_secrets, c.version AS connection_version, c.account,
        k.state AS circuit, k.passed, k.try_at <= now() AS is_due
 FROM sender_fallbacks f
 JOIN senders s ON s.tenant_id = $1 AND s.id = f.sender_id AND s.connection_id <> f.connection_id

@@ -34,6 +34,7 @@ class ConnectionInUse:
 
     is_due    it is known not to be reachable and may be tried again
     is_noted  something is known against it
+    named_by  by what its account is known, as it was written down last
     """
 
     id: UUID
@@ -45,6 +46,7 @@ class ConnectionInUse:
     passed: int
     is_due: bool
     is_noted: bool
+    named_by: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ def _connection(keyring: Keyring, tenant_id: UUID, row: asyncpg.Record) -> Conne
         passed=row["passed"] or 0,
         is_due=bool(row["is_due"]),
         is_noted=row["circuit"] is not None,
+        named_by=row["account"],
     )
 
 

@@ -4,7 +4,7 @@ SELECT s.channel, s.from_address, s.from_name, s.reply_to, s.return_path, s.post
        s.dkim::text AS dkim, s.sealed_dkim, s.transactional_guarantee, s.bulk_guarantee, s.version AS sender_version,
        s.archived_at IS NOT NULL AS is_archived,
        ARRAY(SELECT p.number FROM pool_numbers p WHERE p.tenant_id = s.tenant_id AND p.sender_id = s.id AND p.is_active ORDER BY p.id) AS numbers,
-       c.id AS connection_id, c.provider, c.settings::text AS settings, c.sealed_secrets, c.version AS connection_version,
+       c.id AS connection_id, c.provider, c.settings::text AS settings, c.sealed_secrets, c.version AS connection_version, c.account,
        k.state AS circuit, k.passed, k.try_at <= now() AS is_due,
        EXISTS (SELECT FROM sender_fallbacks f WHERE f.tenant_id = s.tenant_id AND f.sender_id = s.id) AS has_fallbacks,
        EXISTS (SELECT FROM list_offers o WHERE o.tenant_id = s.tenant_id)
@@ -38,8 +38,8 @@ UPDATE connections SET name = $3, settings = $4::text::jsonb, sealed_secrets = $
 WHERE tenant_id = $1 AND id = $2 RETURNING version;
 
 -- name: connection_account :run
--- Which account at its provider a connection is.
-UPDATE connections SET account = $3 WHERE tenant_id = $1 AND id = $2 AND account IS DISTINCT FROM $3;
+-- Which account at its provider a connection is, unless it was changed since it was read.
+UPDATE connections SET account = $4 WHERE tenant_id = $1 AND id = $2 AND version = $3 AND account IS DISTINCT FROM $4;
 
 -- name: delete_connection :value
 -- Delete a connection; the foreign key of a sender that uses it refuses.

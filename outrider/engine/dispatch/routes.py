@@ -44,7 +44,7 @@ class Account:
 
     is_closed  its circuit is open, or is about to be: nothing begins by it but what tries it
     given_ids  the provider's latest ids of messages, where it reports by them; None: nobody looks at them
-    named_by   by what the account is known that several connections may be; is_named: it is written down
+    named_by   by what the account is known that several connections may be
     """
 
     transport: Transport
@@ -53,7 +53,6 @@ class Account:
     is_closed: bool = False
     given_ids: dict[str, UUID] | None = None
     named_by: str | None = None
-    is_named: bool = False
 
     @contextmanager
     def busy(self) -> Iterator[Transport]:

@@ -121,18 +121,25 @@ class Senders:
         channel = self._runtime.channels.get(sender.channel)
         if channel is None:
             raise Misconfigured("channel_missing", f"the channel {sender.channel!r} is not installed")
+        await self._name(raw, lane.tenant_id, sender.connections, now_s)
         routes = [await self._route(raw, lane.tenant_id, each, now_s) for each in sender.connections]
         self._uses[key] = use = Use(sender, routes, channel, now_s)
         return use
+
+    async def _name(
+        self, raw: asyncpg.Connection, tenant_id: UUID, connections: Iterable[identity.ConnectionInUse], now_s: float
+    ) -> None:
+        """Write down which accounts connections are, where that is news; by id, as everybody locks them."""
+        for each in sorted(connections, key=lambda each: each.id):
+            named_by = self._account(tenant_id, each, now_s).named_by
+            if named_by != each.named_by:
+                await accounts.note(raw, tenant_id, each.id, each.version, named_by)
 
     async def _route(
         self, raw: asyncpg.Connection, tenant_id: UUID, connection: identity.ConnectionInUse, now_s: float
     ) -> Route:
         """A connection as a route: how much may go by it until the next look, says its circuit."""
         account = self._account(tenant_id, connection, now_s)
-        if not account.is_named:
-            await accounts.note(raw, tenant_id, connection.id, account.named_by)
-            account.is_named = True
         account.is_closed = connection.circuit == "open" or (
             connection.circuit == "half_open" and not connection.passed
         )
@@ -172,7 +179,7 @@ class Senders:
                 named = (tenant_id, connection.id)
                 settings[CALLBACK_URL] = callback_url(signer, public_url, provider.key, settings, *named)
             transport = provider.open(settings, connection.secrets, self._runtime.egress)
-            named_by = shared_accounts.digest(provider, connection.settings, connection.secrets)
+            named_by = shared_accounts.digest(self._runtime.keyring, provider, connection.settings, connection.secrets)
             if named_by is not None and isinstance(transport, TakesTurns):
                 transport.share(partial(shared_accounts.turn, self._runtime.db, named_by))
             given_ids: dict[str, UUID] | None = {} if isinstance(provider, Reports) else None

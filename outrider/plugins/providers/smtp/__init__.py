@@ -27,7 +27,7 @@ class Smtp:
     channel = "email"
     help = "Any mail server that speaks SMTP, with STARTTLS and a password or without"
     fields: tuple[Field, ...] = FIELDS
-    account = ("host", "port", "username")
+    account = ("host", "port", "username", "password")  # services give all their customers one user, `apikey`
 
     def __init__(self, contexts: TlsContexts = tls_context) -> None:
         """Take another maker of TLS contexts than the system's trust store, as tests do."""
