@@ -10,7 +10,9 @@ import pytest
 
 from outrider.base.clock import boottime_s
 from outrider.base.ids import NIL, time_of
+from outrider.contracts.actor import Actor
 from outrider.contracts.gate import Allowance, Block, Candidate, Fact, Gate, Hold, Lane, Verdict
+from outrider.domain.limits import buckets
 from outrider.engine.dispatch.claim import Claimer
 from tests.kit.campaigns import fanned_out, launched
 from tests.kit.dispatch import GATES, Desk, Post, posts
@@ -52,11 +54,33 @@ async def test_a_claim_takes_no_more_than_its_limit_and_the_next_goes_on_behind_
 async def test_a_message_released_before_the_mark_is_found_when_nothing_lies_behind_it(desk: Desk) -> None:
     await desk.admit(2)
     claimer = Claimer(desk.post.engine, GATES, lease_s=60)
-    await claimed(desk, claimer=claimer)
+    await claimed(desk, 2, claimer=claimer)  # as many as it may: behind the last there may be more
     first = await desk.admit(priority=0)
     assert await claimed(desk, claimer=claimer) == first, (
         "an empty look from the mark is followed by one from the start"
     )
+
+
+async def test_a_lane_is_drained_only_when_nothing_that_is_ready_is_left_in_it(desk: Desk) -> None:
+    ids = await desk.admit(3)
+    claimer = Claimer(desk.post.engine, GATES, lease_s=60)
+    said = [await desk.claim(2, claimer=claimer) for _ in range(3)]
+    assert [each.is_drained for each in said] == [False, False, True], "before a mark there may be what came back"
+    assert said[2].batch is None
+    await desk.post.execute("UPDATE queue SET state = 0, token = NULL, crashes = 1 WHERE message_id = $1", ids[1])
+    await desk.admit(1)
+    assert [(await desk.claim()).is_drained for _ in range(2)] == [False, True], "one that goes alone leaves the others"
+
+
+async def test_a_lane_of_which_a_rate_keeps_something_back_is_not_drained(desk: Desk) -> None:
+    await desk.admit(3)
+    async with desk.engine() as uow:
+        await buckets.set_rate(uow, Actor("user", "ann"), "tenant", desk.tenant_id, 0.001, 2)
+    some = await desk.claim()
+    assert some.batch is not None
+    assert (len(some.batch.messages), some.is_drained) == (2, False)
+    none = await desk.claim()
+    assert (none.batch, none.is_drained) == (None, False)
 
 
 async def test_what_is_due_later_is_not_ready(desk: Desk) -> None:
