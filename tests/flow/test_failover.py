@@ -216,6 +216,27 @@ async def test_one_that_fails_its_try_is_left_alone_twice_as_long(pair: Pair) ->
     assert waits == pytest.approx([0.3, 0.6, 1.0, 1.0])
 
 
+async def test_a_try_that_ends_in_doubt_counts_as_failed_so_that_not_one_message_after_the_other_is_put_in_doubt(
+    pair: Pair,
+) -> None:
+    async with pair.post.engine.transaction() as raw:
+        for _ in range(LIMITS.failures):
+            await circuits.failed(raw, pair.desk.tenant_id, pair.desk.connection_id, "provider_down", LIMITS)
+    await pair.look_again()
+    pair.own.answer = lambda _message: Uncertain("answer_lost", "HTTP 500")
+    await pair.post.execute("UPDATE tenants SET settings = '{\"consent_required\": false}'")
+    ids = await pair.desk.admit(5, message_class="bulk", purpose="marketing")
+
+    async def is_left_alone_longer() -> bool:
+        return bool(await pair.post.value("SELECT openings = 2 FROM circuits"))
+
+    async with pair.post.working():
+        await pair.desk.until(ids, "sent", "uncertain")
+        await until(is_left_alone_longer)
+    assert (await pair.desk.states(ids)).count("uncertain") == 1
+    assert len(pair.spare.taken) == 4
+
+
 async def test_what_was_under_way_when_it_opened_is_not_held_against_the_try_and_while_it_is_open_nothing_counts(
     pair: Pair,
 ) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from outrider.base.clock import boottime_s
-from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Unsent
+from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
 from outrider.contracts.provider import Leave, Outgoing, Repeats, Transport
 from outrider.domain.senders.circuits import AT_ONCE
 from outrider.engine.dispatch.batch import UNREACHED
@@ -133,12 +133,16 @@ async def nothing_dropped(_messages: Sequence[Outgoing]) -> str | None:
 
 @dataclass(slots=True)
 class Tally:
-    """What one send by one connection came to. `answered`: messages the provider decided about, either way."""
+    """What one send by one connection came to. `answered`: messages the provider decided about, either way.
+
+    `doubtful`: messages of which nobody knows whether they were taken.
+    """
 
     route: Route
     accepted: int = 0
     answered: int = 0
     unreached: int = 0
+    doubtful: int = 0
     cause: str = ""
     wish_s: float | None = None
     """For how long the provider asked to be left alone, when it did."""
@@ -153,7 +157,12 @@ class Tally:
 
     @property
     def is_failure(self) -> bool:
-        """Whether it reached nobody, or its account was refused."""
+        """Whether it reached nobody, or its account was refused.
+
+        A try that ends in doubt as well: tried again at once, one message after the other would be put in doubt.
+        """
+        if self.route.is_try and self.doubtful and not self.answered:
+            return True
         return self.unreached > 0 and (self.is_refused or not self.accepted)
 
     def hear(self, outcome: Deferred) -> bool:
@@ -164,6 +173,11 @@ class Tally:
             return False
         self.cause, self.wish_s = outcome.cause, outcome.after_s
         return self.is_refused
+
+    def doubt(self) -> None:
+        """Count one of which nobody knows whether it was taken."""
+        self.doubtful += 1
+        self.cause = self.cause or "provider_down"
 
 
 Refused = Callable[["Tally"], None]
@@ -229,6 +243,8 @@ class _RouteWatch:
                 self.ears.refused(self.tally)
             if self._moves(message):
                 return
+        elif isinstance(outcome, Uncertain):
+            self.tally.doubt()
         elif isinstance(outcome, Unsent) and outcome.reason == CLOSED and self._moves(message):
             return
         self.watch.settle(message, outcome)
