@@ -173,6 +173,19 @@ async def test_while_it_answers_that_it_fails_one_text_is_in_doubt_and_what_wait
     await transport.close()
 
 
+async def test_what_waits_while_it_fails_waits_as_long_as_it_asks(sandbox: TwilioSandbox) -> None:
+    sandbox.rules = [Rule(status=503, code=20500, retry_after_s=30)]
+    transport = opened(sandbox, connections=1)
+    outcomes = (await sent(transport, *(text(each) for each in PEOPLE[:3]))).outcomes.values()
+    await transport.close()
+    assert [
+        each.after_s is not None and 28 < each.after_s <= 30 for each in outcomes if isinstance(each, Deferred)
+    ] == [
+        True,
+        True,
+    ]
+
+
 async def test_a_refused_account_is_asked_once_and_then_probed(sandbox: TwilioSandbox) -> None:
     sandbox.refuses_everybody = True
     transport = opened(sandbox, connections=8)

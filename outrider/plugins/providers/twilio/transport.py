@@ -17,7 +17,7 @@ from outrider.base.errors import Unavailable
 from outrider.contracts.callbacks import Bill, Lost
 from outrider.contracts.outcome import Deferred, Outcome, Uncertain, Unsent
 from outrider.contracts.provider import Egress, Outgoing, Watch
-from outrider.data.http_account import Desk, Rest, object_in, outcome_of_trouble
+from outrider.data.http_account import Desk, Rest, object_in, outcome_of_trouble, wish_s
 from outrider.data.http_out import HttpOut, Reply, Trouble
 from outrider.plugins.providers.twilio.answers import SERVER, is_sid, outcome_of
 from outrider.plugins.providers.twilio.bills import bills
@@ -157,7 +157,7 @@ class TwilioTransport:
 def _news_of(reply: Reply | Trouble, outcome: Outcome) -> Outcome:
     """What an end says of the account: while it answers that it fails, what waits is not put in doubt as well."""
     if isinstance(reply, Reply) and isinstance(outcome, Uncertain) and reply.status in SERVER:
-        return Deferred("provider_down", outcome.detail)
+        return Deferred("provider_down", outcome.detail, wish_s(reply))
     return outcome
 
 
