@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import json
+import tracemalloc
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 from uuid import UUID
 
 import pytest
 
-from outrider.contracts.channel import Composer, Tracking
+from outrider.contracts.channel import Attachment, Composer, Tracking
 from outrider.contracts.gate import Lane
 from outrider.data.runtime import Runtime
 from outrider.engine.dispatch import senders
 from outrider.engine.dispatch.senders import Made, Senders, Terms, Use
+from outrider.plugins.channels.email import CHANNEL
+from tests.kit import letters
+from tests.kit.rendering import InProcessRenderer
 
 TRACKING = Tracking()
 ONE, TWO, THREE, FOUR = (UUID(int=number) for number in range(1, 5))
@@ -93,3 +100,29 @@ def test_nobody_is_given_what_was_made_under_other_terms(
     memory.keep(1, ONE)
     assert memory.has(ONE)
     assert memory.of.at_hand(whose, by, [ONE], tracking) is None
+
+
+@pytest.mark.parametrize(
+    ("word", "file_bytes"),
+    [("hello world", 0), ("привет мир", 0), ("你好世界", 0), ("hello \U0001f600", 0), ("hello", 300_000)],
+    ids=["ascii", "cyrillic", "chinese", "emoji", "file"],
+)
+async def test_a_composer_is_not_taken_for_much_lighter_than_it_is(word: str, file_bytes: int) -> None:
+    of = letters.content(html="<p>{{ name }}</p>" + f"<p>{word} and so on</p>" * 2000, text=None)
+    renderer = InProcessRenderer()
+    compiled = json.dumps(await CHANNEL.compile(of, renderer))
+    assert of.html is not None
+    html = of.html.encode()
+    CHANNEL.composer(of, letters.identity(), renderer)  # what the first one of a process brings is nobody's
+    gc.collect()
+    tracemalloc.start()
+    try:
+        files = (Attachment("a.bin", "application/octet-stream", bytes(file_bytes)),) if file_bytes else ()
+        read = replace(of, html=html.decode(), compiled=json.loads(compiled), attachments=files)
+        composer = CHANNEL.composer(read, letters.identity(), renderer)
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert composer is not None
+    assert 0.5 < taken / senders._weight(read) < 1.5
