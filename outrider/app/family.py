@@ -95,7 +95,8 @@ class Child:
                 return
             if boottime_s() - began_s > _SETTLED_S:
                 pause_s = _FIRST_PAUSE_S
-            _log.warning("child_ended", child=self.name, exit_code=self.exit_code, restart_in_s=round(pause_s, 1))
+            how = {"exit_code": self.exit_code, **_signal(self.exit_code)}
+            _log.warning("child_ended", child=self.name, **how, restart_in_s=round(pause_s, 1))
             await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 - spreads restarts
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
             self.restarts += 1
@@ -159,10 +160,21 @@ class Family:
         """Raise when a child has ended for good."""
         if self.failed.done():
             child = self.failed.result()
-            raise Misconfigured("child_refused", f"{child.name} does not start (exit {child.exit_code}), see above")
+            how = _signal(child.exit_code).get("signal", f"exit {child.exit_code}")
+            raise Misconfigured("child_refused", f"{child.name} does not start ({how}), see above")
 
     async def stop(self) -> None:
         """Stop everybody: the doors first, so that nothing new comes in, then the workers together."""
         for child in [each for each in self.children if each.name == "api"]:
             await child.stop()
         await asyncio.gather(*(child.stop() for child in self.children if child.name != "api"))
+
+
+def _signal(exit_code: int | None) -> dict[str, str]:
+    """The signal that ended it, by name, if one did."""
+    if exit_code is None or exit_code >= 0:
+        return {}
+    try:
+        return {"signal": signal.Signals(-exit_code).name}
+    except ValueError:  # a real-time one
+        return {"signal": f"signal {-exit_code}"}

@@ -2,11 +2,12 @@
 
 Owns what is loaded before, the nursery process and the asking; knows nothing of what a role does, and holds nothing
 that belongs to one: it is forked while its parent has one thread, no event loop, no setting and no secret. A role gets
-a session, a stdin and a stdout of its own, as if it had been started by itself; how it ended it says itself.
+a session, a stdin and a stdout of its own, as if it had been started by itself. It is an orphan from the beginning, for
+its parent to adopt (`orphans`), who hears how it ended; where that cannot be, it says so itself.
 
-Who loads leaves the nursery to a child and ends: a fork takes over what was loaded, but not the pages of the programs'
-files that only loading needed. The nursery ends when nobody asks it any more; its children live on, and pages that all
-of them have written to meanwhile are not kept once more for it. The next wish starts another.
+Who loads leaves the nursery to a child at the first wish and ends: a fork takes over what was loaded, but not the pages
+of the programs' files that only loading needed. The nursery ends when nobody asks it any more; the roles live on, and
+pages that all of them have written to meanwhile are not kept once more for it. The next wish starts another.
 """
 
 from __future__ import annotations
@@ -18,21 +19,23 @@ import gc
 import os
 import pkgutil
 import re
+import select
 import signal
 import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Final, NoReturn
 
 from outrider import plugins
-from outrider.app import load_log_without_rich, role
+from outrider.app import load_log_without_rich, orphans, role
 from outrider.interfaces.cli import exits
 
 KILLED: Final = -signal.SIGKILL
-"""The exit code of a process that could not say how it ended."""
+"""The exit code of a process that could not say how it ended, where it could not be adopted either."""
 _SHARED: Final = (
     "outrider.app.commands.worker",
     "outrider.engine.scheduling.run",
@@ -53,7 +56,7 @@ def this_python() -> list[str]:
 
 
 class Forked:
-    """One process from the nursery. `returncode` is None while it runs, KILLED when a signal ended it."""
+    """One process from the nursery. `returncode` is None while it runs, -n when signal n ended it."""
 
     def __init__(self, pid: int, stdin: int, stdout: asyncio.StreamReader, heard: Callable[[bytes], None]) -> None:
         self.pid = pid
@@ -72,10 +75,10 @@ class Forked:
                 os.kill(self.pid, number)
 
     async def _listen(self, stdout: asyncio.StreamReader, heard: Callable[[bytes], None]) -> int:
-        """Hear it until its stdout ends, which it does with the process."""
+        """Hear it until its stdout ends, which it does with the process; until it is buried, nobody has its id."""
         code: int = KILLED
         try:
-            async for line in stdout:
+            while line := await _line(stdout):
                 kind, number = _said(line)
                 if kind == "ended":
                     code = number
@@ -83,8 +86,9 @@ class Forked:
                     heard(line)
         finally:
             os.close(self._stdin)
-            self.returncode = code
-        return code
+        how = await orphans.ending(self.pid)
+        self.returncode = code if how is None else how
+        return self.returncode
 
 
 class Nursery:
@@ -92,6 +96,7 @@ class Nursery:
 
     def __init__(self) -> None:
         self._loader: int | None = None
+        self._forked: list[Forked] = []
         self._socket, theirs = _pair()
         self._loader = os.fork()
         if not self._loader:
@@ -104,6 +109,12 @@ class Nursery:
         Takes:   heard  called with each line of its stdout
         Raises:  OSError when there is no room for one more process.
         """
+        try:
+            return await self._start(name, heard)
+        except ChildProcessError:  # it died with the wish; another one takes its place
+            return await self._start(name, heard)
+
+    async def _start(self, name: str, heard: Callable[[bytes], None]) -> Forked:
         stdin, our_stdin = os.pipe()
         our_stdout, stdout = os.pipe()
         try:
@@ -117,8 +128,14 @@ class Nursery:
         except BaseException:
             os.close(our_stdin)  # should it run all the same: this ends it
             raise
-        self._bury_loader()  # it has left: who answered is its child
-        return Forked(pid, our_stdin, output, heard)
+        self._bury_loader()  # it has left: who answered is its child's
+        forked = Forked(pid, our_stdin, output, heard)
+        self._forked = [*(each for each in self._forked if each.returncode is None), forked]
+        return forked
+
+    def bury(self) -> None:
+        """Bury who was adopted and has ended: a nursery of before, processes of a role that was killed."""
+        orphans.bury(lambda pid: pid in {self._loader, *(each.pid for each in self._forked if each.returncode is None)})
 
     def rest(self) -> None:
         """Let it end until there is another wish; its children live on. Idempotent."""
@@ -131,7 +148,8 @@ class Nursery:
 
     def _bury_loader(self) -> None:
         if self._loader is not None:
-            os.waitpid(self._loader, 0)
+            with suppress(ChildProcessError):  # the system buries by itself where SIGCHLD is ignored
+                os.waitpid(self._loader, 0)
             self._loader = None
 
     def _ask(self, name: str, fds: list[int]) -> None:
@@ -190,6 +208,13 @@ async def _reader(fd: int) -> asyncio.StreamReader:
     return reader
 
 
+async def _line(stdout: asyncio.StreamReader) -> bytes:
+    """The next line; what is too long to be one of ours is left out."""
+    while True:
+        with suppress(ValueError):
+            return await stdout.readline()
+
+
 def _say(stdout: int, kind: str, number: int) -> None:
     """Say on the stdout of a role what becomes of it: `pid`, `error` (no process, why) or `ended` (exit code)."""
     with suppress(OSError):  # who asked is gone
@@ -210,11 +235,12 @@ def _pid_in(line: bytes) -> int:
 
 
 def _load_and_leave(control: socket.socket) -> NoReturn:
-    """Load what is shared, leave the nursery to a child, and end."""
+    """Load what is shared, leave the nursery to a child at the first wish, and end."""
     code = exits.BUG
     try:
         control = _alone(control)
         load()
+        select.select([control], [], [])  # who asks adopts by then
         if not os.fork():
             _serve(control)
         code = exits.OK
@@ -236,24 +262,21 @@ def _alone(control: socket.socket) -> socket.socket:
     _call_itself("outrider nursery")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # who stops a family tells everybody in it
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     return control
 
 
 def _serve(control: socket.socket) -> None:
     """Be the nursery: fork who is asked for, until nobody asks any more."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks it how they ended
     while True:
         request, fds, _, _ = socket.recv_fds(control, _LONGEST_NAME_BYTES, 2)
         if not request:
             return
         stdin, stdout = fds
         try:
-            pid = os.fork()
+            orphans.fork(partial(_become, request.decode(), stdin, stdout))
         except OSError as error:
             _say(stdout, "error", error.errno or 0)
-        else:
-            if not pid:
-                _become(request.decode(), stdin, stdout)
         os.close(stdin)
         os.close(stdout)
 
@@ -262,7 +285,6 @@ def _become(name: str, stdin: int, stdout: int) -> NoReturn:
     """Be one role, in a process of its own, from its first line to its exit code."""
     code = exits.BUG
     try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.setsid()

@@ -212,6 +212,67 @@ def test_the_nursery_ends_when_everybody_runs_and_so_does_the_one_that_a_dead_ch
     assert [(each["child"].split()[0], each["exit_code"]) for each in ended] == [("worker", -signal.SIGKILL)]
 
 
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL], ids=lambda each: each.name)
+def test_the_signal_that_ended_a_role_is_named_and_no_dead_process_stays(up: Up, number: signal.Signals) -> None:
+    _until(lambda: not _pids(up, "nursery"))
+    for role in ("worker", "scheduler"):
+        before = set(_pids(up, role))
+        os.kill(min(before), number)
+        _until(partial(_is_replaced, up, role, min(before), len(before)))
+    _until(lambda: not _pids(up, "nursery"))
+    _until(lambda: not _dead_children(up.process.pid))
+    told = [each for each in _logged(up) if each["event"] == "child_ended"]
+    assert [(each["exit_code"], each["signal"]) for each in told] == [(-number, number.name)] * 2
+
+
+def test_a_role_that_stopped_by_itself_is_told_with_its_exit_code_and_is_a_child_of_the_family(up: Up) -> None:
+    roles = [pid for role in ("api", "worker", "scheduler") for pid in _pids(up, role)]
+    assert {_stat(pid)[1] for pid in roles} == {str(up.process.pid)}
+    (scheduler,) = _pids(up, "scheduler")
+    os.kill(scheduler, signal.SIGTERM)
+    _until(partial(_is_replaced, up, "scheduler", scheduler, 1))
+    (told,) = [each for each in _logged(up) if each["event"] == "child_ended"]
+    assert told["exit_code"] == exits.OK
+    assert "signal" not in told
+
+
+def test_the_database_is_no_child_of_the_family_also_when_it_was_started_again(up: Up) -> None:
+    def now() -> tuple[str, int]:
+        found = embedded_postgres.status(up.home / "postgresql")
+        return found.state, found.pid or 0
+
+    _, first = now()
+    assert _stat(first)[1] != str(up.process.pid)
+    os.kill(first, signal.SIGKILL)
+    _until(lambda: now()[0] == "healthy" and now()[1] != first)
+    assert _stat(now()[1])[1] != str(up.process.pid)
+    _until(lambda: '"database_restarted"' in (up.home / "up.log").read_text())
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent and so on, proc_pid_stat(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _dead_children(parent: int) -> list[int]:
+    """Zombies of a process."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, ppid = _stat(int(entry.name))[:2]
+            except OSError:
+                continue
+            if (state, ppid) == ("Z", str(parent)):
+                found.append(int(entry.name))
+    return found
+
+
+def _logged(up: Up) -> list[dict[str, object]]:
+    """What the family's processes logged."""
+    return [json.loads(line) for line in (up.home / "up.log").read_text().splitlines() if line.startswith("{")]
+
+
 def test_a_nursery_that_was_killed_is_replaced_and_its_children_say_how_they_ended(
     outrider: Command, home: Path
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 import structlog
 from cyclopts import App, Parameter
 
+from outrider.app import orphans
 from outrider.app.family import Child, Family
 from outrider.app.nursery import Nursery, lives
 from outrider.app.set_up import Done, Known, SetUp
@@ -64,14 +65,15 @@ async def _live(known: Known, set_up: SetUp, nursery: Nursery, workers: int, *, 
             if isinstance(done, int):
                 return done
             family = Family()
-            try:
-                await _start(family, known, nursery, workers, stop.event)
-                if not stop.event.is_set():
-                    _tell(known, family, done)
-                    ready(family.children[0].where)
-                    await _watch(known, family, nursery, server, stop.event)
-            finally:
-                await family.stop()
+            with orphans.adopted():  # not the database, which may outlive this
+                try:
+                    await _start(family, known, nursery, workers, stop.event)
+                    if not stop.event.is_set():
+                        _tell(known, family, done)
+                        ready(family.children[0].where)
+                        await _watch(known, family, nursery, server, stop.event)
+                finally:
+                    await family.stop()
         family.refuse_failed()
     return exits.OK
 
@@ -114,8 +116,10 @@ async def _watch(
                 nursery.rest()
             either: set[asyncio.Future[Any]] = {stopped, family.failed}
             await asyncio.wait(either, timeout=_HEALTH_POLL_S, return_when=asyncio.FIRST_COMPLETED)
+            nursery.bury()
             if server is not None and not stop.is_set() and not lives(server.pid):
-                await _revive(known, server)
+                with orphans.adopted(wish=False):
+                    await _revive(known, server)
     finally:
         stopped.cancel()
 
