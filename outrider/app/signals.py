@@ -9,11 +9,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import structlog
 
 from outrider.interfaces.cli import exits
 
+STUCK_AFTER_S: Final = 5.0
+"""How long after its grace a process whose event loop does not turn any more goes on living without a parent."""
 _log = structlog.get_logger(__name__)
 
 
@@ -26,6 +29,7 @@ class Stop:
         self._grace_s = grace_s
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._is_done = threading.Event()
 
     def ask(self, why: str) -> None:
         """Ask to stop; not obeyed within the grace, the process ends hard."""
@@ -49,8 +53,14 @@ class Stop:
 
     def done(self) -> None:
         """The process stopped in time."""
+        self._is_done.set()
         if self._timer is not None:
             self._timer.cancel()
+
+    def end_stuck(self) -> None:
+        """End the process when its loop hears no wish: a parent that is gone cannot kill it. Blocks its thread."""
+        if not self._is_done.wait(self._grace_s + STUCK_AFTER_S):
+            self.end_hard("stuck")
 
 
 @contextmanager
@@ -84,6 +94,7 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: Stop) -> None:
             pass
         if not loop.is_closed():
             loop.call_soon_threadsafe(stop.ask, "parent is gone")
+        stop.end_stuck()
 
     threading.Thread(target=read, name="lifeline", daemon=True).start()
 
