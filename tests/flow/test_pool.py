@@ -120,6 +120,33 @@ async def test_under_load_nobody_waits_for_a_connection_that_could_be_opened(
         await db.close()
 
 
+async def test_whoever_stops_waiting_for_a_connection_takes_none_along(
+    migrated_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_MOMENT_S", 3600.0)
+    monkeypatch.setattr(pool, "_PATIENCE_S", 3600.0)
+    db = Database(migrated_url, pool_size=SIZE, name="calm pool")
+    try:
+        met = asyncio.Barrier(2)
+        busy = asyncio.create_task(_held(db, 1, met))
+        while db.available() == SIZE:  # noqa: ASYNC110 - the pool has no event for it
+            await asyncio.sleep(0.01)
+        waiting = [asyncio.create_task(_use(db)) for _ in range(SIZE - 1)]
+        done, _ = await asyncio.wait(waiting, timeout=0.1)
+        assert not done, "they wait for the one that is in use"
+        await met.wait()
+        for each in waiting[::2]:  # at the moment in which it comes back, too
+            each.cancel()
+            await asyncio.sleep(0)
+        await asyncio.gather(busy, *waiting, return_exceptions=True)
+        assert [each.cancelled() for each in waiting] == [True, False, True, False, True]
+        assert db.available() == SIZE
+        async with asyncio.timeout(60):
+            await _use(db)
+    finally:
+        await db.close()
+
+
 async def test_what_is_in_use_while_the_pool_is_closed_is_closed_at_its_end_and_nothing_begins_afterwards(
     migrated_url: str,
 ) -> None:
