@@ -38,9 +38,10 @@ FROM (SELECT d.tenant_id, unnest(ARRAY(
 WHERE q.tenant_id = f.tenant_id AND q.message_id = f.message_id AND q.state = 5;
 
 -- name: contact_holds_release :run
--- What a gate holds to contacts for purposes is asked about again now, of each address as many as is said: found by their addresses.
-UPDATE queue q SET due_at = now()
-FROM unnest(ARRAY(
+-- What a gate holds to contacts for purposes is asked about again now, of each address as many as is said: found by their addresses,
+-- and in the queue by its key alone: `state + 0` fits no index of held ones, which would be walked for each message.
+UPDATE queue SET due_at = now()
+WHERE tenant_id = $1 AND state + 0 = 5 AND message_id = ANY (ARRAY(
   SELECT h.message_id FROM unnest($3::uuid[], $4::text[]) d(contact_id, purpose)
   CROSS JOIN LATERAL (SELECT DISTINCT address FROM addresses WHERE tenant_id = $1 AND contact_id = d.contact_id OFFSET 0) a
   CROSS JOIN LATERAL (
@@ -48,10 +49,9 @@ FROM unnest(ARRAY(
     FROM (SELECT id FROM messages WHERE tenant_id = $1 AND address = a.address AND purpose = d.purpose
           AND (contact_id IS NULL OR contact_id = d.contact_id) OFFSET 0) m
     CROSS JOIN LATERAL (SELECT message_id FROM queue
-                        WHERE tenant_id = $1 AND message_id = m.id AND state = 5 AND due_at > now() AND starts_with(reason, $2 || ': ')
+                        WHERE tenant_id = $1 AND message_id = m.id AND state + 0 = 5 AND due_at > now() AND starts_with(reason, $2 || ': ')
                         LIMIT 1 FOR UPDATE SKIP LOCKED) k
-    LIMIT $5) h)) f(message_id)
-WHERE q.tenant_id = $1 AND q.message_id = f.message_id AND q.state = 5;
+    LIMIT $5) h));
 
 -- name: held_by_gate :many
 -- How many messages each gate holds, by channel: a reason begins with the gate's key.

@@ -37,5 +37,5 @@ async def release_freed(runtime: Runtime) -> tuple[int, bool]:
             found = await contacted.freed(uow.raw, tenant_id, most=_AT_ONCE)
             if found.contacts:
                 count += await holds.release_contacts(uow, contacted.GATE, found.contacts, found.purposes, most=_EACH)
-        has_more |= found.count == _AT_ONCE
+        has_more |= found.count >= _AT_ONCE
     return count, has_more
