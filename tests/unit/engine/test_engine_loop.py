@@ -14,7 +14,7 @@ from outrider.engine.loop import Loop, Pulse, Pulses, pause, repeat
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The lengths of the pauses a loop makes; none takes time. The part that the first one is of a whole one is half."""
+    """The lengths of the pauses a loop makes; none takes time. The first one is half of a whole one."""
     made: list[float] = []
 
     async def note(stop: asyncio.Event, seconds: float, wake: asyncio.Event | None = None) -> None:
