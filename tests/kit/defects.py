@@ -416,7 +416,10 @@ DEFECTS: dict[str, Defect] = {
     ),
     "quiet hours not told to the provider": Defect(
         "a text is valid for hours, however soon it gets quiet",
-        _replace("outrider.plugins.providers.twilio.transport", "_left_s", lambda _message: 1e6),
+        _both(
+            _replace("outrider.plugins.providers.twilio.form", "left_s", lambda _message: 1e6),
+            _replace("outrider.plugins.providers.twilio.transport", "left_s", lambda _message: 1e6),
+        ),
     ),
     "due by another clock": Defect(
         "what is due is not judged by the database's clock alone",
