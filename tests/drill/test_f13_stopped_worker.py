@@ -20,6 +20,11 @@ async def test_a_worker_stopped_beyond_its_lease_sends_nothing_of_it_any_more(
         assert await leases.frozen_worker(drill, guarantee) == []
 
 
+async def test_a_pause_of_a_worker_with_one_line_costs_one_duplicate_at_most(tmp_path: Path) -> None:
+    async with Drill.open(tmp_path, lease_s=leases.LEASE_S) as drill:
+        assert await leases.frozen_worker(drill, "at_least_once", connections=1) == []
+
+
 async def test_a_refusal_that_comes_after_the_sweep_does_not_decide_over_the_second_attempt(tmp_path: Path) -> None:
     async with Drill.open(tmp_path, lease_s=leases.LEASE_S) as drill:
         assert await leases.stale_outcome(drill) == []

@@ -35,21 +35,22 @@ async def idle(worker: Process) -> None:
     await until(is_idle, what=f"{worker.name} has nothing in hand")
 
 
-async def frozen_worker(drill: Drill, guarantee: Guarantee) -> list[str]:
+async def frozen_worker(drill: Drill, guarantee: Guarantee, *, connections: int = CONNECTIONS) -> list[str]:
     """F13: stopped for longer than its lease with a batch in hand, then continued.
 
     Its lines in flight are held by the gate, so that it wakes up with answers still to come: whether it sends the rest
-    of its batch is then decided by its look at the lease before each write, and by nothing else.
+    of its batch is then decided by its look at the lease before each write, and by nothing else. What the pause may
+    cost is those lines: with one of them, one duplicate.
     """
     count = 30
     async with Gate.open(await drill.smtp_port()) as gate:
-        sender = await drill.sender(guarantee, connections=CONNECTIONS, port=gate.port)
+        sender = await drill.sender(guarantee, connections=connections, port=gate.port)
         await drill.admit(sender, count)
         drill.faults({"action": "slow", "stage": "dot", "delay_ms": 100})
         victim = await drill.worker(lanes_in_flight="1")
         await drill.accepted(_GOING)
         gate.hold()
-        await until(lambda: gate.held_count == CONNECTIONS, what="its lines are in flight")
+        await until(lambda: gate.held_count == connections, what="its lines are in flight")
         victim.freeze()
         drill.faults()
         gate.hold_no_more()
@@ -62,7 +63,7 @@ async def frozen_worker(drill: Drill, guarantee: Guarantee) -> list[str]:
         gate.release()
         await idle(victim)
         await drill.drained()
-    begun = CONNECTIONS if guarantee == "at_least_once" else 0
+    begun = connections if guarantee == "at_least_once" else 0
     return await drill.violations(duplicates=begun, uncertain=count if guarantee == "at_most_once" else 0)
 
 
