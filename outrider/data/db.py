@@ -85,7 +85,33 @@ def _known(cause: BaseException | None) -> Misconfigured | Unavailable | None:
         return Misconfigured("database_missing", "the database named in OUTRIDER_DATABASE_URL does not exist")
     if isinstance(cause, asyncpg.DiskFullError):
         return Unavailable("database_full", "the database has no room left on its disk; make room, then try again")
-    return _unavailable() if isinstance(cause, TRANSIENT) else None
+    return _overtaken(cause) or (_unavailable() if isinstance(cause, TRANSIENT) else None)
+
+
+def _overtaken(cause: BaseException | None) -> Unavailable | None:
+    """What a database says that is there, but let others' work go before ours and undid ours as a whole.
+
+    Nobody repeats it here: what ran in the unit of work is its caller's, and a context manager cannot run it again.
+    """
+    if isinstance(cause, asyncpg.DeadlockDetectedError | asyncpg.SerializationError):
+        return Unavailable(
+            "database_busy",
+            "the database was busy with others' changes to the same; nothing was changed, try again",
+            retry_after_s=1,
+        )
+    if isinstance(cause, asyncpg.LockNotAvailableError):
+        return Unavailable(
+            "database_busy",
+            "somebody else is changing the same for longer than is waited for; nothing was changed, try again",
+            retry_after_s=1,
+        )
+    if isinstance(cause, asyncpg.QueryCanceledError):
+        return Unavailable(
+            "database_busy",
+            "the database did not finish this in the time it may take; nothing was changed, try again",
+            retry_after_s=1,
+        )
+    return None
 
 
 def _unavailable() -> Unavailable:
