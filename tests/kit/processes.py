@@ -92,9 +92,9 @@ class Process:
         """SIGTERM."""
         self.process.terminate()
 
-    async def ended(self) -> int:
+    async def ended(self, *, bound_s: float = BOUND_S) -> int:
         """Wait for its end; gives the exit code (negative: the signal)."""
-        await until(lambda: self.process.poll() is not None, what=f"the end of {self.name}")
+        await until(lambda: self.process.poll() is not None, what=f"the end of {self.name}", bound_s=bound_s)
         return self.process.returncode
 
     def lives(self) -> bool:

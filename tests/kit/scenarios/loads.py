@@ -20,6 +20,9 @@ CONNECTIONS = 4
 _BACKLOG = 3000
 _BULK = {"class": "bulk", "purpose": "transactional"}
 _SLOW = {"action": "slow", "stage": "dot", "delay_ms": 5}
+_GRACE_S = "15"
+_STOPPED_S = 30.0
+"""F14: a worker that was told to stop is gone; with this grace it ends itself hard well before that."""
 
 
 async def ended_in_order(drill: Drill) -> list[str]:
@@ -27,12 +30,12 @@ async def ended_in_order(drill: Drill) -> list[str]:
     drill.faults({**_SLOW, "delay_ms": 10})
     for guarantee in GUARANTEES:
         await drill.admit(await drill.sender(guarantee, connections=CONNECTIONS), 2000)
-    workers = await asyncio.gather(drill.worker(), drill.worker())
+    workers = await asyncio.gather(drill.worker(grace_s=_GRACE_S), drill.worker(grace_s=_GRACE_S))
     found = []
     for worker in workers:
         await drill.accepted(50)
         worker.ask_to_stop()
-        if code := await worker.ended():
+        if code := await worker.ended(bound_s=_STOPPED_S):
             found.append(f"{worker.name} ended with {code}")
     if leased := await drill.open_count(1):
         found.append(f"I11: {leased} messages are leased by workers that have ended")
@@ -53,7 +56,7 @@ async def ended_before_the_answer(drill: Drill, guarantee: Guarantee) -> list[st
     worker = await drill.worker(grace_s="1")
     await drill.accepted(10 + CONNECTIONS)
     worker.ask_to_stop()
-    code = await worker.ended()
+    code = await worker.ended(bound_s=_STOPPED_S)
     found = [f"{worker.name} ended with {code}"] if code else []
     if leased := await drill.open_count(1):
         found.append(f"I11: {leased} messages are leased by workers that have ended")
