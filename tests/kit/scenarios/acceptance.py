@@ -23,11 +23,12 @@ _BUSY = frozenset({409, 429, 503})
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; None as status: the connection ended without an answer."""
+    """What came back; None as status: the connection ended without an answer. `retry_after`: when to come back."""
 
     status: int | None
     ids: tuple[UUID, ...] = ()
     is_replayed: bool = False
+    retry_after: str = ""
 
 
 @dataclass(slots=True)
@@ -49,7 +50,7 @@ class Client:
             async with self.session.post(f"{api.where}/api/v1/messages", json=body, headers=headers) as response:
                 said = await response.json()
                 if response.status in _BUSY:
-                    return Answer(response.status)
+                    return Answer(response.status, retry_after=response.headers.get("Retry-After", ""))
                 assert response.status == 202, said
                 items = said["items"] if count > 1 else [said]
                 is_replayed = response.headers.get("Idempotent-Replayed") == "true"

@@ -1,23 +1,73 @@
 """Drills about the database: stopped and crashed while clients submit and workers send.
 
 Each gives what the checker found: nothing with the product as it is, something with a seeded defect (`drill.defect`).
+How long it took until everything worked again is said, not judged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import aiohttp
 
 from outrider.base.errors import Unavailable
 from tests.kit.cluster import Cluster
-from tests.kit.drill import Drill, Sender
-from tests.kit.processes import Process
+from tests.kit.drill import Drill, Sender, boot_ns
+from tests.kit.processes import BOUND_S, Process, until
+from tests.kit.scenarios.acceptance import Client, client_of
 from tests.kit.scenarios.journals import lose_the_end
 
 CONNECTIONS = 4
 _BATCH = 20
 _DOWN_S = 1.0
+
+
+@dataclass(slots=True)
+class Program:
+    """A client of the API that submits batch after batch, each under a key of its own until it is taken."""
+
+    client: Client
+    api: Process
+    name: str
+    taken_count: int = 0
+    later_count: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    async def run(self, is_over: asyncio.Event) -> None:
+        """Submit until it is over; the last batch is taken then."""
+        while not is_over.is_set():
+            await until(self._is_taken, what=f"{self.name} is taken at its word", bound_s=2 * BOUND_S, poll_s=0.1)
+            await asyncio.sleep(0.05)
+
+    async def _is_taken(self) -> bool:
+        """Ask once: 202 is written down; anything else must be 503 and say when to come back."""
+        answer = await self.client.submit(self.api, f"{self.name}-{self.taken_count}", count=_BATCH)
+        if answer.status == HTTPStatus.ACCEPTED:
+            self.client.drill.client.add(answer.ids)
+            self.taken_count += 1
+            return True
+        if answer.status != HTTPStatus.SERVICE_UNAVAILABLE or not (
+            answer.retry_after.isdecimal() and int(answer.retry_after)
+        ):
+            self.wrong.append(f"F26: a submission was answered {answer.status}, Retry-After {answer.retry_after!r}")
+        self.later_count += 1
+        return False
+
+
+@asynccontextmanager
+async def asking(*programs: Program) -> AsyncIterator[None]:
+    """Programs that submit until the block ends."""
+    is_over = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for program in programs:
+            group.create_task(program.run(is_over))
+        yield
+        is_over.set()
 
 
 @asynccontextmanager
@@ -43,21 +93,60 @@ async def submitting(drill: Drill, *senders: Sender) -> AsyncIterator[None]:
 async def goes_away(drill: Drill, cluster: Cluster, end: Callable[[], None], *, times: int) -> list[str]:
     """F26, F27: the database is stopped or crashes again and again under load; nobody exits, everything is there.
 
-    A lost connection leaves each worker's own journal whole: what it had begun it finishes recording by itself.
+    Programs submit over HTTP all the time. While the database is away they are told to come back, and they do, under
+    the keys of what was not answered. A lost connection leaves each worker's own journal whole: what it had begun it
+    finishes recording by itself.
     """
+    api = await drill.start("api").ready()
     workers = [await drill.worker() for _ in range(2)]
-    senders = [await drill.sender("at_most_once", connections=CONNECTIONS) for _ in range(2)]
-    async with submitting(drill, *senders):
-        for _ in range(times):
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(BOUND_S)) as session:
+        programs = [Program(await client_of(drill, session), api, f"program{number}") for number in range(2)]
+        async with asking(*programs):
+            for _ in range(times):
+                await drill.accepted(100)
+                await asyncio.to_thread(end)
+                await _told_to_come_back(programs)
+                await asyncio.sleep(_DOWN_S)
+                await asyncio.to_thread(cluster.start)
+                await _works_again(drill)
             await drill.accepted(100)
-            await asyncio.to_thread(end)
-            await asyncio.sleep(_DOWN_S)
-            await asyncio.to_thread(cluster.start)
-            await drill.reconnect()
-        await drill.accepted(100)
+    assert api.lives(), "the API does not exit because the database was away"
     assert all(worker.lives() for worker in workers), "no worker exits because the database was away"
+    await drill.reconnect()
     await drill.drained(bound_s=120)
-    return await drill.violations()
+    found = [each for program in programs for each in program.wrong]
+    asked, rows = sum(p.taken_count for p in programs) * _BATCH, await drill.value("SELECT count(*) FROM messages")
+    if rows != asked:
+        found.append(f"I1: {rows} rows of {asked} messages that were asked for until they were taken")
+    return found + await drill.violations()
+
+
+async def _told_to_come_back(programs: list[Program]) -> None:
+    """Wait until every program has asked while the database was away, and was told that it is."""
+    before = [program.later_count for program in programs]
+
+    def are_told() -> bool:
+        return all(program.later_count > count for program, count in zip(programs, before, strict=True))
+
+    await until(are_told, what="every program is told to come back")
+
+
+async def _works_again(drill: Drill) -> None:
+    """Wait until what was taken after the database's start is sent; says how long both took."""
+    began_s, known = time.monotonic(), len(drill.client.ids())
+    await until(lambda: len(drill.client.ids()) > known, what="submissions are taken again")
+    taken_s = time.monotonic() - began_s
+
+    def is_sent() -> bool:
+        new = set(drill.client.ids()[known:])
+        return any(acceptance.message_id in new for acceptance in drill.acceptances())
+
+    await until(is_sent, what="what was taken again is sent", poll_s=0.1)
+    _say(f"taken again {taken_s:.1f} s after the database's start, sent {time.monotonic() - began_s:.1f} s after it")
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201 - shown with -s, and when the test fails
 
 
 async def power_is_lost(drill: Drill, cluster: Cluster) -> list[str]:
@@ -81,7 +170,11 @@ async def power_is_lost(drill: Drill, cluster: Cluster) -> list[str]:
         " JOIN senders s ON s.id = l.sender_id WHERE q.state = 1 GROUP BY 1"
     )
     in_doubt: dict[str, int] = dict(leased)
+    began_ns = boot_ns()
+    await drill.admit(senders[0], 1)
     await drill.worker()
+    await until(lambda: bool(drill.acceptances(since_ns=began_ns)), what="the first message is sent again")
+    _say(f"the first message was sent {(drill.acceptances(since_ns=began_ns)[0].boot_ns - began_ns) / 1e9:.1f} s after")
     await drill.drained(bound_s=120)
     return await drill.violations(
         duplicates=in_doubt.get("at_least_once", 0), uncertain=in_doubt.get("at_most_once", 0)
