@@ -38,6 +38,11 @@ async def test_stop_unsubscribes_and_complaints_hold_for_what_several_workers_ha
         assert await stops.said_while_claimed(drill) == []
 
 
+async def test_looking_at_an_unsubscribe_link_keeps_nobody_from_the_next_letter(tmp_path: Path) -> None:
+    async with Drill.open(tmp_path) as drill:
+        assert await stops.only_looked_at(drill) == []
+
+
 async def test_the_emergency_file_stops_workers_while_the_database_is_down_and_when_it_is_back(tmp_path: Path) -> None:
     with Cluster.open() as cluster:
         async with Drill.open(tmp_path, url=cluster.url) as drill:

@@ -1,4 +1,4 @@
-"""A drill about people who say stop, by every way they have, while workers have their messages in hand.
+"""Drills about people who say stop, by every way they have, and about what only looks as if they did.
 
 Gives what the checker found: nothing with the product as it is, something with a seeded defect (`drill.defect`).
 """
@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import aiohttp
+
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.base.secret import Keyring
 from outrider.base.signing import LinkSigner
@@ -18,7 +20,7 @@ from outrider.interfaces.sandbox.twilio.options import Rule
 from tests.kit.drill import Drill, boot_ns
 from tests.kit.ledgers import i5_nothing_after
 from tests.kit.phones import Phones, people
-from tests.kit.processes import Process, until
+from tests.kit.processes import BOUND_S, Process, until
 from tests.kit.scenarios.switches import GRACE_S
 from tests.unit.plugins.providers.test_smtp_reports import complaint
 
@@ -26,6 +28,7 @@ CLAIM_BATCH = "10"
 """So small that several workers have something in hand."""
 _WORKERS = 3
 _TOKENS_PER_BLOCK = 1000
+_LOOKS = ("GET", "HEAD", "OPTIONS")
 Say = Callable[[UUID, str], Awaitable[None]]
 """Somebody whose message has this id says stop; done when it is committed."""
 
@@ -110,11 +113,58 @@ async def _stop(drill: Drill, say: Say, message_id: UUID, address: str) -> tuple
     return message_id, boot_ns()
 
 
+async def only_looked_at(drill: Drill) -> list[str]:
+    """Scanners, previews and mail programs open every unsubscribe link: only who presses the button has said stop."""
+    api = await drill.start("api").ready()
+    sender = await drill.sender("at_most_once")
+    await drill.execute("UPDATE tenants SET settings = settings || '{\"consent_required\": false}'")
+    await drill.worker()
+    readers = [f"reader{number}@example.com" for number in range(12)]
+    letters = await drill.admit_to(sender, readers, message_class="bulk")
+    await drill.drained()
+    before = await _said(drill)
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(BOUND_S)) as http:
+        for number, message_id in enumerate(letters):
+            async with http.request(_LOOKS[number % len(_LOOKS)], _link(drill, api, message_id)) as answer:
+                assert answer.status < 500, await answer.text()
+        after = await _said(drill)
+        await _press(http, _link(drill, api, letters[-1]))
+    again = await drill.admit_to(sender, readers, message_class="bulk")
+    await drill.drained()
+    reached = {acceptance.message_id for acceptance in drill.acceptances()}
+    found = [] if after == before else [f"F84: looking at {len(letters)} links left {len(after) - len(before)} traces"]
+    if missed := [each for each in again[:-1] if each not in reached]:
+        found.append(f"F84: {len(missed)} people were not written to any more because their link was looked at")
+    if again[-1] in reached:
+        found.append("I5: who pressed the button was written to again")
+    return found + await drill.violations()
+
+
+async def _said(drill: Drill) -> list[tuple[str, str]]:
+    """Everything that saying stop leaves behind."""
+    rows = await drill.rows(
+        "SELECT 'entry' AS what, address AS whose FROM suppressions"
+        " UNION ALL SELECT 'consent', contact_id::text FROM consents WHERE status = 'withdrawn'"
+        " UNION ALL SELECT 'event', message_id::text FROM message_events WHERE kind = 'unsubscribed'"
+        " UNION ALL SELECT 'audit', actor FROM audit_log WHERE action LIKE 'recipient%' ORDER BY 1, 2"
+    )
+    return [(row["what"], row["whose"]) for row in rows]
+
+
 async def _unsubscribe(phones: Phones, api: Process, message_id: UUID) -> None:
-    """As a mail program does it (RFC 8058)."""
-    keyring = Keyring(phones.drill.command.environment["OUTRIDER_SECRET_KEY"])
-    token = LinkSigner(keyring.derive("unsubscribe")).sign(DEFAULT_TENANT, message_id)
-    async with phones.http.post(f"{api.where}/u/{token}", data={"List-Unsubscribe": "One-Click"}) as answer:
+    """As a mail program does it."""
+    await _press(phones.http, _link(phones.drill, api, message_id))
+
+
+def _link(drill: Drill, api: Process, message_id: UUID) -> str:
+    """The unsubscribe link of a message."""
+    keyring = Keyring(drill.command.environment["OUTRIDER_SECRET_KEY"])
+    return f"{api.where}/u/{LinkSigner(keyring.derive('unsubscribe')).sign(DEFAULT_TENANT, message_id)}"
+
+
+async def _press(http: aiohttp.ClientSession, link: str) -> None:
+    """One click (RFC 8058)."""
+    async with http.post(link, data={"List-Unsubscribe": "One-Click"}) as answer:
         assert answer.status == 200, await answer.text()
 
 
