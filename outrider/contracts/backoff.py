@@ -17,11 +17,11 @@ def delay_s(attempt: int, retry: Retry, *, first_s: float, most_s: float, asked_
     """Seconds until the next attempt.
 
     Takes:   attempt 1.. (the one that just failed); `asked_s` the server's own wish.
-    Gives:   None when it must never be repeated; else at least what the server asked for (a day at most), or a moment
+    Gives:   None: never repeated by itself; else at least what the server asked for (a day at most), or a moment
              between now and a ceiling that doubles: what failed together comes back spread over all of that time, while
              a part of the ceiling that nobody may use would only crowd them into the rest.
     """
-    if retry == "never":
+    if retry in {"never", "by_hand"}:
         return None
     wish_s = 0.0 if asked_s is None or math.isnan(asked_s) else min(asked_s, LONGEST_WISH_S)
     if retry == "quarter_hour":

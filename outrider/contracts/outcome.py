@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Retry = Literal["never", "schedule", "quarter_hour", "wait"]
-"""Class of repetition: never; exponential back-off with jitter; not before 15 minutes [S0-38, S0-39]; as soon as the
-account takes messages again, without an attempt being counted [F53, F78]."""
+Retry = Literal["never", "by_hand", "schedule", "quarter_hour", "wait"]
+"""Class of repetition: never; by hand only, because it had been taken and was dropped later; exponential back-off with
+jitter; not before 15 minutes [S0-38, S0-39]; as soon as the account takes messages again, without an attempt being
+counted [F53, F78]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,10 @@ CAUSES: dict[str, Cause] = {
               "check the DNS records (SPF, DKIM, DMARC) of the sender's domain", "never"),
         Cause("connection_timeout", "Connection timeout", "the SMTP server is overloaded",
               "retried by itself after 15 minutes", "quarter_hour"),
+        Cause("api_unreachable", "Provider not reached", "network, firewall or DNS issue on the way to the provider's API",
+              "check the way to its API with `outrider connection examine`; retried by itself", "schedule"),
+        Cause("api_timeout", "Provider not reached in time", "the provider's API or the way to it is overloaded",
+              "none: retried by itself with back-off; see the provider's status page if it persists", "schedule"),
         Cause("server_deferred", "Deferred by server", "the server asked to try again later (4xx, greylisting)",
               "none: retried by itself with back-off", "schedule"),
         Cause("server_busy", "Server busy", "the server closed the session or limits connections (421)",
@@ -84,6 +89,14 @@ CAUSES: dict[str, Cause] = {
               "none: retried by itself; spread the campaign over a pool of numbers", "schedule"),
         Cause("account_suspended", "Account suspended", "the provider suspended the account",
               "settle it with the provider; messages wait", "wait"),
+        Cause("queue_overflow_late", "Dropped from a full queue", "taken, then dropped: more came from this number than it can send",
+              "it has failed: send it again, and spread the campaign over a pool of numbers", "by_hand"),
+        Cause("daily_quota_late", "Dropped over a quota", "taken, then dropped: the account's quota was used up",
+              "it has failed: raise the plan at the provider, then send it again", "by_hand"),
+        Cause("account_suspended_late", "Dropped by a suspension", "taken, then dropped: the provider suspended the account",
+              "it has failed: settle it with the provider, then send it again", "by_hand"),
+        Cause("dropped_by_provider", "Dropped by the provider", "taken, then dropped: too many at a time, or a fault of the provider",
+              "it has failed: see the detail, then send it again", "by_hand"),
         Cause("handset_unreachable", "Handset unreachable", "the phone is off, out of reach or full",
               "none: send again later", "never"),
         Cause("message_blocked", "Message blocked", "the recipient or the carrier blocks messages of this sender",
@@ -112,6 +125,17 @@ CAUSES: dict[str, Cause] = {
               "none: counts towards the limit of soft bounces", "never"),
     )
 }  # fmt: skip
+
+
+def told_late(cause: str) -> str:
+    """The cause to keep when a provider says it of a message that it had taken before.
+
+    Nobody here repeats that one: a cause that says so would promise what does not come.
+    """
+    if cause not in CAUSES or CAUSES[cause].retry in {"never", "by_hand"}:
+        return cause
+    late = f"{cause}_late"
+    return late if late in CAUSES else "dropped_by_provider"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ from outrider.data.http_out import Reply, Trouble
 
 _ACCOUNT_CAUSES: Final = frozenset(
     {
-        "rate_limited", "provider_down", "authentication_failed", "account_suspended", "connection_failed",
-        "connection_timeout", "tls_failed", "target_refused", "daily_quota", "sender_unusable",
+        "rate_limited", "provider_down", "authentication_failed", "account_suspended", "api_unreachable",
+        "api_timeout", "tls_failed", "target_refused", "daily_quota", "sender_unusable",
     }
 )  # fmt: skip
 """What tells of the account and not of a message: others that wait are not tried in vain."""

@@ -91,7 +91,7 @@ class HttpOut:
         Takes:   path with its query, already encoded. leave: asked once, with a connection at hand.
         """
         if self._is_closed:
-            return Trouble("not_sent", "connection_failed", "the connections are closed")
+            return Trouble("not_sent", "api_unreachable", "the connections are closed")
         refused = await self._forbidden()
         if refused is not None:
             return refused
@@ -139,7 +139,7 @@ class HttpOut:
         except Refused as error:
             return Trouble("not_sent", "target_refused", error.message)
         except Unavailable as error:
-            return Trouble("not_sent", "connection_failed", error.message)
+            return Trouble("not_sent", "api_unreachable", error.message)
         self._is_allowed = True
         return None
 
@@ -230,5 +230,5 @@ def _trouble(error: BaseException, guarded: _Guarded) -> Trouble:
     if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
         return Trouble("not_sent", "tls_failed", "the certificate or the TLS handshake was not acceptable")
     if isinstance(error, TimeoutError):
-        return Trouble("not_sent", "connection_timeout", "no connection in time")
-    return Trouble("not_sent", "connection_failed", f"no connection: {inner.strerror or type(inner).__name__}"[:200])
+        return Trouble("not_sent", "api_timeout", "no connection in time")
+    return Trouble("not_sent", "api_unreachable", f"no connection: {inner.strerror or type(inner).__name__}"[:200])

@@ -60,6 +60,32 @@ async def test_a_failure_has_its_cause_and_an_address_that_is_gone_is_not_writte
     assert [tuple(row) for row in rows] == [(PHONE, "invalid")]
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "end"),
+    [
+        ("30001", "failed", ("failed", "queue_overflow_late")),
+        ("30001", "undelivered", ("bounced", "queue_overflow_late")),
+        ("30002", "failed", ("failed", "account_suspended_late")),
+        ("30022", "failed", ("failed", "dropped_by_provider")),
+        ("30023", "failed", ("failed", "daily_quota_late")),
+        ("30500", "failed", ("failed", "dropped_by_provider")),
+    ],
+)
+async def test_what_a_provider_drops_after_it_took_it_has_failed_and_promises_no_repetition(
+    office: Texting, error: str, status: str, end: tuple[str, str]
+) -> None:
+    message_id = await office.sent()
+    await office.report(message_id, status, form={"ErrorCode": error})
+    await office.applied()
+    assert await office.state(message_id) == end
+    assert await office.rows("SELECT 1 FROM queue WHERE tenant_id = $1") == [], "nothing is tried again by itself"
+    assert await office.rows("SELECT 1 FROM suppressions WHERE tenant_id = $1") == [], "it says nothing of the address"
+    shown = await office.owner.get("/api/v1/messages/stats")
+    (why,) = shown.json["reasons"]
+    assert why["code"] == end[1]
+    assert "send it again" in why["remedy"]
+
+
 async def test_what_is_told_twice_counts_once_and_what_differs_shows(office: Texting) -> None:
     message_id = await office.sent()
     answers = await asyncio.gather(*(office.report(message_id, "delivered") for _ in range(100)))

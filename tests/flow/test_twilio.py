@@ -186,6 +186,28 @@ async def test_what_waits_while_it_fails_waits_as_long_as_it_asks(sandbox: Twili
     ]
 
 
+async def test_where_it_cannot_be_reached_the_cause_is_its_own_and_not_a_mail_servers(sandbox: TwilioSandbox) -> None:
+    async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Accepts the line and never answers the handshake."""
+        hanging.append(writer)
+
+    hanging: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(hang, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    late = opened(sandbox, base_url=f"https://127.0.0.1:{port}", connect_timeout_s=0.2)
+    (outcome,) = (await sent(late, text())).outcomes.values()
+    await late.close()
+    assert (type(outcome), getattr(outcome, "cause", "")) == (Deferred, "api_timeout")
+    for writer in hanging:
+        writer.close()
+    silent.close()
+    await silent.wait_closed()
+    away = opened(sandbox, base_url=f"https://127.0.0.1:{port}")
+    (outcome,) = (await sent(away, text())).outcomes.values()
+    await away.close()
+    assert (type(outcome), getattr(outcome, "cause", "")) == (Deferred, "api_unreachable")
+
+
 async def test_a_refused_account_is_asked_once_and_then_probed(sandbox: TwilioSandbox) -> None:
     sandbox.refuses_everybody = True
     transport = opened(sandbox, connections=8)

@@ -30,7 +30,8 @@ _CAUSES = """
 
 What the timeline of a message and the counts of a campaign name when a message was deferred, rejected or uncertain.
 `schedule` is tried again with back-off (`OUTRIDER_RETRY_FIRST_S` …), `quarter_hour` not before 15 minutes,
-`wait` as soon as the account takes messages again, without an attempt being counted, `never` not at all.
+`wait` as soon as the account takes messages again, without an attempt being counted, `by_hand` not by itself
+(the provider took it and dropped it later: send it again), `never` not at all.
 """
 
 

@@ -1,7 +1,7 @@
 """Sending again what failed: new messages with what was frozen in the old ones, which stay as they ended.
 
-Owns which failures pass: causes that the engine itself repeats. What was refused for good, blocked or is uncertain is
-never sent again here.
+Owns which failures pass: causes that the engine itself repeats, and what a provider took and dropped later. What was
+refused for good, blocked or is uncertain is never sent again here.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ UNREACHED = frozenset(
     {
         "connection_failed", "connection_timeout", "authentication_failed", "tls_failed", "tls_unavailable",
         "server_busy", "sender_unusable", "target_refused", "plugin_failed", "rate_limited", "provider_down",
-        "account_suspended", "daily_quota",
+        "account_suspended", "daily_quota", "api_unreachable", "api_timeout",
     }
 )  # fmt: skip
 """Causes that tell of the account or its server, not of the message: the lane rests, one message probes."""

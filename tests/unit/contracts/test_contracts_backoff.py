@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from outrider.contracts import backoff
 from outrider.contracts.backoff import QUARTER_HOUR_S, delay_s
-from outrider.contracts.outcome import CAUSES, Retry
+from outrider.contracts.outcome import CAUSES, Retry, told_late
 
 ATTEMPTS = st.integers(1, 10_000)
 REPEATED: tuple[Retry, ...] = ("schedule", "quarter_hour", "wait")
@@ -19,6 +19,7 @@ REPEATED: tuple[Retry, ...] = ("schedule", "quarter_hour", "wait")
 @given(ATTEMPTS)
 def test_what_must_never_be_repeated_has_no_delay(attempt: int) -> None:
     assert delay_s(attempt, "never", first_s=30, most_s=3600, asked_s=5) is None
+    assert delay_s(attempt, "by_hand", first_s=30, most_s=3600, asked_s=5) is None
 
 
 @given(ATTEMPTS)
@@ -68,4 +69,21 @@ def test_every_cause_is_filed_under_its_code_and_says_what_to_do() -> None:
         assert cause.title
         assert cause.why
         assert cause.remedy
-        assert cause.retry in {"never", "schedule", "quarter_hour", "wait"}
+        assert cause.retry in {"never", "by_hand", "schedule", "quarter_hour", "wait"}
+
+
+def test_what_is_told_of_a_message_that_was_taken_never_promises_that_it_is_repeated() -> None:
+    for code in CAUSES:
+        late = CAUSES[told_late(code)]
+        assert late.retry in {"never", "by_hand"}
+        assert "retried by itself" not in late.remedy
+        assert "wait" not in late.remedy
+        assert told_late(late.code) == late.code
+    assert told_late("queue_overflow") == "queue_overflow_late"
+    assert told_late("rate_limited") == told_late("provider_down") == "dropped_by_provider"
+    assert told_late("number_invalid") == "number_invalid"
+
+
+def test_only_causes_of_mail_servers_speak_of_smtp() -> None:
+    of_smtp = {"connection_failed", "connection_timeout", "smtputf8_unsupported", "protocol_error"}
+    assert {code for code, cause in CAUSES.items() if "SMTP" in f"{cause.title} {cause.why} {cause.remedy}"} == of_smtp

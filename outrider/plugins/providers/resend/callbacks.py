@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from outrider.base.errors import Refused
 from outrider.contracts.callbacks import CallbackRequest, Report, State, Told, Unread
+from outrider.contracts.outcome import told_late
 from outrider.data.http_account import object_in
 from outrider.plugins.providers.resend.answers import is_id
 from outrider.plugins.providers.resend.finding import message_of, moment_of
@@ -135,7 +136,7 @@ def _report(key: str, word: str, data: Mapping[str, Any], created_at: object) ->
             cause, suppress, detail = _suppressed(_object(data, "suppressed"))
         case "email.failed":
             reason = _text(_object(data, "failed").get("reason"))
-            cause = "daily_quota" if "quota" in reason else "request_refused"
+            cause = told_late("daily_quota") if "quota" in reason else "request_refused"
             detail = reason
         case "email.complained":
             suppress = "complaint"

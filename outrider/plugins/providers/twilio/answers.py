@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from outrider.contracts.outcome import CAUSES, Accepted, Deferred, Outcome, Rejected, Uncertain
+from outrider.contracts.outcome import CAUSES, Accepted, Deferred, Outcome, Rejected, Uncertain, told_late
 from outrider.data.http_account import detail_of, not_the_api, object_in, wish_s
 from outrider.data.http_out import Reply
 
@@ -99,6 +99,6 @@ def _taken(said: dict[str, Any]) -> Outcome:
         return Uncertain("answer_lost", "an answer of success without the id of a message")
     if said.get("status") in _ENDED:
         code = said.get("error_code") if isinstance(said.get("error_code"), int) else None
-        cause = cause_of(code)
+        cause = told_late(cause_of(code))
         return Rejected(cause, detail_of(201, code, said.get("error_message")), suppression_of(cause), is_soft(cause))
     return Accepted(sid)

@@ -18,6 +18,7 @@ from uuid import UUID
 
 from outrider.base.errors import Refused
 from outrider.contracts.callbacks import CallbackRequest, Inbound, Report, State, Told, Unread
+from outrider.contracts.outcome import told_late
 from outrider.plugins.providers.twilio.answers import cause_of, is_sid, is_soft, suppression_of
 from outrider.plugins.providers.twilio.bills import bill_of
 
@@ -118,7 +119,7 @@ def _report(sid: str, status: str, values: Mapping[str, str], target: str) -> To
     if state in ("failed", "bounced"):
         code = values.get("ErrorCode", "")
         cause = cause_of(int(code)) if code.isdecimal() and len(code) < 8 else "carrier_unknown_error"  # noqa: PLR2004 - digits of any code
-        cause = "cancelled_at_provider" if status == "canceled" else cause
+        cause = "cancelled_at_provider" if status == "canceled" else told_late(cause)
         detail = f"{status} {code}".strip()[:60]
     bill = bill_of(values.get("Price"), values.get("PriceUnit"))
     message_id = _message_id(target)

@@ -45,6 +45,8 @@ def test_a_success_without_an_id_is_uncertain(body: object) -> None:
 def test_a_message_that_failed_at_once_is_rejected_with_its_cause() -> None:
     outcome = told(201, {"sid": SID, "status": "failed", "error_code": 30007, "error_message": "filtered"})
     assert outcome == Rejected("content_filtered", "HTTP 201 30007: filtered")
+    late = told(201, {"sid": SID, "status": "failed", "error_code": 30001, "error_message": "full"})
+    assert late == Rejected("queue_overflow_late", "HTTP 201 30001: full"), "nobody repeats what is refused"
 
 
 @pytest.mark.parametrize(
