@@ -24,6 +24,7 @@ LARGE = {"messages", "message_events", "queue", "contacts", "addresses", "suppre
 READS_EVERYTHING = {
     # statement -> why it may read a whole large table
     "queue_stats": "aggregates of the whole queue; asked by metrics, at most every few seconds",
+    "queue_unworkable": "aggregates of the whole queue; asked by people, for `outrider status`",
     "held_by_gate": "aggregates of what gates hold; asked by metrics, at most every 15 seconds",
     "queue_of_lanes": "counts the lanes it is asked about, and one lane of this installation has everything",
     "audience_of_rules": "asks a segment's rules about everybody of a tenant, once per launch",

@@ -12,7 +12,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from outrider.base.ids import NIL
+from outrider.base.ids import DEFAULT_TENANT, NIL
+from outrider.contracts.outcome import CAUSES
 from outrider.data.db import UnitOfWork
 from outrider.plugins.jobs.audit_heads import JOB as AUDIT_HEADS
 from tests.kit.command import Command, Done, migrated_command
@@ -261,6 +262,31 @@ def test_a_drain_of_everything_waits_for_messages_on_the_wire_while_sending_is_p
         out, _err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert json.loads(out)["messages"] == {"queued": 1, "held": 1}
+
+
+def test_status_tells_whose_messages_nobody_can_work_on(outrider: Command) -> None:
+    async def wait(uow: UnitOfWork) -> None:
+        lane = await uow.raw.fetchval(
+            "INSERT INTO lanes (tenant_id, channel, sender_id, message_class) "
+            "VALUES ($1, 'email', gen_random_uuid(), 'bulk') RETURNING id", DEFAULT_TENANT,
+        )  # fmt: skip
+        await uow.raw.execute(
+            "INSERT INTO queue (tenant_id, message_id, lane_id, due_at, priority, state, attempt, attempted_at, "
+            "reason) SELECT $1, gen_random_uuid(), $2, now() + interval '1 hour', 5, 4, 1, now(), reason "
+            "FROM unnest(ARRAY['sender_unusable', 'sender_unusable', 'server_deferred']) reason", DEFAULT_TENANT, lane,
+        )  # fmt: skip
+
+    async def mended(uow: UnitOfWork) -> None:
+        await uow.raw.execute("DELETE FROM queue WHERE reason IS NOT NULL")
+
+    at(_url(outrider), wait)
+    said = outrider.run("status").out
+    at(_url(outrider), mended)
+    (line,) = [line for line in said.splitlines() if "cannot be worked on" in line]
+    assert line.startswith("ALARM: sender ")
+    assert f"(tenant {DEFAULT_TENANT}): 2 message(s)" in line
+    assert line.endswith(CAUSES["sender_unusable"].why)
+    assert "cannot be worked on" not in outrider.run("status").out
 
 
 def test_status_shows_queues_workers_and_what_is_stranded(outrider: Command) -> None:

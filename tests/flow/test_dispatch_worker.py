@@ -22,7 +22,7 @@ from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Un
 from outrider.contracts.provider import Outgoing, Watch
 from outrider.data.db import Database
 from outrider.domain.contacts.rows import SQL as CONTACTS
-from outrider.domain.messages import workers
+from outrider.domain.messages import stats, workers
 from outrider.engine.dispatch import batch as batch_module
 from outrider.engine.dispatch import pipeline, second_thoughts
 from outrider.engine.dispatch.batch import LONGEST_UNASKED_S, Batch
@@ -162,9 +162,11 @@ async def test_a_provider_that_raises_costs_an_attempt_and_not_the_lane(post: Po
         await send_soundly(provider, batch, watch)
 
     post.provider.send = send
-    async with post.working(retry_attempts=3):
+    async with post.working(retry_attempts=3) as worker:
         await desk.until(ids, "sent")
         await desk.until([poison], "failed")
+        labels = {"app": post.runtime.settings.app_label, "cause": "plugin_failed"}
+        assert (worker.registry.get_sample_value("outrider_batches_failed_total", labels) or 0) >= 3
     message = await desk.message(poison)
     assert (message["code"], message["detail"], message["attempts"]) == ("plugin_failed", "ZeroDivisionError", 3)
 
@@ -267,8 +269,13 @@ async def test_a_sender_that_cannot_be_used_delays_its_messages_with_the_reason(
         await post.execute("UPDATE connections SET provider = 'pigeon' WHERE tenant_id = $1", desk.tenant_id)
     else:
         post.runtime = replace(post.runtime, channels={})
-    async with post.working(retry_first_s=3600.0, retry_most_s=3600.0):
+    async with post.working(retry_first_s=3600.0, retry_most_s=3600.0) as worker:
         await desk.until(ids, "scheduled")
+        labels = {"app": post.runtime.settings.app_label, "cause": "sender_unusable"}
+        assert worker.registry.get_sample_value("outrider_batches_failed_total", labels) == 1
+        async with post.engine.transaction() as raw:
+            (told,) = [each for each in await stats.unworkable(raw) if each.tenant_id == desk.tenant_id]
+    assert (told.cause, told.count) == ("sender_unusable", 1)
     assert (await desk.message(ids[0]))["waiting_for"] == "sender_unusable"
     assert await desk.events(ids[0]) == ["deferred"]
 

@@ -495,6 +495,16 @@ FROM (SELECT tenant_id, lane_id, state, count(*) AS depth, min(due_at) AS oldest
 JOIN lanes l ON l.tenant_id = q.tenant_id AND l.id = q.lane_id
 GROUP BY 1, 2 ORDER BY 1, 2;
 
+-- name: queue_unworkable :many
+-- Senders whose messages wait because they cannot be worked on (`$1`: causes that say so), most messages first.
+-- tenant: none, because it is told to the installation's operators
+SELECT q.tenant_id, coalesce(s.name, l.sender_id::text) AS sender, q.reason AS cause, q.n AS count, q.oldest_at AS since
+FROM (SELECT tenant_id, lane_id, reason, count(*) AS n, coalesce(min(attempted_at), min(due_at)) AS oldest_at FROM queue
+      WHERE reason = ANY($1::text[]) GROUP BY 1, 2, 3) q
+JOIN lanes l ON l.tenant_id = q.tenant_id AND l.id = q.lane_id
+LEFT JOIN senders s ON s.tenant_id = l.tenant_id AND s.id = l.sender_id
+ORDER BY q.n DESC, q.tenant_id, l.id LIMIT 1000;
+
 -- name: window_counts :many
 -- How the newest messages of a tenant stand, by channel, state and code: `$3` at most of those from id `$2` on. With `$3` beyond
 -- its reach the window is one of time, else of numbers.

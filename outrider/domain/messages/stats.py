@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
+from uuid import UUID
 
 import asyncpg
 
@@ -19,6 +21,24 @@ class QueueStat:
     state: str
     depth: int
     oldest_at: datetime | None
+
+
+UNWORKABLE: Final = ("sender_unusable", "plugin_failed")
+"""Causes of messages that nobody could even try: what the sender has is broken, or a plugin is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unworkable:
+    """A sender of any tenant whose messages wait because nobody can work on them.
+
+    `count`: those already found so and not due again yet; others of the sender wait behind them.
+    """
+
+    tenant_id: UUID
+    sender: str
+    cause: str
+    count: int
+    since: datetime
 
 
 Totals = dict[tuple[str, str], int]
@@ -41,3 +61,8 @@ async def queue_stats(raw: asyncpg.Connection) -> list[QueueStat]:
         QueueStat(row["channel"], QUEUE_WORDS[row["state"]], row["depth"], row["oldest_at"])
         for row in await SQL.queue_stats.many(raw)
     ]
+
+
+async def unworkable(raw: asyncpg.Connection) -> list[Unworkable]:
+    """Whose messages cannot be worked on, all tenants, at most a thousand (engine role). Reads every open message."""
+    return [Unworkable(**row) for row in await SQL.queue_unworkable.many(raw, list(UNWORKABLE))]

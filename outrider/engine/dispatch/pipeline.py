@@ -23,6 +23,7 @@ from outrider.data.db import Database
 from outrider.data.runtime import Runtime
 from outrider.domain.messages import lanes
 from outrider.domain.messages.rows import SQL
+from outrider.domain.messages.stats import UNWORKABLE
 from outrider.engine.dispatch import bills, pacing, routes
 from outrider.engine.dispatch.batch import Batch, BatchWatch, just_claimed
 from outrider.engine.dispatch.board import Board
@@ -85,6 +86,8 @@ class Pipeline:
         self._breaker = Breaker(database, runtime.settings)
         self.repeated_ids_count = 0
         """Ids that a provider gave to a second message."""
+        self.failed_counts = dict.fromkeys(UNWORKABLE, 0)
+        """Batches that could not be worked on as a whole, by cause: what one tenant has is broken, or a plugin is."""
         self._maker = Maker(runtime, database, self._senders, journal, self._claimer.spending)
         self._ring = Ring(boottime_s)
         self._paces: dict[tuple[UUID, UUID], Pace] = {}
@@ -236,6 +239,7 @@ class Pipeline:
                 pace.rests_until_s = boottime_s() + _CLOSED_REST_S
         except (Refused, Misconfigured) as error:
             left = Deferred("sender_unusable", str(error))
+            self.failed_counts[left.cause] += 1
         except OutriderError as error:
             left = Unsent(error.code)
             self._ring.rest(batch.lane, _SHORTEST_REST_S)
@@ -243,6 +247,7 @@ class Pipeline:
             # an attempt, so that it comes later, alone, and not for ever: one bad message must not hold up its lane
             _log.exception("carry_failed", lane=batch.lane.id)
             left = Deferred("plugin_failed", type(error).__name__)
+            self.failed_counts[left.cause] += 1
         finally:
             self._settle_rest(batch, watch, left)
             is_unusable = isinstance(left, Deferred) and left.cause == "sender_unusable"

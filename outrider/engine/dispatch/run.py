@@ -71,6 +71,12 @@ class _Figures(Collector):
         for (gate, verdict), count in self._pipeline.stops().items():
             stops.add_metric([self._app, gate, verdict], count)
         yield stops
+        failed = CounterMetricFamily(
+            "outrider_batches_failed", "Batches that could not be worked on at all, by cause", labels=["app", "cause"]
+        )
+        for cause, count in self._pipeline.failed_counts.items():
+            failed.add_metric([self._app, cause], count)
+        yield failed
         ages = GaugeMetricFamily(
             "outrider_loop_heartbeat_age_seconds", "Seconds since the last good round", labels=["app", "loop"]
         )

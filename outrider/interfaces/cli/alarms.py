@@ -1,4 +1,4 @@
-"""What needs a person now, in one line each: schedulers, connections, queues nobody serves, schedules that are late.
+"""What needs a person now, in one line each: schedulers, connections, senders nobody can work with, queues, schedules.
 
 Owns the wording for `outrider status`; what is wrong is found by the domain.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from outrider.contracts.outcome import CAUSES
 from outrider.domain.jobs.stats import SILENT_S, Stranded, Worker
+from outrider.domain.messages.stats import Unworkable
 from outrider.domain.messages.workers import Seen
 from outrider.domain.schedules.watch import Trouble
 from outrider.domain.senders.circuits import OpenCircuit
@@ -22,15 +24,28 @@ def alarms(
     stranded: Sequence[Stranded],
     troubles: Sequence[Trouble],
     unreached: Sequence[OpenCircuit],
+    unworkable: Sequence[Unworkable],
 ) -> list[str]:
     """Every alarm, the gravest first; nothing when all is well."""
-    return [*_schedulers(seen, runners), *_connections(unreached), *_queues(stranded), *_schedules(troubles)]
+    return [
+        *_schedulers(seen, runners),
+        *_connections(unreached),
+        *_senders(unworkable),
+        *_queues(stranded),
+        *_schedules(troubles),
+    ]
 
 
 def _connections(unreached: Sequence[OpenCircuit]) -> Iterator[str]:
     for each in unreached:
         what = "cannot be reached" if each.state == "open" else "is being tried again"
         yield f"connection {each.name} (tenant {each.tenant_id}) {what} since {each.opened_at:%F %T}: {each.cause}"
+
+
+def _senders(unworkable: Sequence[Unworkable]) -> Iterator[str]:
+    for each in unworkable:
+        where = f"sender {each.sender} (tenant {each.tenant_id})"
+        yield f"{where}: {each.count} message(s) cannot be worked on since {each.since:%F %T}: {CAUSES[each.cause].why}"
 
 
 def _schedulers(seen: Sequence[Seen], runners: Sequence[Worker]) -> Iterator[str]:

@@ -46,6 +46,7 @@ async def status(
         troubles = await watch.troubles(uow)
         timetable = await watch.figures(uow)
         unreached = await circuits.open_ones(uow.raw)
+        unworkable = await stats.unworkable(uow.raw)
         fill = (await fills.installation(uow.raw)).fill
         fullest = await fills.fullest(uow.raw)
     data: dict[str, Any] = {
@@ -61,7 +62,7 @@ async def status(
         "schedules": msgspec.to_builtins(timetable),
         "alarms": [
             *quotas.alarms(fill, fullest),
-            *alarms(seen, runners, stranded, troubles, unreached),
+            *alarms(seen, runners, stranded, troubles, unreached, unworkable),
         ],
         "processes": [_process(each) for each in seen if all_ or _is_recent(each)],
     }
