@@ -12,6 +12,14 @@ import asyncpg
 import orjson
 
 from outrider.domain.messages.rows import SQL
+from outrider.domain.messages.states import END_STATES
+
+KINDS = (
+    *END_STATES,
+    "held", "deferred", "rescued", "resent", "reported",
+    "opened", "clicked", "machine_opened", "machine_clicked", "unsubscribed",
+)  # fmt: skip
+"""Everything that happens to messages: an end, a step on the way to it, what its reader did."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from outrider.data.db import UnitOfWork
 from outrider.domain.contacts import values
 from outrider.domain.contacts.attributes import Definition, read_date, read_moment, stored
 from outrider.domain.contacts.tags import check_tag
+from outrider.domain.messages import events
 from outrider.domain.segments import rules
 from outrider.domain.segments.rows import SQL
 
@@ -173,6 +174,11 @@ def _check(rule: rules.Rule, definitions: Mapping[str, Definition], pointer: str
         case rules.Tag():
             for position, tag in enumerate(rule.tags):
                 check_tag(tag, field=f"{pointer}/tags/{position}")
+        case rules.Event() if rule.event not in events.KINDS:  # it would match nobody, and its opposite everybody
+            known = ", ".join(events.KINDS)
+            raise Refused(
+                "unknown_event", f"no event is called {rule.event}; there are {known}", field=f"{pointer}/event"
+            )
         case rules.Address() | rules.Consent() | rules.Suppressed() | rules.Anywhere():
             _check_texts(list(msgspec.structs.asdict(rule).values()), pointer)
 
