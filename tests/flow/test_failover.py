@@ -16,7 +16,7 @@ from outrider.contracts.outcome import Accepted, Deferred, Outcome, Uncertain
 from outrider.contracts.provider import Outgoing, Watch
 from outrider.data.db import Role
 from outrider.domain.limits import buckets
-from outrider.domain.messages import search
+from outrider.domain.messages import causes, search
 from outrider.domain.senders import circuits, connections, fallbacks
 from outrider.domain.senders.circuits import Limits
 from outrider.domain.senders.connections import Vault
@@ -322,14 +322,16 @@ async def _alone(pair: Pair) -> None:
         await fallbacks.choose(uow, pair.vault, TESTER, pair.desk.sender_id, [])
 
 
-async def _why(pair: Pair, message_id: UUID) -> str | None:
+async def _why(pair: Pair, message_id: UUID) -> search.Explained:
     async with pair.post.runtime.db.uow(Role.ENGINE, pair.desk.tenant_id) as uow:
         row, _events = await search.get(uow.raw, pair.desk.tenant_id, message_id)
-        return (await search.waiting_for(uow.raw, pair.desk.tenant_id, [row]))[message_id]
+        return (await search.explained(uow.raw, pair.desk.tenant_id, [row]))[message_id]
 
 
 async def _says_why(pair: Pair, message_id: UUID) -> bool:
-    return str(await _why(pair, message_id)).startswith("connection c: authentication_failed, tried again at ")
+    why = await _why(pair, message_id)
+    is_named = str(why.waiting_for).startswith("connection c: authentication_failed, tried again at ")
+    return is_named and why.cause == causes.view("authentication_failed", "queued")
 
 
 async def test_a_refused_account_without_a_spare_holds_its_queue_says_why_and_uses_up_no_attempt(pair: Pair) -> None:
@@ -367,7 +369,7 @@ async def test_a_refused_account_without_a_spare_holds_its_queue_says_why_and_us
         async with pair.post.runtime.db.uow(Role.APP, pair.desk.tenant_id) as uow:
             await circuits.reset(uow, TESTER, pair.desk.connection_id, reason="mended")
         await pair.desk.until(ids, "sent")
-    assert await _why(pair, ids[0]) is None
+    assert await _why(pair, ids[0]) == search.Explained(None, None)
     assert len(pair.own.taken) == 40
 
 

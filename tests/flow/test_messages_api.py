@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from outrider.base.ids import DEFAULT_TENANT
-from outrider.contracts.outcome import Uncertain
+from outrider.contracts.outcome import CAUSES, Uncertain
 from outrider.data.db import Database, Role
 from outrider.engine.dispatch import record
 from outrider.engine.dispatch.claim import Claimer
@@ -354,12 +354,20 @@ async def test_uncertain_messages_are_listed_sent_again_or_settled_by_hand(api: 
     assert [(item["id"], item["cause"], item["attempts"]) for item in listed] == [
         (each, "answer_lost", 1) for each in ids
     ]
+    words = {"title": "Answer lost", "why": CAUSES["answer_lost"].why, "remedy": CAUSES["answer_lost"].remedy}
+    assert all({name: item[name] for name in words} == words for item in listed)
+    shown = (await caller.get(f"{SENDS}/{ids[0]}")).json
+    assert shown["message"]["cause"] == shown["events"][0]["cause"] == {"code": "answer_lost", **words}
     resent = await caller.post("/api/v1/uncertain/resend", {"reason": "not in their log", "ids": ids[:1]})
     assert (resent.status, resent.json) == (200, {"count": 1, "ids": ids[:1]})
     for message_id, state in zip(ids[1:], ("sent", "failed"), strict=True):
         marked = await caller.post("/api/v1/uncertain/mark", {"reason": "asked", "ids": [message_id], "state": state})
         assert marked.json == {"count": 1, "ids": [message_id]}
     assert await states(caller, ids) == ["queued", "sent", "failed"]
+    told = [(await caller.get(f"{SENDS}/{each}")).json["message"]["cause"] for each in ids]
+    assert told[:2] == [None, None]
+    assert told[2]["title"] == "Answer lost"
+    assert "uncertain" not in told[2]["remedy"], "it is settled"
     again = await caller.post("/api/v1/uncertain/resend", {"reason": "twice", "ids": ids})
     assert again.json == {"count": 0, "ids": []}
     shown = await caller.get(f"{SENDS}/{ids[0]}")

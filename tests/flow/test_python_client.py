@@ -11,10 +11,11 @@ from uuid import UUID
 
 import httpx
 import pytest
-from outrider_client import ApiError, AsyncOutrider, Attachment, Event, Message, NotNow, Outrider
+from outrider_client import ApiError, AsyncOutrider, Attachment, Cause, Event, Message, MessageInfo, NotNow, Outrider
 from outrider_client.calls import Attempts, Call
 
 from outrider.base.ids import DEFAULT_TENANT
+from outrider.contracts.outcome import CAUSES
 from outrider.domain.messages import events
 from tests.kit.api import Api, api_of
 
@@ -69,6 +70,29 @@ async def test_the_synchronous_client_does_the_same(api: Api) -> None:
     assert state == "queued"
     assert {one, *many} <= set(listed)
     assert len(listed) == len(set(listed))
+
+
+async def test_why_a_message_failed_and_what_to_do_is_typed(api: Api, client: AsyncOutrider) -> None:
+    fine = await client.message(await client.send(HELLO))
+    assert (fine.cause, fine.timeline) == (None, ())
+    message_id = await client.send(HELLO)
+    async with api.engine() as uow:
+        for kind in ("deferred", "failed"):
+            facts = {"cause": "mailbox_unavailable", "detail": "550 5.1.1"}
+            await events.append(uow.raw, DEFAULT_TENANT, UUID(message_id), kind, facts)
+        await uow.raw.execute(
+            "UPDATE messages SET state = 'failed', code = 'mailbox_unavailable' WHERE id = $1", UUID(message_id)
+        )
+    found = await client.message(message_id)
+    known = CAUSES["mailbox_unavailable"]
+    assert found.cause == Cause(known.code, known.title, known.why, known.remedy)
+    assert [(entry.kind, entry.cause) for entry in found.timeline] == [
+        ("deferred", found.cause),
+        ("failed", found.cause),
+    ]
+    assert found.timeline[0].data["detail"] == "550 5.1.1"
+    older = {name: value for name, value in found.raw.items() if name != "cause"}
+    assert MessageInfo.read(older).cause is None, "a server that does not tell"
 
 
 async def test_every_mistake_of_a_batch_is_told_with_its_place(client: AsyncOutrider) -> None:

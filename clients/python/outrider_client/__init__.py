@@ -21,7 +21,7 @@ from outrider_client.campaigns import (
     VariantResult,
 )
 from outrider_client.errors import ApiError, Mistake, NotNow
-from outrider_client.shapes import Attachment, Event, EventPage, Message, MessageInfo
+from outrider_client.shapes import Attachment, Cause, Event, EventPage, Message, MessageEvent, MessageInfo
 from outrider_client.sync import Outrider
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Attachment",
     "Campaign",
     "Canary",
+    "Cause",
     "Delivery",
     "DeliveryState",
     "Event",
@@ -40,6 +41,7 @@ __all__ = [
     "Finding",
     "LocalTime",
     "Message",
+    "MessageEvent",
     "MessageInfo",
     "Mistake",
     "NewCampaign",

@@ -104,8 +104,36 @@ class EventPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a message failed, is uncertain or waits, in words, and what to do about it."""
+
+    code: str
+    title: str
+    why: str
+    remedy: str
+
+    @classmethod
+    def read(cls, raw: dict[str, Any] | None) -> Cause | None:
+        """From the API's JSON; None where nothing is the matter, and from servers that do not tell."""
+        return None if raw is None else cls(raw["code"], raw["title"], raw["why"], raw["remedy"])
+
+
+@dataclass(frozen=True, slots=True)
+class MessageEvent:
+    """An entry of a message's timeline: its facts, and what the cause among them means."""
+
+    at: datetime
+    kind: str
+    data: dict[str, Any]
+    cause: Cause | None
+
+
+@dataclass(frozen=True, slots=True)
 class MessageInfo:
-    """A message as it stands; `events` are there when one message was asked for."""
+    """A message as it stands; `events` and `timeline` are there when one message was asked for.
+
+    `cause` says why it failed, is uncertain or waits; `timeline` is `events`, typed.
+    """
 
     id: str
     to: str
@@ -119,6 +147,15 @@ class MessageInfo:
     detail: str | None
     events: tuple[dict[str, Any], ...] = ()
     raw: dict[str, Any] = field(repr=False, compare=False, default_factory=dict)
+    cause: Cause | None = None
+
+    @property
+    def timeline(self) -> tuple[MessageEvent, ...]:
+        """Everything that happened to it, oldest first."""
+        return tuple(
+            MessageEvent(instant(one["at"]), one["kind"], one["data"], Cause.read(one.get("cause")))
+            for one in self.events
+        )
 
     @classmethod
     def read(cls, raw: dict[str, Any], events: tuple[dict[str, Any], ...] = ()) -> MessageInfo:
@@ -126,7 +163,7 @@ class MessageInfo:
         return cls(
             raw["id"], raw["to"], raw["channel"], raw["state"], raw["attempts"], instant(raw["accepted_at"]),
             instant(raw["finished_at"]) if raw["finished_at"] else None, raw["campaign_id"], raw["code"], raw["detail"],
-            events, raw,
+            events, raw, Cause.read(raw.get("cause")),
         )  # fmt: skip
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 import asyncpg
 
 from outrider.base.errors import Refused
-from outrider.domain.messages import events
+from outrider.domain.messages import causes, events
 from outrider.domain.messages.rows import SQL
 from outrider.domain.messages.states import STATES
 from outrider.domain.senders import circuits
 
 LAST = UUID(int=2**128 - 1)
+_BROUGHT: Final = frozenset({"failed", "bounced", "uncertain"})
+_WAITS: Final = frozenset({"scheduled", "queued", "held"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +60,30 @@ async def get(raw: asyncpg.Connection, tenant_id: UUID, message_id: UUID) -> tup
     return row, await events.timeline(raw, tenant_id, message_id)
 
 
-async def waiting_for(
-    raw: asyncpg.Connection, tenant_id: UUID, rows: Iterable[asyncpg.Record]
-) -> dict[UUID, str | None]:
-    """What each message waits for: its own reason, or why its sender's queue is held [F53]."""
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Why a message stands where it does.
+
+    waiting_for  its own reason to wait, or why its sender's queue is held [F53]
+    cause        what it failed by, is uncertain by or waits for, in words; None: by nothing of that kind
+    """
+
+    waiting_for: str | None
+    cause: causes.CauseView | None
+
+
+async def explained(raw: asyncpg.Connection, tenant_id: UUID, rows: Iterable[asyncpg.Record]) -> dict[UUID, Explained]:
+    """Why each message waits, failed or is uncertain, and what to do about it [S0-34 to S0-38]."""
     listed = list(rows)
     held = {row["sender_id"] for row in listed if row["state"] == "queued" and not row["waiting_for"]}
     why = await circuits.why_waiting(raw, tenant_id, held) if held else {}
-    return {
-        row["id"]: row["waiting_for"] or (why.get(row["sender_id"]) if row["state"] == "queued" else None)
-        for row in listed
-    }
+    return {row["id"]: _explained(row, why.get(row["sender_id"])) for row in listed}
+
+
+def _explained(row: asyncpg.Record, held: circuits.Waiting | None) -> Explained:
+    state, own = row["state"], row["waiting_for"]
+    if state in _BROUGHT:
+        return Explained(own, causes.view(row["code"], state))
+    if state == "queued" and not own and held is not None:
+        return Explained(held.reason, causes.view(held.cause, state))
+    return Explained(own, causes.view(own, state) if state in _WAITS else None)

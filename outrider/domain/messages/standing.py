@@ -17,7 +17,7 @@ import msgspec
 from outrider.base.clock import utc_now
 from outrider.base.errors import Refused
 from outrider.base.ids import NIL, first_id_at, time_of
-from outrider.contracts.outcome import CAUSES
+from outrider.domain.messages import causes
 from outrider.domain.messages.rows import SQL
 from outrider.domain.messages.states import STATES
 
@@ -131,7 +131,7 @@ def _why(channel: str, state: str, code: str, count: int) -> Why:
         return Why(
             channel, state, code, f"stopped by the gate {code}", count, "see `outrider messages list --state blocked`"
         )
-    cause = CAUSES.get(code)
+    cause = causes.view(code, state)
     return Why(channel, state, code, cause.title if cause else code, count, cause.remedy if cause else "")
 
 

@@ -12,7 +12,7 @@ from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
 from outrider.domain.limits import charges, contacted
-from outrider.domain.messages import keyed
+from outrider.domain.messages import causes, keyed
 from outrider.domain.messages.rows import SQL
 
 
@@ -21,6 +21,11 @@ async def listed(
 ) -> list[asyncpg.Record]:
     """Uncertain messages, oldest first, with address, cause and lane."""
     return await SQL.uncertain_list.many(raw, tenant_id, after or NIL, limit, campaign_id)
+
+
+def meaning(code: str) -> causes.CauseView:
+    """What the cause of an uncertain message means; a plugin's own code stands for itself."""
+    return causes.view(code, "uncertain") or causes.CauseView(code, code, "", "")
 
 
 async def ids(

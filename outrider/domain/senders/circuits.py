@@ -87,6 +87,14 @@ class Limits:
         return self.failures, max(self.open_s, wish_s or 0.0), max(self.most_open_s, wish_s or 0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why a sender's queue is held: which connection, what is known against it and until when; and the cause's code."""
+
+    reason: str
+    cause: str
+
+
 async def failed(
     raw: asyncpg.Connection,
     tenant_id: UUID,
@@ -132,10 +140,10 @@ async def untried(raw: asyncpg.Connection, tenant_id: UUID, connection_id: UUID)
     await FAILOVER.circuit_untried.run(raw, tenant_id, connection_id)
 
 
-async def why_waiting(raw: asyncpg.Connection, tenant_id: UUID, sender_ids: Iterable[UUID]) -> dict[UUID, str]:
+async def why_waiting(raw: asyncpg.Connection, tenant_id: UUID, sender_ids: Iterable[UUID]) -> dict[UUID, Waiting]:
     """Why what is queued of senders does not go now, as far as their connections are the reason."""
     rows = await FAILOVER.senders_waiting.many(raw, tenant_id, list(set(sender_ids)))
-    return {row["sender_id"]: _why(row) for row in rows}
+    return {row["sender_id"]: Waiting(_why(row), row["cause"]) for row in rows}
 
 
 def _why(row: asyncpg.Record) -> str:

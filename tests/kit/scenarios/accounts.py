@@ -220,8 +220,8 @@ async def _is_explained(drill: Drill, ids: Sequence[UUID]) -> bool:
     async with drill.db.uow(Role.ENGINE, DEFAULT_TENANT) as uow:
         found = [(await search.get(uow.raw, DEFAULT_TENANT, each))[0] for each in (ids[0], ids[-1])]
         rows = [row for row in found if row["state"] not in END_STATES]
-        why = await search.waiting_for(uow.raw, DEFAULT_TENANT, rows)
-    return all("authentication_failed" in (reason or "") for reason in why.values())
+        why = await search.explained(uow.raw, DEFAULT_TENANT, rows)
+    return all("authentication_failed" in (each.waiting_for or "") for each in why.values())
 
 
 async def _circuit(drill: Drill, account: Phones, state: str) -> bool:

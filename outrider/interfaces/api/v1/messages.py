@@ -20,7 +20,7 @@ from outrider.data.db import Database, Role
 from outrider.data.runtime import Runtime
 from outrider.domain.contacts.channels import stored_form
 from outrider.domain.limits import charges, sources
-from outrider.domain.messages import search
+from outrider.domain.messages import causes, search
 from outrider.domain.messages.admit import Replay, check_key, keep, replay_of, request_hash
 from outrider.domain.messages.draft import Draft
 from outrider.domain.messages.rows import SQL
@@ -95,7 +95,7 @@ class BatchOut(msgspec.Struct):
 
 
 class MessageOut(msgspec.Struct):
-    """A message as it stands."""
+    """A message as it stands. `cause` says why it failed, is uncertain or waits, and what to do about it."""
 
     id: UUID
     channel: str
@@ -115,14 +115,16 @@ class MessageOut(msgspec.Struct):
     provider_id: str | None
     code: str | None
     detail: str | None
+    cause: causes.CauseView | None
 
 
 class EventOut(msgspec.Struct):
-    """Something that happened to a message."""
+    """Something that happened to a message; `cause` says in words what its data has as a code."""
 
     at: datetime
     kind: str
     data: dict[str, Any]
+    cause: causes.CauseView | None
 
 
 class ChargeOut(msgspec.Struct):
@@ -265,8 +267,8 @@ async def listed(
         rows = await search.find(
             uow.raw, principal.tenant_id, wanted, limit=limit, before=before[0] if before else None
         )
-        waiting = await search.waiting_for(uow.raw, principal.tenant_id, rows)
-    items = [_message(row, waiting[row["id"]]) for row in rows]
+        why = await search.explained(uow.raw, principal.tenant_id, rows)
+    items = [_message(row, why[row["id"]]) for row in rows]
     return page(items, limit, cursor_of(items[-1].id) if items else "")
 
 
@@ -277,22 +279,23 @@ async def shown(
     """Show one message with its timeline."""
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
         row, events = await search.get(uow.raw, principal.tenant_id, parse_id(message_id, "message_id"))
-        waiting = await search.waiting_for(uow.raw, principal.tenant_id, [row])
+        why = await search.explained(uow.raw, principal.tenant_id, [row])
         charged = await charges.of_message(uow.raw, principal.tenant_id, row["id"])
     return MessageWithEvents(
-        _message(row, waiting[row["id"]]),
-        [EventOut(event.at, event.kind, event.data) for event in events],
+        _message(row, why[row["id"]]),
+        [EventOut(event.at, event.kind, event.data, causes.of_event(event.kind, event.data)) for event in events],
         [ChargeOut(**{name: each[name] for name in ChargeOut.__struct_fields__}) for each in charged],
     )
 
 
-def _message(row: Any, waiting_for: str | None) -> MessageOut:
+def _message(row: Any, why: search.Explained) -> MessageOut:
     return MessageOut(
         id=row["id"], channel=row["channel"], sender_id=row["sender_id"], message_class=row["message_class"],
         campaign_id=row["campaign_id"], contact_id=row["contact_id"], to=row["address"], purpose=row["purpose"],
         state=row["state"], attempts=row["attempts"], accepted_at=time_of(row["id"]), due_at=row["due_at"],
-        next_at=row["next_at"] if row["state"] in {"scheduled", "held"} else None, waiting_for=waiting_for,
-        finished_at=row["finished_at"], provider_id=row["provider_id"], code=row["code"], detail=row["detail"],
+        next_at=row["next_at"] if row["state"] in {"scheduled", "held"} else None,
+        waiting_for=why.waiting_for, finished_at=row["finished_at"], provider_id=row["provider_id"], code=row["code"],
+        detail=row["detail"], cause=why.cause,
     )  # fmt: skip
 
 

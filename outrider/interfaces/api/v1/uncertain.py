@@ -27,7 +27,7 @@ _PATIENCE_S = 20.0
 
 
 class UncertainOut(msgspec.Struct):
-    """A message that was handed over and whose answer was lost."""
+    """A message that was handed over and whose answer was lost; the code of its cause, and what that means."""
 
     id: UUID
     to: str
@@ -35,6 +35,9 @@ class UncertainOut(msgspec.Struct):
     campaign_id: UUID | None
     since: datetime
     cause: str
+    title: str
+    why: str
+    remedy: str
     detail: str
     attempts: int
 
@@ -87,14 +90,17 @@ async def uncertain_listed(
         rows = await uncertain.listed(
             uow.raw, principal.tenant_id, limit=limit, after=after[0] if after else None, campaign_id=campaign_id
         )
-    items = [
-        UncertainOut(
-            row["message_id"], row["address"], row["channel"], row["campaign_id"], row["since"], row["cause"],
-            row["detail"], row["attempts"],
-        )
-        for row in rows
-    ]  # fmt: skip
+    items = [_uncertain(row) for row in rows]
     return page(items, limit, cursor_of(items[-1].id) if items else "")
+
+
+def _uncertain(row: Any) -> UncertainOut:
+    cause = uncertain.meaning(row["cause"])
+    return UncertainOut(
+        id=row["message_id"], to=row["address"], channel=row["channel"], campaign_id=row["campaign_id"],
+        since=row["since"], cause=row["cause"], title=cause.title, why=cause.why, remedy=cause.remedy,
+        detail=row["detail"], attempts=row["attempts"],
+    )  # fmt: skip
 
 
 @post("/uncertain/resend", status_code=200, guards=[needs("operator", "messages:write")])

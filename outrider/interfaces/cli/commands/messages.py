@@ -17,7 +17,7 @@ from outrider.base.ids import parse_id
 from outrider.data.db import Role
 from outrider.domain.contacts.channels import stored_form
 from outrider.domain.limits import charges
-from outrider.domain.messages import search, standing
+from outrider.domain.messages import causes, search, standing
 from outrider.domain.messages.admit import Replay, check_key, keep, replay_of
 from outrider.domain.messages.draft import Draft
 from outrider.domain.messages.rows import SQL
@@ -32,7 +32,9 @@ from outrider.interfaces.cli.work import Work, looking, note, wired
 APP = App(name="messages")
 
 _ACCEPTED: Final = 202
-_COLUMNS = ("id", "state", "address", "channel", "message_class", "attempts", "code", "waiting_for", "finished_at")
+_COLUMNS = (
+    "id", "state", "address", "channel", "message_class", "attempts", "code", "title", "waiting_for", "finished_at",
+)  # fmt: skip
 _SHOWN = (
     "id", "state", "code", "detail", "address", "channel", "message_class", "purpose", "campaign_id", "contact_id",
     "attempts", "due_at", "next_at", "waiting_for", "expires_at", "finished_at", "provider_id",
@@ -118,15 +120,17 @@ async def show(message: str, *, options: Common = COMMON) -> Answer:
     """
     async with looking(options, role=Role.ENGINE) as work:
         row, events = await search.get(work.uow.raw, work.tenant_id, parse_id(message, "message"))
-        waiting = await search.waiting_for(work.uow.raw, work.tenant_id, [row])
+        why = (await search.explained(work.uow.raw, work.tenant_id, [row]))[row["id"]]
         charged = await charges.of_message(work.uow.raw, work.tenant_id, row["id"])
-    about: dict[str, Any] = {name: row[name] for name in _SHOWN} | {"waiting_for": waiting[row["id"]]}
+    about: dict[str, Any] = {name: row[name] for name in _SHOWN} | {"waiting_for": why.waiting_for}
     story = [{"at": each.at, "kind": each.kind, "data": each.data} for each in events]
-    told = [{**each, "data": one_line(json.dumps(each["data"], default=str)) if each["data"] else ""} for each in story]
-    text = facts(about) + "\n\n" + table(told, ("at", "kind", "data"), empty="nothing happened yet")
+    meant = [causes.of_event(each.kind, each.data) for each in events]
+    text = facts(_in_words(about, why.cause)) + "\n\n" + _timeline(story, meant)
     if charged:
         text += "\n\n" + table(charged, ("at", "micros", "segments", "day_on", "is_settled"), empty="")
-    return Answer({**about, "events": story, "charges": charged}, text)
+    data = {**about, "cause": why.cause, "charges": charged}
+    data["events"] = [{**each, "cause": cause} for each, cause in zip(story, meant, strict=True)]
+    return Answer(data, text)
 
 
 @APP.command(name="list")
@@ -165,9 +169,10 @@ async def list_(
         campaign_id = (await campaigns.find(work.uow, campaign)).id if campaign else None
         wanted = search.Filter(state, campaign_id, to, channel)
         found = await search.find(work.uow.raw, work.tenant_id, wanted, limit=limit, before=last)
-        waiting = await search.waiting_for(work.uow.raw, work.tenant_id, found)
-    rows = [{**row, "waiting_for": waiting[row["id"]]} for row in found]
-    return Answer(rows, table(rows, _COLUMNS, empty="no messages"))
+        why = await search.explained(work.uow.raw, work.tenant_id, found)
+    rows = [{**row, "waiting_for": why[row["id"]].waiting_for, "cause": why[row["id"]].cause} for row in found]
+    told = [{**row, "title": row["cause"].title if row["cause"] else None} for row in rows]
+    return Answer(rows, table(told, _COLUMNS, empty="no messages"))
 
 
 @APP.command
@@ -198,6 +203,29 @@ async def stats(*, minutes: Minutes | None = None, last: Last | None = None, opt
     if found.reasons:
         parts.append(table(data["reasons"], ("channel", "state", "code", "title", "count", "remedy")))
     return Answer(data, "\n\n".join(parts))
+
+
+def _in_words(about: dict[str, Any], cause: causes.CauseView | None) -> dict[str, Any]:
+    """The facts of a message, with what its cause means below the code that names it or the reason it waits for."""
+    told: dict[str, Any] = {}
+    for name, value in about.items():
+        told[name] = value
+        if cause is not None and name == ("detail" if about["code"] == cause.code else "waiting_for"):
+            told |= {"cause": f"{cause.title}: {cause.why}", "remedy": cause.remedy}
+    return told
+
+
+def _timeline(story: list[dict[str, Any]], meant: list[causes.CauseView | None]) -> str:
+    told = [
+        {
+            **each,
+            "data": one_line(json.dumps(each["data"], default=str)) if each["data"] else "",
+            "cause": f"{cause.title}: {cause.why}; remedy: {cause.remedy}" if cause else "",
+        }
+        for each, cause in zip(story, meant, strict=True)
+    ]
+    columns = ("at", "kind", "data", "cause") if any(meant) else ("at", "kind", "data")
+    return table(told, columns, empty="nothing happened yet")
 
 
 def _percent(value: float | None, of: str) -> str | None:

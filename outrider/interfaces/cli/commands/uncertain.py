@@ -29,7 +29,7 @@ Everything = Annotated[
 OfCampaign = Annotated[str | None, Parameter(help="With --all: only those of this campaign, by name or id.")]
 
 _AT_ONCE = 50
-_COLUMNS = ("message_id", "since", "address", "cause", "detail", "campaign_id", "attempts")
+_COLUMNS = ("message_id", "since", "address", "cause", "title", "detail", "campaign_id", "attempts")
 
 
 @APP.command(name="list")
@@ -46,7 +46,7 @@ async def list_(*, campaign: str | None = None, limit: Limit = 100, options: Com
     async with looking(options, role=Role.ENGINE) as work:
         campaign_id = await _campaign(work, campaign)
         found = await uncertain.listed(work.uow.raw, work.tenant_id, limit=limit, campaign_id=campaign_id)
-    rows = [dict(row) for row in found]
+    rows = [{**row, **_meaning(row["cause"])} for row in found]
     return Answer(rows, table(rows, _COLUMNS, empty="no uncertain messages"))
 
 
@@ -133,6 +133,11 @@ async def reconcile(
     data = {"sent": done.sent, "again": done.again, "undecided": done.undecided}
     text = f"{len(done.sent)} were sent, {len(done.again)} are queued again, {len(done.undecided)} are still uncertain"
     return Answer(data, text)
+
+
+def _meaning(code: str) -> dict[str, str]:
+    cause = uncertain.meaning(code)
+    return {"title": cause.title, "why": cause.why, "remedy": cause.remedy}
 
 
 async def _wanted(options: Common, messages: tuple[str, ...], campaign: str | None, *, everything: bool) -> list[UUID]:
