@@ -8,7 +8,6 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 
@@ -23,30 +22,8 @@ from outrider.domain.contacts.write import ContactChange, NewContact
 from outrider.domain.people import erase, expire, export, making, merge
 from outrider.domain.people.files import ExportFiles
 from tests.kit.audience import ACTOR, Audience, opened
+from tests.kit.people import message, person, residue
 
-_MESSAGES = """
-WITH lane AS (
-  INSERT INTO lanes (tenant_id, channel, sender_id, message_class) VALUES ($1, 'email', $1, 'transactional')
-  ON CONFLICT (tenant_id, channel, sender_id, campaign_id, message_class) DO UPDATE SET is_open = true RETURNING id
-), content AS (
-  INSERT INTO contents (tenant_id, channel, hash, is_template, subject, text)
-  VALUES ($1, 'email', sha256(convert_to($5, 'UTF8')), false, $5, $5)
-  ON CONFLICT (tenant_id, hash) DO UPDATE SET subject = excluded.subject RETURNING id
-), made AS (
-  INSERT INTO messages (tenant_id, id, lane_id, contact_id, content_id, address, purpose, variables, state, due_at,
-                        detail, provider_id)
-  SELECT $1, outrider_id(), lane.id, $2, content.id, $3, 'x', jsonb_build_object('email', $3::text), $4, now(),
-         '250 ok <' || $3 || '>', 'p'
-  FROM lane, content RETURNING id, lane_id
-), events AS (
-  INSERT INTO message_events (tenant_id, message_id, kind, data)
-  SELECT $1, id, 'sent', jsonb_build_object('detail', $3::text) FROM made
-), waiting AS (
-  INSERT INTO queue (tenant_id, message_id, lane_id, due_at, priority, state)
-  SELECT $1, id, lane_id, now(), 5, 0 FROM made WHERE $4 = 'queued'
-)
-SELECT id FROM made
-"""
 _CHOSEN = """
 WITH account AS (
   INSERT INTO connections (tenant_id, name, provider) VALUES ($1, md5($3), 'smtp') RETURNING id
@@ -71,21 +48,6 @@ SELECT $1, id, $2, $3, $4 FROM campaign RETURNING 1
 async def audience(migrated_url: str) -> AsyncIterator[Audience]:
     async with opened(migrated_url) as found:
         yield found
-
-
-async def person(audience: Audience, name: str, **fields: Any) -> ContactView:
-    given = {"addresses": [AddressView("email", f"{name}@example.org")], "name": name, **fields}
-    async with audience.app() as uow:
-        return await write.create(uow, audience.channels, ACTOR, NewContact(**given))
-
-
-async def message(
-    audience: Audience, contact: ContactView, *, state: str = "sent", text: str = "Dear", address: str = ""
-) -> UUID:
-    to = address or contact.addresses[0].address
-    ((made,),) = await audience.fetch(_MESSAGES, audience.tenant, contact.id, to, state, text)
-    found: UUID = made
-    return found
 
 
 async def said(audience: Audience, contact: ContactView, status: Any, purpose: str = "marketing") -> None:
@@ -214,24 +176,6 @@ async def test_a_file_leaves_the_disk_when_its_time_is_over(audience: Audience, 
     assert await expire.expire(audience.db, tmp_path) == 1
     async with audience.app() as uow:
         assert (await export.get(uow, asked.id)).state == "expired"
-
-
-async def residue(audience: Audience, *needles: str) -> list[tuple[str, str]]:
-    """Every table whose rows, as text, hold one of the words: over everything there is."""
-    found = []
-    tables = await audience.fetch(
-        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
-        " AND NOT relispartition AND has_table_privilege('outrider_engine', oid, 'SELECT')"
-    )
-    assert len(tables) > 35
-    for (table,) in tables:
-        for needle in needles:
-            rows = await audience.fetch(
-                f"SELECT 1 FROM {table} t WHERE strpos(lower(t::text), lower($1)) > 0 LIMIT 1", needle
-            )
-            if rows:
-                found.append((table, needle))
-    return found
 
 
 async def erased(audience: Audience, contact: ContactView, settings: Any) -> erase.ErasureView:

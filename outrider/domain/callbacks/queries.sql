@@ -24,10 +24,26 @@ WITH RECURSIVE waiting AS (
 )
 SELECT tenant_id, extract(epoch FROM clock_timestamp() - due_at)::float8 AS waited_s FROM waiting WHERE due_at <= clock_timestamp();
 
+-- name: reports_parked :one
+-- Reports that were tried and wait for their next turn, and the age of the oldest: from tenant to tenant along the index. All
+-- that is due later is parked; of what is due already, which may be new and much, only the last seconds are looked at.
+-- tenant: none, because it is a figure of the installation
+WITH RECURSIVE waiting AS (
+  (SELECT tenant_id FROM webhook_events WHERE state IN ('new', 'parked') ORDER BY tenant_id LIMIT 1)
+  UNION ALL
+  SELECT n.tenant_id FROM waiting w
+  CROSS JOIN LATERAL (SELECT e.tenant_id FROM webhook_events e WHERE e.state IN ('new', 'parked') AND e.tenant_id > w.tenant_id
+                      ORDER BY e.tenant_id LIMIT 1) n
+)
+SELECT count(*) AS n, coalesce(extract(epoch FROM clock_timestamp() - min(e.received_at)), 0)::float8 AS oldest_s
+FROM waiting w JOIN webhook_events e ON e.tenant_id = w.tenant_id AND e.state IN ('new', 'parked') AND e.due_at > now() - interval '5 seconds'
+WHERE e.state = 'parked';
+
 -- name: reports_due :many
 -- Reports of a tenant that are to be applied, oldest first, or `$3` alone; held until the end of the transaction.
 SELECT id, word, provider_id, message_id, data::text AS data, received_at, received_at < now() - interval '1 day' AS is_old,
-       applied_at IS NOT NULL AS is_replayed
+       applied_at IS NOT NULL AS is_replayed,
+       CASE WHEN applied_at IS NULL AND note <> 'replayed' THEN extract(epoch FROM clock_timestamp() - received_at)::float8 END AS waited_s
 FROM webhook_events WHERE tenant_id = $1 AND state IN ('new', 'parked') AND due_at <= now() AND ($3::uuid IS NULL OR id = $3)
 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED;
 
@@ -105,6 +121,17 @@ SELECT EXISTS (SELECT FROM inbound_messages WHERE tenant_id = $1 AND channel = $
 SELECT id, channel, address, number, contact_id, sender_id, text, media_count, word, is_flagged, reply, received_at FROM inbound_messages
 WHERE tenant_id = $1 AND id < $2 AND ($4::boolean IS NOT TRUE OR is_flagged) AND ($5::text IS NULL OR (channel = $6 AND address = $5))
 ORDER BY id DESC LIMIT $3;
+
+-- name: inbound_of_person :many
+-- What a person wrote after `$5`, at most `$6`: under contacts they were (`$2`) or from addresses they have (`$3`, `$4`).
+SELECT id, channel, address, number, text, media_count, word, reply, received_at FROM inbound_messages
+WHERE tenant_id = $1 AND id = ANY (ARRAY(
+  SELECT i.id FROM unnest($2::uuid[]) t(contact_id) CROSS JOIN LATERAL (
+    SELECT id FROM inbound_messages WHERE tenant_id = $1 AND contact_id = t.contact_id AND id > $5 ORDER BY id LIMIT $6) i
+  UNION
+  SELECT i.id FROM unnest($3::text[], $4::text[]) t(channel, address) CROSS JOIN LATERAL (
+    SELECT id FROM inbound_messages WHERE tenant_id = $1 AND channel = t.channel AND address = t.address AND id > $5 ORDER BY id LIMIT $6) i
+  ORDER BY id LIMIT $6)) ORDER BY id;
 
 -- name: forget_inbound :run
 -- Delete what addresses wrote.

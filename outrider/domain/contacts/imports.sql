@@ -85,6 +85,14 @@ SELECT contact_id FROM import_changes WHERE tenant_id = $1 AND import_id = $2 OR
 DELETE FROM import_changes WHERE tenant_id = $1 AND import_id = $2 AND contact_id = ANY (ARRAY(
   SELECT contact_id FROM import_changes WHERE tenant_id = $1 AND import_id = $2 AND contact_id > $3 ORDER BY contact_id LIMIT $4));
 
+-- name: changes_of_person :many
+-- What imports changed of a person, or dry runs would have changed, after import `$4` and contact `$5`, at most `$6`.
+SELECT c.import_id, c.contact_id, i.file_name, i.is_dry_run, c.line, c.address, c.is_new, c.before::text AS before, c.after::text AS after, c.at,
+       c.outcome, c.reasons::text AS reasons
+FROM import_changes c JOIN imports i ON i.tenant_id = c.tenant_id AND i.id = c.import_id
+WHERE c.tenant_id = $1 AND (c.contact_id = ANY ($2::uuid[]) OR (i.is_dry_run AND c.address = ANY ($3::text[])))
+  AND (c.import_id, c.contact_id) > ($4::uuid, $5::uuid) ORDER BY c.import_id, c.contact_id LIMIT $6;
+
 -- name: changes_forget :run
 -- Take a person who is erased from what imports changed, or dry runs would have changed.
 DELETE FROM import_changes WHERE tenant_id = $1 AND (contact_id = ANY ($2::uuid[])

@@ -1,7 +1,8 @@
 """Everything about a person in one JSON file: asked for here, written by a job, fetched while it lasts.
 
 Owns what belongs to it: contact, addresses, consent and its proof, tags, lists, do-not-contact entries, messages with
-what they said and what became of them, and what was done to the contact.
+what they said and what became of them, what the person wrote and filled in, what imports changed, and what was done to
+the contact.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from outrider.domain.contacts.rows import AUDIENCE, OFFERS
 from outrider.domain.messages import bounces, people
 from outrider.domain.messages.people import Person
 from outrider.domain.messages.rows import PEOPLE
+from outrider.domain.people import told
 from outrider.domain.people.files import ExportFiles, Writing
 from outrider.domain.people.rows import SQL
 
@@ -117,7 +119,7 @@ async def write_person(db: Database, tenant_id: UUID, wanted: ExportView, writin
     """Write everything about a person. Gives the number of messages."""
     contact_id = wanted.contact_id or NIL
     async with db.uow(Role.ENGINE, tenant_id) as uow:
-        head, person = await _head(uow, contact_id)
+        head, person, whose = await _head(uow, contact_id)
     writing.write(orjson.dumps(head, default=str)[:-1] + b',"messages":[')
     count, after = 0, NIL
     while True:
@@ -127,19 +129,30 @@ async def write_person(db: Database, tenant_id: UUID, wanted: ExportView, writin
             async with db.uow(Role.ENGINE, tenant_id) as uow:
                 ids = page.ids[start : start + _AT_ONCE]
                 rows = await PEOPLE.messages_to_export.many(uow.raw, tenant_id, ids)
+                responses = await told.responses(uow, ids)
             for row in rows:
-                writing.write((b"," if count else b"") + orjson.dumps(_message(dict(row)), default=str))
+                whole = _message(dict(row)) | {"responses": responses.get(row["id"], [])}
+                writing.write((b"," if count else b"") + orjson.dumps(whole, default=str))
                 count += 1
         await progress(count)
         if page.last is None:
             break
         after = page.last
-    writing.write(b"]}\n")
+    writing.write(b"]")
+    for name, read_page in told.SECTIONS.items():
+        writing.write(b"," + orjson.dumps(name) + b":[")
+        comma = b""
+        async for row in told.each(db, tenant_id, whose, read_page):
+            writing.write(comma + orjson.dumps(row, default=str))
+            comma = b","
+        writing.write(b"]")
+        await progress(count)
+    writing.write(b"}\n")
     return count
 
 
-async def _head(uow: UnitOfWork, contact_id: UUID) -> tuple[dict[str, Any], Person]:
-    """Everything but the messages, and how those are found."""
+async def _head(uow: UnitOfWork, contact_id: UUID) -> tuple[dict[str, Any], Person, told.Whose]:
+    """What there is little of, and how the messages and the rest are found."""
     contact = await read.get(uow, contact_id)
     merges = [dict(row) for row in await AUDIENCE.merges_of.many(uow.raw, uow.tenant, contact_id)]
     ids = [contact_id, *(row["merged_id"] for row in merges)]
@@ -159,7 +172,8 @@ async def _head(uow: UnitOfWork, contact_id: UUID) -> tuple[dict[str, Any], Pers
         "soft_bounces": msgspec.to_builtins(await bounces.of_contact(uow, contact_id, limit=1000)),
         "what_was_done": [dict(row) for row in audit],
     }
-    return head, Person(ids, hashes)
+    addresses = [each.address for each in contact.addresses]
+    return head, Person(ids, hashes), told.Whose(ids, channels, addresses, hashes)
 
 
 def _message(row: dict[str, Any]) -> dict[str, Any]:

@@ -150,6 +150,11 @@ WITH wanted AS (
 )
 SELECT address, coalesce(kept, chosen) AS number FROM wanted;
 
+-- name: numbers_of_person :many
+-- From which numbers addresses of a person hear, after sender `$3` and address `$4`, at most `$5`.
+SELECT k.sender_id, s.name AS sender, k.address, k.number, k.since FROM sticky_numbers k LEFT JOIN senders s ON s.tenant_id = k.tenant_id AND s.id = k.sender_id
+WHERE k.tenant_id = $1 AND k.address = ANY ($2::text[]) AND (k.sender_id, k.address) > ($3::uuid, $4::text) ORDER BY k.sender_id, k.address LIMIT $5;
+
 -- name: forget_numbers :run
 -- Forget from which numbers addresses heard.
 DELETE FROM sticky_numbers WHERE tenant_id = $1 AND address = ANY ($2::text[]);

@@ -88,6 +88,13 @@ FROM signups s JOIN signup_forms f ON f.tenant_id = s.tenant_id AND f.id = s.for
 -- Say how a sign-up ended; nothing when it ended before.
 UPDATE signups SET state = $3, settled_at = now() WHERE tenant_id = $1 AND id = $2 AND state = 'waiting' RETURNING id;
 
+-- name: signups_of_person :many
+-- What was filled in under addresses of a person after `$3`, at most `$4`.
+SELECT s.id, f.title AS form, s.form_version, s.address, s.name, s.list_ids::text AS list_ids, s.text_shown, s.source, s.ip, s.state, s.mail_count,
+       s.mailed_at, s.created_at, s.expires_at, s.settled_at
+FROM signups s JOIN signup_forms f ON f.tenant_id = s.tenant_id AND f.id = s.form_id
+WHERE s.tenant_id = $1 AND s.address_hash = ANY ($2::bytea[]) AND s.id > $3 ORDER BY s.id LIMIT $4;
+
 -- name: forget_signups :run
 -- Delete what was filled in under addresses of a person who is forgotten.
 DELETE FROM signups WHERE tenant_id = $1 AND address_hash = ANY ($2::bytea[]);

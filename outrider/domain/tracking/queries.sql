@@ -158,6 +158,14 @@ SELECT r.kind, r.link, l.url, r.is_machine, r.machine, r.first_at, r.last_at, r.
 LEFT JOIN tracked_links l ON l.tenant_id = r.tenant_id AND l.key = r.link
 WHERE r.tenant_id = $1 AND r.message_id = $2 ORDER BY r.first_at, r.kind, r.link LIMIT 1000;
 
+-- name: responses_of_messages :many
+-- What is known of some messages (`$2`), the first 1,000 of each: who opened, and which links they followed.
+SELECT t.id AS message_id, r.kind, r.url, r.is_machine, r.machine, r.first_at, r.last_at, r.hits FROM unnest($2::uuid[]) t(id) CROSS JOIN LATERAL (
+  SELECT x.kind, l.url, x.link, x.is_machine, x.machine, x.first_at, x.last_at, x.hits FROM message_responses x
+  LEFT JOIN tracked_links l ON l.tenant_id = x.tenant_id AND l.key = x.link
+  WHERE x.tenant_id = $1 AND x.message_id = t.id ORDER BY x.first_at, x.kind, x.link LIMIT 1000) r
+ORDER BY t.id, r.first_at, r.kind, r.link;
+
 -- name: responses_purge :run
 -- Drop what is known of messages older than `$1` days, `$2` at a time.
 -- tenant: none, because retention is the installation's
