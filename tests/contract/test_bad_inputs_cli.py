@@ -27,7 +27,6 @@ DOES_NOT_APPLY = {
     "L27": "tests/drill: a stopped worker's finish is fenced off (faults F13)",
     "L36": "there is no command that deletes a tenant: its messages and proofs outlive it",
     "L37": "there is no purge command: retention is a setting with bounds",
-    "L48": "there is no export command yet",
     "L51": "there is no backup command yet: pg_dump as role outrider_backup",
 }
 
@@ -436,3 +435,9 @@ def test_l65_the_interpreters_options_change_nothing(
     other = Command(ready.with_(**environment).environment, flags)
     lines = (("tenant", "list", "--json"), ("exits",), ("pause", "campaign", "x"), ("--help",))
     assert other.many(lines) == ready.many(lines)
+
+
+def test_l48_a_format_that_there_is_not_is_a_usage_error(ready: Command, tmp_path: Path) -> None:
+    to = tmp_path / "contacts.xml"
+    assert "--format" in told(ready.run("exports", "write", "contacts", "--to", str(to), "--format", "xml"), 2)
+    assert not to.exists()

@@ -19,6 +19,7 @@ from outrider.domain.contacts.imports.control import display_name
 from outrider.domain.contacts.imports.examine import FileFacts, examine
 from outrider.domain.contacts.imports.options import Holds, Options
 from outrider.plugins.channels.email import CHANNEL
+from outrider.plugins.channels.sms import CHANNEL as SMS
 from tests.kit.audience import Audience, import_file, opened
 
 ROWS: dict[str, dict[str, str]] = {
@@ -31,10 +32,6 @@ ELSEWHERE = {
     "C59": "drill/test_import_kill.py: kill -9 between batches and inside one",
     "C60": "flow/test_import_files.py: cancelled at three batches",
     "C64": "unit/domain/contacts/test_import_columns.py and flow/test_import_api.py: the report of refused rows",
-}
-DOES_NOT_APPLY = {
-    "C45": "there is no channel with phone numbers yet",
-    "C47": "there is no channel with phone numbers yet",
 }
 MOST_GROWTH_BYTES = 64 * 1024 * 1024
 
@@ -117,11 +114,11 @@ ACCEPTED: dict[str, list[tuple[str | bytes, int, dict[str, str]]]] = {
     ],
     "C55": [("email,tenant_id,Tenant ID\na@b.co,7,8\n", 1, {"tenant_id": ""})],
 }
-OWN_TESTS = {"C15", "C48", "C65"}
+OWN_TESTS = {"C15", "C45", "C47", "C48", "C65"}
 
 
 def test_every_id_of_the_table_is_decided_somewhere() -> None:
-    decided = [*FILES, *REFUSED_ROWS, *ACCEPTED, *OWN_TESTS, *ELSEWHERE, *DOES_NOT_APPLY]
+    decided = [*FILES, *REFUSED_ROWS, *ACCEPTED, *OWN_TESTS, *ELSEWHERE]
     assert len(decided) == len(set(decided))
     assert set(decided) == set(ROWS)
 
@@ -169,6 +166,28 @@ def test_c15_a_line_of_100_megabytes_is_refused_without_being_held(tmp_path: Pat
         examine(path, Options(), CHANNEL)
     assert found.value.code == "line_too_long"
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MOST_GROWTH_BYTES
+
+
+def numbers(folder: Path, cell: str, **options: str) -> list[tuple[int, str, str]]:
+    """What is wrong with a file of telephone numbers, the one to look at in its second line."""
+    path = folder / "x.csv"
+    path.write_text(f"phone,name\n{cell},Ann\n+14155552672,Bob\n", encoding="utf-8")
+    found = examine(path, Options(channel="sms", **options), SMS)  # type: ignore[arg-type]  # each case names its own
+    return [(each.line, each.field, each.message) for each in found.problems]
+
+
+def test_c45_a_number_without_a_country_is_refused_unless_there_is_a_default(tmp_path: Path) -> None:
+    ((line, field, message),) = numbers(tmp_path, "4155552671")
+    assert (line, field) == (2, "address")
+    assert "country code" in message
+    assert "default_region" in message
+    assert numbers(tmp_path, "4155552671", region="US") == []
+
+
+@pytest.mark.parametrize("region", ["", "US"])
+def test_c47_a_number_that_a_spreadsheet_made_a_fraction_is_refused(region: str, tmp_path: Path) -> None:
+    ((line, field, _message),) = numbers(tmp_path, "14155552671.0", region=region)
+    assert (line, field) == (2, "address")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from outrider.contracts.channel import Content, Item
 from outrider.data.render_pool import RenderPool
 from outrider.plugins.channels.email import CHANNEL
 from outrider.plugins.channels.email.address import normalise, parse_mailbox
-from tests.kit import letters
+from outrider.plugins.channels.sms import CHANNEL as SMS
+from tests.kit import letters, texts
 from tests.kit.letters import content, identity, item, part, read, refused, sent
 
 SECTIONS = ("email address", "template")
@@ -28,8 +29,7 @@ NOT_HERE = {
     "E63": "unique keys of campaign_recipients and of lists; transactional items are separate by ruling (domain tests)",
     "E64": "the suppression gate looks up by tenant (tests of the gate)",
     "T55": "a campaign holds the id of an immutable content (tests of templates and campaigns)",
-    "T56": "there is no preview route yet",
-    "T61": "there is no SMS channel yet",
+    "T56": "flow/test_letters_api.py: a preview for a contact of another tenant is 404",
     "T63": "there are no webhook templates yet",
     "T65": "there is no Markdown in templates",
 }
@@ -364,3 +364,12 @@ async def test_t60_a_filter_with_the_wrong_kind_of_value_fails_that_recipient(po
     good, bad = await made(pool, of, item({"price": 1.234, "count": 2}), item({"price": "abc", "count": 2}, number=2))
     assert part(read(good), "text/plain") == "1.23 items\r\n"
     assert "line 1" in refused(bad)
+
+
+def test_t61_what_makes_a_text_dearer_is_named_and_counted() -> None:
+    wide, plain = "\u201cHello\u201d\u2026 " + "x" * 70, '"Hello"... ' + "x" * 70
+    (note,) = SMS.review(texts.content(wide), is_bulk=False)
+    assert (note.code, "U+201C U+201D U+2026" in note.detail) == ("ucs2", True)
+    size = SMS.measure(wide.encode())
+    assert (size.encoding, size.segments, size.odd) == ("UCS-2", 2, "\u201c\u201d\u2026")
+    assert (SMS.review(texts.content(plain), is_bulk=False), SMS.measure(plain.encode()).segments) == ([], 1)

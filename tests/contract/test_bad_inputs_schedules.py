@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,6 +13,9 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
+from outrider.base.fields import check
+from outrider.contracts.gate import Candidate, Hold, Lane, Pass
+from outrider.plugins.gates.quiet_hours import GATE as QUIET
 from tests.kit.api import Answer, Api, Caller, api_of
 from tests.kit.command import Command, migrated_command
 
@@ -31,10 +35,6 @@ ELSEWHERE = {
     "R63": "drill/test_f21_schedulers.py: ten thousand due at once",
 }
 DOES_NOT_APPLY = {
-    "R58": "there are no quiet hours yet: their gate comes with sending windows",
-    "R59": "there are no quiet hours yet",
-    "R60": "there are no quiet hours yet",
-    "R61": "there are no quiet hours yet",
     "R64": "there are no reports and no recipients of reports yet",
 }
 ARGUMENTS = {"import_id": "00000000-0000-0000-0000-000000000009"}
@@ -182,6 +182,47 @@ async def test_r54_a_time_of_sending_lies_within_a_year(moment: str, caller: Cal
 async def test_r55_a_leap_second_is_refused(caller: Caller, sender: str) -> None:
     answer = await send(caller, "2026-12-31T23:59:60Z", sender)
     assert (answer.status, answer.json["pointer"]) == (422, "/send_at")
+
+
+NIGHT = "21:00-08:00"
+TEXTS = Lane(UUID(int=1), 1, "sms", UUID(int=2), None, "bulk")
+
+
+def held_until(hours: str, moment: str, zone: str | None, tenant_zone: str = "UTC") -> str | None:
+    """Until when quiet hours hold a text at an instant; None where it may go."""
+    gate = QUIET.configured(check(QUIET.fields, {"quiet_hours": hours}))
+    if not gate.concerns(TEXTS):
+        return None
+    message = Candidate(UUID(int=1), None, "+491701234567", "marketing", datetime(2027, 1, 1, tzinfo=UTC), None, 0)
+    told = gate.judge({"zone": zone, "tenant_zone": tenant_zone}, message, datetime.fromisoformat(moment))
+    assert isinstance(told, Hold | Pass)
+    return told.until.isoformat() if isinstance(told, Hold) else None
+
+
+def test_r58_hours_that_end_earlier_than_they_begin_are_a_night() -> None:
+    morning = "2027-06-02T08:00:00+00:00"
+    for moment in ("2027-06-01T21:00:00Z", "2027-06-02T00:00:00Z", "2027-06-02T07:59:59Z"):
+        assert held_until(NIGHT, moment, "UTC") == morning, moment
+    for moment in ("2027-06-01T20:59:59Z", "2027-06-02T08:00:00Z", "2027-06-02T12:00:00Z"):
+        assert held_until(NIGHT, moment, "UTC") is None, moment
+
+
+def test_r59_hours_that_begin_when_they_end_are_none() -> None:
+    for hour in range(24):
+        assert held_until("21:00-21:00", f"2027-06-01T{hour:02}:00:00Z", "UTC") is None
+
+
+@pytest.mark.parametrize("zone", [None, "Mars/Olympus_Mons"])
+def test_r60_whose_zone_nobody_knows_has_the_tenants(zone: str | None) -> None:
+    noon = "2027-06-01T12:00:00Z"
+    assert held_until(NIGHT, noon, zone, "Asia/Tokyo") == "2027-06-01T23:00:00+00:00", "it is 21:00 there"
+    assert held_until(NIGHT, noon, zone, "Europe/Berlin") is None
+
+
+def test_r61_the_wall_clock_ends_the_hours_whatever_is_set_inside_them() -> None:
+    spring = held_until(NIGHT, "2027-03-27T22:00:00Z", "Europe/Berlin")
+    autumn = held_until(NIGHT, "2027-10-30T22:00:00Z", "Europe/Berlin")
+    assert (spring, autumn) == ("2027-03-28T06:00:00+00:00", "2027-10-31T07:00:00+00:00"), "08:00 there, both times"
 
 
 async def test_r56_an_end_before_the_beginning_is_refused(api: Api, caller: Caller) -> None:

@@ -120,6 +120,21 @@ async def test_a_preview_is_what_the_recipient_gets(owner: Caller) -> None:
     assert "missing" in missing.json["detail"]
 
 
+async def test_a_preview_for_a_contact_of_another_tenant_is_not_found(api: Api, owner: Caller) -> None:
+    async with api.engine(None) as uow:
+        stranger = await uow.raw.fetchval("INSERT INTO tenants (name) VALUES ('others') RETURNING id")
+        contact = await uow.raw.fetchval(
+            "INSERT INTO contacts (tenant_id, name) VALUES ($1, 'Secret') RETURNING id", stranger
+        )
+    made = await letter(owner, text="Dear {{ name }}")
+    path = f"{T}/{made['id']}/preview"
+    for answer in (
+        await owner.post(path, {"contact_id": str(contact)}),
+        await owner.get(f"{path}?contact_id={contact}"),
+    ):
+        assert (answer.status, "Secret" in answer.text) == (404, False), answer.text
+
+
 async def test_a_key_sees_a_contact_through_a_template_only_with_the_right_to_read_contacts(
     api: Api, owner: Caller
 ) -> None:
