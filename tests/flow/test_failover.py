@@ -101,7 +101,7 @@ async def test_no_more_is_claimed_than_the_rate_of_the_connection_that_takes_ove
             )
     async with pair.post.runtime.db.uow(Role.ENGINE, pair.desk.tenant_id) as uow:
         await buckets.set_rate(uow, TESTER, "connection", pair.spare_id, 2.0)
-    ids = await pair.desk.admit(3000)
+    ids = await pair.desk.admit(6000)
 
     async def some_went() -> bool:
         return len(pair.spare.taken) >= 8
