@@ -1,37 +1,113 @@
--- name: newest_loss :value
--- When somebody left last, for a look that costs nothing while nobody does.
+-- name: sending :many
+-- Campaigns that send, since when their losses count, and how many of their messages came back in these two hours: where that
+-- number is as it was at the last look nothing more came back. `$1` are the codes of a failure that is an address's.
 -- tenant: none, because one look serves every tenant
-SELECT created_at FROM suppressions WHERE reason IN ('unsubscribe', 'stop', 'complaint', 'hard_bounce') ORDER BY created_at DESC LIMIT 1;
-
--- name: losses :many
--- Who left in the last hour, by the last message of a campaign they had got before, where that campaign still sends. What lay
--- before its last brake counts no more.
--- tenant: none, because one look serves every tenant
-SELECT s.tenant_id, m.campaign_id, m.id AS message_id, s.reason, t.settings::text AS settings
-FROM (SELECT tenant_id, address, reason, created_at FROM suppressions
-      WHERE reason IN ('unsubscribe', 'stop', 'complaint', 'hard_bounce') AND created_at > now() - interval '1 hour' AND address IS NOT NULL
-      ORDER BY created_at DESC LIMIT 2000) s
+SELECT c.tenant_id, c.id AS campaign_id, c.channel, coalesce(b.counted_from, c.launched_at, c.created_at) AS since,
+       date_trunc('hour', now()) AS hour, r.bounced
+FROM campaigns c
+LEFT JOIN campaign_brakes b ON b.tenant_id = c.tenant_id AND b.campaign_id = c.id
 CROSS JOIN LATERAL (
-  SELECT m.id, m.campaign_id FROM messages m
-  WHERE m.tenant_id = s.tenant_id AND m.address = s.address AND m.campaign_id IS NOT NULL AND m.finished_at <= s.created_at
-    AND m.state IN ('sent', 'delivered', 'bounced', 'uncertain')
-  ORDER BY m.id DESC LIMIT 1
+  SELECT coalesce(sum(x.n), 0)::bigint AS bounced
+  FROM (SELECT n, state, code FROM rollups
+        WHERE tenant_id = c.tenant_id AND lane_id = c.lane_id AND hour >= date_trunc('hour', now()) - interval '1 hour'
+        UNION ALL
+        SELECT n, state, code FROM rollup_deltas
+        WHERE tenant_id = c.tenant_id AND lane_id = c.lane_id AND hour >= date_trunc('hour', now()) - interval '1 hour') x
+  WHERE x.state = 'bounced' OR (x.state = 'failed' AND x.code = ANY ($1::text[]))
+) r
+WHERE c.state = 'sending';
+
+-- name: bounced_since :many
+-- Messages of campaigns that came back, told by events from position `$2` on, the newest `$3` events of the tenant at most.
+SELECT DISTINCT m.campaign_id, m.id AS message_id
+FROM (SELECT message_id, kind FROM message_events WHERE tenant_id = $1 AND position >= $2 ORDER BY position DESC LIMIT $3) e
+CROSS JOIN LATERAL (
+  SELECT x.id, x.campaign_id FROM messages x
+  WHERE x.tenant_id = $1 AND x.id = e.message_id AND (x.state = 'bounced' OR (x.state = 'failed' AND x.code = ANY ($5::text[]))) LIMIT 1
 ) m
-JOIN campaigns c ON c.tenant_id = s.tenant_id AND c.id = m.campaign_id AND c.state = 'sending'
-JOIN tenants t ON t.id = s.tenant_id
-LEFT JOIN campaign_brakes b ON b.tenant_id = s.tenant_id AND b.campaign_id = m.campaign_id
-WHERE s.created_at > coalesce(b.counted_from, '-infinity');
+WHERE e.kind IN ('bounced', 'failed') AND m.campaign_id = ANY ($4::uuid[]);
 
--- name: windows :many
--- For each message the first of so many messages of its campaign that were sent up to it, and how many there are.
-SELECT t.id AS last, w.first, w.n
-FROM unnest($3::uuid[]) AS t(id)
-CROSS JOIN LATERAL (
-  SELECT count(*) AS n, (array_agg(x.id ORDER BY x.id))[1] AS first
-  FROM (SELECT m.id FROM messages m
-        WHERE m.tenant_id = $1 AND m.campaign_id = $2 AND m.id <= t.id AND m.state IN ('sent', 'delivered', 'bounced', 'uncertain')
-        ORDER BY m.id DESC LIMIT $4) x
-) w;
+-- name: left_since :many
+-- Who left after a place (`$1..$4`: moment and key) and at least `$5` seconds ago, the earliest `$6`, each with the message of a
+-- campaign they left by: the one they named, else the last one they had got before.
+-- tenant: none, because one look serves every tenant
+SELECT s.created_at, s.tenant_id, s.channel, s.address_hash, s.reason, m.campaign_id, m.id AS message_id
+FROM (SELECT tenant_id, channel, address_hash, address, reason, source, created_at FROM suppressions
+      WHERE reason IN ('unsubscribe', 'stop', 'complaint') AND created_at >= $1::timestamptz
+        AND (created_at, tenant_id, channel, address_hash) > ($1::timestamptz, $2::uuid, $3::text, $4::bytea)
+        AND created_at <= now() - $5::float8 * interval '1 second'
+      ORDER BY created_at, tenant_id, channel, address_hash LIMIT $6) s
+LEFT JOIN LATERAL (
+  SELECT x.id, x.campaign_id FROM messages x
+  WHERE x.tenant_id = s.tenant_id AND x.address = s.address AND x.campaign_id IS NOT NULL
+    AND x.state IN ('sent', 'delivered', 'bounced', 'uncertain')
+    AND (x.finished_at <= s.created_at OR s.source = 'message:' || x.id::text)
+  ORDER BY s.source = 'message:' || x.id::text DESC, x.id DESC LIMIT 1
+) m ON true
+ORDER BY s.created_at, s.tenant_id, s.channel, s.address_hash;
+
+-- name: bounced_near :one
+-- Of the stretches of `$4` messages one after another around message `$3` and those that follow, the one in which most came back:
+-- how many did, of how many, and up to which message every stretch was looked at. What ended before the last brake does not
+-- count; `$5` bounds how many messages are read either way, those that still wait included.
+WITH near AS MATERIALIZED (
+  (SELECT id, (state IN ('bounced', 'failed') AND finished_at > coalesce(
+             (SELECT counted_from FROM campaign_brakes WHERE tenant_id = $1 AND campaign_id = $2), '-infinity')) AS is_lost
+   FROM (SELECT m.id, m.state, m.code, m.finished_at FROM messages m
+         WHERE m.tenant_id = $1 AND m.campaign_id = $2 AND m.id < $3 ORDER BY m.id DESC LIMIT $5) x
+   WHERE state IN ('sent', 'delivered', 'bounced', 'uncertain') OR (state = 'failed' AND code = ANY ($6::text[]))
+   ORDER BY id DESC LIMIT $4::bigint - 1)
+  UNION ALL
+  (SELECT id, (state IN ('bounced', 'failed') AND finished_at > coalesce(
+             (SELECT counted_from FROM campaign_brakes WHERE tenant_id = $1 AND campaign_id = $2), '-infinity')) AS is_lost
+   FROM (SELECT m.id, m.state, m.code, m.finished_at FROM messages m
+         WHERE m.tenant_id = $1 AND m.campaign_id = $2 AND m.id >= $3 ORDER BY m.id LIMIT $5) x
+   WHERE state IN ('sent', 'delivered', 'bounced', 'uncertain') OR (state = 'failed' AND code = ANY ($6::text[]))
+   ORDER BY id LIMIT 10 * $4::bigint)
+), counted AS (
+  SELECT count(*) FILTER (WHERE is_lost) OVER w AS lost, count(*) OVER w AS n
+  FROM near WINDOW w AS (ORDER BY id ROWS BETWEEN $4::bigint - 1 PRECEDING AND CURRENT ROW)
+)
+SELECT c.lost, c.n,
+       (SELECT id FROM near ORDER BY id DESC
+        OFFSET (SELECT CASE WHEN count(*) < 10 * $4::bigint THEN 0 ELSE $4::bigint - 1 END FROM near WHERE id >= $3) LIMIT 1) AS upto
+FROM counted c ORDER BY c.lost DESC, c.n DESC LIMIT 1;
+
+-- name: left_near :one
+-- As `bounced_near`, of recipients who left for one of the reasons `$6` by channel `$7`. Somebody left by the message they named,
+-- else by the last one of a campaign they had got before.
+WITH near AS MATERIALIZED (
+  (SELECT id, address, finished_at
+   FROM (SELECT m.id, m.state, m.address, m.finished_at FROM messages m
+         WHERE m.tenant_id = $1 AND m.campaign_id = $2 AND m.id < $3 ORDER BY m.id DESC LIMIT $5) x
+   WHERE state IN ('sent', 'delivered', 'bounced', 'uncertain') ORDER BY id DESC LIMIT $4::bigint - 1)
+  UNION ALL
+  (SELECT id, address, finished_at
+   FROM (SELECT m.id, m.state, m.address, m.finished_at FROM messages m
+         WHERE m.tenant_id = $1 AND m.campaign_id = $2 AND m.id >= $3 ORDER BY m.id LIMIT $5) x
+   WHERE state IN ('sent', 'delivered', 'bounced', 'uncertain') ORDER BY id LIMIT 10 * $4::bigint)
+), told AS (
+  SELECT n.id, s.is_lost IS NOT NULL AS is_lost
+  FROM near n
+  LEFT JOIN LATERAL (
+    SELECT true AS is_lost FROM suppressions s
+    WHERE s.tenant_id = $1 AND s.channel = $7 AND s.address_hash = sha256(convert_to(n.address, 'UTF8')) AND s.reason = ANY ($6::text[])
+      AND s.created_at > coalesce((SELECT counted_from FROM campaign_brakes WHERE tenant_id = $1 AND campaign_id = $2), '-infinity')
+      AND CASE WHEN s.source LIKE 'message:%' THEN s.source = 'message:' || n.id::text
+               ELSE n.finished_at <= s.created_at AND NOT EXISTS (
+                 SELECT FROM messages later
+                 WHERE later.tenant_id = $1 AND later.address = n.address AND later.id > n.id AND later.campaign_id IS NOT NULL
+                   AND later.finished_at <= s.created_at AND later.state IN ('sent', 'delivered', 'bounced', 'uncertain')) END
+    LIMIT 1
+  ) s ON true
+), counted AS (
+  SELECT count(*) FILTER (WHERE is_lost) OVER w AS lost, count(*) OVER w AS n
+  FROM told WINDOW w AS (ORDER BY id ROWS BETWEEN $4::bigint - 1 PRECEDING AND CURRENT ROW)
+)
+SELECT c.lost, c.n,
+       (SELECT id FROM near ORDER BY id DESC
+        OFFSET (SELECT CASE WHEN count(*) < 10 * $4::bigint THEN 0 ELSE $4::bigint - 1 END FROM near WHERE id >= $3) LIMIT 1) AS upto
+FROM counted c ORDER BY c.lost DESC, c.n DESC LIMIT 1;
 
 -- name: brake_note :run
 -- What paused a campaign; a person who resumes it begins to count anew.

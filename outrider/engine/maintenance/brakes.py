@@ -15,6 +15,6 @@ def loops(runtime: Runtime) -> list[Loop]:
 
     async def step() -> bool:
         await watch.step()
-        return False
+        return watch.is_behind
 
     return [Loop("campaign_brakes", _EVERY_S, step)]
