@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import structlog
+from prometheus_client.registry import Collector, CollectorRegistry
 
 from outrider.base.clock import boottime_s
 from outrider.base.errors import Misconfigured, Unavailable
@@ -26,11 +27,13 @@ class Loop:
 
     step     does one round and tells whether more is waiting (then the next round comes at once)
     every_s  pause between rounds when nothing waits; the first round comes at once
+    figures  what the process that runs it shows at its /metrics because of it
     """
 
     name: str
     every_s: float
     step: Callable[[], Awaitable[bool]]
+    figures: Sequence[Collector] = ()
 
 
 @dataclass(slots=True)
@@ -102,6 +105,13 @@ async def repeat(loop: Loop, pulses: Pulses, stop: asyncio.Event, wake: asyncio.
             continue
         await pause(stop, pause_s * random.uniform(0.5, 1.0) if pause_s else rest_s, wake)  # noqa: S311 - jitter
         rest_s = loop.every_s
+
+
+def show(loops: Iterable[Loop], registry: CollectorRegistry) -> None:
+    """Show the figures of a process's loops at its /metrics."""
+    for loop in loops:
+        for figure in loop.figures:
+            registry.register(figure)
 
 
 @asynccontextmanager

@@ -11,13 +11,17 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from outrider.base.clock import utc_now
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.contracts.callbacks import Report, State, Unread
 from outrider.domain.callbacks.take import Came, take_in
 from outrider.engine.inbound import reports
+from outrider.engine.loop import show
 from outrider.interfaces.api.callbacks import CallbackApp
+from tests.kit.dispatch import until
 from tests.kit.texting import PHONE, Texting, sid_of, texting
 
 
@@ -263,6 +267,58 @@ async def test_a_report_that_cannot_be_applied_holds_up_nobody_elses(office: Tex
     await loop.step()
     rows = await office.rows("SELECT state FROM webhook_events WHERE tenant_id = $1 ORDER BY state")
     assert [row["state"] for row in rows] == ["applied", "orphan"], "not for ever"
+
+
+def figure_in(text: str, name: str) -> float:
+    """The only sample of a figure."""
+    samples = [s for family in text_string_to_metric_families(text) for s in family.samples if s.name == name]
+    assert len(samples) == 1, name
+    return float(samples[0].value)
+
+
+async def test_how_long_reports_wait_is_measured_from_when_they_came_however_often_they_are_tried(
+    office: Texting,
+) -> None:
+    async def shown(name: str) -> float:
+        return figure_in((await office.owner.get("/metrics")).text, name)
+
+    async def until_shown(name: str, least: float) -> None:
+        async def is_shown() -> bool:
+            return await shown(name) >= least
+
+        await until(is_shown)
+
+    first = await office.accepted()
+    await office.report(first, "delivered")
+    ago = "UPDATE webhook_events SET {} WHERE tenant_id = $1 AND message_id = $2"
+    await office.rows(ago.format("received_at = now() - interval '90 s', due_at = now() - interval '90 s'"), first)
+    await until_shown("outrider_callback_lag_seconds", 90)
+    assert await shown("outrider_callbacks_parked") == 0
+    await office.rows(ago.format("received_at = now() - interval '5 hours'"), first)
+    assert await office.applied() == 1, "its message is under way: it is parked, and its turn moves on"
+    await until_shown("outrider_callback_parked_age_seconds", 5 * 3600)
+    assert await shown("outrider_callbacks_parked") == 1
+
+
+async def test_how_long_each_report_took_to_be_applied_is_counted_once(office: Texting) -> None:
+    (loop,) = reports.loops(office.api.runtime)
+    registry = CollectorRegistry()
+    show([loop], registry)
+
+    def counted_so_far(part: str) -> float:
+        return figure_in(generate_latest(registry).decode(), f"outrider_callback_apply_seconds_{part}")
+
+    sent, under_way = await office.sent(), await office.accepted("+14155552672")
+    for message_id in (sent, under_way):
+        await office.report(message_id, "delivered")
+    await office.rows("UPDATE webhook_events SET received_at = now() - interval '100 s' WHERE tenant_id = $1")
+    await loop.step()
+    assert counted_so_far("count") == 1, "what is parked is not applied"
+    assert 100 <= counted_so_far("sum") < 200
+    again = await office.owner.post("/api/v1/callbacks/replay", {"since": (utc_now() - timedelta(hours=1)).isoformat()})
+    assert again.json["count"] >= 1
+    await loop.step()
+    assert counted_so_far("count") == 1, "what is replayed did not wait"
 
 
 async def test_of_several_reasons_not_to_write_again_the_strongest_stands(office: Texting) -> None:

@@ -20,6 +20,7 @@ from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.batch import LEASE_OVER, Batch
 from outrider.engine.dispatch.lease import Renewer
 from outrider.engine.health import HealthServer
+from outrider.engine.inbound import reports
 from tests.kit.dispatch import Desk, Post, posts, until
 
 
@@ -259,7 +260,7 @@ async def test_an_address_that_is_not_ours_is_the_operators_to_mend(watched: Wat
 
 
 async def test_a_worker_serves_its_own_health(post: Post) -> None:
-    async with post.working() as worker:
+    async with post.working(reports.loops(post.runtime)) as worker:
         server = HealthServer(worker.report, worker.registry)
         url = await server.start("127.0.0.1", 0)
         try:
@@ -275,3 +276,4 @@ async def test_a_worker_serves_its_own_health(post: Post) -> None:
         finally:
             await server.stop()
     assert {"outrider_in_flight", "outrider_outcomes", "outrider_loop_heartbeat_age_seconds"} <= names
+    assert "outrider_callback_apply_seconds" in names, "what a loop shows is shown by its process"

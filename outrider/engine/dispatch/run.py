@@ -34,7 +34,7 @@ from outrider.engine.dispatch.pipeline import Pipeline
 from outrider.engine.dispatch.record import Recorder
 from outrider.engine.dispatch.recovery import Recovery
 from outrider.engine.health import HealthServer
-from outrider.engine.loop import Loop, Pulses, repeat
+from outrider.engine.loop import Loop, Pulses, repeat, show
 
 _log = structlog.get_logger(__name__)
 _PROMOTE_SLICE = 5000
@@ -110,6 +110,7 @@ class Worker:
         self.registry = CollectorRegistry()
         self._gauges()
         self.loops = [*self._own_loops(), *loops]
+        show(self.loops, self.registry)
 
     def _gauges(self) -> None:
         app = self.runtime.settings.app_label

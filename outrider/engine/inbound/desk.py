@@ -32,6 +32,7 @@ _log = structlog.get_logger(__name__)
 _MOST_WAITING = 5_000
 _AT_ONCE = 200
 _EVERY_S = 1.0
+_PARKED_EVERY_S = 5.0
 _MOST_REFUSALS = 10_000
 _PATIENCE_S = 6.0
 """So long the database is asked again; Twilio waits 15 s for an answer."""
@@ -77,7 +78,12 @@ class Desk:
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.lag_s = 0.0
-        """How long the oldest report has waited to be applied, in the whole installation."""
+        """How long the oldest report whose turn it is has waited for it, in the whole installation."""
+        self.parked_count = 0
+        """Reports that could not be applied yet and are tried again and again, in the whole installation."""
+        self.parked_s = 0.0
+        """How long ago the oldest of them came."""
+        self._parked_read_s = -_PARKED_EVERY_S
 
     def start(self) -> None:
         """Write counts down from now on."""
@@ -199,11 +205,16 @@ class Desk:
                 _log.exception("webhook_look_failed")
 
     async def _look(self) -> None:
-        """Write down what was refused, and see how long the oldest report waits."""
+        """Write down what was refused, and see how long reports wait."""
         await self._write_down()
         async with self._db.uow(Role.ENGINE) as uow:
             waiting = await SQL.tenants_with_reports.many(uow.raw)
+            is_due = boottime_s() - self._parked_read_s >= _PARKED_EVERY_S
+            parked = await SQL.reports_parked.one(uow.raw) if is_due else None
         self.lag_s = max((row["waited_s"] for row in waiting), default=0.0)
+        if parked is not None:
+            self._parked_read_s = boottime_s()
+            self.parked_count, self.parked_s = parked["n"], parked["oldest_s"]
 
     async def _write_down(self) -> None:
         """Write counts down, a tenant's in one statement; what the database does not take now is counted on."""

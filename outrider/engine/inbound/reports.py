@@ -16,8 +16,10 @@ from uuid import UUID
 import asyncpg
 import orjson
 import structlog
+from prometheus_client import Histogram
 
 from outrider.base import failpoint
+from outrider.base.clock import boottime_s
 from outrider.base.errors import Unavailable
 from outrider.contracts.callbacks import RANKS, Bill, State
 from outrider.data.db import Role, UnitOfWork
@@ -36,13 +38,22 @@ _AT_ONCE = 500
 _EVERY_S = 0.25
 _MADE_BY = "callbacks"
 _LATE_S = 30.0
+_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 21600.0, 86400.0)
 _Key = tuple[UUID, str]
 """A message and its id at the provider."""
 
 
 def loops(runtime: Runtime) -> list[Loop]:
     """What a worker process runs beside its dispatch."""
-    return [Loop("reports", _EVERY_S, _Applier(runtime).step)]
+    took = Histogram(
+        "outrider_callback_apply_seconds",
+        "Time from the moment a report came to the commit that applied it; what is replayed does not count.",
+        ["app"],
+        buckets=_BUCKETS_S,
+        registry=None,
+    )
+    applier = _Applier(runtime, took.labels(runtime.settings.app_label))
+    return [Loop("reports", _EVERY_S, applier.step, (took,))]
 
 
 @dataclass(slots=True)
@@ -85,8 +96,9 @@ class _Follows:
 
 
 class _Applier:
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, took: Histogram) -> None:
         self._runtime = runtime
+        self._took = took
 
     async def step(self) -> bool:
         """One bite of every tenant that has reports waiting. Tells whether there is more."""
@@ -97,8 +109,7 @@ class _Applier:
             if row["waited_s"] > _LATE_S:
                 _log.warning("webhook_lag", tenant=str(row["tenant_id"]), waited_s=round(row["waited_s"], 1))
             try:
-                async with self._runtime.db.uow(Role.ENGINE, row["tenant_id"]) as uow:
-                    more |= await apply_due(uow) >= _AT_ONCE
+                more |= await self._apply(row["tenant_id"]) >= _AT_ONCE
             except Unavailable:
                 raise
             except Exception:  # noqa: BLE001 - one tenant whose reports cannot be applied must not stop everybody's
@@ -106,14 +117,24 @@ class _Applier:
                 await self._apart(row["tenant_id"])
         return more
 
+    async def _apply(self, tenant_id: UUID, *, only: UUID | None = None) -> int:
+        """Apply what waits of a tenant, and note how long each waited until it was committed."""
+        began_s = boottime_s()
+        waits: list[float] = []
+        async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
+            count = await apply_due(uow, only=only, waits=waits)
+        took_s = boottime_s() - began_s
+        for waited_s in waits:
+            self._took.observe(max(waited_s, 0.0) + took_s)
+        return count
+
     async def _apart(self, tenant_id: UUID) -> None:
         """Apply what waits of a tenant one by one: what cannot be applied waits by itself, and the others do not."""
         async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
             rows = await SQL.reports_due.many(uow.raw, tenant_id, _AT_ONCE, None)
         for row in rows:
             try:
-                async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
-                    await apply_due(uow, only=row["id"])
+                await self._apply(tenant_id, only=row["id"])
             except Unavailable:
                 raise
             except Exception as error:  # noqa: BLE001 - its trace is in the log already, with the others of its batch
@@ -124,8 +145,11 @@ class _Applier:
                     await SQL.report_ends.run(uow.raw, tenant_id, [row["id"]], [end], [why])
 
 
-async def apply_due(uow: UnitOfWork, *, only: UUID | None = None) -> int:
-    """Apply what waits of one tenant, at most 500, or one; gives how many were looked at (engine role)."""
+async def apply_due(uow: UnitOfWork, *, only: UUID | None = None, waits: list[float] | None = None) -> int:
+    """Apply what waits of one tenant, at most 500, or one; gives how many were looked at (engine role).
+
+    Takes:   waits: gets the seconds that each one now applied had waited when this began; not of what is replayed.
+    """
     rows = await SQL.reports_due.many(uow.raw, uow.tenant, _AT_ONCE, only)
     if not rows:
         return 0
@@ -150,6 +174,8 @@ async def apply_due(uow: UnitOfWork, *, only: UUID | None = None) -> int:
         is_this = message["is_moved"] and data["state"] == best[key].state
         story += _story(row, data, is_moved=is_this)
         follows.add(row, data, message)
+        if waits is not None and row["waited_s"] is not None:
+            waits.append(row["waited_s"])
     await events.append_many(uow.raw, uow.tenant, story)
     await follows.write(uow)
     await SQL.report_ends.run(uow.raw, uow.tenant, ends.ids, ends.states, ends.notes)

@@ -33,7 +33,7 @@ from outrider.engine.jobs import reap
 from outrider.engine.jobs.claims import Claims
 from outrider.engine.jobs.execution import Executor
 from outrider.engine.jobs.pump import Pump
-from outrider.engine.loop import Loop, Pulses, pause, repeat
+from outrider.engine.loop import Loop, Pulses, pause, repeat, show
 
 _log = structlog.get_logger(__name__)
 _POLL_S = 1.0
@@ -78,6 +78,7 @@ class Scheduler:
         self._touched_at = boottime_s()
         self._beaten_at = 0.0
         self.loops = [*self._own_loops(), *reap.upkeep(runtime), *loops]
+        show(self.loops, self.registry)
         self._gauges()
 
     def _own_loops(self) -> list[Loop]:

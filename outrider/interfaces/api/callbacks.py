@@ -86,13 +86,17 @@ class CallbackApp:
         )  # fmt: skip
         self._nowhere = self._counts.labels(runtime.settings.app_label, "unknown", "refused")
         self._nowhere_said_s = 0.0
-        lag = Gauge(
-            "outrider_callback_lag_seconds",
-            "Seconds the oldest report waits to be applied.",
-            ["app"],
-            registry=registry,
-        )
-        lag.labels(runtime.settings.app_label).set_function(lambda: self.desk.lag_s)
+        desk, label = self.desk, runtime.settings.app_label
+        for name, text, read in (
+            (
+                "outrider_callback_lag_seconds",
+                "Seconds the oldest report waits for its turn; a new one since it came.",
+                lambda: desk.lag_s,
+            ),
+            ("outrider_callbacks_parked", "Reports that could not be applied yet.", lambda: desk.parked_count),
+            ("outrider_callback_parked_age_seconds", "Seconds since the oldest of them came.", lambda: desk.parked_s),
+        ):
+            Gauge(name, text, ["app"], registry=registry).labels(label).set_function(read)
 
     @asynccontextmanager
     async def running(self, _app: Any = None) -> AsyncIterator[None]:
