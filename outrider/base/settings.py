@@ -162,6 +162,12 @@ class Settings(BaseSettings):
         35_000_000, ge=10_000, le=100_000_000, description="Largest message taken by SMTP, as it comes over the wire."
     )
 
+    # the capture server
+    sandbox_password: SecretStr | None = Field(
+        None,
+        description="Password of the user of `outrider sandbox --user`; unset: --password-file, or asked for on a terminal.",
+    )
+
     # letters that come back
     returns_host: str = Field("127.0.0.1", description="Address on which `outrider returns` listens.")
     returns_port: int | None = Field(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import getpass
+import sys
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import aiohttp
 from cyclopts import App, Parameter
 
+from outrider.app import wiring
 from outrider.app.processes import run_process
 from outrider.app.signals import Stop, ready
-from outrider.base.errors import Unavailable
+from outrider.base.errors import Refused, Unavailable
 from outrider.interfaces.cli import exits
-from outrider.interfaces.cli.options import JSON, Json, between, whole_number
+from outrider.interfaces.cli.options import JSON, Json, between, text_of, whole_number
 from outrider.interfaces.cli.output import Answer
 from outrider.interfaces.sandbox import Addresses, SandboxOptions, serve
 from outrider.interfaces.sandbox.resend import ResendOptions
@@ -23,10 +26,14 @@ from outrider.interfaces.sandbox.twilio import TwilioOptions
 from outrider.interfaces.sandbox.twilio import serve as serve_twilio
 from outrider.interfaces.sandbox.twilio.options import SID, TOKEN
 
-APP = App(name="sandbox", help_epilogue="Example: `outrider sandbox --ledger sandbox.jsonl --keep-bodies`")
+APP = App(
+    name="sandbox",
+    help_epilogue="Example: `outrider sandbox --ledger sandbox.jsonl --user shop --require-auth --tls required`",
+)
 
 _PATIENCE_S: Final = 30.0
 _TAKEN: Final = range(200, 300)
+_SMTPS_PORT: Final = 2465
 Port = Annotated[int, Parameter(converter=whole_number, validator=between(0, 65_535), n_tokens=1)]
 
 
@@ -41,6 +48,13 @@ def sandbox(
     faults: Path | None = None,
     keep_bodies: Annotated[bool, Parameter(negative="")] = False,
     fsync: Literal["none", "flush"] = "none",
+    user: str | None = None,
+    password_file: Path | None = None,
+    require_auth: Annotated[bool, Parameter(negative="")] = False,
+    tls: Literal["off", "starttls", "required", "implicit"] = "starttls",
+    smtps_port: Port | None = None,
+    certificate: Path | None = None,
+    key: Path | None = None,
     lifeline: Annotated[bool, Parameter(show=False, negative="")] = False,
 ) -> int:
     """Run the sandbox until told to stop; prints where it listens.
@@ -63,9 +77,29 @@ def sandbox(
         Keep the bytes of every message, for the inbox.
     fsync
         flush: what was answered survives a power cut too.
+    user
+        Offer AUTH to this user. The password is OUTRIDER_SANDBOX_PASSWORD, or asked for on a terminal.
+    password_file
+        The password is the first line of this file instead.
+    require_auth
+        Refuse mail of who has not signed in.
+    tls
+        off: none; starttls: offered; required: mail and AUTH are refused before it; implicit: they are refused on the
+        SMTP port, and taken on one that is inside TLS from the first byte.
+    smtps_port
+        Port of SMTP inside TLS from the first byte, whatever --tls says; 0: a free one. With --tls implicit 2465 unless
+        said otherwise, else none.
+    certificate
+        PEM file with a certificate of your own and its chain; else one is made at each start and written to
+        `<ledger>.crt`, for clients to trust.
+    key
+        PEM file with its private key.
     lifeline
         Also stop when stdin ends.
     """
+    if tls == "implicit" and smtps_port is None:
+        smtps_port = _SMTPS_PORT
+    _check_certificate(certificate, key, is_used=tls != "off" or smtps_port is not None)
     options = SandboxOptions(
         ledger_path=ledger,
         host=host,
@@ -74,6 +108,13 @@ def sandbox(
         faults_path=faults,
         keeps_bodies=keep_bodies,
         fsync=fsync,
+        credentials=_credentials(user, password_file, is_required=require_auth),
+        is_auth_required=require_auth,
+        is_tls_required=tls in {"required", "implicit"},
+        is_starttls_offered=tls in {"starttls", "required"},
+        smtps_port=smtps_port,
+        certificate_path=certificate,
+        private_key_path=key,
     )
 
     async def work(stop: Stop) -> None:
@@ -218,6 +259,48 @@ async def phone(
     return Answer(answer, told if is_taken else refused, exits.OK if is_taken else exits.CHECK_FAILED)
 
 
+def _check_certificate(certificate: Path | None, key: Path | None, *, is_used: bool) -> None:
+    """Refuse half of a pair, and one that nobody would see.
+
+    Raises:  Refused(required, invalid_choice).
+    """
+    if (certificate is None) != (key is None):
+        missing = "--key" if key is None else "--certificate"
+        raise Refused("required", "certificate and key go together: give both or neither", field=missing)
+    if certificate is not None and not is_used:
+        raise Refused("invalid_choice", "nothing is inside TLS: give --smtps-port, or no --tls off", field="--tls")
+
+
+def _credentials(user: str | None, password_file: Path | None, *, is_required: bool) -> dict[str, str] | None:
+    """Who may sign in; None: nobody. The password never stands in an argument, where every user could see it.
+
+    Raises:  Refused(required, file_unusable, encoding).
+    """
+    if user is None:
+        if is_required or password_file is not None:
+            raise Refused("required", "nobody could sign in: name a user", field="--user")
+        return None
+    if not user:
+        raise Refused("required", "must not be empty", field="--user")
+    password = _password(user, password_file)
+    if not password:
+        raise Refused("required", "the password must not be empty", field="--password-file")
+    return {user: password}
+
+
+def _password(user: str, path: Path | None) -> str:
+    if path is not None:
+        return text_of(path, "--password-file").partition("\n")[0].rstrip("\r")
+    found = wiring.settings().sandbox_password
+    if found is not None:
+        return found.get_secret_value()
+    if sys.stdin is not None and sys.stdin.isatty():
+        return getpass.getpass(f"password of {user}: ")
+    raise Refused(
+        "required", f"give the password of {user} in OUTRIDER_SANDBOX_PASSWORD or a file", field="--password-file"
+    )
+
+
 def _where(addresses: Addresses) -> str:
-    smtp = f"smtp://{addresses.smtp[0]}:{addresses.smtp[1]}"
-    return smtp if addresses.http is None else f"{smtp} http://{addresses.http[0]}:{addresses.http[1]}"
+    listening = {"smtp": addresses.smtp, "smtps": addresses.smtps, "http": addresses.http}
+    return " ".join(f"{scheme}://{at[0]}:{at[1]}" for scheme, at in listening.items() if at is not None)
