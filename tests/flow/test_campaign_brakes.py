@@ -240,6 +240,33 @@ async def test_who_named_the_message_they_left_by_counts_for_its_campaign_alone(
     assert (await reason_of(desk, second))[0] == "sending"
 
 
+async def test_who_unsubscribes_and_complains_does_both(desk: Desk) -> None:
+    campaign, people = await sent(desk, 20)
+    ids = await campaign.messages()
+    for message_id, address in zip(ids[:3], people, strict=False):
+        await leave(desk, [address], source=f"message:{message_id}")
+    assert await step(desk) == 0
+    await desk.post.execute(
+        "UPDATE suppressions SET reason = 'complaint' WHERE tenant_id = $1 AND address = $2", desk.tenant_id, people[0]
+    )
+    await leave(desk, people[3:4])
+    assert await step(desk) == 1
+    assert "opt-outs: 4 of 20" in (await reason_of(desk, campaign))[1]
+
+
+async def test_those_who_leave_together_are_found_behind_many_who_left_one_by_one(desk: Desk) -> None:
+    campaign, people = await sent(desk, 1500)
+    await leave(desk, people[0:1300:40])
+    assert await step(desk) == 0, "three of any hundred"
+    await leave(desk, people[1450:1452])
+    assert await step(desk) == 0
+    await leave(desk, people[1452:1453])
+    assert await step(desk) == 0
+    await leave(desk, people[1453:1454])
+    assert await step(desk) == 1
+    assert "opt-outs: 4 of 100" in (await reason_of(desk, campaign))[1]
+
+
 async def test_what_a_server_refuses_at_once_is_a_bounce(desk: Desk) -> None:
     campaign = await launched(desk, 400)
     await fanned_out(desk.post)

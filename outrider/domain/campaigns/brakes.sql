@@ -75,7 +75,8 @@ FROM counted c ORDER BY c.lost DESC, c.n DESC LIMIT 1;
 
 -- name: left_near :one
 -- As `bounced_near`, of recipients who left for one of the reasons `$6` by channel `$7`. Somebody left by the message they named,
--- else by the last one of a campaign they had got before.
+-- else by the last one of a campaign they had got before. Who unsubscribed by a link and complained afterwards did both: the
+-- entry has its source still, though the stronger reason.
 WITH near AS MATERIALIZED (
   (SELECT id, address, finished_at
    FROM (SELECT m.id, m.state, m.address, m.finished_at FROM messages m
@@ -91,7 +92,8 @@ WITH near AS MATERIALIZED (
   FROM near n
   LEFT JOIN LATERAL (
     SELECT true AS is_lost FROM suppressions s
-    WHERE s.tenant_id = $1 AND s.channel = $7 AND s.address_hash = sha256(convert_to(n.address, 'UTF8')) AND s.reason = ANY ($6::text[])
+    WHERE s.tenant_id = $1 AND s.channel = $7 AND s.address_hash = sha256(convert_to(n.address, 'UTF8'))
+      AND (s.reason = ANY ($6::text[]) OR (s.reason = 'complaint' AND s.source LIKE 'message:%' AND 'unsubscribe' = ANY ($6::text[])))
       AND s.created_at > coalesce((SELECT counted_from FROM campaign_brakes WHERE tenant_id = $1 AND campaign_id = $2), '-infinity')
       AND CASE WHEN s.source LIKE 'message:%' THEN s.source = 'message:' || n.id::text
                ELSE n.finished_at <= s.created_at AND NOT EXISTS (

@@ -87,7 +87,7 @@ CAMPAIGN_FIELDS: tuple[Field, ...] = (
     ),
     Field(
         "bounce_pause_percent",
-        "A campaign is paused when more of 100 messages one after another bounce for good; 100: never.",
+        "A campaign is paused when more of 100 messages one after another bounce; 100: never.",
         "number",
         default=10.0,
         least=0,
