@@ -180,6 +180,28 @@ async def test_one_id_for_two_messages_moves_each_by_its_own_reports(office: Tex
     assert [(await office.state(each))[0] for each in (first, second)] == ["delivered", "sent"]
 
 
+async def test_one_id_for_two_messages_is_told_by_their_reports_whoever_sent_them(office: Texting) -> None:
+    sid = "SM" + "b" * 32
+    first, second = await office.sent(sid=sid), await office.sent("+14155552672", sid=sid)
+    other = await office.sent("+14155552673")
+    (loop,) = reports.loops(office.api.runtime)
+    registry = CollectorRegistry()
+    show([loop], registry)
+
+    async def told(message_id: UUID, status: str, sid: str) -> float:
+        await office.report(message_id, status, sid=sid)
+        await loop.step()
+        return figure_in(generate_latest(registry).decode(), "outrider_reported_ids_repeated_total")
+
+    assert await told(first, "sent", sid) == 0
+    assert await told(first, "delivered", sid) == 0
+    assert await told(other, "delivered", sid_of(other)) == 0
+    assert await told(other, "failed", sid) == 0, "it is known by another id: nothing of this is applied"
+    assert await told(second, "sent", sid) == 1
+    assert await told(second, "delivered", sid) == 1, "said once"
+    assert [(await office.state(each))[0] for each in (first, second)] == ["delivered", "delivered"]
+
+
 async def test_a_report_under_another_id_hides_none_of_the_messages_own(office: Texting) -> None:
     message_id = await office.sent()
     await office.report(message_id, "failed", sid="SM" + "c" * 32)

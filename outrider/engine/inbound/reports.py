@@ -5,7 +5,7 @@ Owns the rhythm and what a report leads to; each report was committed before the
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter as Counts
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,11 +16,12 @@ from uuid import UUID
 import asyncpg
 import orjson
 import structlog
-from prometheus_client import Histogram
+from prometheus_client import Counter, Histogram
 
 from outrider.base import failpoint
 from outrider.base.clock import boottime_s
 from outrider.base.errors import Unavailable
+from outrider.base.ids import NIL
 from outrider.contracts.callbacks import RANKS, Bill, State
 from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
@@ -36,6 +37,7 @@ from outrider.engine.loop import Loop
 _log = structlog.get_logger(__name__)
 _AT_ONCE = 500
 _EVERY_S = 0.25
+_MOST_IDS = 20_000
 _MADE_BY = "callbacks"
 _LATE_S = 30.0
 _BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 21600.0, 86400.0)
@@ -52,8 +54,34 @@ def loops(runtime: Runtime) -> list[Loop]:
         buckets=_BUCKETS_S,
         registry=None,
     )
-    applier = _Applier(runtime, took.labels(runtime.settings.app_label))
-    return [Loop("reports", _EVERY_S, applier.step, (took,))]
+    repeated = Counter(
+        "outrider_reported_ids_repeated",
+        "Ids of providers under which reports of a second message came: one of both may never have been taken.",
+        ["app"],
+        registry=None,
+    )
+    label = runtime.settings.app_label
+    applier = _Applier(runtime, took.labels(label), repeated.labels(label))
+    return [Loop("reports", _EVERY_S, applier.step, (took, repeated))]
+
+
+@dataclass(slots=True)
+class Noted:
+    """What is to be noted about reports once they are applied for good.
+
+    waits  seconds that each had waited when this began; not of what is replayed
+    given  the provider's id under which each came, and its message
+    """
+
+    waits: list[float] = field(default_factory=list)
+    given: list[tuple[str, UUID]] = field(default_factory=list)
+
+    def add(self, row: asyncpg.Record) -> None:
+        """Take note of one that is applied."""
+        if row["waited_s"] is not None:
+            self.waits.append(row["waited_s"])
+        if row["provider_id"]:
+            self.given.append((row["provider_id"], row["message_id"]))
 
 
 @dataclass(slots=True)
@@ -96,9 +124,12 @@ class _Follows:
 
 
 class _Applier:
-    def __init__(self, runtime: Runtime, took: Histogram) -> None:
+    def __init__(self, runtime: Runtime, took: Histogram, repeated: Counter) -> None:
         self._runtime = runtime
         self._took = took
+        self._repeated = repeated
+        self._given: dict[tuple[UUID, str], UUID] = {}
+        """Whose reports came under an id of a provider lately, whichever worker sent the message; NIL: of several."""
 
     async def step(self) -> bool:
         """One bite of every tenant that has reports waiting. Tells whether there is more."""
@@ -120,13 +151,29 @@ class _Applier:
     async def _apply(self, tenant_id: UUID, *, only: UUID | None = None) -> int:
         """Apply what waits of a tenant, and note how long each waited until it was committed."""
         began_s = boottime_s()
-        waits: list[float] = []
+        noted = Noted()
         async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
-            count = await apply_due(uow, only=only, waits=waits)
+            count = await apply_due(uow, only=only, noted=noted)
         took_s = boottime_s() - began_s
-        for waited_s in waits:
+        for waited_s in noted.waits:
             self._took.observe(max(waited_s, 0.0) + took_s)
+        for provider_id, message_id in noted.given:
+            self._remember(tenant_id, provider_id, message_id)
         return count
+
+    def _remember(self, tenant_id: UUID, provider_id: str, message_id: UUID) -> None:
+        """Note whose report came under an id; says once when it is a second message's [F62]."""
+        key = (tenant_id, provider_id)
+        owner = self._given.setdefault(key, message_id)
+        if owner not in {message_id, NIL}:
+            self._given[key] = NIL
+            self._repeated.inc()
+            _log.error(
+                "reported_id_repeated", tenant=str(tenant_id), message=str(message_id), was_of=str(owner),
+                provider_id=provider_id,
+            )  # fmt: skip
+        if len(self._given) > _MOST_IDS:
+            del self._given[next(iter(self._given))]
 
     async def _apart(self, tenant_id: UUID) -> None:
         """Apply what waits of a tenant one by one: what cannot be applied waits by itself, and the others do not."""
@@ -145,10 +192,10 @@ class _Applier:
                     await SQL.report_ends.run(uow.raw, tenant_id, [row["id"]], [end], [why])
 
 
-async def apply_due(uow: UnitOfWork, *, only: UUID | None = None, waits: list[float] | None = None) -> int:
+async def apply_due(uow: UnitOfWork, *, only: UUID | None = None, noted: Noted | None = None) -> int:
     """Apply what waits of one tenant, at most 500, or one; gives how many were looked at (engine role).
 
-    Takes:   waits: gets the seconds that each one now applied had waited when this began; not of what is replayed.
+    Takes:   noted: gets what is to be noted once this is committed.
     """
     rows = await SQL.reports_due.many(uow.raw, uow.tenant, _AT_ONCE, only)
     if not rows:
@@ -174,8 +221,8 @@ async def apply_due(uow: UnitOfWork, *, only: UUID | None = None, waits: list[fl
         is_this = message["is_moved"] and data["state"] == best[key].state
         story += _story(row, data, is_moved=is_this)
         follows.add(row, data, message)
-        if waits is not None and row["waited_s"] is not None:
-            waits.append(row["waited_s"])
+        if noted is not None:
+            noted.add(row)
     await events.append_many(uow.raw, uow.tenant, story)
     await follows.write(uow)
     await SQL.report_ends.run(uow.raw, uow.tenant, ends.ids, ends.states, ends.notes)
@@ -205,7 +252,7 @@ def _best(told: Sequence[tuple[asyncpg.Record, dict[str, Any]]]) -> dict[_Key, R
 def _rounds(best: Mapping[_Key, Reported]) -> list[list[Reported]]:
     """Reports in rounds that have each message once; nearly always there is one."""
     rounds: list[list[Reported]] = []
-    seen: Counter[UUID] = Counter()
+    seen: Counts[UUID] = Counts()
     for each in best.values():
         at = seen[each.message_id]
         seen[each.message_id] += 1
