@@ -72,6 +72,7 @@ HUNTS: dict[str, Hunt] = {
     "second thoughts too late": Hunt(
         lambda drill: stops.said_while_claimed(drill, slow_s=2.0), ("I5",), {"claim_batch": stops.CLAIM_BATCH}
     ),
+    "looking unsubscribes": Hunt(stops.only_looked_at, ("F84",)),
     "what comes too early belongs to nobody": Hunt(callbacks.told_before_our_commit, ("I9",)),
     "callbacks not known again": Hunt(callbacks.told_a_hundred_times, ("I9",)),
     "a repeat taken for new": Hunt(callbacks.told_again_days_later, ("I9",)),

@@ -27,13 +27,15 @@ from outrider.base import failpoint
 from outrider.contracts.gate import PASS, Lane
 from outrider.contracts.outcome import Accepted, Deferred, Outcome, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing
-from outrider.data.db import Role
+from outrider.data.db import Role, UnitOfWork
 from outrider.data.http_out import Trouble
+from outrider.data.runtime import Runtime
 from outrider.data.sql import Statements
 from outrider.domain.callbacks import take
 from outrider.domain.callbacks.rows import SQL as CALLBACKS
 from outrider.domain.campaigns.rows import DELIVERY
 from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
+from outrider.domain.campaigns.unsubscribe import Subject, unsubscribe
 from outrider.domain.limits import charges
 from outrider.domain.limits.rows import SPENDING
 from outrider.domain.messages.fan_out import Plan, fan_out
@@ -201,6 +203,13 @@ async def _checkpoint_first(self: expand._FanOut, tenant_id: UUID, campaign_id: 
     return last is not None
 
 
+async def _unsubscribes_who_looks(uow: UnitOfWork, subject: Subject, runtime: Runtime) -> bool:
+    """`_has_asked` of the page behind an unsubscribe link that takes looking for asking."""
+    async with runtime.db.uow(Role.ENGINE, uow.tenant) as writing:
+        await unsubscribe(writing, subject, ip=None, how="page")
+    return True
+
+
 def _deaf(*_arguments: Any) -> None:
     """`SecondThoughts.heed` that does not hear."""
 
@@ -242,7 +251,7 @@ def _yes(*_what: Any) -> Outcome:
 
 def _not_lost(trouble: Trouble) -> Outcome:
     """`outcome_of_trouble` that takes every broken line for one by which nothing went."""
-    return Unsent(trouble.detail) if trouble.kind == "withheld" else Deferred("connection_failed", trouble.detail)
+    return Unsent(trouble.detail) if trouble.kind == "withheld" else Deferred("api_unreachable", trouble.detail)
 
 
 def _own_pool(self: pipeline.Pipeline, lane: Lane) -> pipeline.Pool:
@@ -315,6 +324,10 @@ DEFECTS: dict[str, Defect] = {
             _both(_replace(batch, "LONGEST_UNASKED_S", 60.0), _replace(second_thoughts, "ASK_AGAIN_S", 30.0)),
             _replace(second_thoughts.SecondThoughts, "heed", _deaf),
         ),
+    ),
+    "looking unsubscribes": Defect(
+        "the page behind an unsubscribe link withdraws as soon as it is opened, by whomever",
+        _replace("outrider.interfaces.api.unsubscribe", "_has_asked", _unsubscribes_who_looks),
     ),
     "what comes too early belongs to nobody": Defect(
         "a report that comes before our own commit does not wait for it",
