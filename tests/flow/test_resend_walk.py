@@ -233,6 +233,17 @@ async def test_a_bounce_lists_the_address_and_a_complaint_does_and_one_that_may_
     ]  # fmt: skip
 
 
+async def test_what_it_drops_over_a_quota_after_it_took_it_has_failed_and_promises_no_repetition(
+    office: Resending,
+) -> None:
+    dropped, refused = [await office.sent(person) for person in PEOPLE[:2]]
+    assert await office.tell("email.failed", dropped, data={"failed": {"reason": "reached_daily_quota"}}) == 200
+    assert await office.tell("email.failed", refused, data={"failed": {"reason": "invalid"}}) == 200
+    await office.applied()
+    assert await office.state(dropped) == ("failed", "daily_quota_late")
+    assert await office.state(refused) == ("failed", "request_refused")
+
+
 async def test_events_of_other_systems_of_the_account_are_kept_and_move_nothing(office: Resending) -> None:
     mine = await office.sent()
     assert await office.tell("email.bounced", None, email_id="0" * 36) == 200
