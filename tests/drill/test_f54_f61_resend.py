@@ -13,6 +13,7 @@ from outrider.interfaces.sandbox.resend.options import Rule
 from tests.kit.drill import GUARANTEES, Drill, Guarantee
 from tests.kit.mailers import Mailers
 from tests.kit.processes import until
+from tests.kit.scenarios import answers
 
 pytestmark = pytest.mark.timeout(300)
 BOTH = pytest.mark.parametrize("guarantee", GUARANTEES)
@@ -106,7 +107,10 @@ async def test_a_lost_machine_leaves_its_leases_and_the_batch_is_repeated_all_th
 async def test_resets_truncated_answers_conflicts_and_a_server_in_trouble_cost_neither_a_message_nor_a_second_one(
     guarantee: Guarantee, tmp_path: Path
 ) -> None:
-    async with Drill.open(tmp_path) as drill, Mailers.open(drill, guarantee, batch_size=10) as mailers:
+    async with (
+        Drill.open(tmp_path, **answers.SETTINGS) as drill,
+        Mailers.open(drill, guarantee, batch_size=10) as mailers,
+    ):
         mailers.sandbox.rules = [
             Rule(cut="after", times=5, skip=1),
             Rule(cut="before", times=4),

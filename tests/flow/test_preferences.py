@@ -439,6 +439,6 @@ async def test_a_contact_is_exported_with_what_they_turned_off(shop: Shop) -> No
     assert found is not None
     async with shop.api.engine() as uow:
         await read.get(uow, found["id"])
-        head, _person = await export._head(uow, found["id"])
+        head, *_ = await export._head(uow, found["id"])
     (off,) = head["lists_turned_off"]
     assert off["id"] == shop.lists["News"]

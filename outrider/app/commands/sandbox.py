@@ -87,18 +87,15 @@ def sandbox(
         off: none; starttls: offered; required: mail and AUTH are refused before it; implicit: they are refused on the
         SMTP port, and taken on one that is inside TLS from the first byte.
     smtps_port
-        Port of SMTP inside TLS from the first byte, whatever --tls says; 0: a free one. With --tls implicit 2465 unless
-        said otherwise, else none.
+        Port of SMTP inside TLS from the first byte, whatever --tls says; 0: a free one. --tls implicit has 2465.
     certificate
-        PEM file with a certificate of your own and its chain; else one is made at each start and written to
-        `<ledger>.crt`, for clients to trust.
+        PEM file of your own certificate and its chain; else one is made at each start: `<ledger>.crt`, to be trusted.
     key
         PEM file with its private key.
     lifeline
         Also stop when stdin ends.
     """
-    if tls == "implicit" and smtps_port is None:
-        smtps_port = _SMTPS_PORT
+    smtps_port = _SMTPS_PORT if tls == "implicit" and smtps_port is None else smtps_port
     _check_certificate(certificate, key, is_used=tls != "off" or smtps_port is not None)
     options = SandboxOptions(
         ledger_path=ledger,

@@ -42,13 +42,13 @@ async def one_of_two_is_lost(drill: Drill, guarantee: Guarantee) -> list[str]:
     drill.faults(_SLOW)
     senders = [await drill.sender(guarantee, connections=CONNECTIONS) for _ in range(2)]
     for sender in senders:
-        await drill.admit(sender, 300)
+        await drill.admit(sender, 600)  # more than the lost one may have in its hands
     victim, other = await asyncio.gather(drill.worker(own_data=True), drill.worker(own_data=True))
     await drill.accepted(100)
     victim.kill()
     leased = await drill.open_count(1)
     await drill.accepted(100)
-    await drill.drained()
+    await drill.drained(bound_s=120)
     assert leased, "nothing was in the dead one's hands, so nothing is proved"
     assert other.lives()
     if guarantee == "at_least_once":
