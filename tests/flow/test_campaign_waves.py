@@ -99,7 +99,7 @@ async def test_a_canary_goes_first_and_the_rest_follows_when_it_fared_well(desk:
     assert states(view) == [("canary", "going_out"), ("rest", "waiting")]
     early = await recipients(campaign)
     assert len(early) == first(view).member_count == first(view).queued_count >= 30
-    assert {bucket(campaign.id, each, WAVE) for each in early} <= set(range(int(first(view).share_percent * 100)))
+    assert {bucket(campaign.id, each, WAVE) for each in early} <= set(range(round(first(view).share_percent * 100)))
     assert row["expanded_at"] is None
     await look(desk.post)
     assert first(await seen(campaign)).look_at is None, "not all of it was tried"

@@ -77,12 +77,14 @@ async def told_before_our_commit(drill: Drill) -> list[str]:
         await onlooker.ready()
         holder = drill.start_worker(at="record.before_commit:1:stop")
         holder.is_frozen = True
-        ids = await phones.admit(people(3))
+        await phones.admit(people(3))
         await until(holder.hits, what="outcomes wait for their commit")
 
         async def were_looked_at() -> bool:
-            early = "SELECT count(*) FROM webhook_events WHERE attempts > 0"
-            return bool(await drill.value(early) == 2 * len(ids))
+            # the first commit may be that of one text, when the answers to the others come after it stood still, or
+            # were not asked for yet: each that the provider took was told of twice
+            seen = await drill.value("SELECT count(*) FROM webhook_events WHERE attempts > 0")
+            return bool(seen == 2 * len(phones.acceptances()) > 0)
 
         await until(were_looked_at, what="somebody has seen what was told too early")
         found = [
