@@ -245,7 +245,8 @@ async def make_sender(
             tenant_id, name, connection_id, letter.SENDER,
         )  # fmt: skip
         if dkim:
-            names = json.dumps([{"domain": letter.SENDER.partition("@")[2], "selector": "bench"}])
+            domain = letter.SENDER.partition("@")[2]
+            names = json.dumps([{"domain": domain, "selector": "bench", "algorithm": dkim}])
             sealed = made.keyring.seal(
                 json.dumps([_private_key(dkim)]), tenant_id=tenant_id, purpose=dkim_purpose(sender_id)
             )
