@@ -107,7 +107,7 @@ def _options() -> argparse.Namespace:
 async def _prepare(database: Postgres, sink: int, count: int) -> tuple[list[str], list[str]]:
     """Messages handed over an hour ago, their links, and the paths in them."""
     async with ours.runtime() as made:
-        sender = await ours.make_sender(made, database, sink)
+        sender = await ours.make_sender(made, database, sink, is_tracked=True)
         signer = TrackingSigner(made.keyring.derive("tracking"))
         links = [Link(n, f"https://shop.example/{n}", (f"https://shop.example/{n}",)) for n in range(1, LINKS + 1)]
         ids: list[UUID] = []
