@@ -6,10 +6,12 @@ what an answer means; never repeats a request.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -68,6 +70,7 @@ class HttpOut:
         self._egress = egress
         self._headers = {**headers, "Accept-Encoding": "identity"}
         self._connections = connections
+        self._answer_timeout_s = answer_timeout_s
         self._timeout = aiohttp.ClientTimeout(
             total=connect_timeout_s + answer_timeout_s, connect=None, sock_connect=connect_timeout_s,
             sock_read=answer_timeout_s,
@@ -97,7 +100,9 @@ class HttpOut:
             return refused
         guarded = _Guarded(body or b"", content_type, leave)
         try:
-            return await self._asked(method, path, guarded, headers or {})
+            async with asyncio.timeout(None) as limit:
+                guarded.on_begin = partial(self._begun, limit)
+                return await self._asked(method, path, guarded, headers or {})
         except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError) as error:
             return _trouble(error, guarded)
 
@@ -106,6 +111,10 @@ class HttpOut:
         self._is_closed = True
         if self._session is not None:
             await self._session.close()
+
+    def _begun(self, limit: asyncio.Timeout) -> None:
+        """From the first byte on the whole answer has so long, however slowly it comes [F58]."""
+        limit.reschedule(asyncio.get_running_loop().time() + self._answer_timeout_s)
 
     async def _asked(self, method: str, path: str, guarded: _Guarded, headers: Mapping[str, str]) -> Reply:
         if self._session is None:
@@ -121,7 +130,7 @@ class HttpOut:
             )
         data = None if method == "GET" else guarded
         if data is None:
-            guarded.is_begun = True
+            guarded.begin()
         async with self._session.request(
             method, self._base + path, data=data, headers=headers, allow_redirects=False
         ) as answer:
@@ -153,7 +162,13 @@ class _Guarded(Payload):
         self._size = len(value)
         self._leave = leave
         self.is_begun = False
+        self.on_begin: Callable[[], None] = _nothing
         self.withheld: str | None = None
+
+    def begin(self) -> None:
+        """From now on the request may have been taken."""
+        self.is_begun = True
+        self.on_begin()
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The body as text."""
@@ -170,7 +185,8 @@ class _Guarded(Payload):
             self.withheld = self._leave()
             if self.withheld is not None:
                 raise ConnectionAbortedError
-        self.is_begun = True
+        if not self.is_begun:
+            self.begin()
         for at in range(0, max(1, len(self._bytes)), _CHUNK):
             await writer.write(self._bytes[at : at + _CHUNK])
 
@@ -206,6 +222,10 @@ class Guard(AbstractResolver):
 
     async def close(self) -> None:
         """Nothing is held."""
+
+
+def _nothing() -> None:
+    """Nobody waits for the beginning."""
 
 
 class _NotAllowed(OSError):

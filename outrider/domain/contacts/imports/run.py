@@ -37,7 +37,6 @@ MOST_SHOWN = 10_000
 """So many contacts that a dry run would change are kept to be shown; all are counted."""
 
 _BITE = 10_000
-_YIELD_ROWS = 25
 _REPEATED = (asyncpg.UniqueViolationError, asyncpg.ForeignKeyViolationError, Overtaken)
 """Somebody else wrote the same address, changed or deleted a contact between our look and our write: done once more."""
 
@@ -191,8 +190,6 @@ def read_batches(
     for row in body(stream, plan.delimiter, len(plan.columns)):
         if row.line <= after_line:
             continue
-        if batch.row_count % _YIELD_ROWS == 0:
-            time.sleep(0)  # let the event loop have the interpreter: requests go on while a file is read
         _add(batch, row, reader, last_of)
         if batch.row_count == BATCH_ROWS:
             yield _whole(batch)
