@@ -64,7 +64,7 @@ def check_template_alone(draft: Draft) -> None:
     if draft.subject is not None or draft.html is not None or draft.text is not None or draft.attachments:
         raise Refused(
             "template_or_content",
-            "give a template or subject, html and text, not both",
+            "give a template or subject, html, text and attachments, not both",
             field=f"{draft.field}/template",
         )
 

@@ -24,6 +24,7 @@ from outrider.domain.messages.rows import SQL
 from outrider.domain.messages.submit import Submission
 from outrider.interfaces.cli import campaigns
 from outrider.interfaces.cli.addressed import AnyChannel, channel_of
+from outrider.interfaces.cli.attaching import Attach, attachments_of
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, between, text_of, whole_number
 from outrider.interfaces.cli.output import Answer, facts, one_line, table
 from outrider.interfaces.cli.plugged import channels
@@ -54,6 +55,7 @@ async def send(
     subject: str | None = None,
     text: str | None = None,
     html: Path | None = None,
+    attach: Attach = None,
     var: list[str] | None = None,
     class_: Annotated[Literal["transactional", "bulk"], Parameter(name="--class")] = "transactional",
     channel: AnyChannel = None,
@@ -89,6 +91,7 @@ async def send(
     draft.message_class = class_
     if html is not None:
         draft.html = text_of(html, "--html")
+    draft.attachments = attachments_of(attach)
     if var:
         draft.variables = json.dumps(dict(_pair(each) for each in var))
     key = None if idempotency_key is None else check_key(idempotency_key, field="--idempotency-key")

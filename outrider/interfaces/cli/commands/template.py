@@ -19,6 +19,7 @@ from outrider.domain.templates import contents, templates, versions
 from outrider.domain.templates import preview as previews
 from outrider.domain.templates.templates import Source, TemplateView
 from outrider.interfaces.cli import campaigns, exits, named
+from outrider.interfaces.cli.attaching import Attach, attachments_of
 from outrider.interfaces.cli.dialling import Dial, told_dialled
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, text_of
 from outrider.interfaces.cli.output import Answer, facts, table
@@ -39,6 +40,7 @@ async def create(
     mjml: Path | None = None,
     text: Path | None = None,
     preheader: str = "",
+    attach: Attach = None,
     channel: str = "email",
     options: Changing = CHANGING,
 ) -> Answer:
@@ -63,7 +65,7 @@ async def create(
     channel
         Which channel it is for.
     """
-    source = Source(subject, _read(html, "--html"), _read(text, "--text"), preheader, mjml=_read(mjml, "--mjml"))
+    source = _source(subject, html=html, mjml=mjml, text=text, preheader=preheader, attach=attach)
     async with wired(options) as (runtime, work):
         made = await templates.create(
             work.uow, runtime.channels, runtime.renderer, work.actor, name=name, channel=channel, source=source
@@ -81,9 +83,10 @@ async def update(
     mjml: Path | None = None,
     text: Path | None = None,
     preheader: str = "",
+    attach: Attach = None,
     options: Changing = CHANGING,
 ) -> Answer:
-    """Add a version; new messages and campaigns take it from the commit on.
+    """Add a version; new messages and campaigns take it from the commit on. What is not given, files too, it has not.
 
     Example: `outrider template update sale --subject "The sale ends, {{ name }}" --html sale.html`
 
@@ -102,7 +105,7 @@ async def update(
     preheader
         What mail programs show beside the subject.
     """
-    source = Source(subject, _read(html, "--html"), _read(text, "--text"), preheader, mjml=_read(mjml, "--mjml"))
+    source = _source(subject, html=html, mjml=mjml, text=text, preheader=preheader, attach=attach)
     async with wired(options) as (runtime, work):
         found = await find(work.uow, which)
         made = await templates.add_version(work.uow, runtime.channels, runtime.renderer, work.actor, found.id, source)
@@ -129,6 +132,8 @@ async def show(which: str, *, version: int | None = None, options: Common = COMM
     data = msgspec.to_builtins(source)
     head = {name: data[name] for name in ("version", "created_by", "created_at", "subject", "preheader")}
     parts = [facts(head)]
+    if source.attachments:
+        parts.append(table(data["attachments"], ("name", "content_type", "size_bytes")))
     parts += [f"--- {part}\n{data[part]}" for part in ("text", "html") if data[part] is not None]
     return Answer(data, "\n".join(parts))
 
@@ -340,6 +345,14 @@ async def _archived(which: str, options: Changing, *, is_archived: bool) -> Answ
 
 def _with_warnings(done: str, warnings: list[str]) -> str:
     return "\n".join([done, *(f"warning: {each}" for each in warnings)])
+
+
+def _source(
+    subject: str, *, html: Path | None, mjml: Path | None, text: Path | None, preheader: str, attach: list[str] | None
+) -> Source:
+    """What the files of a command line say."""
+    files = attachments_of(attach)
+    return Source(subject, _read(html, "--html"), _read(text, "--text"), preheader, files, mjml=_read(mjml, "--mjml"))
 
 
 def _read(path: Path | None, field: str) -> str | None:
