@@ -19,6 +19,7 @@ import asyncpg
 from outrider.base import failpoint
 from outrider.base.clock import utc_now
 from outrider.base.errors import OutriderError, Refused, RefusedMany, Unavailable
+from outrider.data.again import again_if_undone
 from outrider.data.db import Database, Role
 from outrider.data.runtime import Runtime
 from outrider.domain.messages import singles
@@ -112,7 +113,7 @@ class Gathering:
         """One group of a tenant, from its begin to the last answer."""
         group: list[_Asked] = []
         try:
-            await self._transact(tenant_id, group)
+            await again_if_undone(partial(self._transact, tenant_id, group))
         except OutriderError as error:
             group = group or self._take(tenant_id)
             for asked in group:
@@ -133,7 +134,7 @@ class Gathering:
         """Accept one call of a group that failed as a whole."""
         for _ in range(_TRIES):
             try:
-                return await self._transact(tenant_id, [asked])
+                return await again_if_undone(partial(self._transact, tenant_id, [asked]))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this caller's
                 if not _is_race(error):
                     return asked.end(error)

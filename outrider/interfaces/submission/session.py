@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Final
@@ -17,6 +18,7 @@ from uuid import UUID
 import structlog
 
 from outrider.base.errors import OutriderError, Refused, RefusedMany, Unavailable
+from outrider.data.again import again_if_undone
 from outrider.data.runtime import Runtime
 from outrider.domain.messages.quota import FULL_CODES
 from outrider.interfaces.smtp import commands
@@ -171,7 +173,7 @@ class Session(Conversation[Envelope]):
         try:
             async with self.rules.reading:
                 found = await asyncio.to_thread(letter.read, body)
-            ids = await intake.accept(self._runtime, account, found, envelope.recipients)
+            ids = await again_if_undone(partial(intake.accept, self._runtime, account, found, envelope.recipients))
         except RefusedMany as many:
             return _line("550 5.6.0", many.errors[0])
         except Refused as error:

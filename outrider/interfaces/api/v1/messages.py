@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from outrider.base import failpoint
 from outrider.base.clock import utc_now
 from outrider.base.errors import Refused
 from outrider.base.ids import parse_id, time_of
+from outrider.data.again import again_if_undone
 from outrider.data.db import Database, Role
 from outrider.data.runtime import Runtime
 from outrider.domain.contacts.channels import stored_form
@@ -174,7 +176,7 @@ async def submit(
         answer = found if isinstance(found, Replay) else Replay(202, _answer([found], is_batch=False))
     else:
         wanted = _Wanted(drafts, is_batch=data.messages is not None, body=body, key=idempotency_key)
-        is_replay, answer = await _accept(runtime, principal.tenant_id, wanted)
+        is_replay, answer = await again_if_undone(partial(_accept, runtime, principal.tenant_id, wanted))
     runtime.bell.ring("ready", gathering.tell_ready)
     headers = {"Idempotent-Replayed": "true"} if is_replay else {}
     return Response(answer.body.encode(), status_code=answer.status, media_type="application/json", headers=headers)
