@@ -13,6 +13,7 @@ import pytest
 from outrider.base.errors import Unavailable
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.data.db import Database, Role
+from outrider.domain.campaigns import told
 from outrider.domain.messages import events, feed
 from tests.kit.api import Api, api_of
 from tests.kit.postgres import shared_server
@@ -280,6 +281,16 @@ async def test_a_cursor_that_is_not_of_the_feed_is_refused(api: Api, parts: obje
     forged = base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
     answer = await reader.get(f"/api/v1/events?cursor={forged}")
     assert (answer.status, answer.code) == (422, "invalid_cursor")
+
+
+async def test_a_kind_that_there_is_not_is_refused_with_the_names_of_those_there_are(api: Api) -> None:
+    reader = api.caller(await api.key("messages:read"))
+    answer = await reader.get("/api/v1/events?kind=sent&kind=bounce")
+    assert (answer.status, answer.code, answer.json["parameter"]) == (422, "unknown_kind", "kind")
+    assert answer.json["detail"].startswith("bounce is none of ")
+    for kind in (*events.KINDS, *told.KINDS):
+        assert kind in answer.json["detail"]
+        assert (await reader.get(f"/api/v1/events?kind={kind}")).status == 200, kind
 
 
 @pytest.mark.parametrize("query", ["from=yesterday", "kind=Sent", "kind=", "kind=" + "a" * 41, "limit=0"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
 from outrider.contracts.actor import Actor
@@ -25,6 +25,7 @@ Kind = Literal[
     "campaign_finished", "campaign_retried",
 ]  # fmt: skip
 """What can happen to a campaign."""
+KINDS: Final[tuple[str, ...]] = get_args(Kind)
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -11,9 +12,11 @@ from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
+from outrider.base.errors import Refused
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
-from outrider.domain.messages import feed
+from outrider.domain.campaigns import told
+from outrider.domain.messages import events, feed
 from outrider.interfaces.api.paging import Cursor, Limit, cursor_of, read_cursor
 from outrider.interfaces.auth import Principal, needs
 
@@ -61,6 +64,7 @@ async def followed(
     kinds: FromQuery[Kinds] = None,
 ) -> FeedOut:
     """Read events on from a cursor: each exactly once, late commits included; docs/how-to/follow-events.md."""
+    _check(kinds or ())
     place: feed.Place | None = read_cursor(cursor, feed.Place)
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
         if place is None and start == "latest":
@@ -68,6 +72,17 @@ async def followed(
             return FeedOut([], _cursor(here), has_more=False)
         page = await feed.read(uow.raw, principal.tenant_id, place or feed.START, limit=limit, kinds=kinds or ())
     return FeedOut([_event(event) for event in page.events], _cursor(page.place), page.has_more)
+
+
+def _check(kinds: Iterable[str]) -> None:
+    """Refuse a kind that there is not: nothing would ever be given, and nobody would know why.
+
+    Raises:  Refused(unknown_kind).
+    """
+    known = (*events.KINDS, *told.KINDS)
+    for kind in kinds:
+        if kind not in known:
+            raise Refused("unknown_kind", f"{kind} is none of {', '.join(known)}", field="?kind")
 
 
 def _cursor(place: feed.Place) -> str:
