@@ -34,6 +34,30 @@ async def test_a_budget_is_set_read_and_reset_by_admins_only(api: Api) -> None:
     assert (await viewer.get("/api/v1/budgets/events")).json["items"] == []
 
 
+async def test_notes_about_budgets_are_read_page_by_page_each_once(api: Api) -> None:
+    async with api.engine() as uow:
+        await uow.raw.execute(
+            "INSERT INTO budget_events (tenant_id, scope, scope_id, period, period_on, percent, spent_cents, "
+            "                           limit_cents, at) "
+            "SELECT $1, 'tenant', $1, period, day::date, percent, percent, 100, "  # several of one moment
+            "       '2026-11-01T00:00:00.123456Z'::timestamptz + (percent / 90) * interval '1 hour' "
+            "FROM unnest('{50,80,90,100}'::int[]) percent, unnest('{day,month}'::text[]) period, "
+            "     unnest('{2026-11-01,2026-11-02}'::text[]) day",
+            DEFAULT_TENANT,
+        )
+    viewer = await api.signed_in("viewer@example.org")
+    whole = (await viewer.get("/api/v1/budgets/events?limit=100")).json
+    assert (len(whole["items"]), whole["next_cursor"]) == (16, None)
+    assert [each["percent"] >= 90 for each in whole["items"]] == [True] * 8 + [False] * 8, "the newest first"
+    read, cursor = [], ""
+    while cursor is not None:
+        page = (await viewer.get(f"/api/v1/budgets/events?limit=3&cursor={cursor}")).json
+        read += page["items"]
+        cursor = page["next_cursor"]
+    assert read == whole["items"]
+    assert (await viewer.get("/api/v1/budgets/events?cursor=WzFd")).code == "invalid_cursor"
+
+
 async def test_what_no_budget_or_price_can_be_is_refused_by_its_field(api: Api) -> None:
     admin = await api.signed_in("admin@example.org")
     wrong = await admin.put(BUDGET, {"daily_cents": -1, "monthly_cents": None})

@@ -157,9 +157,18 @@ async def reset(
     return await read(uow, kind, scope_id)
 
 
-async def events(uow: UnitOfWork, *, limit: int = 100) -> list[BudgetEvent]:
-    """The newest notes about budgets."""
-    rows = await SPENDING.budget_events_of.many(uow.raw, uow.tenant, limit)
+Place = tuple[datetime, str, UUID, str, date, int]
+"""Where a reader of notes stopped: moment, scope and its id, period and its day, percent of the last one."""
+
+
+def place_of(event: BudgetEvent) -> Place:
+    """Where a reader goes on who was given this note last."""
+    return event.at, event.scope, event.scope_id, event.period, event.period_on, event.percent
+
+
+async def events(uow: UnitOfWork, *, limit: int = 100, before: Place | None = None) -> list[BudgetEvent]:
+    """The newest notes about budgets, `limit` (1..1000) of those before a place."""
+    rows = await SPENDING.budget_events_of.many(uow.raw, uow.tenant, limit, *(before or (None,) * 6))
     return [BudgetEvent(**dict(row)) for row in rows]
 
 

@@ -155,9 +155,11 @@ INSERT INTO budget_events (tenant_id, scope, scope_id, period, period_on, percen
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING percent;
 
 -- name: budget_events_of :many
--- The newest notes about budgets.
-SELECT scope, scope_id, period, period_on, percent, spent_cents, limit_cents, at FROM budget_events WHERE tenant_id = $1
-ORDER BY at DESC LIMIT $2;
+-- The newest notes about budgets before a place: `$3` its moment (null: the newest of all), `$4..$8` its key.
+SELECT scope, scope_id, period, period_on, percent, spent_cents, limit_cents, at FROM budget_events
+WHERE tenant_id = $1 AND ($3::timestamptz IS NULL OR (at <= $3
+      AND (at, scope, scope_id, period, period_on, percent) < ($3, $4::text, $5::uuid, $6::text, $7::date, $8::int)))
+ORDER BY at DESC, scope DESC, scope_id DESC, period DESC, period_on DESC, percent DESC LIMIT $2;
 
 -- name: budgets_of :many
 -- The budgets of a tenant and of its campaigns that have one, and what is spent.
@@ -203,6 +205,12 @@ RETURNING tenant_id, channel, country, valid_from, micros, created_by;
 -- name: price_remove :many
 -- Take the prices of a channel and country away, those to come as well.
 DELETE FROM prices WHERE tenant_id = $1 AND channel = $2 AND country = $3 RETURNING valid_from, micros;
+
+-- name: prices_begun :one
+-- Whose prices came into force after `$1` (null: within a day), and until when that is known: the caller asks from there on next time.
+-- tenant: none, because one look serves every tenant
+SELECT now() AS until, ARRAY(SELECT DISTINCT tenant_id FROM prices
+                             WHERE valid_from > coalesce($1, now() - interval '1 day') AND valid_from <= now()) AS tenants;
 
 -- name: prices_of :many
 -- Every price that a tenant has, the installation's and past ones included.

@@ -18,7 +18,7 @@ from outrider.data.runtime import Runtime
 from outrider.domain.limits import budgets, prices
 from outrider.domain.limits.reasons import NOT_GIVEN
 from outrider.domain.messages import holds
-from outrider.interfaces.api.paging import Limit, Page
+from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
 from outrider.interfaces.auth import Principal, needs
 
 Reason = Annotated[str, msgspec.Meta(max_length=500)]
@@ -66,10 +66,13 @@ async def events(
     principal: NamedDependency[Principal],
     runtime: NamedDependency[Runtime],
     limit: FromQuery[Limit] = 50,
+    cursor: FromQuery[Cursor] = "",
 ) -> Page[budgets.BudgetEvent]:
     """List which budgets were used up to 50, 80, 90 or 100 percent, the newest first."""
+    before = read_cursor(cursor, budgets.Place)
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
-        return Page(await budgets.events(uow, limit=limit))
+        items = await budgets.events(uow, limit=limit, before=before)
+    return page(items, limit, cursor_of(*budgets.place_of(items[-1])) if items else "")
 
 
 @put("/budgets/{kind:str}/{scope_id:str}", guards=[needs("admin", "limits:write")])
