@@ -161,7 +161,7 @@ def test_l17_a_closed_standard_stream_is_no_traceback_and_lost_output_is_an_erro
     with_streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with_streams[("stdin", "stdout", "stderr")[descriptor]] = None
     process = ready.start("tenant", "list", "--json", preexec_fn=lambda: os.close(descriptor), **with_streams)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=180)
     assert "Traceback" not in (err or "")
     if descriptor == 1:
         assert process.returncode == 74
@@ -173,7 +173,7 @@ def test_l17_a_closed_standard_stream_is_no_traceback_and_lost_output_is_an_erro
 def test_l17_a_full_disk_under_stdout_is_an_error(ready: Command) -> None:
     with Path("/dev/full").open("w") as full:
         process = ready.start("exits", stdin=subprocess.DEVNULL, stdout=full)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=180)
     assert process.returncode == 74
     assert "Traceback" not in err
 
@@ -184,7 +184,7 @@ def test_l19_a_reader_that_went_away_is_no_traceback(ready: Command, arguments: 
     os.close(read_end)
     process = ready.start(*arguments, stdin=subprocess.DEVNULL, stdout=write_end)
     os.close(write_end)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=180)
     assert process.returncode in (0, 141)
     assert err == ""
 
@@ -211,14 +211,14 @@ def test_l23_ctrl_c_while_migrating_rolls_back_and_gives_the_lock_up(tmp_path: P
         await holder.execute("BEGIN; LOCK TABLE alembic_version IN SHARE MODE")
         process = command(tmp_path, url=database_url).start("db", "migrate", stdin=subprocess.DEVNULL)
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(180):
                 while not await holder.fetchval(  # noqa: ASYNC110 - the server has no event for it
                     "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND database ="
                     " (SELECT oid FROM pg_database WHERE datname = current_database()))"
                 ):
                     await asyncio.sleep(0.02)
             process.send_signal(signal.SIGINT)
-            _, err = await asyncio.to_thread(process.communicate, timeout=60)
+            _, err = await asyncio.to_thread(process.communicate, timeout=180)
         finally:
             await holder.close()
         assert err == "error: interrupted\n"
@@ -238,7 +238,7 @@ def test_l23_ctrl_c_in_an_import_keeps_its_checkpoint_and_the_next_run_goes_on(r
     assert os.WIFSTOPPED(status), "it stands still after its first batch"
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGCONT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=180)
     assert (process.returncode, err) == (130, "error: interrupted\n")
     done = ready.run("contacts", "import", str(path), "--list", "L23", "--json").json()
     assert (done["state"], done["created_count"], done["unchanged_count"]) == ("completed", 12_000, 0)
@@ -249,7 +249,7 @@ def test_l24_sigterm_ends_a_worker_in_order(ready: Command) -> None:
     assert process.stdout is not None
     assert process.stdout.readline().startswith("ready: ")
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=180)
     assert process.returncode == 0
     assert "Traceback" not in err
 
@@ -390,7 +390,7 @@ def test_l61_no_home_and_no_temporary_folder_are_no_traceback(ready: Command, tm
 def test_l62_the_emergency_file_and_keys_do_not_depend_on_the_umask(ready: Command, tmp_path: Path, umask: int) -> None:
     there = ready.with_(OUTRIDER_DATA_DIR=str(tmp_path))
     process = there.start("pause", "--emergency", stdin=subprocess.DEVNULL, preexec_fn=lambda: os.umask(umask))
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     assert process.returncode == 0
     mode = (tmp_path / "EMERGENCY_STOP").stat().st_mode & 0o777
     assert not mode & 0o022, "nobody else may write it"
@@ -409,7 +409,7 @@ def test_l64_a_starved_worker_works_or_ends_in_one_line(ready: Command, limit: i
     is_ready = process.stdout.readline().startswith("ready: ")
     if is_ready:
         process.terminate()
-    _, err = process.communicate(timeout=90)
+    _, err = process.communicate(timeout=180)
     assert "Traceback" not in err
     if is_ready:
         assert process.returncode == 0

@@ -21,7 +21,7 @@ from tests.kit.embedded import IS_ROOT, data_folder, hiding, holder, ordinary_us
 from tests.kit.postgres import run_sql
 
 LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-_BOUND_S = 30.0
+_BOUND_S = 120.0
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ def _broken(outrider: Command, program: str, *arguments: str) -> Done:
     call = f"import sys\nfrom outrider.app import main\nsys.exit(main({list(arguments)!r}))"
     done = subprocess.run(
         [sys.executable, "-c", f"{program}\n{call}"],
-        env=outrider.environment, capture_output=True, text=True, timeout=90, check=False,
+        env=outrider.environment, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     return Done(done.returncode, done.stdout, done.stderr)
 

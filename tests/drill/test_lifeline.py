@@ -24,7 +24,7 @@ def _orphaned(program: str) -> tuple[int, str]:
         assert process.stdout is not None
         assert process.stdout.readline() == "here\n"
         try:
-            said, _ = process.communicate(timeout=60)
+            said, _ = process.communicate(timeout=240)
         finally:
             process.kill()
     return process.returncode, said

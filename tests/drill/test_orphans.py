@@ -38,7 +38,7 @@ async def codes(*pids):
 
 def _printed(program: str) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", _FAMILY + program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", _FAMILY + program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=240
     )
     return done.stdout.split()
 

@@ -22,8 +22,8 @@ from outrider.data import embedded_postgres
 from outrider.interfaces.cli import exits
 from tests.kit.command import ROOT, Command, command
 
-pytestmark = pytest.mark.timeout(300)
-BOUND_S = 90.0
+pytestmark = pytest.mark.timeout(900)
+BOUND_S = 180.0
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def _is_replaced(up: Up, role: str, killed: int, count: int) -> bool:
 
 def test_everything_runs_is_told_and_stops_in_order(up: Up, outrider: Command) -> None:
     assert (len(_pids(up, "api")), len(_pids(up, "worker"))) == (1, 2)
-    with urllib.request.urlopen(f"{up.api}/openapi.json", timeout=10) as answer:  # noqa: S310 - our own loopback URL
+    with urllib.request.urlopen(f"{up.api}/openapi.json", timeout=BOUND_S) as answer:  # noqa: S310 - our own loopback URL
         assert json.load(answer)["openapi"].startswith("3.1")
     told = (up.home / "up.log").read_text()
     assert "nobody can sign in yet" in told
@@ -121,14 +121,14 @@ def test_everything_runs_is_told_and_stops_in_order(up: Up, outrider: Command) -
     assert second.code in (75, 78)
     assert "already runs here" in second.err
     up.process.send_signal(signal.SIGTERM)
-    assert up.process.wait(60) == 0
+    assert up.process.wait(BOUND_S) == 0
     assert up.members() == {}
     assert embedded_postgres.status(up.home / "postgresql").state == "stopped"
 
 
 def test_ctrl_c_ends_everybody(up: Up) -> None:
     os.killpg(up.process.pid, signal.SIGINT)
-    assert up.process.wait(60) == 0
+    assert up.process.wait(BOUND_S) == 0
     assert up.members() == {}
 
 
@@ -157,7 +157,7 @@ def test_the_embedded_database_is_started_again_when_it_was_killed(up: Up, outri
 
 def test_nobody_stays_when_the_parent_is_killed(up: Up) -> None:
     os.kill(up.process.pid, signal.SIGKILL)
-    up.process.wait(10)
+    up.process.wait(BOUND_S)
     _until(lambda: not _pids(up, "api") and not _pids(up, "worker"))
     _until(lambda: up.members() == {})
 
@@ -175,7 +175,7 @@ def test_a_family_that_cannot_start_says_why_and_leaves_nobody(outrider: Command
 def test_the_key_is_made_once_and_never_again_for_data_that_has_one(outrider: Command, home: Path) -> None:
     first = Up(outrider, home)
     first.process.send_signal(signal.SIGTERM)
-    assert first.process.wait(60) == 0
+    assert first.process.wait(BOUND_S) == 0
     first.end()
     key = (home / "secret.key").read_text()
     (home / "secret.key").rename(home / "elsewhere")
@@ -206,7 +206,7 @@ def test_the_nursery_ends_when_everybody_runs_and_so_does_the_one_that_a_dead_ch
     _until(lambda: not _pids(up, "nursery"))
     assert set(_pids(up, "api")) == before["api"]
     up.process.send_signal(signal.SIGTERM)
-    assert up.process.wait(60) == 0
+    assert up.process.wait(BOUND_S) == 0
     assert up.members() == {}
     ended = [json.loads(line) for line in (up.home / "up.log").read_text().splitlines() if '"child_ended"' in line]
     assert [(each["child"].split()[0], each["exit_code"]) for each in ended] == [("worker", -signal.SIGKILL)]
@@ -313,7 +313,7 @@ nursery.close()
         parent.stdin.flush()
         assert parent.stdout.readline() == refused
         assert parent.stdout.readline() == refused, "one that rests is replaced, too"
-        assert parent.wait(60) == 0
+        assert parent.wait(BOUND_S) == 0
     _until(lambda: not _of(home))
 
 

@@ -74,7 +74,7 @@ async def test_two_processes_appending_a_thousand_entries_each_make_one_unbroken
         await asyncio.create_subprocess_exec(sys.executable, "-c", APPENDER, db.url, name, "1000")
         for name in ("a", "b")
     ]
-    assert [await asyncio.wait_for(process.wait(), 120) for process in processes] == [0, 0]
+    assert [await asyncio.wait_for(process.wait(), 300) for process in processes] == [0, 0]
     found = await checked(db)
     assert (found.problem, found.count, found.first_seq, found.last_seq) == ("", 2000, 1, 2000)
 

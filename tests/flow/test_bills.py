@@ -21,7 +21,7 @@ from outrider.interfaces.sandbox.twilio.options import Rule
 from outrider.plugins.providers.twilio import bills
 from tests.kit.texting import Texting, texting
 
-_BOUND_S = 30.0
+_BOUND_S = 120.0
 TESTER = Actor("user", "tester")
 PART = 50_000
 """Micros reserved for each."""

@@ -17,7 +17,7 @@ from outrider.domain.callbacks.take import refused
 from tests.kit.texting import Texting, texting
 
 _PLAUSIBLE = "A" * 27 + "="
-_BOUND_S = 20.0
+_BOUND_S = 120.0
 
 
 @pytest.fixture

@@ -251,7 +251,7 @@ def test_migrating_shows_a_bar_to_who_waits_at_a_terminal(database_url: str, tmp
         with suppress(OSError):  # what the last writer's end is to a terminal
             while part := screen.read(65536):
                 shown += part
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=180)
     assert process.returncode == 0, shown
     assert out.startswith("applied 0001")
     assert "migrating" in shown.decode()

@@ -21,7 +21,7 @@ from outrider.interfaces.sandbox.tls import make_certificate
 from tests.kit.command import Command, command, migrated_command
 from tests.kit.processes import wait_until
 
-_BOUND_S = 30.0
+_BOUND_S = 120.0
 PASSWORD = "hunter2-hunter2"
 MESSAGE = b"Message-ID: <m1@example.org>\r\nSubject: hello\r\n\r\nhello\r\n"
 

@@ -224,13 +224,13 @@ class Office:
             yield stop
         finally:
             stop.set()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(90):
                 await task
             self.journal.close(is_settled=False)
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         while not is_so():  # noqa: ASYNC110 - the recorder sets no event when it has tried
             await asyncio.sleep(0.005)
 

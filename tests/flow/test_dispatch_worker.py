@@ -299,7 +299,7 @@ class Hanging:
         await send_soundly(provider, batch, watch)
 
     async def until_waiting(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             await self.waiting.wait()
 
 

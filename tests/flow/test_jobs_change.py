@@ -202,7 +202,7 @@ async def test_figures_count_by_state_and_say_how_long_the_oldest_has_waited(sho
 
 
 async def waits_for_a_lock(shop: Workshop) -> None:
-    async with asyncio.timeout(30), shop.engine() as uow:
+    async with asyncio.timeout(90), shop.engine() as uow:
         while not await uow.raw.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110 - locks set no event
             await asyncio.sleep(0.01)
 

@@ -240,7 +240,7 @@ async def test_a_process_that_lost_touch_stops_what_it_runs(shop: Workshop) -> N
             ended.set()
 
     shop.types["wait"] = job_type("wait", run)
-    async with shop.running() as scheduler, asyncio.timeout(30):
+    async with shop.running() as scheduler, asyncio.timeout(90):
         job_id = await shop.enqueue("wait")
         await inside.wait()
         inside.clear()
@@ -257,7 +257,7 @@ async def test_a_cancellation_in_the_same_moment_ends_the_job_instead_of_putting
     async with shop.app() as uow:
         await change.cancel(uow, TESTER, job_id)
         taking = asyncio.create_task(take_over(shop))
-        async with asyncio.timeout(30), shop.engine() as other:
+        async with asyncio.timeout(90), shop.engine() as other:
             waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
             while not taking.done() and not await other.raw.fetchval(waiting):  # noqa: ASYNC110 - locks set no event
                 await asyncio.sleep(0.01)
@@ -274,7 +274,7 @@ async def test_a_job_held_by_a_transaction_that_stands_still_keeps_no_other_from
     await Hand(shop).begin(other)
     async with shop.engine() as uow:
         await running.hold(uow, run, hand.token)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             assert await take_over(shop) == {"enqueued": 1}
         assert (await shop.job(other)).state == "enqueued"
         assert (await shop.job(held)).state == "processing", "what holds it may still commit"

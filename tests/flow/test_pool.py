@@ -46,7 +46,7 @@ async def test_connections_that_were_not_needed_lately_are_closed(
     try:
         for _ in range(2):  # it grows again as it did the first time
             await _held(db, SIZE, asyncio.Barrier(SIZE))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(90):
                 while await _open_count(watcher) > pool._KEPT_COUNT:
                     await _use(db)
             assert db.available() == SIZE
@@ -162,7 +162,7 @@ async def test_what_is_in_use_while_the_pool_is_closed_is_closed_at_its_end_and_
             assert await uow.raw.fetchval("SELECT 1") == 1, "what is under way goes on"
         await met.wait()
         await busy
-        async with asyncio.timeout(30):  # the server notices in its own time
+        async with asyncio.timeout(90):  # the server notices in its own time
             while await _open_count(watcher):  # noqa: ASYNC110 - nor has the server
                 await asyncio.sleep(0.01)
         with pytest.raises(Unavailable, match="not reachable"):

@@ -19,7 +19,7 @@ from outrider.interfaces.sandbox.twilio.options import Rule
 from outrider.plugins.providers.twilio.transport import TwilioTransport
 from tests.kit.texting import PHONE, Texting, texting
 
-_BOUND_S = 30.0
+_BOUND_S = 120.0
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from tests.kit.watching import on_both_loops
 
 DOUBLED = '{% set x = "aaaaaaaaaa" %}' + "{% set x = x ~ x %}" * 36 + "{{ x }}"
 HEAVY = "{% for r in range(3000) %}<td>{{ r }}</td>{% endfor %}"
-BOUND_S = 30
+BOUND_S = 120
 
 
 @pytest.fixture

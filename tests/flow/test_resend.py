@@ -68,7 +68,7 @@ def opened(sandbox: ResendSandbox, **more: Any) -> Transport:
 
 async def sent(transport: Transport, *messages: Outgoing, watch: Recorder | None = None) -> Recorder:
     watch = watch or Recorder()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         await transport.send(messages, watch)
     return watch
 
@@ -390,7 +390,7 @@ async def test_a_key_that_may_only_send_tells_nothing_about_any(tmp_path: Path) 
 
 async def examined(sandbox: ResendSandbox, *, key: str = KEY, **more: Any) -> list[Stage]:
     secrets = {"api_key": key, "webhook_secret": "whsec_AAEC"}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         return [stage async for stage in PROVIDER.examine(settings_of(sandbox, **more), secrets, EGRESS)]
 
 

@@ -17,7 +17,7 @@ from outrider.interfaces.sandbox.twilio.options import Rule as TwilioRule
 from tests.kit.processes import until
 
 KEY = "hunter2-hunter2"
-_BOUND_S = 20.0
+_BOUND_S = 120.0
 _NEVER_S = 3600.0
 
 

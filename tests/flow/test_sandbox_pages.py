@@ -42,7 +42,7 @@ async def get(
     assert address is not None
 
     def request() -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection(*address, timeout=10)
+        connection = http.client.HTTPConnection(*address, timeout=60)
         try:
             connection.request(method, path, headers={} if host is None else {"Host": host})
             response = connection.getresponse()
@@ -174,6 +174,6 @@ async def test_head_has_no_body_and_garbage_is_answered(sandbox: RunningSandbox)
     ):
         reader, writer = await asyncio.open_connection(*sandbox.addresses.http)
         writer.write(garbage)
-        assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 400 ")
+        assert (await asyncio.wait_for(reader.read(), 90)).startswith(b"HTTP/1.1 400 ")
         writer.close()
         await writer.wait_closed()

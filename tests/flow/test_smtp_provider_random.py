@@ -62,7 +62,7 @@ async def send_one_batch(transport: Transport, messages: list[Outgoing], recorde
     sending = asyncio.create_task(transport.send(messages, recorder))
     if is_cut:
         wanted = len(recorder.settled) + len(messages) // 2
-        await recorder.until(lambda: len(recorder.settled) >= wanted or sending.done(), bound_s=25)
+        await recorder.until(lambda: len(recorder.settled) >= wanted or sending.done(), bound_s=120)
         sending.cancel()
     with suppress(asyncio.CancelledError):
         await sending

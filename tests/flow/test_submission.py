@@ -83,7 +83,7 @@ async def test_a_program_that_knows_only_smtp_sends_text_html_and_a_file(intake:
     message.add_attachment(b"%PDF-1", maintype="application", subtype="pdf", filename="bill.pdf")
 
     def send() -> None:
-        with smtplib.SMTP(*intake.address, timeout=10) as client:
+        with smtplib.SMTP(*intake.address, timeout=60) as client:
             client.login("anybody", key)
             client.send_message(message)
 

@@ -18,7 +18,7 @@ CONTAINED = [sys.executable, str(ROOT / "tools" / "contained.py")]
 
 
 def run(script: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*CONTAINED, "sh", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([*CONTAINED, "sh", "-c", script], capture_output=True, text=True, timeout=240, check=False)
 
 
 @pytest.mark.parametrize("status", [0, 3])
@@ -82,7 +82,7 @@ def test_the_last_lines_of_a_run_name_each_failed_test_and_what_it_said(
     (tmp_path / "pytest.ini").touch()
     written = tmp_path / "unit.xml"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={written}"]
-    subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=240, check=False)
     result = Result("unit", is_ok=False, took_s=1.0)
     read(result, written)
     assert result.counts == {"passed": 1, "failed": 2, "skipped": 1}

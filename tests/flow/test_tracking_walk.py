@@ -104,7 +104,7 @@ async def judged(office: Office, count: int) -> None:
         await loop.step()
         return not await office.post.value("SELECT count(*) FROM tracking_hits")
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         while await office.post.value("SELECT coalesce(sum(n), 0) FROM tracking_hits") < count:  # noqa: ASYNC110 - in a database
             await asyncio.sleep(0.01)
     await until(is_done)

@@ -50,8 +50,8 @@ from tests.kit.rendering import InProcessRenderer
 
 PASSWORD = "a quite unusual phrase 7"
 TESTER = Actor("cli", "cli:tester")
-_BOUND_S = 60.0
-_READ_S = 10.0
+_BOUND_S = 180.0
+_READ_S = 30.0
 """How long raw bytes are waited for when nobody hangs up."""
 
 

@@ -36,7 +36,7 @@ import aiohttp
 
 INSTALL = "apt-get install -y --no-install-recommends chromium fonts-dejavu-core"
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-_BOUND_S = 60.0
+_BOUND_S = 180.0
 _POLL_S = 0.02
 _INSTALL_S = 600
 _ARGUMENTS = (

@@ -61,7 +61,7 @@ class Command:
         changed = {**self.environment, **changes}
         return Command({name: value for name, value in changed.items() if value is not None}, self.python)
 
-    def run(self, *arguments: str, stdin: str | None = "", timeout_s: float = 90, **popen: Any) -> Done:
+    def run(self, *arguments: str, stdin: str | None = "", timeout_s: float = 240, **popen: Any) -> Done:
         """Run to the end."""
         done = subprocess.run(
             [sys.executable, *self.python, "-m", "outrider", *arguments],
@@ -78,7 +78,7 @@ class Command:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def many(self, lines: Sequence[Sequence[str]], *, timeout_s: float = 120) -> list[Done]:
+    def many(self, lines: Sequence[Sequence[str]], *, timeout_s: float = 360) -> list[Done]:
         """Run command lines one after another in one process, each to its end."""
         done = subprocess.run(
             [sys.executable, *self.python, "-c", _MANY],

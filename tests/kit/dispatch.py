@@ -47,7 +47,7 @@ from tests.kit.audience import PlainEmail
 GATES: tuple[Gate, ...] = tuple(
     sorted(discover("outrider.plugins.gates", "GATE").values(), key=lambda gate: (gate.order, gate.key))
 )
-BOUND_S = 20.0
+BOUND_S = 120.0
 Answer = Callable[[Outgoing], Outcome | None]
 Send = Callable[["GlassProvider", Sequence[Outgoing], Watch], Awaitable[None]]
 

@@ -37,7 +37,7 @@ from tests.kit import spin
 from tests.kit.api import runtime_for
 
 TESTER = Actor("user", "tester@example.com")
-BOUND_S = 30.0
+BOUND_S = 120.0
 
 
 class AnyArguments(msgspec.Struct, frozen=True):

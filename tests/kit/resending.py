@@ -45,7 +45,7 @@ from outrider.plugins.providers.resend import PROVIDER
 from tests.kit import api as api_kit
 from tests.kit.api import Api, Caller, api_of
 
-BOUND_S = 30.0
+BOUND_S = 120.0
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 KEY = "re_test"
 DOMAIN = "example.org"

@@ -174,7 +174,7 @@ async def resend() -> AsyncIterator[Rig]:
 
 
 async def _looking(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - nobody tells when a request was taken
             await asyncio.sleep(0.005)
 

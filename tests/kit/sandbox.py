@@ -27,7 +27,7 @@ import uvloop
 
 from outrider.interfaces.sandbox import Addresses, LedgerReader, SandboxOptions, run
 
-_START_S = 20.0
+_START_S = 90.0
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -68,7 +68,7 @@ class SandboxProcess:
         """GET from the status pages."""
         assert self.addresses.http is not None
         host, port = self.addresses.http
-        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=10) as response:
+        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=60) as response:
             body: bytes = response.read()
         return body
 
@@ -77,7 +77,7 @@ class SandboxProcess:
         stats: dict[str, Any] = json.loads(self.get("/stats"))
         return stats
 
-    def wait_for_stats(self, is_there: Callable[[dict[str, Any]], bool], *, within_s: float = 10.0) -> dict[str, Any]:
+    def wait_for_stats(self, is_there: Callable[[dict[str, Any]], bool], *, within_s: float = 60.0) -> dict[str, Any]:
         """Ask for statistics until they are as wished; fails after `within_s`."""
         deadline_s = time.monotonic() + within_s
         while True:

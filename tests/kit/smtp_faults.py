@@ -146,7 +146,7 @@ class SmtpFaults:
             await self._server.wait_closed()
             self._server = None
 
-    async def until(self, is_so: Callable[[], bool], *, bound_s: float = 10) -> None:
+    async def until(self, is_so: Callable[[], bool], *, bound_s: float = 60) -> None:
         """Wait for something to be true of this server; looked at after each thing that happens."""
         async with asyncio.timeout(bound_s):
             while not is_so():

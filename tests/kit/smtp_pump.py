@@ -8,7 +8,7 @@ import threading
 from typing import ClassVar
 
 _QUEUED = re.compile(rb"250 2\.0\.0 Ok: queued as (\S+)")
-_WAIT_S = 20.0
+_WAIT_S = 60.0
 
 
 class Pump(threading.Thread):

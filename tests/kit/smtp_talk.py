@@ -23,7 +23,7 @@ from outrider.interfaces.sandbox import Addresses, LedgerReader, Record, Sandbox
 from outrider.interfaces.sandbox.house import House
 from outrider.interfaces.sandbox.rules import AnyRule
 
-_WAIT_S = 10.0
+_WAIT_S = 60.0
 Result = TypeVar("Result")
 
 MESSAGE = b"Message-ID: <m1@example.org>\r\nX-Outrider-Message: 0198\r\nSubject: hello\r\n\r\nhello\r\n"

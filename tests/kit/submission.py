@@ -26,7 +26,7 @@ from outrider.interfaces.submission import serve
 from tests.kit.api import Api, runtime_for
 from tests.kit.smtp_talk import Talk
 
-_BOUND_S = 60.0
+_BOUND_S = 180.0
 _SENDER = (
     "WITH account AS (INSERT INTO connections (tenant_id, name, provider) VALUES ($1, 'c', 'smtp') RETURNING id) "
     "INSERT INTO senders (tenant_id, name, channel, connection_id, from_address, reply_to) "

@@ -111,7 +111,7 @@ class Mail:
 
     async def hits(self, count: int) -> list[Any]:
         """What is stored and not judged: kind, link, machine, n; waits until `count` requests are in it."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 async with self.api.engine() as uow:
                     rows = await uow.raw.fetch(

@@ -52,7 +52,7 @@ class Recorder:
         assert all(len(outcomes) == 1 for outcomes in self.settled.values()), self.settled
         return {address: outcomes[0] for address, outcomes in self.settled.items()}
 
-    async def until(self, is_so: Callable[[], bool], *, bound_s: float = 10) -> None:
+    async def until(self, is_so: Callable[[], bool], *, bound_s: float = 60) -> None:
         """Wait for something to be true after a begin or a settle."""
         async with asyncio.timeout(bound_s):
             while not is_so():
@@ -67,12 +67,12 @@ def outgoing(address: str = "a@example.com", body: bytes = BODY, *, sender: str 
 
 
 def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run an async test under asyncio's own loop and under uvloop, each bounded to 30 s."""
+    """Run an async test under asyncio's own loop and under uvloop, each bounded to 150 s."""
 
     @functools.wraps(test)
     def run(loop: Callable[[], asyncio.AbstractEventLoop], **arguments: Any) -> None:
         with asyncio.Runner(loop_factory=loop) as runner:
-            runner.run(asyncio.wait_for(test(**arguments), 30))
+            runner.run(asyncio.wait_for(test(**arguments), 150))
 
     parameters = list(inspect.signature(test).parameters.values())
     own = inspect.Parameter("loop", inspect.Parameter.KEYWORD_ONLY)

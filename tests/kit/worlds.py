@@ -26,7 +26,7 @@ from tests.kit.api import Api, Caller
 from tests.kit.dispatch import GlassProvider
 from tests.kit.running import running_jobs
 
-_BOUND_S = 60.0
+_BOUND_S = 180.0
 _UNCERTAIN = (
     "WITH gone AS (DELETE FROM queue WHERE tenant_id = $1 AND message_id = $2 RETURNING lane_id), "
     "marked AS (UPDATE messages SET state = 'uncertain' WHERE tenant_id = $1 AND id = $2) "

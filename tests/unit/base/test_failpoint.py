@@ -21,7 +21,7 @@ PASSES = (
 def _run(armed: str, log: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OR_FAILPOINT": armed, "OR_FAILPOINT_LOG": str(log)}
     return subprocess.run(
-        [sys.executable, "-c", PASSES], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", PASSES], env=environment, capture_output=True, text=True, timeout=240, check=False
     )
 
 

@@ -69,7 +69,7 @@ def route(line: Line, left: float = NO_LIMIT) -> Route:
 
 
 async def run(routes: list[Route], outgoing: list[Outgoing], notes: Notes) -> list[Tally]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         return await send(routes, outgoing, notes, Ears(notes.moves, notes.refused.append, notes.repeats))
 
 
@@ -114,7 +114,7 @@ async def test_what_may_have_left_or_is_the_messages_own_matter_never_moves(outc
 async def test_a_spare_stays_open_while_it_may_have_to_take_over() -> None:
     first, second, notes = Line(lambda _m: AWAY, gate=asyncio.Event()), Line(), Notes()
     running = asyncio.create_task(run([route(first), spare := route(second)], letters(1), notes))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         while not first.given:  # noqa: ASYNC110 - a list tells nobody
             await asyncio.sleep(0)
     assert spare.account.busy_count == 1, "one that nobody uses is closed after a minute"
@@ -135,7 +135,7 @@ async def test_the_last_connection_settles_what_it_cannot_do_either() -> None:
 async def test_one_that_is_being_tried_takes_its_few_and_holds_up_nobody() -> None:
     first, second, notes = Line(gate=asyncio.Event()), Line(), Notes()
     running = asyncio.create_task(run([tried := route(first, left=2), route(second)], letters(7), notes))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         while len(notes.settled) < 5:  # noqa: ASYNC110 - the other connection's five are settled while the first hangs
             await asyncio.sleep(0)
     assert (len(first.given), len(second.given)) == (2, 5)

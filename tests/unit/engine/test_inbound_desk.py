@@ -51,7 +51,7 @@ def told(key: str) -> Came:
 
 
 async def all_of(*waiting: asyncio.Task[str]) -> list[Any]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(90):
         return await asyncio.gather(*waiting, return_exceptions=True)
 
 
