@@ -27,6 +27,7 @@ from outrider.engine.dispatch.record import Row, row_for, write
 from outrider.engine.maintenance import money
 from tests.kit.campaigns import fanned_out, launched
 from tests.kit.dispatch import BOUND_S, GATES, Desk, Post, posts, until
+from tests.kit.noon import at_noon, next_midnight, noon_zone
 
 TESTER = Actor("user", "tester")
 CENT = accounts.MICROS_PER_CENT
@@ -47,7 +48,8 @@ async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPa
 
 @pytest.fixture
 async def desk(post: Post) -> Desk:
-    return await post.desk()
+    """A tenant whose day does not end while a test runs."""
+    return await at_noon(await post.desk())
 
 
 async def price(desk: Desk, micros: int, country: str = "", *, tenant_id: UUID | None = None) -> None:
@@ -113,13 +115,13 @@ async def test_the_budget_is_spent_to_the_last_message_that_fits_and_the_rest_is
     shown = await desk.message(ids[3])
     assert shown["state"] == "held"
     assert shown["waiting_for"] == ("budget: the daily budget of the tenant: 0.09 of 0.10 are spent, this costs 0.0300")
-    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
-    assert shown["next_at"] == datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=UTC)
+    lives_in = await desk.post.value("SELECT timezone FROM tenants WHERE id = $1", desk.tenant_id)
+    assert shown["next_at"] == next_midnight(lives_in)
 
 
 async def test_a_cheaper_message_behind_one_that_does_not_fit_goes(desk: Desk) -> None:
     async with desk.post.engine.transaction() as raw:
-        payer = charges.Payer(desk.tenant_id, None, "UTC")
+        payer = charges.Payer(desk.tenant_id, None, noon_zone())
         await limit(desk, 10)
         costs = [charges.Cost(UUID(int=n), cents * CENT, 1) for n, cents in enumerate((7, 5, 3), 1)]
         short, _ = await charges.reserve(raw, payer, 1, costs)

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -17,6 +18,7 @@ from outrider.domain.messages import holds
 from outrider.domain.tenants import tenants
 from tests.kit.campaigns import fanned_out, launched
 from tests.kit.dispatch import GATES, Desk, Post, posts
+from tests.kit.noon import next_midnight, noon_zone
 
 TESTER = Actor("user", "tester")
 
@@ -117,15 +119,15 @@ async def test_who_is_subject_is_a_setting(desk: Desk, more: dict[str, Any], *, 
 
 
 async def test_a_quiet_weekday_holds_to_the_next_morning(desk: Desk) -> None:
-    today = datetime.now(UTC).strftime("%a").lower()
+    here = noon_zone()  # no day ends meanwhile
+    today = datetime.now(ZoneInfo(here)).strftime("%a").lower()
     await settle(
-        desk, quiet_channels="email", quiet_hours="21:00-09:00", quiet_weekdays=today, quiet_transactional=True
+        desk, here, quiet_channels="email", quiet_hours="21:00-09:00", quiet_weekdays=today, quiet_transactional=True
     )
     (message_id,) = await desk.admit(1)
     assert (await desk.claim()).batch is None
     until = (await desk.message(message_id))["next_at"]
-    tomorrow = (datetime.now(UTC) + timedelta(days=1)).date()
-    assert until == datetime(tomorrow.year, tomorrow.month, tomorrow.day, 9, tzinfo=UTC)
+    assert until == next_midnight(here) + timedelta(hours=9)
 
 
 async def test_a_campaigns_own_hours_hold_instead_of_the_tenants_and_free_what_is_held(desk: Desk) -> None:

@@ -13,7 +13,6 @@ from outrider.base.ids import DEFAULT_TENANT, first_id_at
 from tests.kit.api import Api, Caller, api_of
 
 STATS = "/api/v1/messages/stats"
-NOW = datetime.now(UTC)
 _ONE = """
 INSERT INTO messages (tenant_id, id, lane_id, content_id, address, purpose, due_at, state, code)
 SELECT $1, $2, id, $2, 'a@example.org', 'marketing', now(), $3, $4 FROM lanes WHERE tenant_id = $1
@@ -43,7 +42,7 @@ async def caller(api: Api) -> Caller:
         ) -> UUID:
             nonlocal at
             at += 1
-            minted = first_id_at(NOW - timedelta(minutes=minutes_ago))
+            minted = first_id_at(datetime.now(UTC) - timedelta(minutes=minutes_ago))
             message_id = UUID(int=minted.int + at)
             await uow.raw.execute(_ONE, tenant, message_id, state, code)
             return message_id

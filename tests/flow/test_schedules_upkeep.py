@@ -82,6 +82,7 @@ async def test_retention_drops_runs_of_schedules_past_their_time_and_says_what_i
 
 
 async def test_partitions_and_audit_heads_and_files_say_what_they_did(api: Api) -> None:
+    await run(api, "partitions")  # a month may have ended since the schema was made
     assert (await run(api, "partitions"))[0] == {"made": 0, "dropped": 0}
     assert (await run(api, "audit_heads"))[0]["chains"] >= 1
     assert (await run(api, "clean_files"))[0] == {"unfinished": 0}

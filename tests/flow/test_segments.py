@@ -8,6 +8,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -23,6 +24,7 @@ from outrider.domain.segments import check, rules, segments
 from outrider.domain.segments.rows import SQL
 from outrider.domain.segments.segments import NewSegment, SegmentChange
 from tests.kit.audience import ACTOR, Audience, opened
+from tests.kit.noon import noon_zone
 
 
 @pytest.fixture
@@ -87,8 +89,10 @@ async def test_rules_about_attributes_mean_what_their_words_say(audience: Audien
 
 async def test_dates_and_moments_are_compared_where_the_tenant_is(audience: Audience) -> None:
     await define(audience, born="date", seen="moment")
-    today = utc_now().date()
+    here = noon_zone()  # no day ends meanwhile
+    await audience.fetch("UPDATE tenants SET timezone = $2 WHERE id = $1 RETURNING id", audience.tenant, here)
     now = utc_now()
+    today = now.astimezone(ZoneInfo(here)).date()
     await person(audience, "ann", attributes={"born": f"1980-{today:%m-%d}", "seen": now.isoformat()})
     await person(
         audience, "bob", attributes={"born": str(today - timedelta(days=3)), "seen": "2020-02-29T23:30:00-05:00"}

@@ -26,6 +26,7 @@ from outrider.engine.maintenance import warming
 from outrider.engine.maintenance.upkeep import Upkeep
 from outrider.engine.maintenance.warming import release_freed
 from tests.kit.dispatch import GATES, Desk, Post, posts
+from tests.kit.noon import at_noon
 
 ANN = Actor("user", "ann@example.org")
 
@@ -39,11 +40,7 @@ async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPa
 @pytest.fixture
 async def desk(post: Post) -> Desk:
     """A tenant in whose zone it is about noon, so that no day ends while a test runs."""
-    desk = await post.desk()
-    shift = 12 - datetime.now(UTC).hour
-    zone = f"Etc/GMT{-shift:+d}" if shift else "UTC"
-    await post.execute("UPDATE tenants SET timezone = $2 WHERE id = $1", desk.tenant_id, zone)
-    return desk
+    return await at_noon(await post.desk())
 
 
 async def begin(desk: Desk, *per_day: int | Step, **options: Any) -> WarmUp:
