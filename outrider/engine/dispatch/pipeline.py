@@ -182,7 +182,7 @@ class Pipeline:
         pace = self._paces.setdefault((lane.tenant_id, lane.sender_id), Pace())
         if pace.left < 1 and not await self._may_again(lane, pace):
             return False
-        token = await self._token()
+        token, reading = await self._token(), self._ring.reading
         self._journal.claim(token, lane.tenant_id)
         try:
             claim = await self._claimer.claim(lane, token, limit=pace.limit(self._runtime.settings.claim_batch))
@@ -191,7 +191,7 @@ class Pipeline:
             self._lost_tokens[token] = (lane.tenant_id, boottime_s())
             raise
         if claim.is_drained:
-            self._ring.drop(lane)
+            self._ring.drop(lane, reading=reading)
         if claim.batch is None:
             self._journal.done(token)
             if claim.rest_s and not claim.is_drained:
@@ -345,6 +345,7 @@ class Pipeline:
             self._directory_s = boottime_s()
             # a report or a dump that holds a snapshot leaves it everything to walk over that has been sent since
             self._directory_rest_s = min(_LOOK_SHARE * (self._directory_s - began_s), _LONGEST_LOOK_REST_S)
+        self._room.set()  # who had nothing to do while it was read
 
     async def _idle(self, stop: asyncio.Event) -> None:
         """Nothing to do: wait for a wake-up, for room, or for the next look."""
@@ -352,10 +353,11 @@ class Pipeline:
             return
         self._room.clear()
         events, bound_s = [self._room, stop], self._runtime.settings.poll_s
-        if self.wake.is_set():  # heard, and the next look is near
-            bound_s = min(bound_s, max(0.001, self._directory_s + self._directory_rest_s - boottime_s()))
-        else:
-            events.append(self.wake)
+        if not self._directory_lock.locked():  # else somebody looks, and says when that is done
+            if self.wake.is_set():  # heard, and the next look is near
+                bound_s = min(bound_s, max(0.001, self._directory_s + self._directory_rest_s - boottime_s()))
+            else:
+                events.append(self.wake)
         waiting = [asyncio.ensure_future(event.wait()) for event in events]
         await asyncio.wait(waiting, timeout=bound_s, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:

@@ -30,6 +30,8 @@ class Ring:
         self._drained: set[int] = set()
         self._lately: dict[int, Lane] = {}
         self._turn_count = 0
+        self.reading = 0
+        """Which directory this is, and what was revived since: what was found before may not be so any more."""
 
     def renew(self, lanes: Iterable[Lane]) -> None:
         """Take a new directory; tenants keep their place, newcomers come first."""
@@ -48,6 +50,7 @@ class Ring:
             if known is not None:
                 for name, part in classes.items():
                     classes[name] = _in_turn(part, known[name])
+        self.reading += 1
         self._lanes = fresh
         self._drained.clear()
         now_s = self._clock()
@@ -61,9 +64,13 @@ class Ring:
         """End a lane's rest: what it rested for is over."""
         self._rests.pop(lane.id, None)
 
-    def drop(self, lane: Lane) -> None:
-        """Leave a lane out until a new directory names it: it has nothing more."""
-        self._drained.add(lane.id)
+    def drop(self, lane: Lane, *, reading: int) -> None:
+        """Leave a lane out until a new directory names it: it has nothing more.
+
+        Takes:   reading: as it was before somebody looked; a directory that was read since may name it for good reason.
+        """
+        if reading == self.reading:
+            self._drained.add(lane.id)
         if lane.message_class == "transactional":
             self._lately.pop(lane.id, None)
             self._lately[lane.id] = lane
@@ -75,6 +82,7 @@ class Ring:
 
         Single messages come to them one by one, and the next directory may be far away; asking them costs less.
         """
+        self.reading += 1
         for lane in self._lately.values():
             classes = self._lanes.setdefault(lane.tenant_id, {"transactional": deque(), "bulk": deque()})
             if lane not in classes[lane.message_class]:

@@ -137,7 +137,7 @@ def test_every_lane_that_may_go_is_served_within_four_rounds_and_no_other(
 def test_a_drained_lane_is_left_out_until_a_directory_names_it_again() -> None:
     lanes = [lane(1, 1), lane(2, 2)]
     of = ring(*lanes)
-    of.drop(lanes[0])
+    of.drop(lanes[0], reading=of.reading)
     assert turns(of, 3) == [2, 2, 2]
     of.renew(lanes)
     assert set(turns(of, 2)) == {1, 2}
@@ -148,7 +148,7 @@ def test_the_few_transactional_lanes_that_were_emptied_last_can_be_asked_before_
     campaign = lane(1, 100, "bulk")
     of = ring(*lanes, campaign)
     for one in (*lanes, campaign):
-        of.drop(one)
+        of.drop(one, reading=of.reading)
     assert turns(of, 3) == []
     of.revive()
     assert set(turns(of, 30)) == {4, 5, 6, 7}
@@ -157,12 +157,36 @@ def test_the_few_transactional_lanes_that_were_emptied_last_can_be_asked_before_
 def test_a_lane_that_the_directory_left_out_is_asked_once_for_each_bell() -> None:
     single, campaign = lane(1, 1), lane(2, 2, "bulk")
     of = ring(single, campaign)
-    of.drop(single)
+    of.drop(single, reading=of.reading)
     of.renew([campaign])
     of.revive()
     assert turns(of, 1) == [1]
-    of.drop(single)
+    of.drop(single, reading=of.reading)
     assert turns(of, 3) == [2, 2, 2]
     of.renew([single, campaign])
     of.revive()
     assert Counter(turns(of, 8)) == {1: 6, 2: 2}, "it has one place, however often it was named"
+
+
+def test_a_lane_that_was_named_again_while_it_was_looked_at_is_not_forgotten() -> None:
+    busy, other = lane(1, 1), lane(2, 2)
+    of = ring(busy, other)
+    before = of.reading
+    of.renew([busy, other])
+    of.drop(busy, reading=before)
+    assert set(turns(of, 2)) == {1, 2}, "the directory was read after it had been found empty"
+    of.drop(busy, reading=of.reading)
+    before = of.reading
+    of.revive()
+    of.drop(busy, reading=before)
+    assert set(turns(of, 2)) == {1, 2}, "somebody told of something new after it had been found empty"
+
+
+def test_a_lane_that_the_directory_left_out_while_it_was_looked_at_is_asked_at_the_next_bell() -> None:
+    single, campaign = lane(1, 1), lane(2, 2, "bulk")
+    of = ring(single, campaign)
+    before = of.reading
+    of.renew([campaign])
+    of.drop(single, reading=before)
+    of.revive()
+    assert turns(of, 1) == [1]
