@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -16,6 +17,7 @@ from outrider.domain.limits import buckets
 from outrider.engine.dispatch.claim import Claimer
 from tests.kit.campaigns import fanned_out, launched
 from tests.kit.dispatch import GATES, Desk, Post, posts
+from tests.kit.processes import until
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,23 @@ async def test_a_lane_is_drained_only_when_nothing_that_is_ready_is_left_in_it(d
     await desk.post.execute("UPDATE queue SET state = 0, token = NULL, crashes = 1 WHERE message_id = $1", ids[1])
     await desk.admit(1)
     assert [(await desk.claim()).is_drained for _ in range(2)] == [False, True], "one that goes alone leaves the others"
+
+
+async def test_a_claim_that_waited_for_its_lane_is_as_fresh_as_what_its_gates_said(desk: Desk) -> None:
+    lane = await desk.lane()
+    await desk.admit(1)
+    async with desk.post.engine.transaction() as raw:
+        await raw.fetchval("SELECT id FROM lanes WHERE tenant_id = $1 AND id = $2 FOR UPDATE", desk.tenant_id, lane.id)
+        claiming = asyncio.create_task(desk.claim(lane=lane))
+
+        async def is_waiting() -> bool:
+            return bool(await desk.post.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+        await until(is_waiting, what="the claim waits for its lane")
+        released_s = boottime_s()
+    claim = await claiming
+    assert claim.batch is not None
+    assert claim.batch.claimed_s < released_s < claim.batch.asked_s
 
 
 async def test_a_lane_of_which_a_rate_keeps_something_back_is_not_drained(desk: Desk) -> None:

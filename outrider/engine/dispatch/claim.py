@@ -97,6 +97,8 @@ class Claimer:
         async with self._database.transaction() as raw:
             if await SQL.lane_lock.value(raw, lane.tenant_id, lane.id) is None:
                 return Claim(rest_s=1.0, why="the lane is gone")
+            # what gates are asked after this is true from here on: a claim that waited long for its lane is not stale
+            asked_s = boottime_s()
             terms = await self._terms.read(raw, lane)
             is_paced = "campaign" in terms.paced
             allowed, why = await self._allowed(raw, terms, lane, limit)
@@ -136,7 +138,7 @@ class Claimer:
         messages = {c.id: _claimed(c, attempts[c.id], rows[c.id], now, begin_s) for c in going}
         is_suspect = attempts[going[0].id]["crashes"] > 0
         batch = Batch(
-            lane, token, begin_s + self._lease_s, begin_s, now, messages, is_suspect, asked_s=begin_s,
+            lane, token, begin_s + self._lease_s, begin_s, now, messages, is_suspect, asked_s=asked_s,
             unsettled=set(messages), money=money, connection_id=terms.connection_id,
             begin_by_s=paces.begin_by_s(now, begin_s), tracking=terms.tracking,
             unconcerned=frozenset(gate.key for gate in terms.gates if not gate.concerns(lane)),
