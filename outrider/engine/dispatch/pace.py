@@ -35,7 +35,12 @@ class Pace:
         return max(1, int(min(most, max(self.least, paced), self.left)))
 
     def learn(self, count: int, took_s: float) -> None:
-        """Take the pace of a batch into account."""
+        """Take the pace of a batch into account.
+
+        One that took less than half a second proves no server slow: it was all that there was to send.
+        """
         seen = count / max(took_s, 0.001)
+        if took_s < WORK_S and seen < (self.rate or _FIRST_BATCH / WORK_S):
+            return
         weight = _RISING if seen > self.rate else _FALLING
         self.rate = seen if not self.rate else (1 - weight) * self.rate + weight * seen

@@ -37,6 +37,18 @@ def test_what_was_fast_counts_for_more_than_what_may_have_waited_for_others() ->
     assert rising.rate - 100.0 > 900.0 - falling.rate
 
 
+def test_what_was_done_at_once_because_it_was_little_makes_no_later_claim_smaller() -> None:
+    pace = Pace()
+    pace.learn(1, 0.05)
+    assert pace.limit(500) == 200, "twenty a second is what there was, not what a server can take"
+    pace.learn(400, 0.4)
+    for _ in range(20):
+        pace.learn(1, 0.05)
+    assert pace.limit(1000) == 500
+    pace.learn(50, 1.0)
+    assert pace.limit(1000) < 500
+
+
 def test_a_slow_server_still_gets_one_message() -> None:
     pace = Pace()
     pace.learn(1, 60.0)
