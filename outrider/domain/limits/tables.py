@@ -56,7 +56,14 @@ class SwitchRow(Base):
     at: Mapped[CreatedAt]
 
 
-class BucketRow(Base):
+class _Filled:
+    """What is in a bucket, and when by the database's clock it was so."""
+
+    tokens: Mapped[float] = mapped_column(Double)
+    at_s: Mapped[float] = mapped_column(Double, server_default=text("extract(epoch FROM clock_timestamp())"))
+
+
+class BucketRow(_Filled, Base):
     """A shared token bucket: at most `cap` at once and `rate` per second, refilled by the database's clock."""
 
     __tablename__ = "buckets"
@@ -72,12 +79,10 @@ class BucketRow(Base):
     scope_id: Mapped[UUID] = mapped_column(primary_key=True)
     rate: Mapped[float] = mapped_column(Double)
     cap: Mapped[float] = mapped_column(Double)
-    tokens: Mapped[float] = mapped_column(Double)
-    at_s: Mapped[float] = mapped_column(Double, server_default=text("extract(epoch FROM clock_timestamp())"))
     granted: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
 
 
-class AccountBucketRow(Base):
+class AccountBucketRow(_Filled, Base):
     """What may go by an account at a provider now, at one of the rates that connections to it have; tenant NIL."""
 
     __tablename__ = "account_buckets"
@@ -87,8 +92,6 @@ class AccountBucketRow(Base):
     account: Mapped[str] = mapped_column(primary_key=True)
     rate: Mapped[float] = mapped_column(Double, primary_key=True)
     cap: Mapped[float] = mapped_column(Double, primary_key=True)
-    tokens: Mapped[float] = mapped_column(Double)
-    at_s: Mapped[float] = mapped_column(Double, server_default=text("extract(epoch FROM clock_timestamp())"))
 
 
 class AccountTurnRow(Base):
@@ -116,7 +119,7 @@ class DestinationRateRow(Base):
     updated_at: Mapped[CreatedAt]
 
 
-class DestinationBucketRow(Base):
+class DestinationBucketRow(_Filled, Base):
     """What a tenant may send to a destination now."""
 
     __tablename__ = "destination_buckets"
@@ -125,8 +128,6 @@ class DestinationBucketRow(Base):
     tenant_id: Mapped[TenantId]
     channel: Mapped[str] = mapped_column(primary_key=True)
     destination: Mapped[str] = mapped_column(primary_key=True)
-    tokens: Mapped[float] = mapped_column(Double)
-    at_s: Mapped[float] = mapped_column(Double, server_default=text("extract(epoch FROM clock_timestamp())"))
 
 
 class DestinationTurnRow(Base):
