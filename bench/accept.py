@@ -6,6 +6,7 @@ writes its file before it answers (appendfsync always), and once more as it is u
 to a second of accepted messages).
 
     .venv/bin/python bench/accept.py [--messages 100000] [--batch 1000] [--singles 2000] [--processes 2] [--runs 3]
+    .venv/bin/python bench/accept.py --only singles --connections 1,16     # one at a time alone, by so many callers
 
 Aim: 40,000 messages a second in batches.
 """
@@ -21,13 +22,14 @@ from uuid import uuid4
 
 from bench.kit import client, letter, ours
 from bench.kit.bullmq import QUEUE
-from bench.kit.figures import machine, median, percentile, runs, say, table, verdict
+from bench.kit.figures import machine, median, numbers, parts, percentile, runs, say, table, verdict
 from bench.kit.servers import answer, install_peer, node, postgres, redis, run, smtp_sink
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.data.db import Role
 from outrider.domain.tenants import keys
 
 SINGLE_CONNECTIONS = (1, 16)
+PARTS = ("batches", "singles")
 
 
 def main() -> int:
@@ -53,20 +55,21 @@ def main() -> int:
                 for _ in range(options.processes)
             ]
             sides[f"BullMQ, fsync {fsync}"] = ([f"http://127.0.0.1:{answer(d)['port']}" for d in doors], "/", {}, {})
-        for number in range(options.runs):
+        for number in range(options.runs if "batches" in options.only else 0):
             for name, (where, path, headers, shared) in sides.items():
                 bodies = _batches(options.messages, options.batch, path, headers, shared)
                 done = run(client.load(where, bodies, connections=4 * options.processes))
                 rates.setdefault(name, []).append(options.messages / done.took_s)
                 say(f"run {number + 1}: {name} {rates[name][-1]:,.0f}/s")
                 database.settle()
-        for name, (where, path, headers, shared) in sides.items():
+        for name, (where, path, headers, shared) in sides.items() if "singles" in options.only else ():
             singles[name] = {
                 count: run(client.load(where, _singles(options.singles, path, headers, shared), connections=count))
-                for count in SINGLE_CONNECTIONS
+                for count in options.connections
             }
         stored = database.value("SELECT count(*) FROM queue")
-        expected = options.runs * options.messages + len(SINGLE_CONNECTIONS) * options.singles
+        expected = len(rates.get("outrider", ())) * options.messages
+        expected += len(singles.get("outrider", ())) * options.singles
         if stored != expected:
             raise RuntimeError(f"{stored} messages are in the queue, {expected} were accepted")
     return _report(options, rates, singles)
@@ -77,6 +80,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--messages", type=int, default=100_000)
     parser.add_argument("--batch", type=int, default=1000)
     parser.add_argument("--singles", type=int, default=2000)
+    parser.add_argument("--connections", type=numbers, default=SINGLE_CONNECTIONS, help="of singles, with commas")
+    parser.add_argument("--only", type=parts(*PARTS), default=frozenset(PARTS), help=f"of {', '.join(PARTS)}")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
     return parser.parse_args()
@@ -123,22 +128,23 @@ def _singles(count: int, path: str, headers: dict[str, str], shared: dict[str, s
 def _report(
     options: argparse.Namespace, rates: dict[str, list[float]], singles: dict[str, dict[int, client.Load]]
 ) -> int:
-    rate = median(rates["outrider"])
-    print(f"batches of {options.batch:,}, {options.processes} API processes, {options.runs} runs each, interleaved")
-    rows: list[tuple[str, ...]] = [("accepted over HTTP in batches", "messages/s: median (all)", "outrider is")]
-    rows += [(name, runs(found), f"{rate / median(found):.2f} x") for name, found in rates.items()]
-    table(rows)
-    rows = [("one message per call", "connections", "calls/s", "p50 ms", "p99 ms")]
+    rows: list[tuple[str, ...]] = [
+        ("one message per call", "connections", "calls/s", "p50 ms", "p99 ms", "outrider is")
+    ]
     for name, by_count in singles.items():
         for count, done in by_count.items():
             waits = [value * 1000 for value in done.latencies_s]
-            row = (
-                name,
-                str(count),
-                f"{len(waits) / done.took_s:,.0f}",
-                *(f"{percentile(waits, p):.1f}" for p in (0.5, 0.99)),
-            )
-            rows.append(row)
+            percentiles = (f"{percentile(waits, share):.1f}" for share in (0.5, 0.99))
+            ratio = done.took_s / singles["outrider"][count].took_s
+            rows.append((name, str(count), f"{len(waits) / done.took_s:,.0f}", *percentiles, f"{ratio:.2f} x"))
+    if singles:
+        table(rows)
+    if not rates:
+        return 0
+    rate = median(rates["outrider"])
+    print(f"batches of {options.batch:,}, {options.processes} API processes, {options.runs} runs each, interleaved")
+    rows = [("accepted over HTTP in batches", "messages/s: median (all)", "outrider is")]
+    rows += [(name, runs(found), f"{rate / median(found):.2f} x") for name, found in rates.items()]
     table(rows)
     verdict("messages a second in batches", rate, 40_000, unit="/s")
     return 0

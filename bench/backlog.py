@@ -6,6 +6,7 @@ steady pace; each one's time is from the call to the record of being sent. In th
 campaigns paused, so that the backlog waits, and with all of them going out at full rate through the same sender.
 
     .venv/bin/python bench/backlog.py [--backlog 10000000] [--each 500000] [--per-s 20] [--window-s 20] [--rounds 3]
+    .venv/bin/python bench/backlog.py --only flowing --before PROGRAM     # by turns with a worker of another release
 
 Wanted: p99 of transactional messages at most twice that of the empty installation, waiting or flowing.
 """
@@ -17,13 +18,15 @@ import asyncio
 import json
 import sys
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import asyncpg
 
 from bench.kit import client, letter, ours
-from bench.kit.figures import machine, percentile, say, table, verdict
+from bench.kit.figures import machine, parts, percentile, say, table, verdict
 from bench.kit.servers import postgres, run, smtp_sink
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.data.db import Role
@@ -31,6 +34,7 @@ from outrider.domain.limits import switches
 from outrider.domain.messages import fills
 from outrider.domain.tenants import keys
 
+PARTS = ("waiting", "flowing")
 MOST_RATIO = 2.0
 CONNECTIONS = 8
 _WARM_S = 3.0
@@ -79,16 +83,18 @@ def main() -> int:
     parser.add_argument("--per-s", type=float, default=20.0)
     parser.add_argument("--window-s", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", type=parts(*PARTS), default=frozenset(PARTS), help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--before", type=Path, help="the program of another Outrider for the same schema")
     options = parser.parse_args()
     print(f"machine: {machine()}")
-    found = {name: Waits() for name in ("empty", "waiting", "flowing")}
+    found: dict[str, Waits] = defaultdict(Waits)
     with smtp_sink() as sink, postgres() as first, postgres() as second, ours.installation(first) as made:
         empty = run(_prepare(made, sink, options.backlog))
         with ours.installation(second) as other:  # from here on this process's own work is done in the full one
             full = run(_prepare(other, sink, options.backlog))
             run(_fill(full, options.backlog, options.each))
             second.settle()
-            _window(empty, options)  # warms the machine up; not counted
+            _window(empty, options, ours.PROGRAM)  # warms the machine up; not counted
             for number in range(options.rounds):
                 _round(found, empty, full, options)
                 told = ", ".join(f"{name} {percentile(each.sent_s, 0.99):.3f}" for name, each in found.items())
@@ -98,11 +104,19 @@ def main() -> int:
 
 
 def _round(found: dict[str, Waits], empty: Place, full: Place, options: argparse.Namespace) -> None:
-    run(_switch(full, is_paused=True))
-    found["empty"].add(_window(empty, options))
-    found["waiting"].add(_window(full, options))
-    run(_switch(full, is_paused=False))
-    found["flowing"].add(_window(full, options))
+    for suffix, program in _programs(options).items():
+        run(_switch(full, is_paused=True))
+        found[f"empty{suffix}"].add(_window(empty, options, program))
+        if "waiting" in options.only:
+            found[f"waiting{suffix}"].add(_window(full, options, program))
+        if "flowing" in options.only:
+            run(_switch(full, is_paused=False))
+            found[f"flowing{suffix}"].add(_window(full, options, program))
+
+
+def _programs(options: argparse.Namespace) -> dict[str, Path]:
+    """Whose worker it is, by what is added to the names of its figures."""
+    return {"": ours.PROGRAM} | ({", before": options.before} if options.before else {})
 
 
 async def _prepare(installed: ours.Installation, sink: int, backlog: int) -> Place:
@@ -144,9 +158,9 @@ async def _switch(full: Place, *, is_paused: bool) -> None:
             await change(uow, ours.BENCH, "campaign", str(mailing.campaign_id), "benchmark")
 
 
-def _window(place: Place, options: argparse.Namespace) -> Waits:
+def _window(place: Place, options: argparse.Namespace, program: Path) -> Waits:
     """Single messages at a steady pace through the API and one worker; those of the first seconds are not counted."""
-    with place.made.role("api", api_rate_per_s="100000") as api, place.made.workers(1):
+    with place.made.role("api", api_rate_per_s="100000") as api, place.made.workers(1, program=[program]):
         found = run(_singles(place, api.where, options.per_s, options.window_s))
     if complaints := ours.complaints(place.made):
         raise RuntimeError(complaints)
@@ -208,18 +222,19 @@ def _request(place: Place, number: int) -> bytes:
 
 
 def _report(found: dict[str, Waits], left: int, options: argparse.Namespace) -> int:
-    empty = found["empty"]
     rows = [["transactional messages", "count", "answered p50, p99 ms", "sent p50 ms", "sent p99 ms", "p99 to empty"]]
     ratios = {}
     for name, each in found.items():
+        empty = found["empty" + name.removeprefix(name.partition(",")[0])]
         ratios[name] = percentile(each.sent_s, 0.99) / percentile(empty.sent_s, 0.99)
         answered = [f"{1000 * percentile(each.answered_s, share):.0f}" for share in (0.5, 0.99)]
         sent = [f"{1000 * percentile(each.sent_s, share):.0f}" for share in (0.5, 0.99)]
         rows.append([name, f"{len(each.sent_s):,}", ", ".join(answered), *sent, f"{ratios[name]:.2f} x"])
     table(rows)
-    print(f"sent beside them: {found['flowing'].beside:,}; still waiting: {left:,} of {options.backlog:,}")
+    beside = sum(each.beside for name, each in found.items() if name.startswith("flowing"))
+    print(f"sent beside them: {beside:,}; still waiting: {left:,} of {options.backlog:,}")
     is_met = [
-        verdict(f"{name}: p99 to empty", ratios[name], MOST_RATIO, at_most=True) for name in ("waiting", "flowing")
+        verdict(f"{name}: p99 to empty", ratios[name], MOST_RATIO, at_most=True) for name in PARTS if name in found
     ]
     return 0 if all(is_met) and left else 1
 

@@ -10,6 +10,8 @@ quiet windows of the same run: what others notice of an import (F87). The server
 are where it has been at work: on a new server every 16 MB of WAL stop all commits until they are made.
 
     .venv/bin/python bench/import.py [--rows 1000000] [--per-s 50] [--window-s 20] [--rounds 3]
+    .venv/bin/python bench/import.py --only import                  # nothing beside it
+    .venv/bin/python bench/import.py --only import --killed-at import.batch:20,import.committed:79   # … and begun again
 
 Wanted: at least 5,000 rows/s, at most 256 MB resident in the importing process, at first and when everybody is known;
 p99 of other traffic at most 1.5 x.
@@ -21,19 +23,21 @@ import argparse
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
 
 from bench.kit import beside, ours
-from bench.kit.figures import machine, table, verdict
+from bench.kit.figures import machine, parts, say, table, verdict
 from bench.kit.servers import Postgres, postgres, process, run
 
+PARTS = ("import", "traffic")
 LEAST_ROWS_PER_S = 5_000
 MOST_MEGABYTES = 256
 MOST_TRAFFIC_RATIO = 1.5
@@ -68,17 +72,40 @@ def main() -> int:
     parser.add_argument("--per-s", type=float, default=50.0)
     parser.add_argument("--window-s", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", type=parts(*PARTS), default=frozenset(PARTS), help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--killed-at", type=_points, default=(), help="POINT:NTH, with commas: kills of the first one")
     options = parser.parse_args()
-    count: int = options.rows
     print(f"machine: {machine()}")
+    met: list[bool] = []
     with postgres(min_wal_size="2GB") as database, ours.installation(database) as made:
-        path = _file(made.data_dir / "people.csv", count)
-        first = _ours(made, path, count, "created_count")
-        again = _ours(made, path, count, "unchanged_count")
-        peer_s = run(_theirs(database, path, count))
-        database.execute(_WAL)
-        database.settle()
-        traffic = _traffic(made, options)
+        if "import" in options.only:
+            met += _imports(database, made, options)
+        if "traffic" in options.only:
+            database.execute(_WAL)
+            database.settle()
+            traffic = _traffic(made, options)
+            beside.show("an import", traffic)
+            met.append(verdict("other traffic: p99", traffic.ratio(), MOST_TRAFFIC_RATIO, at_most=True))
+    return 0 if all(met) else 1
+
+
+def _points(text: str) -> tuple[str, ...]:
+    """Failpoints as `OR_FAILPOINT` names them, without what is to be done there."""
+    found = tuple(text.split(","))
+    for each in found:
+        name, _, nth = each.partition(":")
+        if not name.startswith("import.") or not nth.isdecimal():
+            raise argparse.ArgumentTypeError(f"{each}: is not import.POINT:NTH")
+    return found
+
+
+def _imports(database: Postgres, made: ours.Installation, options: argparse.Namespace) -> list[bool]:
+    """The file when nobody is known and when everybody is, and what the least that an importer must do takes."""
+    count: int = options.rows
+    path = _file(made.data_dir / "people.csv", count)
+    first = _killed(made, path, count, options.killed_at) if options.killed_at else _new(made, path, count)
+    again = _ours(made, path, count, "unchanged_count")
+    peer_s = run(_theirs(database, path, count))
     rows = [["what", "rows/s", "most memory, MB"]]
     rows += [
         [name, f"{count / took_s:,.0f}", f"{megabytes:.0f}"]
@@ -86,6 +113,8 @@ def main() -> int:
     ]
     table([*rows, ["COPY and INSERT … SELECT alone", f"{count / peer_s:,.0f}", "the server's"]])
     print(f"ratio to the ceiling: {peer_s / first[0]:.2f} x")
+    if options.killed_at:
+        print(f"every row once after {len(options.killed_at)} kills; {first[0]:.0f} s in all")
     met = [
         verdict(f"{name}: rows", count / took_s, LEAST_ROWS_PER_S, unit="/s")
         for name, (took_s, _) in _both(first, again)
@@ -94,9 +123,28 @@ def main() -> int:
         verdict(f"{name}: memory", megabytes, MOST_MEGABYTES, at_most=True, unit="MB")
         for name, (_, megabytes) in _both(first, again)
     ]
-    beside.show("an import", traffic)
-    met.append(verdict("other traffic: p99", traffic.ratio(), MOST_TRAFFIC_RATIO, at_most=True))
-    return 0 if all(met) else 1
+    return met
+
+
+def _new(made: ours.Installation, path: Path, count: int) -> tuple[float, float]:
+    return _ours(made, path, count, "created_count")
+
+
+def _killed(made: ours.Installation, path: Path, count: int, points: Sequence[str]) -> tuple[float, float]:
+    """The first import, killed -9 at one point after the other and begun again by the same command each time."""
+    begun = time.perf_counter()
+    for point in points:
+        environment = made.environment | {"OR_FAILPOINT": f"{point}:kill"}
+        status = subprocess.run(_command(path), env=environment, stdout=subprocess.DEVNULL, check=False).returncode
+        if status != -signal.SIGKILL:
+            raise RuntimeError(f"the import ended with {status} instead of being killed at {point}")
+        say(f"killed at {point}, {time.perf_counter() - begun:.0f} s after the beginning")
+    _, megabytes = _new(made, path, count)
+    took_s = time.perf_counter() - begun
+    stored = made.database.value("SELECT count(*) FROM addresses")
+    if stored != count:
+        raise RuntimeError(f"{stored} addresses are stored of {count} rows")
+    return took_s, megabytes
 
 
 def _traffic(made: ours.Installation, options: argparse.Namespace) -> beside.Beside:

@@ -1,13 +1,40 @@
-"""How figures are reported: medians with all their runs, tables, and a line about the machine. Never measures."""
+"""How figures are reported: medians with all their runs, tables, and a line about the machine. Never measures.
+
+Owns as well how the parts of a benchmark are named on its command line.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+
+def parts(*known: str) -> Callable[[str], frozenset[str]]:
+    """How the value of `--only` is read: names of parts, with commas between them."""
+
+    def read(text: str) -> frozenset[str]:
+        wanted = frozenset(text.split(","))
+        if unknown := wanted - {*known}:
+            raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: none of {', '.join(known)}")
+        return wanted
+
+    return read
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them, each at least 1."""
+    try:
+        found = tuple(int(each) for each in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: whole numbers from 1 on, with commas between them")
+    return found
 
 
 def say(text: str) -> None:
