@@ -98,7 +98,7 @@ CAUSES: dict[str, Cause] = {
         Cause("dropped_by_provider", "Dropped by the provider", "taken, then dropped: too many at a time, or a fault of the provider",
               "it has failed: see the detail, then send it again", "by_hand"),
         Cause("handset_unreachable", "Handset unreachable", "the phone is off, out of reach or full",
-              "none: send again later", "never"),
+              "it has failed: send it again later", "by_hand"),
         Cause("message_blocked", "Message blocked", "the recipient or the carrier blocks messages of this sender",
               "check consent; see the provider's log for the carrier's reason", "never"),
         Cause("handset_unknown", "Handset unknown", "the number is not in service any more; it is on the do-not-contact list now",

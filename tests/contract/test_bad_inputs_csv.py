@@ -168,17 +168,17 @@ def test_c15_a_line_of_100_megabytes_is_refused_without_being_held(tmp_path: Pat
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MOST_GROWTH_BYTES
 
 
-def numbers(folder: Path, cell: str, **options: str) -> list[tuple[int, str, str]]:
+def numbers(folder: Path, cell: str, **options: str) -> list[tuple[int, str, str, str]]:
     """What is wrong with a file of telephone numbers, the one to look at in its second line."""
     path = folder / "x.csv"
     path.write_text(f"phone,name\n{cell},Ann\n+14155552672,Bob\n", encoding="utf-8")
     found = examine(path, Options(channel="sms", **options), SMS)  # type: ignore[arg-type]  # each case names its own
-    return [(each.line, each.field, each.message) for each in found.problems]
+    return [(each.line, each.field, each.code, each.message) for each in found.problems]
 
 
 def test_c45_a_number_without_a_country_is_refused_unless_there_is_a_default(tmp_path: Path) -> None:
-    ((line, field, message),) = numbers(tmp_path, "4155552671")
-    assert (line, field) == (2, "address")
+    ((line, field, code, message),) = numbers(tmp_path, "4155552671")
+    assert (line, field, code) == (2, "address", "no_country")
     assert "country code" in message
     assert "default_region" in message
     assert numbers(tmp_path, "4155552671", region="US") == []
@@ -186,8 +186,8 @@ def test_c45_a_number_without_a_country_is_refused_unless_there_is_a_default(tmp
 
 @pytest.mark.parametrize("region", ["", "US"])
 def test_c47_a_number_that_a_spreadsheet_made_a_fraction_is_refused(region: str, tmp_path: Path) -> None:
-    ((line, field, _message),) = numbers(tmp_path, "14155552671.0", region=region)
-    assert (line, field) == (2, "address")
+    ((line, field, code, _message),) = numbers(tmp_path, "14155552671.0", region=region)
+    assert (line, field, code) == (2, "address", "invalid_address")
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from outrider.base.errors import Refused, RefusedMany
+from outrider.base.fields import check
 from outrider.contracts.channel import Unrenderable
+from outrider.contracts.gate import Candidate, Hold
+from outrider.data.countries import zones_of
 from outrider.plugins.channels.sms import CHANNEL
+from outrider.plugins.gates.quiet_hours import GATE as QUIET
 from tests.kit import texts
 from tests.kit.rendering import InProcessRenderer
 
@@ -57,7 +63,6 @@ ELSEWHERE = {
 DOES_NOT_APPLY = {
     "P57": "nobody names a number to send from: a sender of the tenant is named, and others' are not found",
     "P64": "texts carry no media; a field that is not known is refused",
-    "P66": "the zone is the contact's own, never guessed from a number",
 }
 
 
@@ -115,6 +120,23 @@ def test_p63_a_shared_shortener_is_warned_of() -> None:
         ("warning", "shared_shortener", "https://bit.ly/abc")
     ]
     assert CHANNEL.review(texts.content("Look: https://example.org/abc"), is_bulk=True) == []
+
+
+@pytest.mark.parametrize("number", ["+18123456789", "+18503456789"])  # southern Indiana, the panhandle of Florida
+def test_p66_an_area_code_in_two_zones_has_the_later_beginning_and_the_earlier_end(number: str) -> None:
+    gate = QUIET.configured(check(QUIET.fields, {"quiet_unknown_zone": "strictest"}))
+
+    def is_held(moment: str) -> bool:
+        message = Candidate(UUID(int=1), None, number, "marketing", datetime(2027, 1, 1, tzinfo=UTC), None, 0)
+        told = gate.judge({"zone": None, "tenant_zone": "UTC"}, message, datetime.fromisoformat(moment))
+        return isinstance(told, Hold)
+
+    assert {"America/New_York", "America/Chicago"} <= set(zones_of(number))
+    nine_in_chicago, nine_at_night_in_new_york = "2027-06-01T14:00:00Z", "2027-06-02T01:00:00Z"
+    assert is_held("2027-06-01T13:59:59Z"), "nine in New York is not enough"
+    assert not is_held(nine_in_chicago)
+    assert not is_held("2027-06-02T00:59:59Z")
+    assert is_held(nine_at_night_in_new_york), "eight in Chicago does not help"
 
 
 def test_every_row_is_tried_or_accounted_for() -> None:

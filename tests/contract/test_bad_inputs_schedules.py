@@ -219,6 +219,29 @@ def test_r60_whose_zone_nobody_knows_has_the_tenants(zone: str | None) -> None:
     assert held_until(NIGHT, noon, zone, "Europe/Berlin") is None
 
 
+@pytest.mark.parametrize("zone", [None, "Mars/Olympus_Mons"])
+def test_r60_where_that_is_wished_the_strictest_of_the_zones_a_number_may_be_in_decides(zone: str | None) -> None:
+    gate = QUIET.configured(check(QUIET.fields, {"quiet_hours": "21:00-09:00", "quiet_unknown_zone": "strictest"}))
+    fact = {"zone": zone, "tenant_zone": "Asia/Tokyo"}
+
+    def told(number: str, moment: str) -> Hold | Pass:
+        message = Candidate(UUID(int=1), None, number, "marketing", datetime(2027, 1, 1, tzinfo=UTC), None, 0)
+        found = gate.judge(fact, message, datetime.fromisoformat(moment))
+        assert isinstance(found, Hold | Pass)
+        return found
+
+    toll_free, berlin = "+18005551212", "+493012345678"  # anywhere in North America; nowhere but in Germany
+    morning = told(toll_free, "2027-06-01T13:00:00Z")
+    assert isinstance(morning, Hold), "it is nine in New York and night in Honolulu"
+    assert morning.until >= datetime(2027, 6, 1, 19, tzinfo=UTC)
+    assert isinstance(told(toll_free, morning.until.isoformat()), Pass)
+    evening = told(toll_free, "2027-06-02T00:00:00Z")
+    assert isinstance(evening, Hold), "it is early in Honolulu and 21:30 in Newfoundland"
+    assert told(berlin, "2027-06-01T10:00:00Z") == Pass(until=datetime(2027, 6, 1, 19, tzinfo=UTC))
+    nobody_knows = told("ann@example.org", "2027-06-01T12:30:00Z")
+    assert nobody_knows == Hold(datetime(2027, 6, 2, tzinfo=UTC), "it is quiet in Asia/Tokyo"), "the tenant's is left"
+
+
 def test_r61_the_wall_clock_ends_the_hours_whatever_is_set_inside_them() -> None:
     spring = held_until(NIGHT, "2027-03-27T22:00:00Z", "Europe/Berlin")
     autumn = held_until(NIGHT, "2027-10-30T22:00:00Z", "Europe/Berlin")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from typing import Any, Self
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from outrider.base.fields import Field
 from outrider.base.windows import Answer, Hours, ask
 from outrider.contracts.gate import PASS, Candidate, Fact, Gate, Hold, Lane, Pass, Verdict
-from outrider.data.countries import country_of
+from outrider.data.countries import country_of, zones_of
 from outrider.data.holiday_calendar import Calendar, problem_of
 
 _WEEKDAYS = {name: number for number, name in enumerate(("mon", "tue", "wed", "thu", "fri", "sat", "sun"), 1)}
@@ -20,6 +20,9 @@ _NAME = r"[a-z][a-z0-9_]{0,39}"
 _LAST_ZONE = "UTC"
 _PLACE = r"recipient|[A-Z]{2}(-[A-Z0-9]{1,6})?"
 _OF_RECIPIENT = "recipient"
+_STRICTEST = "strictest"
+_MOST_LOOKS = 32
+"""So many ends of quiet hours are looked at for one at which it is quiet nowhere; then it is asked about again."""
 
 
 def _list_of(item: str) -> str:
@@ -30,7 +33,8 @@ def _list_of(item: str) -> str:
 class QuietHours(Gate):
     """Holds what is concerned while it is quiet where its recipient is; what passes may go until it gets quiet.
 
-    The zone is the contact's own, else the tenant's; one that is unknown here counts as none, and UTC is the last. The
+    The zone is the contact's own, else the tenant's; one that is unknown here counts as none, and UTC is the last.
+    Where that is wished, whose zone nobody knows is written to only while it is quiet in none its number may be in. The
     holidays are those of the places that are named, and of the country of the recipient's number where that is wished.
     """
 
@@ -40,6 +44,7 @@ class QuietHours(Gate):
     channels: frozenset[str] = frozenset()
     exempt: frozenset[str] = frozenset()
     is_for_transactional: bool = False
+    is_strict: bool = False
 
     def configured(self, settings: Mapping[str, Any]) -> Self:
         """Read the hours once per change of the settings."""
@@ -58,6 +63,7 @@ class QuietHours(Gate):
             channels=frozenset(_split(settings["quiet_channels"])),
             exempt=frozenset(_split(settings["quiet_exempt_purposes"])),
             is_for_transactional=settings["quiet_transactional"],
+            is_strict=settings["quiet_unknown_zone"] == _STRICTEST,
         )
 
     def concerns(self, lane: Lane) -> bool:
@@ -70,7 +76,11 @@ class QuietHours(Gate):
         if self.hours is None or message.purpose in self.exempt:
             return PASS
         hours = self._hours_for(message, self.hours)
-        zone, answer = _asked(hours, (fact["zone"], fact["tenant_zone"]), now)
+        told = _of_zone(hours, fact["zone"], now)
+        if told is None and self.is_strict:
+            told = _strictest(hours, zones_of(message.address), now)
+        told = told or _of_zone(hours, fact["tenant_zone"], now)
+        zone, answer = told or (_LAST_ZONE, ask(hours, _LAST_ZONE, now))
         if answer.is_quiet:
             return Hold(answer.until, f"it is quiet in {zone}{_holiday(hours, zone, now)}")
         return Pass(until=answer.until)
@@ -95,15 +105,35 @@ def _unknown_place(text: str) -> str | None:
     return next((problem for problem in problems if problem is not None), None)
 
 
-def _asked(hours: Hours, zones: tuple[str | None, ...], now: datetime) -> tuple[str, Answer]:
-    """The answer of the first zone that is known."""
-    for zone in zones:
-        if zone:
-            try:
-                return zone, ask(hours, zone, now)
-            except (KeyError, ValueError, OSError):
-                continue  # not in this machine's list of zones, which is newer or older than the one that checked it
-    return _LAST_ZONE, ask(hours, _LAST_ZONE, now)
+def _of_zone(hours: Hours, zone: str | None, now: datetime) -> tuple[str, Answer] | None:
+    """The answer of a zone; None when there is none, or when it is not in this machine's list of zones.
+
+    That may be newer or older than the one that checked it.
+    """
+    if not zone:
+        return None
+    try:
+        return zone, ask(hours, zone, now)
+    except (KeyError, ValueError, OSError):
+        return None
+
+
+def _strictest(hours: Hours, zones: Sequence[str], now: datetime) -> tuple[str, Answer] | None:
+    """Quiet until it is quiet in none of some zones, else until the first of them gets quiet; None without a zone."""
+    moment, held_by = now, ""
+    for _ in range(_MOST_LOOKS):
+        found = [told for zone in zones if (told := _of_zone(hours, zone, moment)) is not None]
+        if not found:
+            return None
+        quiet = [(answer.until, zone) for zone, answer in found if answer.is_quiet]
+        if not quiet:
+            break
+        moment, last = max(quiet)
+        held_by = held_by or last
+    if held_by:
+        return held_by, Answer(is_quiet=True, until=moment)
+    until, first = min((answer.until, zone) for zone, answer in found)
+    return first, Answer(is_quiet=False, until=until)
 
 
 def _window(text: str) -> tuple[time | None, time | None]:
@@ -166,6 +196,15 @@ GATE = QuietHours(
             "Purposes that keep no quiet hours, separated by commas; unset: none.",
             pattern=_list_of(_NAME),
             example="reminder",
+            is_per_campaign=True,
+        ),
+        Field(
+            "quiet_unknown_zone",
+            "By which clock, when nobody knows the contact's zone: the `tenant`'s, or the `strictest` of the zones "
+            "that the recipient's number may be in: from the last to end its quiet hours to the first to begin them.",
+            "choice",
+            default="tenant",
+            choices=("tenant", _STRICTEST),
             is_per_campaign=True,
         ),
         Field(

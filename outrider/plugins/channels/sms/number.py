@@ -39,7 +39,8 @@ def normalise(address: str, *, field: str = "address", region: str = "") -> str:
     Takes:   region: ISO 3166 country in which a number without + was typed; empty: the + is required.
     Gives:   + and 7 to 15 digits. A trunk zero behind the country code is dropped where the plan has none, kept
              where it belongs to the number (Italy).
-    Raises:  Refused(invalid_address; premium_rate for numbers that cost whoever calls them) naming `field`.
+    Raises:  Refused(invalid_address; no_country where nobody knows which one is meant; premium_rate for numbers that
+             cost whoever calls them) naming `field`.
     """
     try:
         return _normalised(address.strip(" \t\u00a0"), region.upper())
@@ -74,7 +75,7 @@ def _check_spelling(typed: str, region: str) -> None:
     if not _TYPED.fullmatch(typed) or _DECIMAL.fullmatch(typed):
         raise _Bad("must be a telephone number such as +14155552671, without extension or prefix")
     if not typed.startswith("+") and not region:
-        raise _Bad("needs + and the country code: this tenant has no default_region")
+        raise _Bad("needs + and the country code: this tenant has no default_region", "no_country")
 
 
 def _check_plan(number: phonenumbers.PhoneNumber) -> None:

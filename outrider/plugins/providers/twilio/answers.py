@@ -88,7 +88,7 @@ def outcome_of(reply: Reply) -> Outcome:
         who = "" if code is not None else ": a gateway answered, not the API"
         return Uncertain("answer_lost", f"{detail}{who}")
     cause = cause_of(code)
-    if CAUSES[cause].retry == "never":
+    if CAUSES[cause].retry in {"never", "by_hand"}:
         return Rejected(cause, detail, suppression_of(cause), is_soft(cause))
     return Deferred(cause, detail, asked_s)
 
