@@ -6,7 +6,9 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
+import asyncpg
 import pytest
 
 from tests.kit.audience import write_csv
@@ -46,6 +48,36 @@ def test_a_dry_run_then_an_import_what_it_changed_and_its_undo(program: Command,
     assert (again.code != 0, "being undone already" in again.err) == (True, True)
     assert program.run("jobs", "cancel", begun["undo_job_id"], "--yes").code == 0
     assert program.run("imports", "undo", done["id"], "--yes", "--json").json()["undo_state"] == "running"
+
+
+async def test_an_import_that_nobody_goes_on_with_is_cancelled(program: Command, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "p.csv", ["email"], [["a@b.co"], ["b@b.co"]])
+    done = program.run("contacts", "import", str(path), "--json").json()
+    late = program.run("imports", "cancel", done["id"], "--yes")
+    assert (late.code, "the import is completed" in late.err) == (75, True)
+    connection = await asyncpg.connect(program.environment["OUTRIDER_DATABASE_URL"])
+    try:
+        await connection.execute("SET ROLE outrider_engine")
+        await connection.execute("UPDATE imports SET state = 'running', finished_at = NULL")
+    finally:
+        await connection.close()
+    asked, tried, ended, again, shown, unknown, audit = program.many(
+        [
+            ("imports", "cancel", done["id"]),
+            ("imports", "cancel", done["id"], "--dry-run"),
+            ("imports", "cancel", done["id"], "--yes", "--reason", "wrong file"),
+            ("imports", "cancel", done["id"], "--yes", "--json"),
+            ("imports", "show", done["id"], "--json"),
+            ("imports", "cancel", str(UUID(int=7)), "--yes"),
+            ("audit", "list", "--action", "import.cancel", "--json"),
+        ]
+    )
+    assert (asked.code != 0, "ends where it is" in asked.err) == (True, True)
+    assert (tried.code, ended.code, again.code, unknown.code) == (0, 0, 0, 4)
+    assert "cancelled after 2 of 2 rows" in ended.out
+    assert shown.json()["state"] == again.json()["state"] == "cancelled"
+    (entry,) = audit.json()
+    assert entry["target_id"] == done["id"]
 
 
 def test_moving_in_and_writing_everything_out_again(program: Command, tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from outrider.domain.contacts.imports import files
 from outrider.domain.jobs import change
 from outrider.engine.maintenance import imports
 from tests.kit.api import TESTER, Api, Caller, api_of
@@ -80,6 +83,24 @@ async def test_an_undo_whose_job_was_cancelled_before_it_began_can_be_begun_agai
     assert (await caller.get(path)).json["undo_state"] == "cancelled"
     again = (await caller.post(f"{path}/undo", {"count": 2})).json
     assert (again["undo_state"], again["undo_job_id"] != begun["undo_job_id"]) == ("running", True)
+
+
+async def test_what_uploads_left_is_looked_for_again_while_the_api_runs(
+    new_database: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert files.KEPT_S + imports.EVERY_S <= 3600, "gone within the hour after its last byte"
+    monkeypatch.setattr(imports, "EVERY_S", 0.05)
+    folder = tmp_path / "imports"
+    async with api_of(new_database("migrated"), data_dir=tmp_path) as running:
+        assert (await running.caller().get("/health")).status == 200
+        folder.mkdir(exist_ok=True)
+        fresh, old = folder / "fresh.part", folder / "old.part"
+        fresh.write_bytes(b"x")
+        old.write_bytes(b"x")
+        aged_s = time.time() - files.KEPT_S - 1
+        os.utime(old, (aged_s, aged_s))
+        await until(lambda: not old.exists(), what="the next look")
+        assert fresh.exists(), "it may still be coming in"
 
 
 async def test_suppressions_of_another_system_are_imported_and_cannot_be_undone(api: Api, caller: Caller) -> None:

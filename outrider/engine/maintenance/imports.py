@@ -7,11 +7,11 @@ giving one a job that has none (uploaded by an earlier release), and removing fi
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from typing import Final
 from uuid import UUID
 
-import structlog
-
-from outrider.base.errors import Unavailable
+from outrider.base.errors import Refused
 from outrider.contracts.actor import Actor
 from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
@@ -19,21 +19,42 @@ from outrider.domain.contacts.imports import control
 from outrider.domain.contacts.imports.control import ImportView
 from outrider.domain.contacts.imports.files import ImportFiles
 from outrider.domain.contacts.rows import UNDO
-from outrider.domain.jobs import search
+from outrider.domain.jobs import change, search
 from outrider.domain.jobs.views import Job
 from outrider.domain.people import undo
+from outrider.engine.loop import Loop
 
+EVERY_S: Final = 600.0
+"""How often a process that takes uploads looks; with `files.KEPT_S` what an upload left is gone within the hour."""
 KEY = "import_contacts"
 UNDO_KEY = "undo_import"
 _ACTOR = Actor("system", "imports")
 _GONE = "its process ended and its file is gone; import it again"
-_log = structlog.get_logger(__name__)
 
 
 async def job_of(uow: UnitOfWork, import_id: UUID) -> Job | None:
     """The job that took an import last, or takes it; None for one that was imported by the command line."""
     wanted = search.Filter(types=[KEY], argument={"import_id": str(import_id)})
     return next(iter(await search.find(uow, wanted, limit=1)), None)
+
+
+async def cancel(uow: UnitOfWork, actor: Actor, import_id: UUID) -> tuple[ImportView, UUID | None]:
+    """Stop an import after the batch under way, and its job, if it has one; what was imported stays. Audited.
+
+    Gives:   the import and the job; cancelling twice changes nothing. `forget_file` is the caller's, after the commit.
+    Raises:  Refused(not_found); Refused(not_running, 409) when it came to another end.
+    """
+    job = await job_of(uow, import_id)
+    if job is not None and job.finished_at is None:
+        with contextlib.suppress(Refused):  # it has ended meanwhile: what became of the import is said below
+            await change.cancel(uow, actor, job.id, "the import was cancelled")
+    return await control.cancel(uow, actor, import_id), job.id if job is not None else None
+
+
+async def forget_file(runtime: Runtime, tenant_id: UUID, import_id: UUID) -> None:
+    """Remove the file of an import that has ended, if it is on this machine."""
+    path = ImportFiles(runtime.settings.data_dir).of(tenant_id, import_id)
+    await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
 async def enqueue_undo(uow: UnitOfWork, runtime: Runtime, actor: Actor, import_id: UUID, count: int) -> ImportView:
@@ -93,9 +114,11 @@ async def settle_one(uow: UnitOfWork, runtime: Runtime, one: control.Unfinished)
     await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
-async def settle_if_possible(runtime: Runtime) -> None:
-    """`settle`, but a database that is away only delays it."""
-    try:
+def settling(runtime: Runtime) -> Loop:
+    """For processes that take uploads: `settle` at their start, for what a former one left, then again and again."""
+
+    async def step() -> bool:
         await settle(runtime)
-    except Unavailable:
-        _log.warning("imports_not_settled", reason="the database is away")
+        return False
+
+    return Loop("settle_imports", EVERY_S, step)

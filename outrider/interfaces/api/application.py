@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import pkgutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 from importlib import import_module
 from typing import Any, cast
@@ -164,18 +164,8 @@ async def serve(runtime: Runtime, *, ready: Callable[[str], None], stop: asyncio
 
 
 def _left_imports(runtime: Runtime) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
-    """For the application's `lifespan`: look, in the background, at imports that were left behind."""
-
-    @asynccontextmanager
-    async def looking(_app: Litestar) -> AsyncIterator[None]:
-        task = asyncio.create_task(imports.settle_if_possible(runtime), name="settle imports")
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    return looking
+    """For the application's `lifespan`: look, in the background, at imports and uploads that were left behind."""
+    return lambda _app: running(imports.settling(runtime))
 
 
 def _folding(runtime: Runtime) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:

@@ -19,8 +19,9 @@ from uuid import UUID
 from outrider.base.errors import Unavailable
 from outrider.data.secret_file import make_private_folder
 
-KEPT_S = 3600
-"""Uploads that were never whole, and files that no import knows, are kept so long."""
+KEPT_S = 2400
+"""Uploads that were never whole, and files that no import knows, are kept so long after the last byte was written. One
+that is still coming in is written every two minutes at the slowest that is accepted."""
 
 _WRITTEN_BYTES = 1_048_576
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -25,7 +24,6 @@ from outrider.domain.contacts.imports.examine import FileFacts, ProblemView, exa
 from outrider.domain.contacts.imports.files import ImportFiles
 from outrider.domain.contacts.imports.options import Dates, Delimiter, Kind, Options
 from outrider.domain.contacts.imports.report import as_csv
-from outrider.domain.jobs import change
 from outrider.domain.tenants.regions import check_region, region_of
 from outrider.engine.maintenance import imports
 from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
@@ -257,14 +255,9 @@ async def cancelled(
     """Stop an import after the batch under way, and its job; what was imported stays."""
     identifier = parse_id(import_id, "import_id")
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
-        job = await imports.job_of(uow, identifier)
-        if job is not None and job.finished_at is None:
-            with contextlib.suppress(Refused):  # it has ended meanwhile: what became of the import is said below
-                await change.cancel(uow, principal.actor, job.id, "the import was cancelled")
-        view = await control.cancel(uow, principal.actor, identifier)
-    path = ImportFiles(runtime.settings.data_dir).of(principal.tenant_id, identifier)
-    await asyncio.to_thread(path.unlink, missing_ok=True)
-    return _with_job(view, job.id if job else None)
+        view, job_id = await imports.cancel(uow, principal.actor, identifier)
+    await imports.forget_file(runtime, principal.tenant_id, identifier)
+    return _with_job(view, job_id)
 
 
 def _with_job(view: ImportView, job_id: UUID | None) -> Import:

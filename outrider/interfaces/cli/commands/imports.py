@@ -1,4 +1,4 @@
-"""Imports: list, show, what they changed, undo."""
+"""Imports: list, show, cancel, what they changed, undo."""
 
 from __future__ import annotations
 
@@ -58,6 +58,23 @@ async def show(import_id: Id, *, options: Common = COMMON) -> Answer:
     shown["refused"] = ", ".join(f"{code} {count}" for code, count in sorted(found.rejected_by.items()))
     shown["columns"] = ", ".join(f"{column.header} -> {column.target}" for column in found.plan.columns)
     return Answer(data, facts(shown))
+
+
+@APP.command
+async def cancel(import_id: Id, *, yes: Yes = False, options: Changing = CHANGING) -> Answer:
+    """Stop an import after the batch under way, and its job; what was imported stays, and can be undone.
+
+    Example: `outrider imports cancel ID`
+    """
+    identifier = parse_id(import_id, "import")
+    if not options.dry_run:
+        confirm(f"import {identifier} ends where it is", "cancel", yes=yes)
+    async with wired(options) as (runtime, work):
+        view, _ = await imports.cancel(work.uow, work.actor, identifier)
+    if not options.dry_run:
+        await imports.forget_file(runtime, work.tenant_id, identifier)
+    text = f"import {identifier} is cancelled after {view.row_count} of {view.total_count} rows"
+    return Answer(msgspec.to_builtins(view), note(text, dry_run=options.dry_run))
 
 
 @APP.command(name="changes")
