@@ -28,12 +28,14 @@ class Loop:
     step     does one round and tells whether more is waiting (then the next round comes at once)
     every_s  pause between rounds when nothing waits; the first round comes at once
     figures  what the process that runs it shows at its /metrics because of it
+    wake     set when there is something to do: cuts a pause short
     """
 
     name: str
     every_s: float
     step: Callable[[], Awaitable[bool]]
     figures: Sequence[Collector] = ()
+    wake: asyncio.Event | None = None
 
 
 @dataclass(slots=True)
@@ -73,12 +75,12 @@ class Pulses:
         return [name for name, pulse in self.by_name.items() if pulse.is_late]
 
 
-async def repeat(loop: Loop, pulses: Pulses, stop: asyncio.Event, wake: asyncio.Event | None = None) -> None:
+async def repeat(loop: Loop, pulses: Pulses, stop: asyncio.Event) -> None:
     """Run a loop until `stop`; never ends because of a fault.
 
     A database that is away is counted and waited for with jittered back-off; a bug is logged with its trace and waited
-    for likewise, so that one bad row cannot stop the rest of the process. `wake` cuts a pause short. The first pause is
-    only a part of one: loops that were started together would go together ever after, each on a connection of its own.
+    for likewise, so that one bad row cannot stop the rest of the process. The first pause is only a part of one: loops
+    that were started together would go together ever after, each on a connection of its own.
     """
     pulse = pulses.by_name.setdefault(loop.name, Pulse(loop.every_s))
     pause_s = 0.0
@@ -103,7 +105,7 @@ async def repeat(loop: Loop, pulses: Pulses, stop: asyncio.Event, wake: asyncio.
         if has_more:
             await asyncio.sleep(0)
             continue
-        await pause(stop, pause_s * random.uniform(0.5, 1.0) if pause_s else rest_s, wake)  # noqa: S311 - jitter
+        await pause(stop, pause_s * random.uniform(0.5, 1.0) if pause_s else rest_s, loop.wake)  # noqa: S311 - jitter
         rest_s = loop.every_s
 
 

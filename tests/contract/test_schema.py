@@ -18,7 +18,7 @@ WRITTEN_BY_FINISH = {"state", "provider_id", "code", "detail", "attempts", "atte
 MADE_BY_HAND = {
     # the data plane: partitioned, written by named statements, never through models
     "lanes", "messages", "queue", "message_events", "campaign_recipients", "uncertain_messages", "idempotency_keys",
-    "keyed_requests",
+    "keyed_requests", "poison_messages",
     "jobs", "job_states", "job_queues", "job_workers",
     "rollup_deltas", "rollups", "open_counts", "workers", "installation", "login_attempts",
     "event_clocks", "campaign_events",

@@ -119,6 +119,7 @@ NOT_TOLD: Final[dict[str, str]] = {
     "import_keys": "only while a dry run is under way",
     "keyed_requests": "which request made which message, against doing it twice: by ids alone",
     "message_sources": "two days only, against abuse: who asked for a text, who may be somebody else",
+    "poison_messages": "which messages wait for a decision: their state is in the file",
     "queue": "where a message waits: its state is in the file",
     "tracking_hits": "seconds only, until they are judged: then they are responses",
     "uncertain_messages": "which messages wait for a decision: their state is in the file",

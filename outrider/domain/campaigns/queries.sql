@@ -79,6 +79,20 @@ RETURNING id;
 -- Make a waiting campaign a draft again; `$3` says what kept it from being launched, if that is why.
 UPDATE campaigns SET state = 'draft', launch_at = NULL, launch_trouble = $3 WHERE tenant_id = $1 AND id = $2 AND state = 'scheduled';
 
+-- name: work_due :one
+-- Which loops would find a campaign now, asked for all of them at once, because mostly none would: each by the conditions of its
+-- own directory (launches_due, audiences_due, fan_out_due, looks_due, retries_due).
+-- tenant: none, because it is the directory of the loops that serve campaigns
+SELECT EXISTS (SELECT FROM campaigns WHERE state = 'scheduled' AND launch_at <= now()) AS launches,
+       EXISTS (SELECT FROM campaigns WHERE state = 'sending' AND audience IS NOT NULL AND audience_at IS NULL
+               AND (undo_until IS NULL OR undo_until <= now())) AS audiences,
+       EXISTS (SELECT FROM campaigns WHERE state = 'sending' AND expanded_at IS NULL AND NOT waits_for_look
+               AND (audience IS NULL OR audience_at IS NOT NULL) AND retry_of IS NULL AND (undo_until IS NULL OR undo_until <= now())) AS pages,
+       EXISTS (SELECT FROM campaigns c JOIN campaign_waves w ON w.tenant_id = c.tenant_id AND w.campaign_id = c.id AND w.n = c.wave
+               WHERE c.state = 'sending' AND c.waits_for_look AND w.verdict IS NULL AND w.looked_at IS NULL
+                 AND (w.look_at IS NULL OR w.look_at <= now())) AS looks,
+       EXISTS (SELECT FROM campaigns WHERE state = 'sending' AND retry_of IS NOT NULL AND expanded_at IS NULL) AS retries;
+
 -- name: launches_due :many
 -- Campaigns whose moment has come, the longest due first.
 -- tenant: none, because it is the directory of the loop that launches them

@@ -124,16 +124,20 @@ WITH rates AS MATERIALIZED (
 SELECT n FROM granted;
 
 -- name: account_return :run
--- Give back what was taken of a connection's account and not used.
+-- Give back what was taken of a connection's account and not used; its rows are locked in the order in which they are taken from.
 -- tenant: none, because the account may be several tenants'; its rows are the installation's
 WITH rates AS MATERIALIZED (
   SELECT o.account, b.rate, max(max(b.cap)) OVER (ORDER BY b.rate) AS cap
   FROM connections c JOIN connections o ON o.account = c.account JOIN buckets b ON b.tenant_id = o.tenant_id AND b.scope = 'connection' AND b.scope_id = o.id
   WHERE c.tenant_id = $1 AND c.id = $2 GROUP BY o.account, b.rate
+), locked AS MATERIALIZED (
+  SELECT a.account, a.rate, a.cap
+  FROM rates r JOIN buckets b ON b.tenant_id = $1 AND b.scope = 'connection' AND b.scope_id = $2 AND r.rate >= b.rate
+  JOIN account_buckets a ON a.tenant_id = '00000000-0000-0000-0000-000000000000' AND a.account = r.account AND a.rate = r.rate AND a.cap = r.cap
+  ORDER BY a.rate, a.cap FOR UPDATE OF a
 )
-UPDATE account_buckets a SET tokens = least(a.cap, a.tokens + $3::float8)
-FROM rates r JOIN buckets b ON b.tenant_id = $1 AND b.scope = 'connection' AND b.scope_id = $2 AND r.rate >= b.rate
-WHERE a.tenant_id = '00000000-0000-0000-0000-000000000000' AND a.account = r.account AND a.rate = r.rate AND a.cap = r.cap;
+UPDATE account_buckets a SET tokens = least(a.cap, a.tokens + $3::float8) FROM locked l
+WHERE a.tenant_id = '00000000-0000-0000-0000-000000000000' AND a.account = l.account AND a.rate = l.rate AND a.cap = l.cap;
 
 -- name: account_turn :value
 -- The next turn to make a request to an account, `$3` seconds after the one before it and not before `$4` seconds from now: in how
@@ -273,13 +277,13 @@ CROSS JOIN LATERAL (
                                   ORDER BY q.priority, q.due_at, q.message_id LIMIT $4) c) AS ready,
            CASE WHEN l.message_class = 'transactional' THEN
              (SELECT count(*) FROM (SELECT 1 FROM queue q WHERE q.tenant_id = w.tenant_id AND q.lane_id = l.id AND q.state = 5 AND q.due_at > now()
-                                    AND starts_with(q.reason, 'warm_up: ') LIMIT $4) c) ELSE 0 END AS held) n
+                                    AND split_part(q.reason, ': ', 1) = 'warm_up' LIMIT $4) c) ELSE 0 END AS held) n
   WHERE l.tenant_id = w.tenant_id AND l.sender_id = w.sender_id AND l.is_open) r
 WHERE w.state <> 'finished' AND now() BETWEEN w.day_began_at AND w.day_ends_at
   AND w.day_sent < (w.steps -> (w.step - 1) ->> 'per_day')::int AND (w.tenant_id, w.sender_id) > ($1, $2)
   AND EXISTS (SELECT FROM lanes l CROSS JOIN LATERAL (
                 SELECT 1 FROM queue q WHERE q.tenant_id = w.tenant_id AND q.lane_id = l.id AND q.state = 5 AND q.due_at > now()
-                AND starts_with(q.reason, 'warm_up: ') LIMIT 1) h
+                AND split_part(q.reason, ': ', 1) = 'warm_up' LIMIT 1) h
               WHERE l.tenant_id = w.tenant_id AND l.sender_id = w.sender_id AND l.is_open)
 ORDER BY w.tenant_id, w.sender_id LIMIT $3;
 

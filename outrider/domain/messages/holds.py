@@ -76,6 +76,11 @@ async def release(uow: UnitOfWork, gate_key: str, campaign_id: UUID | None = Non
     return count
 
 
+async def tenants(uow: UnitOfWork, gate_key: str) -> list[UUID]:
+    """Tenants of whose messages a gate holds one (engine role, no tenant)."""
+    return [row["tenant_id"] for row in await SQL.tenants_held.many(uow.raw, gate_key)]
+
+
 async def release_sender(uow: UnitOfWork, gate_key: str, sender_id: UUID) -> int:
     """Make everything a gate holds of a sender ready (engine role); what it still holds is held again."""
     count = 0

@@ -1,11 +1,12 @@
 -- name: gate_holds_release :run
 -- What a gate holds in the lanes of a campaign and its retries (null: in all of the tenant's) is asked about again now, `$4` at a
--- time: its settings have changed.
+-- time: its settings have changed. The first part of a reason is in the index of what is held: what others hold is not read.
 UPDATE queue q SET due_at = now()
 FROM unnest(ARRAY(
   SELECT q2.message_id FROM lanes l
   CROSS JOIN LATERAL (SELECT message_id FROM queue
-                      WHERE tenant_id = $1 AND lane_id = l.id AND state = 5 AND due_at > now() AND starts_with(reason, $3 || ': ')
+                      WHERE tenant_id = $1 AND lane_id = l.id AND state = 5 AND due_at > now()
+                        AND split_part(reason, ': ', 1) = split_part($3, ': ', 1) AND starts_with(reason, $3 || ': ')
                       LIMIT $4 FOR UPDATE SKIP LOCKED) q2
   WHERE l.tenant_id = $1 AND l.is_open
     AND ($2::uuid IS NULL OR l.campaign_id = $2
@@ -18,7 +19,8 @@ UPDATE queue q SET due_at = now()
 FROM unnest(ARRAY(
   SELECT q2.message_id FROM lanes l
   CROSS JOIN LATERAL (SELECT message_id FROM queue
-                      WHERE tenant_id = $1 AND lane_id = l.id AND state = 5 AND due_at > now() AND starts_with(reason, $4 || ': ')
+                      WHERE tenant_id = $1 AND lane_id = l.id AND state = 5 AND due_at > now()
+                        AND split_part(reason, ': ', 1) = split_part($4, ': ', 1) AND starts_with(reason, $4 || ': ')
                       LIMIT $5 FOR UPDATE SKIP LOCKED) q2
   WHERE l.tenant_id = $1 AND l.is_open AND l.sender_id = $2 AND ($3::text IS NULL OR l.message_class = $3) LIMIT $5)) d(message_id)
 WHERE q.tenant_id = $1 AND q.message_id = d.message_id AND q.state = 5;
@@ -30,7 +32,8 @@ UPDATE queue q SET due_at = now()
 FROM (SELECT d.tenant_id, unnest(ARRAY(
         SELECT h.message_id FROM lanes l
         CROSS JOIN LATERAL (SELECT message_id FROM queue
-                            WHERE tenant_id = d.tenant_id AND lane_id = l.id AND state = 5 AND due_at > now() AND starts_with(reason, $1 || ': ')
+                            WHERE tenant_id = d.tenant_id AND lane_id = l.id AND state = 5 AND due_at > now()
+                              AND split_part(reason, ': ', 1) = split_part($1, ': ', 1) AND starts_with(reason, $1 || ': ')
                             LIMIT d.most FOR UPDATE SKIP LOCKED) h
         WHERE l.tenant_id = d.tenant_id AND l.is_open AND l.sender_id = d.sender_id AND l.message_class = d.message_class
         LIMIT d.most)) AS message_id
@@ -52,6 +55,14 @@ WHERE tenant_id = $1 AND state + 0 = 5 AND message_id = ANY (ARRAY(
                         WHERE tenant_id = $1 AND message_id = m.id AND state + 0 = 5 AND due_at > now() AND starts_with(reason, $2 || ': ')
                         LIMIT 1 FOR UPDATE SKIP LOCKED) k
     LIMIT $5) h));
+
+-- name: tenants_held :many
+-- Tenants of whose messages a gate holds one.
+-- tenant: none, because what changed for everybody concerns all of them
+SELECT DISTINCT l.tenant_id FROM lanes l
+CROSS JOIN LATERAL (SELECT 1 FROM queue q WHERE q.tenant_id = l.tenant_id AND q.lane_id = l.id AND q.state = 5 AND q.due_at > now()
+                    AND split_part(q.reason, ': ', 1) = $1 LIMIT 1) h
+WHERE l.is_open;
 
 -- name: held_by_gate :many
 -- How many messages each gate holds, by channel: a reason begins with the gate's key.

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from outrider.base.errors import Unavailable
 from outrider.data.db import UnitOfWork
+from outrider.domain.messages import poison
 from outrider.domain.messages.rows import BOUNCES, PEOPLE, SQL
 
 PAGE = 20_000
@@ -68,6 +69,7 @@ async def blank(uow: UnitOfWork, ids: list[UUID]) -> set[UUID]:
     await PEOPLE.blank_recipients.run(uow.raw, uow.tenant, ids)
     await PEOPLE.blank_events.run(uow.raw, uow.tenant, ids)
     await PEOPLE.blank_uncertain.run(uow.raw, uow.tenant, ids)
+    await poison.forget(uow.raw, uow.tenant, ids)
     await BOUNCES.soft_bounces_forget.run(uow.raw, uow.tenant, ids)
     return {row["content_id"] for row in await PEOPLE.blank_messages.many(uow.raw, uow.tenant, ids)}
 

@@ -551,15 +551,17 @@ INSERT INTO idempotency_keys (tenant_id, key, request_hash, status, body) VALUES
 -- name: worker_beat :run
 -- A process says that it lives, what it is and when its loops last ran.
 -- tenant: none, because processes serve every tenant
-INSERT INTO workers (id, role, host, boot_id, pid, version, journal, state, loops, health_url)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::jsonb, $10)
-ON CONFLICT (id) DO UPDATE SET state = excluded.state, loops = excluded.loops, health_url = excluded.health_url, heartbeat_at = clock_timestamp();
+INSERT INTO workers (id, role, host, boot_id, pid, version, journal, state, loops, health_url, stalled_at, stalled_s)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::text::jsonb, $10, $11, $12)
+ON CONFLICT (id) DO UPDATE SET state = excluded.state, loops = excluded.loops, health_url = excluded.health_url, heartbeat_at = clock_timestamp(),
+  stalled_at = excluded.stalled_at, stalled_s = excluded.stalled_s;
 
 -- name: worker_list :many
 -- Processes that have been heard of, newest heartbeat first.
 -- tenant: none, because processes serve every tenant
 SELECT id, role, host, boot_id, pid, version, journal, state, loops::text AS loops, health_url, started_at, heartbeat_at,
-       extract(epoch FROM clock_timestamp() - heartbeat_at)::float8 AS silent_s
+       extract(epoch FROM clock_timestamp() - heartbeat_at)::float8 AS silent_s, stalled_s::float8 AS stalled_s,
+       extract(epoch FROM clock_timestamp() - stalled_at)::float8 AS stalled_ago_s
 FROM workers ORDER BY heartbeat_at DESC LIMIT 1000;
 
 -- name: worker_forget :run

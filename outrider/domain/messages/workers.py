@@ -29,7 +29,11 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A process as the others see it. `silent_s` by the database's clock."""
+    """A process as the others see it, by the database's clock.
+
+    stalled_s      for how long its event loop stood still last; None: it never did
+    stalled_ago_s  how long ago that was over
+    """
 
     process: Process
     state: str
@@ -37,13 +41,25 @@ class Seen:
     started_at: datetime
     heartbeat_at: datetime
     silent_s: float
+    stalled_s: float | None = None
+    stalled_ago_s: float | None = None
 
 
-async def beat(raw: asyncpg.Connection, process: Process, *, state: str, loops: Mapping[str, float]) -> None:
-    """Write a process's heartbeat (engine role)."""
+async def beat(
+    raw: asyncpg.Connection,
+    process: Process,
+    *,
+    state: str,
+    loops: Mapping[str, float],
+    stall: tuple[datetime, float] | None = None,
+) -> None:
+    """Write a process's heartbeat (engine role).
+
+    Takes:   stall: when its event loop last stood still, as of the end, and for how many seconds.
+    """
     await SQL.worker_beat.run(
         raw, process.id, process.role, process.host, process.boot_id, process.pid, process.version, process.journal,
-        state, orjson.dumps(dict(loops)).decode(), process.health_url,
+        state, orjson.dumps(dict(loops)).decode(), process.health_url, *(stall or (None, None)),
     )  # fmt: skip
 
 
@@ -60,6 +76,8 @@ async def listed(raw: asyncpg.Connection) -> list[Seen]:
             row["started_at"],
             row["heartbeat_at"],
             row["silent_s"],
+            row["stalled_s"],
+            row["stalled_ago_s"],
         )
         for row in await SQL.worker_list.many(raw)
     ]  # fmt: skip

@@ -67,7 +67,7 @@ SELECT version, content_id, created_by, created_at, written::text AS written FRO
 WHERE tenant_id = $1 AND template_id = $2 AND ($3::int IS NULL OR version = $3) ORDER BY version DESC LIMIT 1;
 
 -- name: contents_purge :run
--- Drop inline contents older than `$1` days that no template version, campaign or open message uses.
+-- Drop inline contents older than `$1` days that no template version, campaign, open message or message that people decide about uses.
 -- tenant: none, because retention is the installation's
 DELETE FROM contents WHERE ctid = ANY (ARRAY(
   SELECT c.ctid FROM contents c
@@ -79,6 +79,8 @@ DELETE FROM contents WHERE ctid = ANY (ARRAY(
                     WHERE q.tenant_id = c.tenant_id AND m.content_id = c.id)
     AND NOT EXISTS (SELECT 1 FROM uncertain_messages u JOIN messages m ON m.tenant_id = u.tenant_id AND m.id = u.message_id
                     WHERE u.tenant_id = c.tenant_id AND m.content_id = c.id)
+    AND NOT EXISTS (SELECT 1 FROM poison_messages p JOIN messages m ON m.tenant_id = p.tenant_id AND m.id = p.message_id
+                    WHERE p.tenant_id = c.tenant_id AND m.content_id = c.id)
   LIMIT $2));
 
 -- name: inline_contents :many

@@ -33,7 +33,7 @@ class Board:
 
     async def refresh(self) -> None:
         """Read the switches if their epoch has changed. Until the first time nothing may be sent."""
-        async with self._database.transaction() as raw:
+        async with self._database.statements() as raw:
             row = await SQL.epoch_read.one(raw)
             if row is None or row["switch_epoch"] == self._epoch:
                 return

@@ -32,6 +32,8 @@ from outrider.engine.dispatch.journal import Journal
 
 _log = structlog.get_logger(__name__)
 _DETAIL = 500
+_BELATED_S = 60.0
+"""For so long a late acceptance is told again: nobody writes a message for longer."""
 
 
 @dataclass(slots=True)
@@ -199,6 +201,8 @@ class Recorder:
         self._results: list[Result] = []
         self._due = asyncio.Event()
         self._may_repeat: Callable[[Batch], bool] = lambda _batch: False
+        self._belated: dict[UUID, tuple[UUID, float]] = {}
+        """Acceptances that came after the sweep and could not be told yet: message -> tenant, until when they are."""
         self.recorded_count = 0
         self.fenced_count = 0
         self.kind_counts: dict[str, int] = {}
@@ -311,7 +315,28 @@ class Recorder:
         """An acceptance that comes after the lease was swept still tells what became of an uncertain message."""
         accepted = [result.message.id for result in late if isinstance(result.outcome, Accepted)]
         if accepted:
-            await SQL.uncertain_mark.many(raw, tenant_id, accepted, "sent", "system", "the answer came late")
+            told = await self._told(raw, tenant_id, accepted)
+            until_s = boottime_s() + _BELATED_S
+            self._belated |= {each: (tenant_id, until_s) for each in accepted if each not in told}
+
+    async def tell_late(self) -> bool:
+        """Tell late acceptances again whose message somebody else was writing: it may be uncertain all the same."""
+        by_tenant: dict[UUID, list[UUID]] = defaultdict(list)
+        for message_id, (tenant_id, _until_s) in self._belated.items():
+            by_tenant[tenant_id].append(message_id)
+        for tenant_id, ids in by_tenant.items():
+            async with self._database.transaction() as raw:
+                told = await self._told(raw, tenant_id, ids)
+            now_s = boottime_s()
+            for message_id in ids:
+                if message_id in told or self._belated.get(message_id, (tenant_id, 0.0))[1] < now_s:
+                    self._belated.pop(message_id, None)
+        return False
+
+    @staticmethod
+    async def _told(raw: asyncpg.Connection, tenant_id: UUID, accepted: Sequence[UUID]) -> set[UUID]:
+        rows = await SQL.uncertain_mark.many(raw, tenant_id, accepted, "sent", "system", "the answer came late")
+        return {row["id"] for row in rows}
 
     def _row(self, result: Result) -> Row:
         return row_for(

@@ -17,14 +17,13 @@ import structlog
 from outrider.base.errors import Unavailable
 from outrider.base.settings import Settings
 from outrider.data.db import Database
-from outrider.domain.messages import keyed
+from outrider.domain.messages import keyed, poison
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.journal import DeadClaim, DeadJournal, abandoned
 from outrider.engine.dispatch.record import Row, row_for, write
 
 _log = structlog.get_logger(__name__)
-CRASHES_TO_POISON = 3
-"""A message in whose hands a worker died this often is not tried again [F16]."""
+CRASHES_TO_POISON = poison.CRASHES
 _SLICE = 1000
 
 
@@ -86,7 +85,7 @@ class Recovery:
             promises = await _promises(raw, claim.tenant_id, leased)
             requests = await _requests(raw, claim.tenant_id, leased)
             rows = [self._row(row, claim, promises, requests) for row in leased]
-            await write(raw, claim.tenant_id, rows)
+            await _write(raw, claim.tenant_id, rows)
         self._count(rows)
         _log.info("recovered_from_journal", token=claim.token, messages=len(rows), rendering=claim.is_rendering)
         return True
@@ -128,7 +127,7 @@ class Recovery:
                 )
                 for row in expired
             ]
-            await write(raw, tenant_id, rows)
+            await _write(raw, tenant_id, rows)
         self._count(rows)
         _log.warning("leases_swept", tenant=str(tenant_id), messages=len(rows))
         return len(expired) == _SLICE
@@ -136,6 +135,13 @@ class Recovery:
     def _count(self, rows: Sequence[Row]) -> None:
         self.uncertain_count += sum(row.state == "uncertain" for row in rows)
         self.handed_back_count += sum(row.kind in {"hand_back", "try_again"} for row in rows)
+
+
+async def _write(raw: asyncpg.Connection, tenant_id: UUID, rows: list[Row]) -> None:
+    """Write rows, and put those that are given up on the list that people decide about."""
+    ours = await write(raw, tenant_id, rows)
+    given_up = [row.id for row in rows if row.id in ours and (row.state, row.code) == ("failed", poison.CODE)]
+    await poison.set_aside(raw, tenant_id, given_up)
 
 
 def _begun(leased: asyncpg.Record, *, may_repeat: bool, is_keyed: bool = False) -> Row:
@@ -157,7 +163,7 @@ def _poison(leased: asyncpg.Record, state: str = "failed") -> Row | None:
     if leased["crashes"] + 1 < CRASHES_TO_POISON:
         return None
     return Row(
-        "finish", leased["message_id"], leased["token"], state, None, "poison",
+        "finish", leased["message_id"], leased["token"], state, None, poison.CODE,
         f"its worker died {CRASHES_TO_POISON} times while it was being processed",
     )  # fmt: skip
 

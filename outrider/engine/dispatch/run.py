@@ -35,6 +35,7 @@ from outrider.engine.dispatch.record import Recorder
 from outrider.engine.dispatch.recovery import Recovery
 from outrider.engine.health import HealthServer
 from outrider.engine.loop import Loop, Pulses, repeat, show
+from outrider.engine.stalls import Stalls
 
 _log = structlog.get_logger(__name__)
 _PROMOTE_SLICE = 5000
@@ -105,9 +106,11 @@ class Worker:
         self.repeater = repeats.Repeater(runtime, database, self.board)
         self.renewer = Renewer(database, self.batches, lease_s=settings.lease_s)
         self.switch_bell = asyncio.Event()
+        self.stalls = Stalls(settings.app_label)
         self.state = "running"
         self.health_url: str | None = None
         self.registry = CollectorRegistry()
+        self.registry.register(self.stalls)
         self._gauges()
         self.loops = [*self._own_loops(), *loops]
         show(self.loops, self.registry)
@@ -136,12 +139,14 @@ class Worker:
 
     def _own_loops(self) -> list[Loop]:
         settings = self.runtime.settings
+        thoughts = self.pipeline.second_thoughts
         return [
-            Loop("switches", settings.switch_poll_s, self._read_switches),
-            Loop("second_thoughts", 0.1, self.pipeline.second_thoughts.ask),
+            Loop("switches", settings.switch_poll_s, self._read_switches, wake=self.switch_bell),
+            Loop("second_thoughts", 0.1, thoughts.ask, wake=thoughts.bell),
             Loop("promotion", settings.poll_s, self._promote),
             Loop("recovery", settings.sweep_s, self._recover),
             Loop("lost_claims", 1.0, self.pipeline.give_back_lost),
+            Loop("late_answers", 1.0, self.recorder.tell_late),
             Loop("repeats", repeats.EVERY_S, self.repeater.step),
             Loop("idle_accounts", 10.0, self.pipeline.close_idle),
             Loop("heartbeat", settings.heartbeat_s, self._beat),
@@ -160,7 +165,7 @@ class Worker:
     async def _promote(self) -> bool:
         """Make ready what has become due, tenant by tenant."""
         more = False
-        async with self.database.transaction() as raw:
+        async with self.database.statements() as raw:
             tenants = [row["id"] for row in await SQL.tenants_with_due.many(raw)]
         for tenant_id in tenants:
             async with self.database.transaction() as raw:
@@ -176,7 +181,7 @@ class Worker:
             str(self.journal.path), self.health_url,
         )  # fmt: skip
         async with self.database.transaction() as raw:
-            await workers.beat(raw, process, state=self.state, loops=self.pulses.ages())
+            await workers.beat(raw, process, state=self.state, loops=self.pulses.ages(), stall=self.stalls.last)
         return False
 
     async def _watch_file(self, stop: asyncio.Event) -> None:
@@ -208,7 +213,8 @@ class Worker:
         self.board.look_at_file()
         self.renewer.start()
         try:
-            await self._work(stop, ready)
+            with self.stalls.watching():
+                await self._work(stop, ready)
         finally:
             # also when a part of the worker broke: outcomes not yet recorded reach the journal, for who recovers
             await self._finish_tasks(set(self.pipeline.tasks), 0.0)
@@ -224,9 +230,8 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_file(ended))
             group.create_task(self._listen(ended))
-            bells = {"switches": self.switch_bell, "second_thoughts": self.pipeline.second_thoughts.bell}
             for loop in self.loops:
-                group.create_task(repeat(loop, self.pulses, ended, bells.get(loop.name)))
+                group.create_task(repeat(loop, self.pulses, ended))
             recording_ends = asyncio.Event()
             recording = group.create_task(self.recorder.run(recording_ends))
             feeders = [group.create_task(self.pipeline.feed(stop)) for _ in range(_FEEDERS)]
@@ -255,6 +260,7 @@ class Worker:
     async def _last_words(self) -> None:
         try:
             await self.pipeline.give_back_lost()
+            await self.recorder.tell_late()
             await self._beat()
         except Unavailable as error:
             _log.warning("last_words_lost", code=error.code)

@@ -1,4 +1,4 @@
-"""The loop that queues retries: the next page of failed messages, with its checkpoint, in one transaction.
+"""Queueing retries: the next page of failed messages, with its checkpoint, in one transaction.
 
 Owns nothing but the turn; which messages are due is `messages.again`, when a retry is made `campaigns.retries`.
 """
@@ -18,7 +18,6 @@ from outrider.domain.campaigns.rows import SQL as CAMPAIGNS
 from outrider.domain.messages import quota
 from outrider.domain.messages.again import Again, again
 from outrider.domain.messages.rows import SQL
-from outrider.engine.loop import Loop
 
 _log = structlog.get_logger(__name__)
 _BROKEN_REST_S = 30.0
@@ -26,12 +25,9 @@ NO_ROOM_REST_S = 1.0
 _LONGEST_TROUBLE = 500
 
 
-def loops(runtime: Runtime) -> list[Loop]:
-    """What a worker process runs for retries."""
-    return [Loop("retry_failed", runtime.settings.poll_s, _Retries(runtime).step)]
+class Retries:
+    """The retries of one worker process."""
 
-
-class _Retries:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._rests: dict[UUID, float] = {}

@@ -34,6 +34,7 @@ from outrider.engine.jobs.claims import Claims
 from outrider.engine.jobs.execution import Executor
 from outrider.engine.jobs.pump import Pump
 from outrider.engine.loop import Loop, Pulses, pause, repeat, show
+from outrider.engine.stalls import Stalls
 
 _log = structlog.get_logger(__name__)
 _POLL_S = 1.0
@@ -70,6 +71,8 @@ class Scheduler:
         self.state = "running"
         self.health_url: str | None = None
         self.registry = CollectorRegistry()
+        self.stalls = Stalls(settings.app_label)
+        self.registry.register(self.stalls)
         self.is_clean = True
         self._me = running.Self(
             options.worker_id, socket.gethostname(), reap.place(), os.getpid(), tuple(sorted(self.types))
@@ -83,7 +86,7 @@ class Scheduler:
 
     def _own_loops(self) -> list[Loop]:
         return [
-            Loop("job_pump", _POLL_S, self.pump.round),
+            Loop("job_pump", _POLL_S, self.pump.round, wake=self.wake),
             Loop("job_heartbeat", _POLL_S, self._beat_jobs),
             Loop("heartbeat", self.runtime.settings.heartbeat_s, self._beat),
         ]
@@ -128,7 +131,7 @@ class Scheduler:
             None, self.health_url,
         )  # fmt: skip
         async with self.runtime.db.uow(Role.ENGINE) as uow:
-            await workers.beat(uow.raw, process, state=self.state, loops=self.pulses.ages())
+            await workers.beat(uow.raw, process, state=self.state, loops=self.pulses.ages(), stall=self.stalls.last)
         return False
 
     async def _keep_touch(self, ended: asyncio.Event) -> None:
@@ -163,7 +166,8 @@ class Scheduler:
         try:
             if self.options.health_port is not None:
                 self.health_url = await health.start(self.options.health_host, self.options.health_port)
-            await self._work(stop, ready)
+            with self.stalls.watching():
+                await self._work(stop, ready)
         finally:
             self.pump.close()
             await health.stop()
@@ -176,7 +180,7 @@ class Scheduler:
             group.create_task(self._listen(ended))
             group.create_task(self._keep_touch(ended))
             for loop in self.loops:
-                group.create_task(repeat(loop, self.pulses, ended, self.wake if loop.name == "job_pump" else None))
+                group.create_task(repeat(loop, self.pulses, ended))
             ready(self.health_url or "")
             await stop.wait()
             self.state = "stopping"

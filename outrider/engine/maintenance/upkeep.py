@@ -30,7 +30,7 @@ from outrider.domain.contacts.rows import SQL as CONTACTS
 from outrider.domain.limits.rows import PACES, SPENDING
 from outrider.domain.limits.rows import SQL as LIMITS
 from outrider.domain.messages import bounces, fills
-from outrider.domain.messages.rows import BOUNCES, FEED, KEYED, QUOTA, SQL
+from outrider.domain.messages.rows import BOUNCES, FEED, KEYED, POISON, QUOTA, SQL
 from outrider.domain.people.expire import expire
 from outrider.domain.people.rows import SQL as PEOPLE
 from outrider.domain.schedules.rows import SQL as SCHEDULES
@@ -178,6 +178,7 @@ class Upkeep:
             ("charges", SPENDING.charges_purge.run, keep.keep_messages_days),
             ("budget_events", SPENDING.budget_events_purge.run, keep.keep_messages_days),
             ("soft_bounces", BOUNCES.soft_bounces_purge.run, bounces.KEEP_DAYS),
+            ("poison_messages", POISON.poison_purge.run, keep.keep_messages_days),
             ("keyed_requests", KEYED.keyed_requests_purge.run, _KEYED_HOURS),
             ("imports", CONTACTS.imports_purge.run, keep.keep_imports_days),
             ("exports", PEOPLE.exports_purge.run, keep.keep_exports_days),

@@ -1,4 +1,4 @@
-"""What needs a person now, in one line each: schedulers, connections, senders nobody can work with, queues, schedules.
+"""What needs a person now, one line each: processes, connections, senders, messages set aside, queues, schedules.
 
 Owns the wording for `outrider status`; what is wrong is found by the domain.
 """
@@ -10,12 +10,14 @@ from typing import Final
 
 from outrider.contracts.outcome import CAUSES
 from outrider.domain.jobs.stats import SILENT_S, Stranded, Worker
+from outrider.domain.messages.poison import Standing as Poison
 from outrider.domain.messages.stats import Unworkable
 from outrider.domain.messages.workers import Seen
 from outrider.domain.schedules.watch import Trouble
 from outrider.domain.senders.circuits import OpenCircuit
 
 _FORGOTTEN_S: Final = 86_400.0
+_STALL_SHOWN_S: Final = 3600.0
 
 
 def alarms(
@@ -25,12 +27,15 @@ def alarms(
     troubles: Sequence[Trouble],
     unreached: Sequence[OpenCircuit],
     unworkable: Sequence[Unworkable],
+    poison: Poison,
 ) -> list[str]:
     """Every alarm, the gravest first; nothing when all is well."""
     return [
         *_schedulers(seen, runners),
         *_connections(unreached),
         *_senders(unworkable),
+        *_poison(poison),
+        *_stalls(seen),
         *_queues(stranded),
         *_schedules(troubles),
     ]
@@ -46,6 +51,19 @@ def _senders(unworkable: Sequence[Unworkable]) -> Iterator[str]:
     for each in unworkable:
         where = f"sender {each.sender} (tenant {each.tenant_id})"
         yield f"{where}: {each.count} message(s) cannot be worked on since {each.since:%F %T}: {CAUSES[each.cause].why}"
+
+
+def _poison(poison: Poison) -> Iterator[str]:
+    if poison.count:
+        since = f", the last since {poison.newest_at:%F %T}" if poison.newest_at else ""
+        yield f"{poison.count} message(s) over which workers died are set aside{since}: see `outrider poison list`"
+
+
+def _stalls(seen: Sequence[Seen]) -> Iterator[str]:
+    for each in seen:
+        if each.stalled_s is not None and (each.stalled_ago_s or 0.0) < _STALL_SHOWN_S:
+            where = f"{each.process.role} {each.process.pid} on {each.process.host}"
+            yield f"{where} stood still for {each.stalled_s:.1f} s: `loop_stalled` in its log says where"
 
 
 def _schedulers(seen: Sequence[Seen], runners: Sequence[Worker]) -> Iterator[str]:

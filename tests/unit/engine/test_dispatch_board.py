@@ -114,7 +114,7 @@ class FakeRaw:
     async def __aexit__(self, *_: object) -> None:
         return None
 
-    def transaction(self) -> Self:
+    def statements(self) -> Self:
         return self
 
 

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from outrider.data.db import Role
 from outrider.domain.jobs import stats as job_stats
 from outrider.domain.limits import maintenance, switches
-from outrider.domain.messages import fills, stats, workers
+from outrider.domain.messages import fills, poison, stats, workers
 from outrider.domain.schedules import watch
 from outrider.domain.senders import circuits
 from outrider.interfaces.cli import draining, quotas
@@ -47,6 +47,7 @@ async def status(
         timetable = await watch.figures(uow)
         unreached = await circuits.open_ones(uow.raw)
         unworkable = await stats.unworkable(uow.raw)
+        aside = await poison.standing(uow.raw)
         fill = (await fills.installation(uow.raw)).fill
         fullest = await fills.fullest(uow.raw)
     data: dict[str, Any] = {
@@ -62,7 +63,7 @@ async def status(
         "schedules": msgspec.to_builtins(timetable),
         "alarms": [
             *quotas.alarms(fill, fullest),
-            *alarms(seen, runners, stranded, troubles, unreached, unworkable),
+            *alarms(seen, runners, stranded, troubles, unreached, unworkable, aside),
         ],
         "processes": [_process(each) for each in seen if all_ or _is_recent(each)],
     }
