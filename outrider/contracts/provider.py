@@ -132,9 +132,33 @@ class Provider(Protocol):
 
 @runtime_checkable
 class NamesAccount(Protocol):
-    """A provider that says which of its fields name an account: connections with the same ones share its rates."""
+    """A provider that says what an account is known by: connections to the same one share its rates and its rests."""
 
-    account: tuple[str, ...]
+    def account(self, settings: Mapping[str, Any], secrets: Mapping[str, str]) -> tuple[str, ...]:
+        """What names the account of a connection, and what signs in to it.
+
+        Whoever knows the name alone has not got the account: nothing of theirs may count for those who have.
+
+        Takes:   settings and secrets that `open` takes.
+        Gives:   texts that are the same for the same account and credentials; empty: nobody knows whose it is.
+        """
+        ...
+
+
+@runtime_checkable
+class KnowsRate(Protocol):
+    """A provider that takes so many messages a second of an account, unless its owner has agreed on more."""
+
+    usual_rate_per_s: float
+
+
+@runtime_checkable
+class RestsTogether(Protocol):
+    """A transport that rests when its account is refused or slowed down, together with others of the same account."""
+
+    def rest_with(self, other: Transport) -> None:
+        """Learn of the account together with another transport of it in this process, from now on."""
+        ...
 
 
 Turn = Callable[[float, float], Awaitable[float]]

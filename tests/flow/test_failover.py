@@ -237,6 +237,48 @@ async def test_a_try_that_ends_in_doubt_counts_as_failed_so_that_not_one_message
     assert len(pair.spare.taken) == 4
 
 
+async def test_texts_that_come_one_by_one_are_not_put_in_doubt_one_after_the_other_as_long_as_a_provider_fails(
+    pair: Pair,
+) -> None:
+    pair.own.answer = lambda _message: Uncertain("answer_lost", "HTTP 500")
+    await pair.post.execute("UPDATE tenants SET settings = '{\"consent_required\": false}'")
+    ids: list[UUID] = []
+    async with pair.post.working():
+        for count in range(1, 3 * LIMITS.failures):
+            ids += await pair.desk.admit(1, message_class="bulk", purpose="marketing")
+            await pair.desk.until(ids, "sent", "uncertain")
+            await until(partial(_is_counted, pair, min(count, LIMITS.failures)))
+            await pair.post.execute("UPDATE circuits SET try_at = now() + interval '1 hour' WHERE state = 'open'")
+    assert (await pair.desk.states(ids)).count("uncertain") == LIMITS.failures
+    assert len(pair.spare.taken) == len(ids) - LIMITS.failures
+
+
+async def test_an_answer_between_two_doubts_takes_them_back(pair: Pair) -> None:
+    doubt = Uncertain("answer_lost", "cut")
+    await pair.post.execute("UPDATE tenants SET settings = '{\"consent_required\": false}'")
+    ids: list[UUID] = []
+    async with pair.post.working():
+        for outcome in (doubt, Accepted("1")) * (2 * LIMITS.failures):
+            pair.own.answer = partial(_always, outcome)
+            ids += await pair.desk.admit(1, message_class="bulk", purpose="marketing")
+            await pair.desk.until(ids, "sent", "uncertain")
+            await until(partial(_is_counted, pair, 1) if outcome is doubt else partial(_is_forgotten, pair))
+    assert not pair.spare.taken
+
+
+def _always(outcome: Outcome, _message: Outgoing) -> Outcome:
+    return outcome
+
+
+async def _is_forgotten(pair: Pair) -> bool:
+    return await pair.circuit() is None
+
+
+async def _is_counted(pair: Pair, failures: int) -> bool:
+    """Whether the circuit knows of so many failures."""
+    return bool(await pair.post.value("SELECT coalesce(max(failures), 0) >= $1 FROM circuits", failures))
+
+
 async def test_what_was_under_way_when_it_opened_is_not_held_against_the_try_and_while_it_is_open_nothing_counts(
     pair: Pair,
 ) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 
-from outrider.base.fields import Field
 from outrider.base.ids import NIL
 from outrider.base.secret import Keyring, new_key
 from outrider.contracts.actor import Actor
@@ -21,47 +19,18 @@ from outrider.engine.maintenance.upkeep import Upkeep
 from outrider.plugins.providers.resend import PROVIDER as RESEND
 from outrider.plugins.providers.smtp import PROVIDER as SMTP
 from outrider.plugins.providers.twilio import PROVIDER as TWILIO
-from tests.kit.dispatch import Desk, GlassProvider, Post, posts
+from tests.kit.dispatch import Post
+from tests.kit.named_accounts import claimed, entered, named_posts
 
 ANN = Actor("user", "ann@example.org")
 ENDLESS = 0.001
 """A rate that gives next to nothing back while a test runs."""
 
 
-class Named(GlassProvider):
-    """A provider that says what names an account."""
-
-    account = ("host", "username")
-
-
 @pytest.fixture
 async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("accounts")) as made:
-        provider = Named(fields=(Field("host", "where", default=""), Field("username", "who", default="")))
-        made.provider, made.runtime = provider, replace(made.runtime, providers={"glass": provider})
+    async with named_posts(new_database("migrated"), tmp_path_factory.mktemp("accounts")) as made:
         yield made
-
-
-async def entered(post: Post, user: str, rate: float | None, burst: float = 10) -> Desk:
-    """A new tenant that has entered an account, with messages that wait."""
-    desk = await post.desk()
-    await post.execute(
-        "UPDATE connections SET settings = jsonb_build_object('host', 'mail', 'username', $2::text) WHERE id = $1",
-        desk.connection_id,
-        user,
-    )
-    if rate is not None:
-        async with post.engine.uow(Role.ENGINE, desk.tenant_id) as uow:
-            await buckets.set_rate(uow, ANN, "connection", desk.connection_id, rate, burst)
-    async with post.engine.uow(Role.ENGINE, desk.tenant_id) as uow:  # as any worker does before it sends
-        await Senders(post.runtime).use(uow.raw, await desk.lane())
-    await desk.admit(50)
-    return desk
-
-
-async def claimed(desk: Desk, limit: int = 50) -> int:
-    batch = (await desk.claim(limit)).batch
-    return 0 if batch is None else len(batch.messages)
 
 
 async def test_tenants_that_have_entered_the_same_account_share_one_bucket_to_the_message(post: Post) -> None:
@@ -179,16 +148,19 @@ def test_the_user_that_a_service_gives_everybody_is_nobodys_account_and_no_diges
     assert shared_accounts.digest(other, SMTP, server, {"password": "a"}) != ann, "made with the installation's key"
 
 
-def test_what_names_an_account_is_all_of_it_or_none() -> None:
+def test_an_account_is_whose_who_can_sign_in_to_it_and_nobodys_who_knows_its_name() -> None:
     ring = Keyring(new_key())
-    sms = {"account_sid": "AC1", "base_url": "https://a"}
+    sms = {"account_sid": "AC" + "1" * 32, "base_url": "https://a"}
     known = shared_accounts.digest(ring, TWILIO, sms, {"auth_token": "x"})
-    assert known == shared_accounts.digest(ring, TWILIO, {**sms, "connections": 3}, {"auth_token": "y"})
-    assert known != shared_accounts.digest(ring, TWILIO, {**sms, "account_sid": "AC2"}, {})
+    assert known == shared_accounts.digest(ring, TWILIO, {**sms, "connections": 3}, {"auth_token": "x"})
+    assert known != shared_accounts.digest(ring, TWILIO, sms, {"auth_token": "y"}), "who knows the SID has not got it"
+    assert known != shared_accounts.digest(ring, TWILIO, {**sms, "account_sid": "AC" + "2" * 32}, {"auth_token": "x"})
+    keyed = {**sms, "api_key_sid": "SK" + "1" * 32}
+    keys = [shared_accounts.digest(ring, TWILIO, keyed, {"api_key_secret": each}) for each in ("k", "l")]
+    assert len({known, *keys}) == 3
     mails = {"base_url": "https://a"}
     keys = [shared_accounts.digest(ring, RESEND, mails, {"api_key": each}) for each in ("one", "two", "one")]
     assert keys[0] == keys[2] != keys[1]
     assert "one" not in str(keys)
-    assert shared_accounts.digest(ring, SMTP, {"host": "h", "port": 25, "username": ""}, {}) is None, (
-        "a relay is nobody's"
-    )
+    relay = {"host": "h", "port": 25, "username": ""}
+    assert shared_accounts.digest(ring, SMTP, relay, {}) is None, "a relay is nobody's"

@@ -28,7 +28,7 @@ from outrider.data.egress import Egress
 from outrider.interfaces.sandbox.twilio import TwilioOptions, TwilioSandbox
 from outrider.interfaces.sandbox.twilio.ledger import TAKEN
 from outrider.interfaces.sandbox.twilio.options import Rule
-from outrider.plugins.providers.twilio import PROVIDER
+from outrider.plugins.providers.twilio import PROVIDER, finding
 from tests.kit.texting import texting
 from tests.kit.watching import Recorder
 
@@ -58,7 +58,7 @@ def text(address: str = PEOPLE[0], body: str = "Hello €", **more: Any) -> Outg
 
 async def sent(transport: Transport, *messages: Outgoing) -> Recorder:
     watch = Recorder()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         await transport.send(messages, watch)
     return watch
 
@@ -275,6 +275,31 @@ async def test_what_the_provider_took_and_has_not_sent_yet_is_found_and_what_is_
     assert await transport.find([lost]) == {message.id: shown["sid"]}
     shown["date_created"] = format_datetime(datetime.now(UTC) - timedelta(days=2))
     assert await transport.find([lost]) == {message.id: None}
+    await transport.close()
+
+
+async def test_a_list_of_several_pages_is_read_to_its_end_and_one_that_is_too_long_says_nothing_of_what_it_lacks(
+    sandbox: TwilioSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finding, "PAGE", 3)
+    sandbox.rules = [Rule(cut="after", times=1)]
+    transport = opened(sandbox, connections=1)
+    first, missing = text(), replace(text(), id=UUID(int=7), body=b"never taken")
+    for message in (first, *(text(body=f"text {at}") for at in range(10))):
+        await sent(transport, message)
+    lost = [Lost(t.id, t.address, t.envelope_from, t.body, datetime.now(UTC), frozenset()) for t in (first, missing)]
+    assert isinstance(transport, Finds)
+    before, taken = sandbox.request_count, sandbox.ledger.entries[0].sid
+    assert await transport.find(lost) == {first.id: taken, missing.id: None}
+    assert sandbox.request_count - before == 4, "once for both"
+    monkeypatch.setattr(finding, "MOST_PAGES", 3)
+    assert await transport.find(lost) == {}, "the rest may have them"
+    monkeypatch.setattr(finding, "PAGE", 6)
+    monkeypatch.setattr(finding, "MOST_PAGES", 1)
+    sandbox.messages[taken]["body"] = "another"
+    latest = next(reversed(sandbox.messages.values()))
+    latest["body"] = first.body.decode()
+    assert await transport.find(lost) == {first.id: latest["sid"]}, "what stands in it was taken"
     await transport.close()
 
 

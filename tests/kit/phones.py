@@ -88,21 +88,24 @@ class Phones:
         *,
         statuses: tuple[str, ...] = (),
         tenant_id: UUID = DEFAULT_TENANT,
+        at: Phones | None = None,
         **settings: Any,
     ) -> AsyncIterator[Phones]:
         """An account, its sender and its server, until the block ends.
 
         Takes:   base: under which the account reports; statuses: what it reports of each text by itself
+                 at: another tenant's, whose account and server this is as well; its ledger is one with theirs
         """
         ledger = drill.folder / f"texts-{uuid4().hex[:8]}"
-        sandbox = TwilioSandbox(
-            TwilioOptions(ledger_path=ledger, port=0, statuses=statuses, callback_tries=60, checks_numbers=False)
-        )
+        mine = TwilioOptions(ledger_path=ledger, port=0, statuses=statuses, callback_tries=60, checks_numbers=False)
+        sandbox = at.sandbox if at is not None else TwilioSandbox(mine)
         options = sandbox.options
         keyring = Keyring(drill.command.environment["OUTRIDER_SECRET_KEY"])
         vault = Vault({PROVIDER.key: PROVIDER}, keyring, Egress(()))
+        if at is None:
+            await sandbox.start()
         given = {
-            "account_sid": options.account_sid, "auth_token": options.auth_token, "base_url": await sandbox.start(),
+            "account_sid": options.account_sid, "auth_token": options.auth_token, "base_url": sandbox.url,
             "callback_base": base, **settings,
         }  # fmt: skip
         async with drill.db.uow(Role.APP, tenant_id) as uow:
@@ -118,7 +121,8 @@ class Phones:
             try:
                 yield cls(drill, sandbox, Sender(tenant_id, sender.id, content_id), made.id, url, http)
             finally:
-                await sandbox.close()
+                if at is None:
+                    await sandbox.close()
 
     async def admit(
         self, numbers: Sequence[str], *, message_class: MessageClass = "transactional", purpose: str = "transactional"

@@ -1,7 +1,8 @@
 """Shared accounts: one pace for an account at a provider, however many connections, tenants and workers use it.
 
-Owns `account_buckets`, `account_turns` and how an account is known: by a digest of what its provider says names it,
-made with the installation's key, so that whoever reads a dump cannot try out what it stands for. The rows are the
+Owns `account_buckets`, `account_turns` and how an account is known: by a digest of what its provider says names it and
+signs in to it, so that who knows no more than another's name takes nothing from them. It is made with the
+installation's key: whoever reads a dump cannot try out what it stands for. The rows are the
 installation's: no tenant sees them, nor who else has entered the same account. A connection goes as fast as its own
 rate lets it, and all connections of an account together as the fastest of theirs: what goes by a slow one counts for
 the fast ones as well, so that nobody who enters another's account with a tiny rate or burst slows it down. One that
@@ -28,13 +29,11 @@ _MOST_TURNS = 20
 
 
 def digest(keyring: Keyring, provider: Provider, settings: Mapping[str, Any], secrets: Mapping[str, str]) -> str | None:
-    """By what an account is known; None where its provider does not say what names one, or it is not all given."""
-    if not isinstance(provider, NamesAccount):
+    """By what an account is known to those who can sign in to it; None where its provider does not say."""
+    named = provider.account(settings, secrets) if isinstance(provider, NamesAccount) else ()
+    if not named:
         return None
-    named = {name: settings.get(name) or secrets.get(name) for name in provider.account}
-    if not all(named.values()):
-        return None
-    said = orjson.dumps([provider.key, *({name: str(value) for name, value in named.items()}.items())])
+    said = orjson.dumps([provider.key, *named])
     return hmac.digest(keyring.derive("accounts"), said, "sha256").hex()
 
 

@@ -2,8 +2,10 @@
 
 A connection that reaches nobody several times in a row is left alone for a while (open); one whose account is refused
 or slowed down at once. Then one message tries it; when that goes, it may take more from look to look (half-open), until
-it is trusted again (closed: no row). Owns these rows and what they mean; which connection a message takes is the
-dispatcher's.
+it is trusted again (closed: no row). What concerns an account holds for every connection of it, whichever tenant has
+entered it: one message tries it for all, and when that goes all may take a few, so that nobody waits for the others.
+The same account has the same credentials (domain/limits/shared_accounts.py): nobody opens the circuit of one whose
+name is all they know. Owns these rows and what they mean; which connection a message takes is the dispatcher's.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ When it only took longer, two messages try."""
 REFUSED = frozenset(cause.code for cause in CAUSES.values() if cause.retry == "wait")
 """Why an account is refused until somebody mends it: its messages wait, however long, and none counts as tried."""
 AT_ONCE = REFUSED | {"rate_limited"}
-"""What opens a circuit without asking twice."""
+"""What opens a circuit without asking twice: it concerns the account, and all that have entered it."""
+_OF_ACCOUNT = sorted(AT_ONCE)
 _QUARTER_HOUR_S = 900.0
 _FIRST_PAUSE_S = 1.0
 """So long an account rests that is told to slow down and not for how long; twice as long each time again."""
@@ -113,31 +116,56 @@ async def failed(
              that what was under way when the circuit opened is not held against the try that came after it.
     """
     first, rest_s, most_s = limits.after(cause, wish_s)
+    account = await FAILOVER.circuit_account.value(raw, tenant_id, connection_id) if cause in AT_ONCE else None
     row = await FAILOVER.circuit_failed.one(
         raw, tenant_id, connection_id, cause, first, rest_s, most_s, version, wish_s is not None, age_s
     )
     if row is None:
         return "closed"
     state: State = row["state"]
-    if state == "open" and row["is_news"]:
-        await FAILOVER.circuit_tell.run(raw, connection_id, "open")
+    if state != "open":
+        return state
+    told = [connection_id] if row["is_news"] else []
+    if account is not None:
+        others = await FAILOVER.circuit_spread.many(raw, tenant_id, connection_id, account, _OF_ACCOUNT)
+        told += [each["connection_id"] for each in others]
+    for each in told:
+        await FAILOVER.circuit_tell.run(raw, each, "open")
     return state
 
 
 async def passed(raw: asyncpg.Connection, tenant_id: UUID, connection_id: UUID, count: int, limits: Limits) -> None:
     """Note that messages were accepted by a connection that had failed."""
-    await FAILOVER.circuit_passed.run(raw, tenant_id, connection_id, count)
-    await FAILOVER.circuit_close.run(raw, tenant_id, connection_id, limits.close_after)
+    account = await FAILOVER.circuit_account.value(raw, tenant_id, connection_id)
+    state = await FAILOVER.circuit_passed.value(raw, tenant_id, connection_id, count)
+    if state == "half_open" and account is not None:
+        await FAILOVER.circuit_follow.run(raw, tenant_id, connection_id, account, _OF_ACCOUNT)
+    was = await FAILOVER.circuit_close.value(raw, tenant_id, connection_id, limits.close_after)
+    if was == "half_open" and account is not None:
+        await FAILOVER.circuit_close_others.run(raw, tenant_id, connection_id, account, _OF_ACCOUNT)
 
 
 async def take_try(raw: asyncpg.Connection, tenant_id: UUID, connection_id: UUID) -> bool:
-    """Whether the caller is the one whose next message tries a connection."""
-    return await FAILOVER.circuit_try.value(raw, tenant_id, connection_id, TRY_S) is not None
+    """Whether the caller is the one whose next message tries a connection, for all that have entered its account.
+
+    Never waits for anybody: who changes the account's circuit just now decides, and the next look tells.
+    """
+    held = await FAILOVER.circuit_account_free.one(raw, tenant_id, connection_id)
+    if held is None or not held["is_free"]:
+        return False
+    if await FAILOVER.circuit_try.value(raw, tenant_id, connection_id, TRY_S) is None:
+        return False
+    if held["account"] is not None:
+        await FAILOVER.circuit_follow.run(raw, tenant_id, connection_id, held["account"], _OF_ACCOUNT)
+    return True
 
 
 async def untried(raw: asyncpg.Connection, tenant_id: UUID, connection_id: UUID) -> None:
     """Give back a try that did not get so far."""
-    await FAILOVER.circuit_untried.run(raw, tenant_id, connection_id)
+    account = await FAILOVER.circuit_account.value(raw, tenant_id, connection_id)
+    given_back = await FAILOVER.circuit_untried.value(raw, tenant_id, connection_id)
+    if given_back is not None and account is not None:
+        await FAILOVER.circuit_follow.run(raw, tenant_id, connection_id, account, _OF_ACCOUNT)
 
 
 async def why_waiting(raw: asyncpg.Connection, tenant_id: UUID, sender_ids: Iterable[UUID]) -> dict[UUID, Waiting]:

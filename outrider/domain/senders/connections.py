@@ -118,7 +118,7 @@ async def update(
     sealed = _seal(vault, uow.tenant, connection_id, secrets)
     try:
         await SQL.update_connection.value(
-            uow.raw, uow.tenant, connection_id, plain, orjson.dumps(public).decode(), sealed
+            uow.raw, uow.tenant, connection_id, plain, orjson.dumps(public).decode(), sealed, bool(settings)
         )
     except asyncpg.UniqueViolationError:
         raise _name_taken() from None

@@ -37,29 +37,72 @@ ON CONFLICT (tenant_id, connection_id) DO UPDATE SET (failures, cause, failed_at
         FROM (SELECT k.state = 'closed' OR (k.state = 'half_open' AND ($8::boolean OR k.failed_at <= now() - $9::float8 * interval '1 second')) AS counts) c) h)
 RETURNING state, failed_at = now() AS is_news;
 
+-- name: circuit_account :value
+-- By what a connection's account is known, held until the end of the transaction: the circuit of an account is one, whoever has
+-- entered it, and who changes it waits for who changes it now. Nothing where nobody knows the account.
+SELECT c.account FROM connections c CROSS JOIN LATERAL pg_advisory_xact_lock(hashtextextended('circuit ' || c.account, 0)) AS held
+WHERE c.tenant_id = $1 AND c.id = $2 AND c.account IS NOT NULL;
+
+-- name: circuit_account_free :one
+-- The same without waiting: `is_free` when nobody changes it now.
+SELECT c.account, c.account IS NULL OR pg_try_advisory_xact_lock(hashtextextended('circuit ' || c.account, 0)) AS is_free
+FROM connections c WHERE c.tenant_id = $1 AND c.id = $2;
+
+-- name: circuit_spread :many
+-- A connection's circuit was opened by one of the causes `$4`, which are its account's: it is open for every connection of the
+-- account `$3` as well, at least as long. Gives those for which this is news.
+-- tenant: none, because the account may be several tenants'
+INSERT INTO circuits AS k (tenant_id, connection_id, state, failures, openings, cause, failed_at, opened_at, try_at)
+SELECT o.tenant_id, o.id, m.state, m.failures, m.openings, m.cause, m.failed_at, m.opened_at, m.try_at
+FROM circuits m JOIN connections o ON o.account = $3 AND (o.tenant_id, o.id) <> (m.tenant_id, m.connection_id)
+WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.state = 'open' AND m.cause = ANY ($4::text[])
+ON CONFLICT (tenant_id, connection_id) DO UPDATE SET
+  state = 'open', failures = excluded.failures, openings = greatest(k.openings, excluded.openings), passed = 0, cause = excluded.cause,
+  failed_at = excluded.failed_at, opened_at = coalesce(k.opened_at, excluded.opened_at), try_at = excluded.try_at
+WHERE k.state <> 'open' OR k.try_at < excluded.try_at
+RETURNING connection_id;
+
+-- name: circuit_follow :run
+-- What a connection's circuit has come to while its account is tried holds for the others of the account `$3`: one message tries it
+-- for all, and when that goes all may send a few.
+-- tenant: none, because the account may be several tenants'
+UPDATE circuits k SET state = m.state, passed = m.passed, failures = m.failures, try_at = m.try_at
+FROM circuits m, connections o
+WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.cause = ANY ($4::text[]) AND o.account = $3
+  AND (o.tenant_id, o.id) <> (m.tenant_id, m.connection_id) AND k.tenant_id = o.tenant_id AND k.connection_id = o.id AND k.cause = ANY ($4::text[]);
+
+-- name: circuit_close_others :run
+-- The account `$3` is trusted again: by its other connections as well.
+-- tenant: none, because the account may be several tenants'
+DELETE FROM circuits k USING connections o
+WHERE o.account = $3 AND (o.tenant_id, o.id) <> ($1, $2) AND k.tenant_id = o.tenant_id AND k.connection_id = o.id
+  AND k.state = 'half_open' AND k.cause = ANY ($4::text[]);
+
 -- name: circuit_try :value
 -- Take the one message that tries a connection whose time has come; one that was taken and forgotten is taken again.
 UPDATE circuits SET state = 'half_open', passed = 0, try_at = now() + $3::float8 * interval '1 second'
 WHERE tenant_id = $1 AND connection_id = $2 AND try_at <= now() AND (state = 'open' OR (state = 'half_open' AND passed = 0))
 RETURNING connection_id;
 
--- name: circuit_untried :run
+-- name: circuit_untried :value
 -- The message that was to try a connection did not get so far: another one may soon.
 UPDATE circuits SET state = 'open', try_at = now() + interval '1 second'
-WHERE tenant_id = $1 AND connection_id = $2 AND state = 'half_open' AND passed = 0;
+WHERE tenant_id = $1 AND connection_id = $2 AND state = 'half_open' AND passed = 0
+RETURNING connection_id;
 
 -- name: circuit_tell :run
 -- Let every worker look at a connection's circuit: it was opened, or taken for reachable.
 SELECT pg_notify('outrider_circuit', $1::uuid || ' ' || $2::text);
 
--- name: circuit_passed :run
+-- name: circuit_passed :value
 -- Messages were accepted: a connection that failed once is forgiven, one that is being tried may take more.
-UPDATE circuits SET passed = passed + $3, failures = 0 WHERE tenant_id = $1 AND connection_id = $2 AND state <> 'open';
+UPDATE circuits SET passed = passed + $3, failures = 0 WHERE tenant_id = $1 AND connection_id = $2 AND state <> 'open' RETURNING state;
 
--- name: circuit_close :run
+-- name: circuit_close :value
 -- Close a circuit by which `$3` messages went, and forget one that failed without opening.
 DELETE FROM circuits WHERE tenant_id = $1 AND connection_id = $2
-  AND ((state = 'half_open' AND passed >= $3) OR (state = 'closed' AND failures = 0));
+  AND ((state = 'half_open' AND passed >= $3) OR (state = 'closed' AND failures = 0))
+RETURNING state;
 
 -- name: circuit_reset :value
 -- Take a connection for reachable again.

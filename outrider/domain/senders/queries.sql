@@ -33,8 +33,10 @@ ON CONFLICT (tenant_id, name) DO NOTHING RETURNING id;
 SELECT id, name, provider, settings::text AS settings, sealed_secrets, version FROM connections WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: update_connection :value
--- Change a connection; workers see the version and open it anew.
-UPDATE connections SET name = $3, settings = $4::text::jsonb, sealed_secrets = $5, version = version + 1, updated_at = now()
+-- Change a connection; workers see the version and open it anew. Which account it is, once its settings (`$6`) are others, is known
+-- when that was done.
+UPDATE connections SET name = $3, settings = $4::text::jsonb, sealed_secrets = $5, version = version + 1, updated_at = now(),
+       account = CASE WHEN $6::boolean THEN NULL ELSE account END
 WHERE tenant_id = $1 AND id = $2 RETURNING version;
 
 -- name: connection_account :run

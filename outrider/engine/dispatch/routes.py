@@ -157,11 +157,11 @@ class Tally:
 
     @property
     def is_failure(self) -> bool:
-        """Whether it reached nobody, or its account was refused.
+        """Whether it reached nobody, its account was refused, or nothing but doubt came of it.
 
-        A try that ends in doubt as well: tried again at once, one message after the other would be put in doubt.
+        Else one message after the other would be put in doubt, alone as they come, as long as a provider fails.
         """
-        if self.route.is_try and self.doubtful and not self.answered:
+        if self.doubtful and not self.answered:
             return True
         return self.unreached > 0 and (self.is_refused or not self.accepted)
 
@@ -174,10 +174,13 @@ class Tally:
         self.cause, self.wish_s = outcome.cause, outcome.after_s
         return self.is_refused
 
-    def doubt(self) -> None:
-        """Count one of which nobody knows whether it was taken."""
-        self.doubtful += 1
-        self.cause = self.cause or "provider_down"
+    def doubt(self, outcome: Uncertain) -> None:
+        """Count one of which nobody knows whether it was taken; an answer about its key is one of the provider."""
+        if outcome.cause == "answer_lost":
+            self.doubtful += 1
+            self.cause = self.cause or "provider_down"
+        else:
+            self.answered += 1
 
 
 Refused = Callable[["Tally"], None]
@@ -244,7 +247,7 @@ class _RouteWatch:
             if self._moves(message):
                 return
         elif isinstance(outcome, Uncertain):
-            self.tally.doubt()
+            self.tally.doubt(outcome)
         elif isinstance(outcome, Unsent) and outcome.reason == CLOSED and self._moves(message):
             return
         self.watch.settle(message, outcome)

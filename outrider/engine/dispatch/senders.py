@@ -21,7 +21,7 @@ from outrider.base.errors import Misconfigured
 from outrider.contracts.callbacks import CALLBACK_URL, Reports
 from outrider.contracts.channel import Channel, Composer, Content, Tracking
 from outrider.contracts.gate import Lane
-from outrider.contracts.provider import TakesTurns
+from outrider.contracts.provider import RestsTogether, TakesTurns, Transport
 from outrider.data.runtime import Runtime
 from outrider.domain.callbacks.address import callback_url, signer_of
 from outrider.domain.limits import shared_accounts
@@ -185,12 +185,22 @@ class Senders:
                 settings[CALLBACK_URL] = callback_url(signer, public_url, provider.key, settings, *named)
             transport = provider.open(settings, connection.secrets, self._runtime.egress)
             named_by = shared_accounts.digest(self._runtime.keyring, provider, connection.settings, connection.secrets)
-            if named_by is not None and isinstance(transport, TakesTurns):
-                transport.share(partial(shared_accounts.turn, self._runtime.db, named_by))
+            if named_by is not None:
+                self._share(transport, connection.id, named_by)
             given_ids: dict[str, UUID] | None = {} if isinstance(provider, Reports) else None
             account = self._accounts[key] = Account(transport, now_s, given_ids=given_ids, named_by=named_by)
         account.used_s = now_s
         return account
+
+    def _share(self, transport: Transport, connection_id: UUID, named_by: str) -> None:
+        """Have a transport take turns, and rest, with those that others have opened to the same account."""
+        if isinstance(transport, TakesTurns):
+            transport.share(partial(shared_accounts.turn, self._runtime.db, named_by))
+        if isinstance(transport, RestsTogether):
+            for (other_id, _version), other in self._accounts.items():
+                if other.named_by == named_by and other_id != connection_id:
+                    transport.rest_with(other.transport)
+                    break
 
     async def composers(
         self,

@@ -36,9 +36,9 @@ SETTINGS = {
     "circuit_close_after": "10",
     "circuit_refused_s": str(PROBE_S),
 }
-_UNASKED_PAUSE_S = 0.5
+UNASKED_PAUSE_S = 0.5
 """The least pause of an account that is told to slow down and not for how long, with these settings."""
-_WORKERS = 2
+WORKERS = 2
 _COUNT = 40
 _NS = 1_000_000_000
 _NO_GATES = '{"consent_required": false, "quiet_hours": "off"}'
@@ -75,13 +75,13 @@ async def account_refused(drill: Drill) -> list[str]:
     async with two_accounts(drill) as (bent, line, sound):
         line.bend = refused
         ids = await bent.admit(people(_COUNT))
-        workers = [await drill.worker() for _ in range(_WORKERS)]
+        workers = [await drill.worker() for _ in range(WORKERS)]
         await until(lambda: len(line.asked) > 0, what="it was asked")
         await _others_end(drill, sound)
         await until(lambda: _is_explained(drill, ids), what="every message says why it waits")
         found = await _is_alarmed(drill)
-        await until(lambda: len(line.asked) >= _WORKERS + 2, what="it is tried again now and then")
-        found += asked_too_often("F53", line.asked, first=_WORKERS, window_s=PROBE_S, is_renewed=False)
+        await until(lambda: len(line.asked) >= WORKERS + 2, what="it is tried again now and then")
+        found += asked_too_often("F53", line.asked, first=WORKERS, window_s=PROBE_S, is_renewed=False)
         found += await untouched(drill, ids)
         line.bend = lambda _asked: STRAIGHT
         await drill.drained()
@@ -103,7 +103,7 @@ async def password_changed(drill: Drill) -> list[str]:
         line.bend = bend
         await drill.execute("UPDATE tenants SET settings = settings || $1::text::jsonb", _NO_GATES)
         ids = await bent.admit(people(_COUNT * 4), message_class="bulk", purpose="marketing")
-        for _ in range(_WORKERS):
+        for _ in range(WORKERS):
             await drill.worker()
         await until(lambda: _circuit(drill, bent, "open"), what="its circuit is open")
         await _others_end(drill, sound)
@@ -118,16 +118,16 @@ async def password_changed(drill: Drill) -> list[str]:
 async def slowed_down(drill: Drill, wish_s: float | None) -> list[str]:
     """F55: the account of one tenant is told to slow down, with and without saying for how long."""
     async with two_accounts(drill) as (bent, line, sound):
-        for _ in range(_WORKERS):
+        for _ in range(WORKERS):
             await drill.worker()
         line.bend = slowed(wish_s)
         await bent.admit(people(_COUNT))
         await until(lambda: len(line.asked) > 0, what="it was asked")
         await _others_end(drill, sound)
         # so often that workers who do not hear of each other must have asked in the same window
-        await until(lambda: len(line.asked) >= 2 * _WORKERS + 1, what="it is tried again")
-        window_s = _UNASKED_PAUSE_S if wish_s is None else wish_s
-        found = asked_too_often("F55", line.asked, first=_WORKERS, window_s=window_s, is_renewed=wish_s is not None)
+        await until(lambda: len(line.asked) >= 2 * WORKERS + 1, what="it is tried again")
+        window_s = UNASKED_PAUSE_S if wish_s is None else wish_s
+        found = asked_too_often("F55", line.asked, first=WORKERS, window_s=window_s, is_renewed=wish_s is not None)
         line.bend = lambda _asked: STRAIGHT
         await drill.drained()
         return found + await checked(drill, bent, sound)
@@ -146,7 +146,7 @@ async def smtp_refused(drill: Drill) -> list[str]:
         wrong = {"username": "u", "password": "wrong", "allow_plaintext_auth": True}
         await _give_password(drill, DEFAULT_TENANT, connection_id, wrong)
         ids = await drill.admit(bent, _COUNT)
-        for _ in range(_WORKERS):
+        for _ in range(WORKERS):
             await drill.worker()
         others = await drill.admit(sound, _COUNT)
         await until(lambda: _all_sent(drill, others), what="the other account's mail has gone")
@@ -154,7 +154,7 @@ async def smtp_refused(drill: Drill) -> list[str]:
         found = await _is_alarmed(drill)
         found += await untouched(drill, ids)
         asked = server.house.counts["auth_failures"]
-        if asked > _WORKERS + 1:
+        if asked > WORKERS + 1:
             found.append(f"F53: {asked} times signed in with the wrong password")
         await _give_password(drill, DEFAULT_TENANT, connection_id, {"password": "right"})
         await drill.drained()

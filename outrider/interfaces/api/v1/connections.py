@@ -14,6 +14,7 @@ from outrider.base.ids import parse_id
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.callbacks import examine
+from outrider.domain.limits import first_rates
 from outrider.domain.senders import connections
 from outrider.domain.senders.connections import ConnectionView, StageView, Vault
 from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
@@ -113,7 +114,7 @@ async def create(
 ) -> ConnectionView:
     """Make a connection; its secrets are sealed at once."""
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
-        return await connections.create(
+        made = await connections.create(
             uow,
             vault_of(runtime),
             principal.actor,
@@ -121,6 +122,8 @@ async def create(
             provider=data.provider,
             settings=data.settings,
         )
+        await first_rates.give(uow, principal.actor, made.id, runtime.providers[made.provider])
+        return made
 
 
 @get("/connections", guards=[needs("viewer", "senders:read")])

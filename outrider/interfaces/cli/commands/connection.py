@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 
 from outrider.data.runtime import Runtime
 from outrider.domain.callbacks.examine import examined
+from outrider.domain.limits import first_rates
 from outrider.domain.senders import circuits, connections
 from outrider.domain.senders.connections import ConnectionView, Vault
 from outrider.interfaces.cli import exits, named, plugin_settings
@@ -48,6 +49,7 @@ async def create(
         found = connections.provider_of(vault, provider)
         settings = plugin_settings.read(found.fields, set_ or (), secret or ())
         made = await connections.create(work.uow, vault, work.actor, name=name, provider=provider, settings=settings)
+        await first_rates.give(work.uow, work.actor, made.id, found)
     return Answer(msgspec.to_builtins(made), note(f"made connection {made.name} ({made.id})", dry_run=options.dry_run))
 
 

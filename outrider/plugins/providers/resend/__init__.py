@@ -26,7 +26,6 @@ class Resend:
     channel = "email"
     help = "Resend's API: batches, idempotency keys, events by signed webhooks"
     fields: tuple[Field, ...] = FIELDS
-    account = ("base_url", "api_key")
     callbacks: Callbacks = ResendCallbacks()
 
     def open(self, settings: Mapping[str, Any], secrets: Mapping[str, str], egress: Egress) -> Transport:
@@ -35,6 +34,11 @@ class Resend:
         Raises:  Refused naming a setting that cannot be used.
         """
         return ResendTransport(account_of(settings, secrets), egress)
+
+    def account(self, settings: Mapping[str, Any], secrets: Mapping[str, str]) -> tuple[str, ...]:
+        """Where it is, and the key that signs in; see `contracts.provider.NamesAccount`."""
+        account = account_of(settings, secrets)
+        return account.base_url, account.authorization
 
     def examine(self, settings: Mapping[str, Any], secrets: Mapping[str, str], egress: Egress) -> AsyncIterator[Stage]:
         """Try connection, key and domains; the first that fails is the last. Sends nothing."""

@@ -51,7 +51,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field("connections", "most requests at once", kind="integer", default=4, least=1, most=32),
     Field("connect_timeout_s", "for TCP and TLS", kind="number", default=10, least=0.05, most=60),
-    Field("answer_timeout_s", "for an answer; then the request is repeated with its key", kind="number", default=30,
+    Field("answer_timeout_s", "for an answer; then the request is repeated with its key", kind="number", default=20,
           least=0.05, most=120),
 )  # fmt: skip
 
@@ -107,7 +107,7 @@ def account_of(settings: Mapping[str, Any], secrets: Mapping[str, str]) -> Accou
         requests_per_s=settings.get("requests_per_s") or 2,
         connections=settings.get("connections") or 4,
         connect_timeout_s=settings.get("connect_timeout_s") or 10,
-        answer_timeout_s=settings.get("answer_timeout_s") or 30,
+        answer_timeout_s=settings.get("answer_timeout_s") or 20,
         is_reported=any(secrets.get(name) for name in SECRETS),
         authorization=f"Bearer {secrets['api_key']}",
     )

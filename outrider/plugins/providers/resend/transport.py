@@ -18,7 +18,7 @@ from outrider.base.clock import boottime_s
 from outrider.base.errors import Unavailable
 from outrider.contracts.callbacks import Lost
 from outrider.contracts.outcome import Deferred, Outcome, Rejected, Uncertain, Unsent
-from outrider.contracts.provider import Egress, Outgoing, Turn, Watch
+from outrider.contracts.provider import Egress, Outgoing, Transport, Turn, Watch
 from outrider.data.http_account import Desk, Rest, outcome_of_trouble
 from outrider.data.http_out import Reply, Trouble
 from outrider.plugins.providers.resend.answers import Read, Refusal, Told, Unsure, read
@@ -69,7 +69,7 @@ class ResendTransport:
         self._account = account
         self._http = account.http(egress)
         self._room = asyncio.Semaphore(account.connections)
-        self._rest = Rest()
+        self.rest = Rest()
         self._rate = account.requests_per_s
         self._next_s = 0.0
         self._rests_until_s = 0.0
@@ -80,6 +80,11 @@ class ResendTransport:
     def share(self, turn: Turn) -> None:
         """Take turns with everybody who uses the account; see `contracts.provider.TakesTurns`."""
         self._shared = turn
+
+    def rest_with(self, other: Transport) -> None:
+        """Learn of the account together with another; see `contracts.provider.RestsTogether`."""
+        if isinstance(other, ResendTransport):
+            self.rest = other.rest
 
     async def send(self, batch: Sequence[Outgoing], watch: Watch) -> None:
         """Take a batch outside; see `contracts.provider.Transport.send`."""
@@ -162,7 +167,7 @@ class ResendTransport:
             waiting = [request]
             try:
                 while waiting:
-                    async with self._rest.turn():
+                    async with self.rest.turn():
                         waiting[:1] = await self._one(waiting[0], desk)
             except asyncio.CancelledError:
                 for each in waiting:
@@ -176,13 +181,13 @@ class ResendTransport:
     async def _one(self, request: _Request, desk: Desk) -> list[_Request]:
         """See one request to its end. Gives what has to go instead: without who got no leave, or in halves."""
         async with self._room:
-            barred = self._rest.barred()
+            barred = self.rest.barred()
             if barred is not None:
                 return self._settled(request, desk, [barred] * len(request.items))
             reason = await desk.watch.keep_key(request.key, request.messages)
             if reason is not None:
                 return self._settled(request, desk, [Unsent(reason)] * len(request.items))
-            with self._rest.trying():
+            with self.rest.trying():
                 found = await self._sent(request, desk)
         if request.refused:
             for message in request.messages:
@@ -201,7 +206,7 @@ class ResendTransport:
         """Take an end into account: where even repeating tells nothing, what waits is not put in doubt as well."""
         if isinstance(outcome, Uncertain) and outcome.cause == "answer_lost":
             outcome = Deferred("provider_down", f"no answer that says anything: {outcome.detail}"[:200])
-        self._rest.learn(outcome)
+        self.rest.learn(outcome)
 
     @staticmethod
     def _settled(request: _Request, desk: Desk, outcomes: Sequence[Outcome]) -> list[_Request]:

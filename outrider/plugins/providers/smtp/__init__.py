@@ -27,7 +27,6 @@ class Smtp:
     channel = "email"
     help = "Any mail server that speaks SMTP, with STARTTLS and a password or without"
     fields: tuple[Field, ...] = FIELDS
-    account = ("host", "port", "username", "password")  # services give all their customers one user, `apikey`
 
     def __init__(self, contexts: TlsContexts = tls_context) -> None:
         """Take another maker of TLS contexts than the system's trust store, as tests do."""
@@ -39,6 +38,16 @@ class Smtp:
         Raises:  Refused naming a setting that contradicts another.
         """
         return SmtpTransport(account_of(settings, secrets), egress, self._contexts)
+
+    def account(self, settings: Mapping[str, Any], secrets: Mapping[str, str]) -> tuple[str, ...]:
+        """The server with user and password; a relay that asks for none is nobody's.
+
+        Services give all their customers one user, `apikey`.
+        """
+        account = account_of(settings, secrets)
+        if not account.username:
+            return ()
+        return account.host.lower(), str(account.port), account.username, account.password
 
     def examine(self, settings: Mapping[str, Any], secrets: Mapping[str, str], egress: Egress) -> AsyncIterator[Stage]:
         """Try dns, tcp, greeting, tls and auth in turn; the first that fails is the last. Sends nothing."""

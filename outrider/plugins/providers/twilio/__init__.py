@@ -26,9 +26,10 @@ class Twilio:
     channel = "sms"
     help = "Twilio's Messages API, with status callbacks and answers of recipients"
     fields: tuple[Field, ...] = FIELDS
-    account = ("base_url", "account_sid")
     callbacks: Callbacks = TwilioCallbacks()
     bills_later = True
+    usual_rate_per_s = 100.0
+    """What its API takes of an account; a number of its own sends one a second, a short code a hundred."""
 
     def open(self, settings: Mapping[str, Any], secrets: Mapping[str, str], egress: Egress) -> Transport:
         """Make a transport; nothing is connected yet.
@@ -36,6 +37,11 @@ class Twilio:
         Raises:  Refused naming a setting that contradicts another.
         """
         return TwilioTransport(account_of(settings, secrets), egress)
+
+    def account(self, settings: Mapping[str, Any], secrets: Mapping[str, str]) -> tuple[str, ...]:
+        """The account's SID, where it is, and what signs in; see `contracts.provider.NamesAccount`."""
+        account = account_of(settings, secrets)
+        return account.base_url, account.account_sid, account.authorization
 
     def examine(self, settings: Mapping[str, Any], secrets: Mapping[str, str], egress: Egress) -> AsyncIterator[Stage]:
         """Try dns, connection, credentials and the account's state; the first that fails is the last. Sends nothing."""

@@ -7,25 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, Final
-from urllib.parse import quote
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from outrider.base.errors import Unavailable
 from outrider.contracts.callbacks import Bill, Lost
 from outrider.contracts.outcome import Deferred, Outcome, Uncertain, Unsent
-from outrider.contracts.provider import Egress, Outgoing, Watch
-from outrider.data.http_account import Desk, Rest, object_in, outcome_of_trouble, wish_s
+from outrider.contracts.provider import Egress, Outgoing, Transport, Watch
+from outrider.data.http_account import Desk, Rest, outcome_of_trouble, wish_s
 from outrider.data.http_out import HttpOut, Reply, Trouble
-from outrider.plugins.providers.twilio.answers import SERVER, is_sid, outcome_of
+from outrider.plugins.providers.twilio.answers import SERVER, outcome_of
 from outrider.plugins.providers.twilio.bills import bills
+from outrider.plugins.providers.twilio.finding import find
 from outrider.plugins.providers.twilio.form import Forms, left_s
 from outrider.plugins.providers.twilio.settings import Account
-
-_PAGE: Final = 1000
-_OK: Final = 200
 
 
 class TwilioTransport:
@@ -44,7 +39,7 @@ class TwilioTransport:
         self._room = asyncio.Semaphore(account.connections)
         self._forms = Forms(account)
         self._path = f"{account.path}/Messages.json"
-        self._rest = Rest()
+        self.rest = Rest()
         self._open: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
@@ -70,6 +65,11 @@ class TwilioTransport:
         finally:
             self._open.difference_update(workers)
 
+    def rest_with(self, other: Transport) -> None:
+        """Learn of the account together with another; see `contracts.provider.RestsTogether`."""
+        if isinstance(other, TwilioTransport):
+            self.rest = other.rest
+
     async def close(self) -> None:
         """Cut what is under way, which leaves it uncertain, and close the connections."""
         self._is_closed = True
@@ -79,18 +79,8 @@ class TwilioTransport:
         await self._http.close()
 
     async def find(self, lost: Sequence[Lost]) -> dict[UUID, str | None]:
-        """Ask for the messages to each address since then; see `contracts.callbacks.Finds`."""
-        found: dict[UUID, str | None] = {}
-        taken: set[str] = set()
-        for each in lost:
-            listed = await self._listed(each)
-            if listed is None:
-                continue
-            candidates = [sid for sid in listed if sid not in each.known_ids | taken]
-            # of several alike it does not matter which is which: the same text reached the same person
-            found[each.id] = candidates[-1] if candidates else None
-            taken.update(candidates[-1:])
-        return found
+        """Ask for the messages to each number; see `contracts.callbacks.Finds`."""
+        return await find(self._http, self._path, lost)
 
     async def bills(self, sent: Mapping[str, datetime]) -> Mapping[str, Bill]:
         """Ask what messages cost; see `contracts.callbacks.Bills`."""
@@ -99,10 +89,10 @@ class TwilioTransport:
     async def _work(self, waiting: Any, desk: Desk) -> None:
         for message in waiting:
             try:
-                if self._rest.is_proven:  # nearly always
+                if self.rest.is_proven:  # nearly always
                     outcome = await self._one(message, desk)
                 else:
-                    async with self._rest.turn():
+                    async with self.rest.turn():
                         outcome = await self._one(message, desk)
             except asyncio.CancelledError:
                 desk.cut(message, "transport_closed" if self._is_closed else "cancelled")
@@ -117,10 +107,10 @@ class TwilioTransport:
         if message.until_s is not None and left_s(message) < 1:
             return Unsent("its time of validity is over")  # the least that can be asked for would be too long
         async with self._room:
-            barred = self._rest.barred()
+            barred = self.rest.barred()
             if barred is not None:
                 return barred
-            with self._rest.trying():
+            with self.rest.trying():
                 reply = await self._http.ask(
                     "POST",
                     self._path,
@@ -128,30 +118,8 @@ class TwilioTransport:
                     leave=lambda: desk.begin(message),
                 )
         outcome = outcome_of(reply) if isinstance(reply, Reply) else outcome_of_trouble(reply)
-        self._rest.learn(_news_of(reply, outcome))
+        self.rest.learn(_news_of(reply, outcome))
         return outcome
-
-    async def _listed(self, lost: Lost) -> list[str] | None:
-        """Ids of messages with the same recipient and text since the day of the attempt; None: too many to compare.
-
-        Never asked for by when they were sent: what still waits at the provider was not sent yet, but it was taken.
-        """
-        query = f"To={quote(lost.address, safe='')}&PageSize={_PAGE}"
-        reply = await self._http.ask("GET", f"{self._path}?{query}")
-        said = object_in(reply.body) if isinstance(reply, Reply) and reply.status == _OK else None
-        if said is None or not isinstance(said.get("messages"), list):
-            raise Unavailable("provider_unavailable", "the provider cannot be asked now")
-        if said.get("next_page_uri"):
-            return None
-        text = lost.body.decode()
-        return [
-            each["sid"]
-            for each in said["messages"]
-            if isinstance(each, dict)
-            and each.get("body") == text
-            and is_sid(str(each.get("sid")))
-            and _made_since(each.get("date_created"), lost.since)
-        ]
 
 
 def _news_of(reply: Reply | Trouble, outcome: Outcome) -> Outcome:
@@ -159,11 +127,3 @@ def _news_of(reply: Reply | Trouble, outcome: Outcome) -> Outcome:
     if isinstance(reply, Reply) and isinstance(outcome, Uncertain) and reply.status in SERVER:
         return Deferred("provider_down", outcome.detail, wish_s(reply))
     return outcome
-
-
-def _made_since(made: object, since: datetime) -> bool:
-    """Whether a message was made on the day of an attempt or later; one that does not say when may have been."""
-    try:
-        return parsedate_to_datetime(str(made)).astimezone(UTC).date() >= since.astimezone(UTC).date()
-    except (ValueError, OverflowError):
-        return True
