@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncpg
 
 from outrider.base.errors import Misconfigured
+from outrider.data.server_settings import shown
 
 SAFE_SETTINGS = ("fsync", "full_page_writes", "synchronous_commit")
 """What a crash of the server or of the machine is survived by; each must be on, whoever runs the server."""
@@ -36,7 +37,7 @@ async def refuse_unsafe(connection: asyncpg.Connection) -> None:
     Takes:   a connection as the product's login role: role and database settings count as well as the server's own.
     Raises:  Misconfigured(unsafe_durability) naming every one of the three settings that is off, as `data["settings"]`.
     """
-    found = {name: str(await connection.fetchval(f"SHOW {name}")) for name in SAFE_SETTINGS}
+    found = await shown(connection, *SAFE_SETTINGS)
     reasons = [reason for name, value in found.items() if (reason := unsafe_reason(name, value))]
     if reasons:
         raise Misconfigured(

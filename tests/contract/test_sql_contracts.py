@@ -34,7 +34,7 @@ WRITTEN_FROM_TWO = {
 PAST_RETENTION = {"imports", "sessions", "contents"}
 """Upkeep drops old rows of these over every tenant; the audit log only through `audit.prune`, which keeps its chain."""
 SQL_IN_CODE = {
-    "outrider/data/durability.py": "SHOW takes no parameters and no table",
+    "outrider/data/server_settings.py": "SHOW takes no parameters and no table",
     "outrider/data/embedded_postgres/health.py": "SHOW takes no parameters and no table",
     "outrider/data/db.py": "one statement that begins every unit of work: role and tenant",
     "outrider/data/listen.py": "LISTEN takes no parameters and no table",

@@ -115,3 +115,11 @@ def test_a_database_that_may_forget_is_a_failure(outrider: Command) -> None:
     found = {each["subject"]: each for each in done.json()["findings"]}["durability"]
     assert (done.code, found["verdict"]) == (1, "fail")
     assert "synchronous_commit" in found["detail"]
+
+
+def test_a_server_that_keeps_little_of_its_log_is_a_warning_that_says_what_to_set(outrider: Command) -> None:
+    done = outrider.run("doctor", "--json", "--no-connections")
+    found = {each["subject"]: each for each in done.json()["findings"]}["write-ahead log"]
+    assert (done.code, found["verdict"]) == (0, "warn"), "the tests' own server keeps 128 MB"
+    assert found["detail"].startswith("min_wal_size 128MB, max_wal_size 1GB; ")
+    assert "set min_wal_size = 1GB, max_wal_size = 4GB and reload the server" in found["remedy"]

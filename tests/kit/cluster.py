@@ -38,7 +38,7 @@ class Cluster:
     def open(cls, **settings: str) -> Iterator[Cluster]:
         """Make it, with settings of PostgreSQL's, and migrate its database; nothing is left of it afterwards."""
         with data_folder() as folder:
-            cluster = cls(folder / "pg", {"max_connections": "100", **settings})
+            cluster = cls(folder / "pg", {"max_connections": "100", "min_wal_size": "128MB", **settings})
             try:
                 run_apart(_migrated(cluster.url))
                 yield cluster

@@ -54,6 +54,7 @@ _ENOUGH_BYTES = 2 << 30
 _QUICK = {
     "max_connections": "200",
     "shared_buffers": "128MB",
+    "min_wal_size": "128MB",
     "max_wal_size": "1GB",
     "dynamic_shared_memory_type": "posix",
 }

@@ -21,6 +21,9 @@ SUPERUSER = "postgres"
 LOGIN = "outrider"
 _BUILTIN_LOCALES_SINCE = 17
 _BOUND_S = 120
+_SEGMENT_BYTES = 16 << 20
+_SPARE = 8
+"""Segments beyond those made ahead that the run which makes them may need itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,10 @@ def record_version(home: Home, programs: Programs) -> None:
         home.write("version", line)
 
 
-def make(home: Home, programs: Programs) -> None:
+def make(home: Home, programs: Programs, *, wal_ahead_bytes: int = 0) -> None:
     """Make the cluster, the login role and its database.
 
+    Takes:   wal_ahead_bytes: how much WAL to have segments ready for, in whole ones
     Gives:   `cluster/` complete, with checksums, UTF-8 and passwords for everybody. Killed half-way it leaves only
              what the next start sweeps away. Passwords already in `pgpass` are used again.
     Raises:  Misconfigured or Unavailable with the program's own reason.
@@ -108,12 +112,15 @@ def make(home: Home, programs: Programs) -> None:
     finally:
         password_file.unlink(missing_ok=True)
     script = resources.files(__package__).joinpath("first_start.sql").read_text(encoding="utf-8")
+    segments = wal_ahead_bytes // _SEGMENT_BYTES
     options = ["-c", "exit_on_error=on", "-c", "log_min_error_statement=panic", "-c", "log_checkpoints=off"]
+    # each segment is filled by this run and synced, so nothing has to be written into it before
+    options += ["-c", "wal_init_zero=off", "-c", f"min_wal_size={(segments + _SPARE) * _SEGMENT_BYTES >> 20}MB"]
     _run(
         "the database's roles cannot be made",
         home,
         [programs.folder / "postgres", "--single", "-D", new, *options, SUPERUSER],
-        script.replace("@password@", known.login),
+        script.replace("@password@", known.login).replace("@segments@", str(segments)),
     )
     new.rename(home.cluster)
     home.sync()

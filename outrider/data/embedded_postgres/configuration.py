@@ -19,6 +19,7 @@ from outrider.data.embedded_postgres.faults import refuse
 from outrider.data.embedded_postgres.home import Home
 from outrider.data.embedded_postgres.programs import Programs
 from outrider.data.embedded_postgres.sockets import key_of
+from outrider.data.server_settings import bytes_of
 
 MIB = 1 << 20
 _RESERVED = frozenset(
@@ -31,6 +32,10 @@ _RESERVED = frozenset(
 _NAME = re.compile(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?")
 _ENOUGH_SHARED_BYTES = 1 << 30
 _BOUND_S = 20
+_KEPT_WAL = "1GB"
+"""Segments kept once they were made: a commit that finds none ready makes all others wait until one is written."""
+_MOST_AHEAD_BYTES = 256 << 20
+_ROOM_AHEAD = 20
 
 
 def refuse_settings(settings: Mapping[str, str]) -> None:
@@ -79,6 +84,16 @@ def write(home: Home, programs: Programs, settings: Mapping[str, str], socket_di
     home.write("pg_hba.conf", ("\n".join(rules) + "\n").encode())
 
 
+def wal_ahead_bytes(home: Home, settings: Mapping[str, str]) -> int:
+    """How much WAL a new cluster has segments made ahead for: a quarter of what it keeps, where there is room."""
+    try:
+        kept_bytes = bytes_of(settings.get("min_wal_size", _KEPT_WAL))
+    except ValueError:
+        return 0  # PostgreSQL says what is wrong with it, at its start
+    ahead_bytes = min(kept_bytes // 4, _MOST_AHEAD_BYTES)
+    return ahead_bytes if shutil.disk_usage(home.path).free >= _ROOM_AHEAD * ahead_bytes else 0
+
+
 def refuse_unsafe_files(home: Home, programs: Programs) -> None:
     """Ask PostgreSQL itself what its files come to, and refuse when one of them turns safety off.
 
@@ -123,7 +138,7 @@ def _base(home: Home, programs: Programs) -> dict[str, str]:
         "huge_pages": "try",
         "dynamic_shared_memory_type": "posix" if _has_shared_memory() else "mmap",
         "wal_compression": "lz4" if _knows_lz4(home, programs) else "off",
-        "min_wal_size": "256MB",
+        "min_wal_size": _KEPT_WAL,
         "max_wal_size": "2GB",
         "checkpoint_timeout": "10min",
         "random_page_cost": "1.1",

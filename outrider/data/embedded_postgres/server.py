@@ -235,7 +235,7 @@ def _start(
         socket_dir = sockets.make_socket_dir(home, tcp_port or sockets.DEFAULT_PORT)
         cluster.refuse_other_major(home, chosen, socket_dir)
         if cluster.made_by(home) is None:
-            cluster.make(home, chosen)
+            cluster.make(home, chosen, wal_ahead_bytes=configuration.wal_ahead_bytes(home, settings))
         _known(home)
         configuration.write(home, chosen, settings, socket_dir, tcp_port)
         configuration.refuse_unsafe_files(home, chosen)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -172,3 +174,19 @@ def test_move_commands_keep_the_old_data_and_quote_every_path() -> None:
     assert "/usr/lib/postgresql/12/bin/pg_ctl start" in text
     assert all("setpriv --reuid=65534" in line for line in commands if "pg_ctl" in line or "initdb" in line)
     assert "rm " not in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "ahead_mib"),
+    [({}, 256), ({"min_wal_size": "128MB"}, 32), ({"min_wal_size": "80GB"}, 256), ({"min_wal_size": "plenty"}, 0)],
+)
+def test_a_new_cluster_gets_a_quarter_of_the_wal_that_it_keeps_made_ahead(
+    settings: dict[str, str], ahead_mib: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100 << 30))
+    assert configuration.wal_ahead_bytes(Home(tmp_path, USER), settings) == ahead_mib << 20
+
+
+def test_a_disk_with_little_room_gets_nothing_made_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4 << 30))
+    assert configuration.wal_ahead_bytes(Home(tmp_path, USER), {}) == 0

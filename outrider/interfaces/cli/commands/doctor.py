@@ -15,6 +15,7 @@ from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import JSON, Json
 from outrider.interfaces.cli.output import Answer
 from outrider.interfaces.cli.progress import progress
+from outrider.interfaces.cli.write_ahead import write_ahead
 
 APP = App(name="doctor", help_epilogue="Example: `outrider doctor --connections`")
 
@@ -71,6 +72,7 @@ async def _with_database(*, with_connections: bool, with_dns: bool | None) -> As
         if found.verdict == "fail":
             return
         yield await checks.durable(url)
+        yield await write_ahead(url)
         found = await checks.schema(url)
         yield found
         if found.verdict == "fail":
