@@ -98,7 +98,7 @@ class LinkNote:
     """One thing about one address in a content.
 
     severity  error: it leads nowhere for recipients; warning: probably not meant; info: worth knowing
-    part      html or text; `url` as written; `line` from 1, 0 for the content as a whole
+    part      html, text or preheader; `url` as written; `line` from 1, 0 for the content as a whole
     """
 
     severity: Literal["error", "warning", "info"]

@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from outrider.base.errors import Refused, RefusedMany
-from outrider.domain.campaigns import audience, draft, launch, preflight, read
+from outrider.domain.campaigns import audience, draft, launch, preflight, read, sheet
 from outrider.domain.campaigns.draft import CampaignChange, NewCampaign
 from outrider.domain.campaigns.views import CampaignView, Exclusions
+from outrider.domain.contacts import lists
 from outrider.domain.segments import rules, segments
 from outrider.domain.segments.segments import NewSegment, SegmentChange
 from outrider.engine.fanout import expand
@@ -134,6 +135,7 @@ async def test_those_who_got_another_campaign_are_left_out_and_counted(office: O
     assert failed
     found = await looked(office, second.id)
     assert (found.member_count, found.excluded_count) == (21, 9)
+    assert [(each.kind, each.name, each.count) for each in found.excluded_by] == [("campaign", "first", 9)]
     await launched(office, second)
     await fanned_out(office, migrated_url)
     assert await got(office, second.id) == {some[0], *some[10:]}
@@ -148,6 +150,38 @@ async def test_lists_and_segments_are_left_out_too_and_nobody_left_blocks(office
         found = await looked(office, campaign.id)
         assert (found.member_count, found.excluded_count) == (0, 5)
         assert "everybody_excluded" in {finding.code for finding in found.findings if finding.is_blocking}
+
+
+async def test_of_several_exclusions_each_says_how_many_it_takes(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = await office.newsletter_list(6)
+    some = await members(office, people)
+    async with office.app() as uow:
+        few = (await lists.create(uow, ACTOR, "few")).id
+        await uow.raw.executemany(
+            "INSERT INTO list_members (tenant_id, list_id, contact_id) VALUES ($1, $2, $3)",
+            [(office.tenant, few, each) for each in some[:2]],
+        )
+    await office.newsletter_list(3)  # people elsewhere, whom a segment holds for as well
+    named = await segment(office, "P1 or P2", rules.Field("name", "is_one_of", ["P1", "P2"]))
+    exclusions = Exclusions(list_ids=[few], segment_ids=[named])
+    campaign = await office.campaign("x", list_id=people, exclusions=exclusions)
+    found = await looked(office, campaign.id)
+    ((both,),) = await office.fetch(
+        "SELECT count(*) FROM contacts WHERE id = ANY ($1) AND name IN ('P1', 'P2')", some[:2]
+    )
+    assert (found.member_count, found.excluded_count) == (6 - (4 - both), 4 - both)
+    assert [(each.kind, each.name, each.count) for each in found.excluded_by] == [
+        ("list", "few", 2), ("segment", "P1 or P2", 2),
+    ]  # fmt: skip
+    await launched(office, campaign)
+    async with office.app() as uow:
+        promised = await sheet.of_campaign(uow, campaign.id)
+    assert (promised.excluded_count, promised.excluded_by) == (found.excluded_count, found.excluded_by)
+    monkeypatch.setattr(audience, "_EACH_WITHIN_S", 0.0)
+    slow = await office.campaign("y", list_id=people, exclusions=exclusions)
+    assert [each.count for each in (await looked(office, slow.id)).excluded_by] == [None, None]
 
 
 async def test_an_audience_is_found_once_whoever_looks_for_it_and_not_while_paused(office: Office) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from outrider.base.errors import Refused, RefusedMany
-from outrider.domain.campaigns import draft, going_out, launch, pacing, preflight, read, variants
+from outrider.domain.campaigns import draft, going_out, launch, links, pacing, preflight, read, variants
 from outrider.domain.campaigns.delivery import AbTest, Canary, Delivery, LocalTime, NewVariant, Pacing
 from outrider.domain.campaigns.draft import CampaignChange
 from outrider.domain.campaigns.shown import DeliveryView
@@ -180,6 +180,33 @@ async def test_a_link_to_the_readers_own_machine_in_a_variant_refuses_the_launch
     bad = await office.template("bad", html='<a href="http://localhost/x">x</a>', text="x")
     await kept(office, campaign.id, Delivery(ab_test=AbTest([TWO[0], NewVariant("b", 50, template_id=bad.id)])))
     assert codes(await checked(office, campaign.id))["local_link"] is True
+
+
+async def test_the_links_and_the_preheader_of_a_variant_are_looked_at_and_told_with_its_name(office: Office) -> None:
+    campaign = await office.campaign()
+    odd = await office.template("odd", text="see http://example.com/a", preheader="more at https://localhost/b")
+    await kept(office, campaign.id, Delivery(ab_test=AbTest([*TWO[:1], NewVariant("b", 50, template_id=odd.id)])))
+    said = {(each.code, each.message, each.is_blocking) for each in (await checked(office, campaign.id)).findings}
+    insecure = "variant b: text, line 1: http://example.com/a is not encrypted: https:// is expected today"
+    assert ("insecure_link", insecure, False) in said
+    local = "variant b: preheader, line 1: https://localhost/b leads to the reader's own machine"
+    assert ("local_link", local, True) in said
+    assert [each[1] for each in said if each[0] == "no_unsubscribe_link"] == [
+        "shows no unsubscribe_url: a footer with the link is added to every bulk message"
+    ], "what all of them share is said once, of nobody"
+    async with office.app() as uow:
+        tried = await links.of_campaign(uow, office.channels, campaign.id)
+    assert tried == ["http://example.com/a", "https://localhost/b"]
+
+
+async def test_what_nobody_gets_is_not_looked_at(office: Office) -> None:
+    bad = await office.template("bad", html='<a href="http://localhost/x">x</a>', text="x")
+    fine = [(await office.template(name, text=name)).id for name in ("one", "two")]
+    campaign = await office.campaign(template_id=bad.id)
+    assert codes(await checked(office, campaign.id))["local_link"] is True
+    two = [NewVariant(str(at), 50, template_id=each) for at, each in enumerate(fine)]
+    await kept(office, campaign.id, Delivery(ab_test=AbTest(two)))
+    assert "local_link" not in codes(await checked(office, campaign.id))
 
 
 async def test_the_preflight_tells_who_has_no_zone_and_who_is_late(office: Office) -> None:

@@ -70,6 +70,18 @@ async def test_texts_cost_what_their_parts_do_in_the_country_of_each_number(offi
     assert "unpriced" not in notes(found)
 
 
+async def test_of_variants_the_longest_is_what_it_may_cost(office: Texting) -> None:
+    await made(office, "prices", {"channel": "sms", "micros": 50_000})
+    draft = await campaign(office, "Sale today.", numbers=AUSTRALIANS)
+    long = await made(office, "templates", {"name": "long", "channel": "sms", "text": "x" * 400})
+    parts = (await preflight(office, draft))["cost"]["parts"]
+    two = [{"name": "short", "share_percent": 50}, {"name": "long", "share_percent": 50, "template_id": long["id"]}]
+    wanted = {"ab_test": {"variants": two, "decision": "by_hand"}}
+    answer = await office.owner.put(f"/api/v1/campaigns/{draft}/delivery", wanted)
+    assert answer.status == 200, answer.text
+    assert (parts, (await preflight(office, draft))["cost"]["parts"]) == (1, 3)
+
+
 async def test_a_budget_that_will_not_do_is_said_before_the_launch(office: Texting) -> None:
     await made(office, "prices", {"channel": "sms", "micros": 50_000})
     draft = await campaign(office, "Sale today.", numbers=AUSTRALIANS)

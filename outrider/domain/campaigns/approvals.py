@@ -20,13 +20,12 @@ from outrider.base.errors import Refused
 from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
-from outrider.domain.campaigns import audience, read
+from outrider.domain.campaigns import audience, content, read
 from outrider.domain.campaigns.held import held_draft
 from outrider.domain.campaigns.rows import DELIVERY, SQL
 from outrider.domain.campaigns.told import Kind, tell
 from outrider.domain.campaigns.views import CampaignView, Finding, Preflight
 from outrider.domain.limits.reasons import clean_reason
-from outrider.domain.templates import templates
 from outrider.domain.tenants import tenants
 
 State = Literal["waiting", "approved", "rejected", "withdrawn", "void", "expired"]
@@ -200,13 +199,10 @@ async def _missing(
 
 async def digest(uow: UnitOfWork, campaign: CampaignView) -> bytes:
     """What an approval holds for: content, sender, audience, gates and terms, each as it would go out now."""
-    content_id = campaign.content_id
-    if campaign.template_id is not None and campaign.template_version is None:
-        content_id = (await templates.version_of(uow, campaign.template_id)).content_id
     terms = msgspec.to_builtins(campaign)
     for name in _NOT_TERMS:
         terms.pop(name, None)
-    terms["content_id"] = str(content_id)
+    terms["content_id"] = str((await content.own(uow, campaign)).content_id)
     terms["audience"] = await audience.frozen(uow, campaign)
     variants = await DELIVERY.variants_of.many(uow.raw, uow.tenant, campaign.id)
     terms["variants"] = [str(row["content_id"]) for row in variants]

@@ -6,9 +6,10 @@ launch, as of the launch, and kept until the campaign has ended.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import asyncpg
@@ -21,14 +22,16 @@ from outrider.data.db import Database, Role, UnitOfWork
 from outrider.domain.campaigns import waves
 from outrider.domain.campaigns.delivery import Delivery
 from outrider.domain.campaigns.rows import SQL
-from outrider.domain.campaigns.views import CampaignView, Exclusions, Finding
-from outrider.domain.contacts import attributes
+from outrider.domain.campaigns.views import CampaignView, Excluded, Exclusions, Finding
+from outrider.domain.contacts import attributes, lists
 from outrider.domain.segments import check, rules, segments
 
 GROWTH: Final = 1.1
 """So many times the members that were approved may belong to it at the launch, and after it."""
 
 SETTLE_WITHIN_MS = 900_000
+_EACH_WITHIN_S: Final = 5.0
+_What = Literal["list", "segment", "campaign"]
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -45,6 +48,7 @@ class Reach(msgspec.Struct, frozen=True):
     without_consent_count: _Count
     role_count: _Count = 0
     countries: dict[str, int] = {}
+    excluded_by: list[Excluded] = []
 
     @property
     def will_go_count(self) -> int:
@@ -103,9 +107,11 @@ async def reach(uow: UnitOfWork, campaign: CampaignView, *, by_country: bool = F
         rows = await segments.settled(uow, SQL.audience_of_rules, whole, *own, now=world.now, within_ms=within)
     row = next(each for each in rows if each["is_total"])
     excluded = 0
+    by: list[Excluded] = []
     if campaign.exclusions != Exclusions():
         base = await segments.count(uow, base_of(campaign.list_id, campaign.segment_id))
         excluded = max(0, base.contact_count - row["member_count"])
+        by = await _excluded_by(uow, campaign, excluded)
     return Reach(
         member_count=row["member_count"],
         excluded_count=excluded,
@@ -114,7 +120,33 @@ async def reach(uow: UnitOfWork, campaign: CampaignView, *, by_country: bool = F
         without_consent_count=_without_consent(row),
         role_count=row["role_count"],
         countries=_countries([each for each in rows if not each["is_total"]]) if by_country else {},
+        excluded_by=by,
     )
+
+
+async def _excluded_by(uow: UnitOfWork, campaign: CampaignView, excluded_count: int) -> list[Excluded]:
+    """How many each exclusion takes of those it goes to; what would come after `_EACH_WITHIN_S` is not counted."""
+    without, base = campaign.exclusions, base_of(campaign.list_id, campaign.segment_id)
+    named: list[tuple[_What, UUID, str, rules.Rule]] = [
+        ("list", each, (await lists.get(uow, each)).name, rules.OnList([each])) for each in without.list_ids
+    ]
+    named += [
+        ("segment", each, (await segments.get(uow, each)).name, rules.InSegment(each)) for each in without.segment_ids
+    ]
+    for each in without.campaign_ids:
+        row = await SQL.campaign_get.one(uow.raw, uow.tenant, each)
+        name = "" if row is None else row["name"]
+        named.append(("campaign", each, name, rules.OfCampaign([each], outcome="may_have_got")))
+    if len(named) == 1:
+        ((what, each, name, _),) = named
+        return [Excluded(what, each, name, excluded_count)]
+    ends_s = time.monotonic() + _EACH_WITHIN_S
+    found = []
+    for what, each, name, rule in named:
+        is_time = time.monotonic() < ends_s
+        count = (await segments.count(uow, rules.AllOf([base, rule]))).contact_count if is_time else None
+        found.append(Excluded(what, each, name, count))
+    return found
 
 
 def _without_consent(row: asyncpg.Record) -> int:

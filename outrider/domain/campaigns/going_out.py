@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from uuid import UUID
 
-from outrider.base.settings import Settings
 from outrider.contracts.actor import Actor
 from outrider.contracts.channel import Channel, Renderer
 from outrider.data.db import UnitOfWork
@@ -19,8 +18,6 @@ from outrider.domain.campaigns.held import held_draft
 from outrider.domain.campaigns.rows import DELIVERY as SQL
 from outrider.domain.campaigns.shown import DeliveryView, row_of, shown
 from outrider.domain.campaigns.views import CampaignView, Finding
-from outrider.domain.contacts.channels import channel_of
-from outrider.domain.templates import contents
 from outrider.domain.tracking import choices
 
 
@@ -51,9 +48,7 @@ async def keep(
     return await shown(uow, campaign_id)
 
 
-async def findings(
-    uow: UnitOfWork, settings: Settings, channels: Mapping[str, Channel], campaign: CampaignView, member_count: int
-) -> list[Finding]:
+async def findings(uow: UnitOfWork, campaign: CampaignView, member_count: int) -> list[Finding]:
     """What stands in the way of a campaign going out as it was said, and what people should know before."""
     wanted = campaign.delivery
     if wanted == Delivery():
@@ -63,28 +58,19 @@ async def findings(
         message = f"the canary's least count is {wanted.canary.minimum_count}: all of them go at once"
         found.append(Finding("canary_is_everybody", message, is_blocking=False))
     if wanted.ab_test is not None:
-        found += await _of_variants(uow, settings, channels, campaign, wanted.ab_test)
+        found += await _of_variants(uow, campaign, wanted.ab_test)
     if wanted.local_time is not None:
         found += await _of_hours(uow, campaign, wanted.local_time)
     return found
 
 
-async def _of_variants(
-    uow: UnitOfWork, settings: Settings, channels: Mapping[str, Channel], campaign: CampaignView, test: AbTest
-) -> list[Finding]:
+async def _of_variants(uow: UnitOfWork, campaign: CampaignView, test: AbTest) -> list[Finding]:
+    """What they say is looked at by `links.findings`."""
     found = []
-    known = await variants.listed(uow, campaign.id)
-    said = await contents.load(uow, uow.tenant, [each.content_id for each in known])
-    channel = channel_of(channels, campaign.channel)
-    for asked, each in zip(test.variants, known, strict=True):
+    for asked, each in zip(test.variants, await variants.listed(uow, campaign.id), strict=True):
         if each.channel != campaign.channel or (asked.template_id is None and each.template_id != campaign.template_id):
             message = f"sender or template was changed after variant {each.name} was set: set the delivery again"
             found.append(Finding("variants_stale", message, is_blocking=True))
-            continue
-        notes = channel.review(said[each.content_id], is_bulk=True)
-        if not settings.allow_localhost_links and any(note.code == "local_link" for note in notes):
-            message = f"variant {each.name} has a link that leads to the reader's own machine"
-            found.append(Finding("local_link", message, is_blocking=True))
     if test.has_winner and test.decision == "automatic":
         noticed = await choices.effective(
             uow.raw, uow.tenant, sender_id=campaign.sender_id, campaign_id=campaign.id, message_class="bulk"

@@ -18,7 +18,7 @@ from outrider.base.settings import Settings
 from outrider.contracts.actor import Actor
 from outrider.contracts.channel import Channel
 from outrider.data.db import Database, Role, UnitOfWork
-from outrider.domain.campaigns import approvals, audience, pacing, read, waves
+from outrider.domain.campaigns import approvals, audience, content, pacing, read, waves
 from outrider.domain.campaigns.held import held_draft
 from outrider.domain.campaigns.preflight import acknowledge, look, preflight, refuse
 from outrider.domain.campaigns.rows import SQL
@@ -29,7 +29,6 @@ from outrider.domain.limits.reasons import NOT_GIVEN, clean_reason
 from outrider.domain.messages.cancel import cancel_campaign
 from outrider.domain.messages.lanes import lane_for
 from outrider.domain.senders.connections import Vault
-from outrider.domain.templates import templates
 from outrider.domain.tenants import tenants
 from outrider.domain.tenants.policies import MOST_UNDO_S
 
@@ -96,10 +95,7 @@ async def start(
     found = await look(uow, settings, vault, campaign_id, channels=channels)
     refuse(found)
     campaign = await read.get(uow, campaign_id)
-    content_id, version = campaign.content_id, campaign.template_version
-    if campaign.template_id is not None and version is None:
-        latest = await templates.version_of(uow, campaign.template_id)
-        content_id, version = latest.content_id, latest.version
+    said = await content.own(uow, campaign)
     lane_id = await lane_for(
         uow,
         tenant_id=uow.tenant,
@@ -110,12 +106,14 @@ async def start(
     )
     told = msgspec.json.encode(found).decode()
     frozen = await audience.frozen(uow, campaign)
-    await SQL.launch_draft.run(uow.raw, uow.tenant, campaign_id, lane_id, content_id, version, told, frozen, undo_s)
+    await SQL.launch_draft.run(
+        uow.raw, uow.tenant, campaign_id, lane_id, said.content_id, said.version, told, frozen, undo_s
+    )
     await pacing.begin(uow, campaign_id, campaign.delivery, found.will_go_count)
     details: dict[str, Any] = {
         "members": found.member_count,
         "will_go": found.will_go_count,
-        "template_version": version,
+        "template_version": said.version,
     }
     details |= {"undo_s": undo_s} if undo_s else {}
     details |= {"acknowledged": campaign.acknowledged} if campaign.acknowledged else {}

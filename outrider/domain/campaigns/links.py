@@ -10,14 +10,13 @@ from typing import Final
 from uuid import UUID
 
 from outrider.base.settings import Settings
-from outrider.contracts.channel import Channel
+from outrider.contracts.channel import Channel, Content
 from outrider.data.db import UnitOfWork
 from outrider.data.link_dial import Dialled
-from outrider.domain.campaigns import read, variants
-from outrider.domain.campaigns.content import content_of
+from outrider.domain.campaigns import content, read
+from outrider.domain.campaigns.content import Said
 from outrider.domain.campaigns.views import CampaignView, Finding
 from outrider.domain.contacts.channels import channel_of
-from outrider.domain.templates import contents
 
 _MOST_NOTES: Final = 20
 
@@ -27,27 +26,35 @@ async def of_campaign(uow: UnitOfWork, channels: Mapping[str, Channel], campaign
 
     Raises:  Refused(not_found).
     """
-    campaign = await read.get(uow, campaign_id)
-    said = [await content_of(uow, campaign)]
-    known = await variants.listed(uow, campaign_id)
-    others = await contents.load(uow, uow.tenant, [each.content_id for each in known])
-    said += [others[each.content_id] for each in known]
-    channel = channel_of(channels, campaign.channel)
-    return list(dict.fromkeys(url for content in said for url in channel.links(content)))
+    said = await _reviewable(uow, await read.get(uow, campaign_id))
+    return list(dict.fromkeys(url for each, what in said for url in channel_of(channels, each.channel).links(what)))
 
 
 async def findings(
     uow: UnitOfWork, settings: Settings, channels: Mapping[str, Channel], campaign: CampaignView
 ) -> list[Finding]:
-    """Those that lead to the reader's own machine refuse the launch, others are told."""
-    content = await content_of(uow, campaign)
+    """Those that lead to the reader's own machine refuse the launch, others are told, each with its variants."""
+    said = await _reviewable(uow, campaign)
+    noted: dict[tuple[str, str], list[str]] = {}
+    for each, what in said:
+        for note in channel_of(channels, each.channel).review(what, is_bulk=True):
+            where = f"{note.part}, line {note.line}: " if note.line else ""
+            told = f"{note.url} {note.detail}" if note.url else note.detail
+            names = noted.setdefault((note.code, f"{where}{told}"), [])
+            if each.variant is not None and each.variant not in names:
+                names.append(each.variant)
     found = []
-    for note in channel_of(channels, campaign.channel).review(content, is_bulk=True):
-        where = f"{note.part}, line {note.line}: " if note.line else ""
-        what = f"{where}{note.url} {note.detail}" if note.url else f"{where}{note.detail}"
-        is_blocking = note.code == "local_link" and not settings.allow_localhost_links
-        found.append(Finding(note.code, what, is_blocking=is_blocking))
+    for (code, told), names in noted.items():
+        whose = f"variant {', '.join(names)}: " if names and len(names) < len(said) else ""
+        is_blocking = code == "local_link" and not settings.allow_localhost_links
+        found.append(Finding(code, f"{whose}{told}", is_blocking=is_blocking))
     return _at_most(found)
+
+
+async def _reviewable(uow: UnitOfWork, campaign: CampaignView) -> list[tuple[Said, Content]]:
+    """What recipients may get; not a variant that is another channel's since the sender was changed (a finding)."""
+    said = await content.all_said(uow, campaign)
+    return await content.loaded(uow, [each for each in said if each.channel == campaign.channel])
 
 
 def dialled_findings(dialled: Sequence[Dialled]) -> list[Finding]:

@@ -87,7 +87,7 @@ async def look(
         *await links.findings(uow, settings, channels, campaign),
         *links.dialled_findings(dialled),
         *await _unprotected(uow, campaign),
-        *await going_out.findings(uow, settings, channels, campaign, reach.member_count),
+        *await going_out.findings(uow, campaign, reach.member_count),
         *await approvals.findings(uow, tenant.settings, campaign, row["read_at"], reach.member_count),
         *await price.findings(uow, campaign, cost),
         *_switches(await read.paused_by(uow, campaign)),
@@ -109,6 +109,7 @@ async def look(
         role_address_count=reach.role_count,
         cost=cost,
         dialled_links=list(dialled),
+        excluded_by=reach.excluded_by,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a campaign would cost: the prices that its claims will go by, for as many parts as its text seems to have.
+"""What a campaign would cost: the prices that its claims go by, for as many parts as its longest text seems to have.
 
 Owns the estimate and what there is to say about it. Prices, and what is charged in the end, are domain/limits.
 """
@@ -13,8 +13,8 @@ import msgspec
 from outrider.contracts.channel import Channel
 from outrider.data.db import UnitOfWork
 from outrider.data.template_syntax import bare
+from outrider.domain.campaigns import content
 from outrider.domain.campaigns.audience import Reach
-from outrider.domain.campaigns.content import content_of
 from outrider.domain.campaigns.views import CampaignView, Cost, CountryCost, Finding
 from outrider.domain.contacts.channels import channel_of
 from outrider.domain.limits import budgets, charges
@@ -78,10 +78,15 @@ async def tariff_of(
     currency = str(settings["currency"])
     if channel.measure(b"") is None:
         return Tariff(campaign.channel, currency, micros)
-    text = bare((await content_of(uow, campaign)).text or "")
     ending = (await senders.get(uow, campaign.sender_id)).opt_out_line
+    said = await content.loaded(uow, await content.all_said(uow, campaign))
+    parts = max(_parts(channel, bare(each.text or ""), ending) for _, each in said)
+    return Tariff(campaign.channel, currency, micros, parts, is_in_parts=True)
+
+
+def _parts(channel: Channel, text: str, ending: str) -> int:
     size = channel.measure(f"{text}\n{ending}".encode() if ending and ending not in text else text.encode())
-    return Tariff(campaign.channel, currency, micros, size.segments if size else 1, is_in_parts=True)
+    return size.segments if size else 1
 
 
 async def findings(uow: UnitOfWork, campaign: CampaignView, cost: Cost | None) -> list[Finding]:

@@ -17,7 +17,7 @@ import msgspec
 from outrider.data.db import UnitOfWork
 from outrider.domain.campaigns import read
 from outrider.domain.campaigns.rows import SQL
-from outrider.domain.campaigns.views import CampaignView, Cost, Preflight, campaign_view
+from outrider.domain.campaigns.views import CampaignView, Cost, Excluded, Preflight, campaign_view
 from outrider.domain.messages import counts
 from outrider.domain.messages.counts import Count
 from outrider.domain.messages.states import END_STATES
@@ -66,6 +66,7 @@ class Sheet(msgspec.Struct, frozen=True):
 
     is_final        nothing changes any more: it is finished or cancelled and nothing of it is open
     rows            members, no_address, suppressed, without_consent, will_go, cost_micros
+    excluded_count  how many the exclusions took before, and excluded_by each of them, as promised; null: not checked
     states          messages by state; with `no_address` they make `members`
     retried_count   sent by its retries, beside `will_go`
     """
@@ -80,6 +81,8 @@ class Sheet(msgspec.Struct, frozen=True):
     late_s: float | None
     currency: str | None
     rows: list[Row]
+    excluded_count: int | None
+    excluded_by: list[Excluded]
     states: dict[str, int]
     retried_count: int
 
@@ -144,6 +147,8 @@ def filled(
         late_s=late_s,
         currency=promise.cost.currency if promise is not None and promise.cost is not None else None,
         rows=rows,
+        excluded_count=promise.excluded_count if promise is not None else None,
+        excluded_by=promise.excluded_by if promise is not None else [],
         states=dict(sorted(states.items())),
         retried_count=retried_count,
     )

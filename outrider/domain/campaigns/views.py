@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import asyncpg
@@ -63,11 +63,24 @@ class Exclusions(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     campaign_ids: Annotated[list[UUID], msgspec.Meta(max_length=50)] = []
 
 
+class Excluded(msgspec.Struct, frozen=True):
+    """How many an exclusion takes by itself; whoever several take is in each of their counts.
+
+    kind    list, segment, or campaign for those who got it
+    count   null: not counted, because the others took too long
+    """
+
+    kind: Literal["list", "segment", "campaign"]
+    id: UUID
+    name: str
+    count: int | None
+
+
 class Preflight(msgspec.Struct, frozen=True):
     """Whom a campaign would reach now, and what stands in its way.
 
     member_count = no_address + suppressed + without_consent + will_go; excluded_count is how many the exclusions
-    took from list or segment before.
+    took from list or segment before, excluded_by each of them.
 
     rate_per_s     what the limits of sender, connection, tenant allow (rate_source `limit`), else what the sender's
                    last campaign of 100 messages or more reached (`measured`), or the campaign's own pace where that is
@@ -93,6 +106,7 @@ class Preflight(msgspec.Struct, frozen=True):
     role_address_count: int = 0
     cost: Cost | None = None
     dialled_links: list[Dialled] = []
+    excluded_by: list[Excluded] = []
 
     @property
     def is_blocked(self) -> bool:

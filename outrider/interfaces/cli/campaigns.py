@@ -17,7 +17,7 @@ from cyclopts import Parameter
 from outrider.base.errors import Refused
 from outrider.data.db import UnitOfWork
 from outrider.domain.campaigns import read
-from outrider.domain.campaigns.views import CampaignView, Cost, Exclusions, Finding, Preflight, Progress
+from outrider.domain.campaigns.views import CampaignView, Cost, Excluded, Exclusions, Finding, Preflight, Progress
 from outrider.domain.contacts import lists
 from outrider.domain.segments import segments
 from outrider.domain.senders import senders
@@ -132,7 +132,7 @@ def told_preflight(found: Preflight) -> str:
     is_unlimited = found.rate_per_s is None
     head = {
         "members": found.member_count,
-        "excluded": found.excluded_count,
+        "excluded": told_excluded(found.excluded_count, found.excluded_by),
         "without address": found.no_address_count,
         "do not contact": found.suppressed_count,
         "without consent": found.without_consent_count,
@@ -145,6 +145,12 @@ def told_preflight(found: Preflight) -> str:
     rows = [{"weight": _weight(each), "code": each.code, "message": each.message} for each in found.findings]
     shown = facts(head) + "\n" + table(rows, ("weight", "code", "message"), empty="nothing stands in its way")
     return f"{shown}\n{told_dialled(found.dialled_links)}" if found.dialled_links else shown
+
+
+def told_excluded(count: int, by: Sequence[Excluded]) -> str:
+    """How many the exclusions take, and each of them."""
+    each = [f"{one.kind} {one.name} {'not counted' if one.count is None else one.count}" for one in by]
+    return f"{count} ({', '.join(each)})" if each else str(count)
 
 
 def told_cost(cost: Cost | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
@@ -64,7 +64,7 @@ async def retry(
 
 
 def _told(found: Sheet) -> str:
-    head = {
+    head: dict[str, Any] = {
         "state": found.state + ("" if found.is_final else " (not final)"),
         "launched at": found.launched_at,
         "estimated end": found.estimated_at,
@@ -72,6 +72,8 @@ def _told(found: Sheet) -> str:
         "seconds late": found.late_s,
         "sent by retries": found.retried_count,
     }
+    if found.excluded_count is not None:
+        head["excluded before"] = campaigns.told_excluded(found.excluded_count, found.excluded_by)
     rows = [
         {
             "row": each.name.replace("_", " "),

@@ -80,15 +80,20 @@ def _addresses(content: Content) -> list[_Address]:
         for segment in _segments(content.html, is_template=content.is_template):
             finder.take(segment)
         found += finder.found
-    segments = list(_segments(content.text or "", is_template=content.is_template))
+    for part, source in (("text", content.text or ""), ("preheader", content.preheader)):
+        found += _in_text(part, list(_segments(source, is_template=content.is_template)))
+    return found
+
+
+def _in_text(part: str, segments: list[Segment]) -> Iterator[_Address]:
+    """What mail programs make links of, in words that stand for themselves."""
     for at, segment in enumerate(segments):
         if segment.kind in ("text", "raw"):
             for each in _IN_TEXT.finditer(segment.text):
                 goes_on = each.end() == len(segment.text) and at + 1 < len(segments)  # with an expression
                 url = each[0] + EXPRESSION if goes_on else each[0].rstrip(".,;:!?")
                 line = segment.line + segment.text.count("\n", 0, each.start())
-                found.append(_Address("text", line, url, is_link=True))
-    return found
+                yield _Address(part, line, url, is_link=True)
 
 
 def _segments(source: str, *, is_template: bool) -> Iterator[Segment]:

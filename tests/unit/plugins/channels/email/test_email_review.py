@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from outrider.contracts.channel import Content
@@ -51,6 +53,11 @@ def test_images_and_text_are_looked_at_too() -> None:
         ("local_link", "html", 1, "http://localhost/a.png"),
         ("private_link", "text", 2, "https://10.0.0.1/x"),
     ]
+
+
+def test_an_address_in_the_preheader_is_looked_at() -> None:
+    notes = CHANNEL.review(replace(content("<p>a</p>"), preheader="{{ name }}: http://127.0.0.1/x"), is_bulk=False)
+    assert [(each.code, each.part, each.url) for each in notes] == [("local_link", "preheader", "http://127.0.0.1/x")]
 
 
 def test_a_bulk_content_without_a_link_to_unsubscribe_is_told_of_the_footer() -> None:
