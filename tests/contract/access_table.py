@@ -630,6 +630,15 @@ CASES: dict[str, list[Case]] = {
             is_installation=True,
         ),
     ],
+    "POST /api/v1/suppressions/batch": [
+        Case("support", "suppressions:write", body=lambda _, n: {"entries": [{"address": f"many{n}@example.org"}]}),
+        Case(
+            "support",
+            "suppressions:write",
+            body=lambda _, __: {"entries": [{"address": "everywhere2@example.org"}], "is_installation": True},
+            is_installation=True,
+        ),
+    ],
     "POST /api/v1/suppressions/lookup": write(
         "support", "suppressions:write", lambda pick, _: {"address": pick("suppressed")}, other=200
     ),

@@ -95,6 +95,25 @@ async def test_pages_of_contacts_and_members_follow_one_another(owner: Caller) -
     assert (await owner.delete(f"/api/v1/lists/{news['id']}")).status == 204
 
 
+async def test_many_addresses_are_put_on_the_do_not_contact_list_all_or_none(api: Api, owner: Caller) -> None:
+    path = "/api/v1/suppressions/batch"
+    entries = [{"address": f"P{n}@example.org"} for n in range(5_000)]
+    entries[7] |= {"reason": "complaint", "scope": "bulk", "note": "by letter"}
+    assert made(await owner.post(path, {"entries": entries}), 200) == {"count": 5_000, "changed_count": 5_000}
+    assert made(await owner.post(path, {"entries": entries[:9]}), 200) == {"count": 9, "changed_count": 0}
+    (found,) = made(await owner.post("/api/v1/suppressions/lookup", {"address": "p7@example.org"}), 200)["items"]
+    assert (found["reason"], found["scope"], found["note"]) == ("complaint", "bulk", "by letter")
+    wrong = [{"address": "new@example.org"}, {"address": "nobody"}, {"address": "a@example.org", "channel": "pigeon"}]
+    refused = await owner.post(path, {"entries": wrong})
+    assert refused.status == 422
+    assert [each["pointer"] for each in refused.json["errors"]] == ["/entries/1/address", "/entries/2/channel"]
+    assert made(await owner.post("/api/v1/suppressions/lookup", {"address": "new@example.org"}), 200)["items"] == []
+    for odd in ([], [*entries, {"address": "one@example.org"}], [{"address": "a@b.co", "reason": "because"}]):
+        assert (await owner.post(path, {"entries": odd})).status == 422
+    ours = await owner.post(path, {"entries": [{"address": "a@b.co"}], "is_installation": True})
+    assert (ours.status, ours.code) == (403, "forbidden")
+
+
 async def test_the_do_not_contact_list_over_http(api: Api, owner: Caller) -> None:
     body = {"address": "Ann@example.org", "reason": "complaint", "scope": "bulk", "note": "by letter"}
     added = made(await owner.post("/api/v1/suppressions", body), 200)

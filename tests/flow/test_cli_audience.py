@@ -125,6 +125,33 @@ def test_lists_and_senders_are_looked_after_by_hand(outrider: Command) -> None:
     assert [each["name"] for each in _ok(done[14])] == ["news"]
 
 
+def test_many_addresses_are_put_on_the_list_at_once(outrider: Command, tmp_path: Path) -> None:
+    file = tmp_path / "stop.txt"
+    file.write_text("# by post\n\nfour@example.org\n +14155550123 \n", encoding="utf-8-sig")
+    why = ("--reason", "by post")
+    one, many, wrong, nothing, tried, listed, audit = outrider.many(
+        [
+            ("suppressions", "add", "ONE@example.org", *why, "--json"),
+            ("suppressions", "add", "one@example.org", "two@example.org", "--file", str(file), *why, "--json"),
+            ("suppressions", "add", "five@example.org", "nobody", "+1", "six@example.org"),
+            ("suppressions", "add"),
+            ("suppressions", "add", "seven@example.org", "eight@example.org", "--dry-run"),
+            ("suppressions", "list", "--json"),
+            ("audit", "list", "--action", "suppression.add_many", "--json"),
+        ]
+    )
+    assert _ok(one) == {"count": 1, "changed_count": 1, "address": "ONE@example.org", "changed": True}
+    assert _ok(many) == {"count": 4, "changed_count": 3}
+    assert (wrong.code, "address 2: nobody: " in wrong.err, "address 3: +1: " in wrong.err) == (2, True, True)
+    assert (nothing.code, "--file" in nothing.err, tried.code) == (2, True, 0)
+    rows = {row["address"]: row["note"] for row in _ok(listed)}
+    assert rows == {
+        "one@example.org": "by post", "two@example.org": "by post", "four@example.org": "by post",
+        "+14155550123": "by post",
+    }  # fmt: skip
+    assert [(entry["reason"], entry["target_id"]) for entry in _ok(audit)] == [("by post", "4 entries")]
+
+
 def test_the_reason_of_whatever_is_changed_by_a_command_stands_in_the_audit_log(outrider: Command) -> None:
     reason = ("--reason", "asked by phone")
     done = outrider.many(

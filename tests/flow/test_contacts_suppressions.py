@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from outrider.base.errors import Broken, Refused
+from outrider.base.errors import Broken, Refused, RefusedMany
 from outrider.base.ids import NIL
 from outrider.data.db import Role
 from outrider.domain.contacts import suppressions
-from outrider.domain.contacts.suppressions import Reason, Scope
+from outrider.domain.contacts.suppressions import Entry, Reason, Scope
 from outrider.domain.contacts.views import SuppressionView
 from tests.kit.audience import ACTOR, Audience, opened
 
@@ -65,6 +65,49 @@ async def test_an_entry_never_becomes_weaker(audience: Audience) -> None:
     assert await add(audience, "a@example.org", "bulk", "complaint")
     (entry,) = await look(audience, "a@example.org")
     assert (entry.scope, entry.reason) == ("all", "complaint")
+
+
+async def add_many(audience: Audience, *entries: Entry) -> int:
+    async with audience.app() as uow:
+        return await suppressions.suppress_many(uow, audience.channels, ACTOR, entries, source="test")
+
+
+async def test_many_are_taken_together_and_audited_as_one(audience: Audience) -> None:
+    assert await add(audience, "a@example.org", "all", "unsubscribe")
+    given = [Entry("email", f"P{n}@EXAMPLE.org", "bulk", "manual", "by post") for n in range(300)]
+    again = [Entry("email", "p7@example.org", "all", "manual"), Entry("email", "p7@example.org", "bulk", "stop", "sms")]
+    weaker = Entry("email", "A@example.org", "bulk", "manual")
+    assert await add_many(audience, *given, *again, weaker) == 300
+    (seven,) = await look(audience, "p7@example.org")
+    assert (seven.scope, seven.reason, seven.note) == ("all", "stop", "sms"), "as strong as the strongest of them"
+    (eight,) = await look(audience, "p8@example.org")
+    assert (eight.scope, eight.reason, eight.note) == ("bulk", "manual", "by post")
+    (first,) = await look(audience, "a@example.org")
+    assert (first.scope, first.reason) == ("all", "unsubscribe")
+    rows = await audience.fetch(
+        "SELECT target_id, (details ->> 'count')::int, (details ->> 'changed')::int, "
+        "jsonb_array_length(details -> 'entries') FROM audit_log WHERE action = 'suppression.add_many'"
+    )
+    assert rows == [("301 entries", 301, 300, 100)]
+    assert "example.org" not in str(await audience.fetch("SELECT details FROM audit_log")), "kept by hashes only"
+
+
+async def test_of_many_one_mistake_refuses_all_and_each_is_named_by_its_place(audience: Audience) -> None:
+    good = Entry("email", "fine@example.org", "all", "manual")
+    bad = [
+        Entry("email", "nobody", "all", "manual"),
+        Entry("pigeon", "p@example.org", "all", "manual"),
+        Entry("email", "long@example.org", "all", "manual", "x" * 501),
+    ]
+    with pytest.raises(RefusedMany) as refused:
+        await add_many(audience, good, *bad)
+    assert [each.field for each in refused.value.errors] == [
+        "/entries/1/address", "/entries/2/channel", "/entries/3/note",
+    ]  # fmt: skip
+    assert await look(audience, "fine@example.org") == []
+    for wrong in ([], [good] * 5_001):
+        with pytest.raises(Refused, match="give 1 to 5,000 at once"):
+            await add_many(audience, *wrong)
 
 
 @pytest.mark.parametrize("reason", ["complaint", "unsubscribe", "stop"])
@@ -137,7 +180,7 @@ async def test_workers_are_told_at_the_commit_and_not_of_what_changed_nothing(au
         await add(audience, "a@example.org", "all", "manual")
         async with audience.app() as uow:
             await uow.raw.execute("SELECT pg_notify('outrider_suppression', 'end')")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             while "end" not in heard:
                 await listener.fetchval("SELECT 1")
     finally:

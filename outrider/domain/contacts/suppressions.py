@@ -9,23 +9,24 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
 import asyncpg
 
-from outrider.base.errors import Broken, Refused
+from outrider.base.errors import Broken, Refused, RefusedMany
 from outrider.base.ids import NIL
 from outrider.contracts.actor import Actor
 from outrider.contracts.channel import Channel
 from outrider.data.db import Role, UnitOfWork
 from outrider.domain.audit.append import append
 from outrider.domain.contacts import values
-from outrider.domain.contacts.channels import channel_of, stored_form
+from outrider.domain.contacts.channels import channel_of, needs_region, stored_form
 from outrider.domain.contacts.rows import SQL
 from outrider.domain.contacts.views import SuppressionView
+from outrider.domain.tenants.regions import region_of
 
 Scope = Literal["all", "bulk"]
 Reason = Literal["complaint", "unsubscribe", "stop", "erased", "hard_bounce", "invalid", "manual", "soft_bounce"]
@@ -39,6 +40,7 @@ RECIPIENT_ASKED = frozenset({"complaint", "unsubscribe", "stop", "erased"})
 
 _LONGEST_NOTE = 500
 _MOST_NAMED = 100
+MOST_AT_ONCE = 5_000
 _UPKEEP = Actor("system", "upkeep")
 
 
@@ -102,6 +104,53 @@ async def suppress(
     return changed
 
 
+async def suppress_many(
+    uow: UnitOfWork, channels: Mapping[str, Channel], actor: Actor, entries: Sequence[Entry], *, source: str
+) -> int:
+    """Put addresses, typed in any form, on the do-not-contact list: all of them or none; audited as one.
+
+    Takes:   1..5,000 entries; one address several times is one entry, as strong as the strongest of them. Without a
+             tenant as `suppress`.
+    Gives:   how many entries are new or became stronger. Workers are told at commit.
+    Raises:  Refused(too_many); RefusedMany naming what is wrong with each, by its place: `/entries/3/address`.
+    """
+    if not 0 < len(entries) <= MOST_AT_ONCE:
+        raise Refused("too_many", f"give 1 to {MOST_AT_ONCE:,} at once; import a file of more", field="/entries")
+    plain: dict[tuple[str, str], Entry] = {}
+    errors: list[Refused] = []
+    region: str | None = None
+    for at, each in enumerate(entries):
+        within = f"/entries/{at}"
+        try:
+            _check(each.scope, each.reason, each.note, within=within)
+            channel = channel_of(channels, each.channel, field=f"{within}/channel")
+            is_home = needs_region(channel, each.address)
+            if is_home and region is None:
+                region = await region_of(uow.raw, uow.tenant_id)
+            typed, home = each.address, (region or "") if is_home else ""
+            address = channel.normalise(typed, field=f"{within}/address", region=home)
+        except Refused as refused:
+            errors.append(refused)
+            continue
+        entry = replace(each, address=address)
+        known = plain.get((entry.channel, address))
+        plain[entry.channel, address] = entry if known is None else _both(known, entry)
+    if errors:
+        raise RefusedMany(errors)
+    changed = len(await record_all(uow.raw, _owner(uow), actor, list(plain.values()), source=source))
+    named = [f"{channel}:{_hash(address)}" for channel, address in list(plain)[:_MOST_NAMED]]
+    details = {"count": len(plain), "changed": changed, "source": source, "entries": named}
+    target = ("suppression", f"{len(plain)} entries")
+    await append(uow, actor, action="suppression.add_many", target=target, details=details)
+    return changed
+
+
+def _both(one: Entry, other: Entry) -> Entry:
+    """Two entries of one address: the stronger reason with its note, and the wider scope."""
+    stronger = min(one, other, key=lambda each: REASONS.index(each.reason))
+    return replace(stronger, scope="all" if "all" in {one.scope, other.scope} else "bulk")
+
+
 async def record(
     uow: UnitOfWork,
     actor: Actor,
@@ -114,13 +163,7 @@ async def record(
     note: str = "",
 ) -> bool:
     """`suppress` for an address in its stored form and without an entry in the audit log: a recipient's own act."""
-    if scope not in ("all", "bulk"):
-        raise Refused("unknown_scope", "must be all or bulk", field="/scope")
-    if reason not in REASONS:
-        raise Refused("unknown_reason", f"must be one of {', '.join(REASONS)}", field="/reason")
-    if len(note) > _LONGEST_NOTE:
-        raise Refused("field_too_long", f"must have at most {_LONGEST_NOTE} characters", field="/note")
-    values.check_attribute_text(note, field="/note")
+    _check(scope, reason, note)
     entry = Entry(channel, address, scope, reason, note)
     return bool(await record_all(uow.raw, _owner(uow), actor, [entry], source=source))
 
@@ -142,6 +185,17 @@ async def record_all(
     if rows:
         await SQL.tell_suppression.run(raw, str(owner))
     return {(row["channel"], row["address"]) for row in rows}
+
+
+def _check(scope: Scope, reason: Reason, note: str, *, within: str = "") -> None:
+    """Refuse what no entry says, naming its field `within` what holds it."""
+    if scope not in ("all", "bulk"):
+        raise Refused("unknown_scope", "must be all or bulk", field=f"{within}/scope")
+    if reason not in REASONS:
+        raise Refused("unknown_reason", f"must be one of {', '.join(REASONS)}", field=f"{within}/reason")
+    if len(note) > _LONGEST_NOTE:
+        raise Refused("field_too_long", f"must have at most {_LONGEST_NOTE} characters", field=f"{within}/note")
+    values.check_attribute_text(note, field=f"{within}/note")
 
 
 def reason_of(word: str) -> Reason:

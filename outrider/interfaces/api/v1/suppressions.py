@@ -42,6 +42,21 @@ class SuppressionIn(AddressIn, forbid_unknown_fields=True):
     is_installation: bool = False
 
 
+class EntryIn(AddressIn, forbid_unknown_fields=True):
+    """One of several addresses that must not be contacted."""
+
+    scope: suppressions.Scope = "all"
+    reason: suppressions.Reason = "manual"
+    note: Annotated[str, msgspec.Meta(max_length=500)] = ""
+
+
+class SuppressionsIn(msgspec.Struct, forbid_unknown_fields=True):
+    """Up to 5,000 addresses, taken all or none; a mistake is named by its place."""
+
+    entries: Annotated[list[EntryIn], msgspec.Meta(min_length=1, max_length=suppressions.MOST_AT_ONCE)]
+    is_installation: bool = False
+
+
 class RemovalIn(AddressIn, forbid_unknown_fields=True):
     """An address that may be contacted again. Where the recipient asked not to be, force and a reason are needed."""
 
@@ -61,6 +76,13 @@ class AddedOut(msgspec.Struct):
 
     changed: bool
     items: list[SuppressionView]
+
+
+class AddedManyOut(msgspec.Struct):
+    """How many were given, and how many entries are new or became stronger."""
+
+    count: int
+    changed_count: int
 
 
 @get("/suppressions", guards=[needs("viewer", "suppressions:read")])
@@ -100,6 +122,19 @@ async def added(
         return AddedOut(
             changed, _shown(principal, await suppressions.lookup(uow, runtime.channels, data.channel, data.address))
         )
+
+
+@post("/suppressions/batch", status_code=200, guards=[needs("support", "suppressions:write")])
+async def added_many(
+    data: JSONBody[SuppressionsIn], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+) -> AddedManyOut:
+    """Put up to 5,000 addresses on the do-not-contact list, all or none; entries never become weaker by this."""
+    entries = [suppressions.Entry(one.channel, one.address, one.scope, one.reason, one.note) for one in data.entries]
+    async with _unit(runtime, principal, is_installation=data.is_installation) as uow:
+        changed = await suppressions.suppress_many(
+            uow, runtime.channels, principal.actor, entries, source=f"api:{principal.actor.kind}"
+        )
+    return AddedManyOut(len(entries), changed)
 
 
 @post("/suppressions/lookup", status_code=200, guards=[needs("support", "suppressions:write")])
@@ -154,4 +189,4 @@ def _unit(runtime: Runtime, principal: Principal, *, is_installation: bool) -> A
     return runtime.db.uow(Role.ENGINE)
 
 
-ROUTES = [listed, added, lookup, removed]
+ROUTES = [listed, added, added_many, lookup, removed]

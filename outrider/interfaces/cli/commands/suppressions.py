@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 from cyclopts import App, Parameter
 
+from outrider.base.errors import Refused, RefusedMany
 from outrider.data.db import Database, Role
 from outrider.domain.contacts import suppressions
 from outrider.domain.contacts.imports.options import Options
@@ -16,10 +17,10 @@ from outrider.interfaces.cli import importing
 from outrider.interfaces.cli.addressed import AnyChannel, channel_of
 from outrider.interfaces.cli.confirm import Yes, confirm
 from outrider.interfaces.cli.doors import doors
-from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
+from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit, text_of
 from outrider.interfaces.cli.output import Answer, table
 from outrider.interfaces.cli.plugged import channels
-from outrider.interfaces.cli.work import looking, note, tenant_of, within
+from outrider.interfaces.cli.work import Work, looking, note, tenant_of, within
 
 APP = App(name="suppressions")
 
@@ -32,39 +33,40 @@ Everywhere = Annotated[bool, Parameter(name="--every-tenant", negative="", help=
 
 @APP.command
 async def add(
-    address: str,
+    addresses: list[str] | None = None,
     *,
+    file: Path | None = None,
     channel: AnyChannel = None,
     scope: Literal["all", "bulk"] = "all",
     every_tenant: Everywhere = False,
     options: Changing = CHANGING,
 ) -> Answer:
-    """Put an address on the list: nothing is sent to it from the commit on.
+    """Put addresses on the list, all or none: nothing is sent to them from the commit on.
 
-    Example: `outrider suppressions add ann@example.org --reason "asked by telephone"`
+    Example: `outrider suppressions add ann@example.org +14155550123 --reason "asked by telephone"`
 
     Parameters
     ----------
-    address
-        The address, in any form the channel understands.
+    addresses
+        The addresses, up to 5,000, in any form their channel understands. `outrider suppressions import` takes more.
+    file
+        A text file with one address a line, besides; empty lines and those that begin with # are passed over.
     scope
         bulk lets transactional messages through.
     """
+    given = [*(addresses or ()), *(_lines(file) if file is not None else ())]
+    if not given:
+        raise Refused("required", "give an address, several, or --file", field="ADDRESSES")
+    entries = [suppressions.Entry(channel_of(each, channel), each, scope, "manual", options.reason) for each in given]
     async with doors().database() as db:
         role, tenant_id = await _place(db, options, every_tenant=every_tenant)
         async with within(db, tenant_id, role=role, dry_run=options.dry_run, reason=options.reason) as work:
-            changed = await suppressions.suppress(
-                work.uow,
-                channels(),
-                work.actor,
-                channel_of(address, channel),
-                address,
-                scope=scope,
-                source="cli",
-                note=options.reason,
-            )
-    text = "nothing is sent to it any more" if changed else "it was on the list already"
-    return Answer({"address": address, "changed": changed}, note(text, dry_run=options.dry_run))
+            changed = await _added(work, entries)
+    text = "nothing is sent to them any more" if len(given) > 1 else "nothing is sent to it any more"
+    if changed < len(given):
+        text += f"; {len(given) - changed} of {len(given)} were on the list already"
+    one = {"address": given[0], "changed": bool(changed)} if len(given) == 1 else {}
+    return Answer({"count": len(given), "changed_count": changed, **one}, note(text, dry_run=options.dry_run))
 
 
 @APP.command
@@ -161,6 +163,31 @@ async def import_(
         kind="suppressions", channel=channel, reason=why, consent_source=source, mapping=importing.mapping_of(map_)
     )
     return await importing.take(file, asked, options, errors=errors)
+
+
+async def _added(work: Work, entries: list[suppressions.Entry]) -> int:
+    """How many are new or became stronger; a single one has an audit entry of its own."""
+    if len(entries) == 1:
+        (one,) = entries
+        return await suppressions.suppress(
+            work.uow, channels(), work.actor, one.channel, one.address, scope=one.scope, source="cli", note=one.note
+        )
+    try:
+        return await suppressions.suppress_many(work.uow, channels(), work.actor, entries, source="cli")
+    except RefusedMany as refused:
+        raise RefusedMany([_named(each, [one.address for one in entries]) for each in refused.errors]) from None
+
+
+def _named(error: Refused, given: list[str]) -> Refused:
+    """What is wrong with one of several addresses, told by the address; its place is among those it was given with."""
+    at = (error.field or "").split("/")[2]
+    return Refused(error.code, f"{given[int(at)][:200]}: {error.message}", field=f"address {int(at) + 1}")
+
+
+def _lines(file: Path) -> list[str]:
+    """What stands in a file of one address a line."""
+    lines = (line.strip() for line in text_of(file, "--file").removeprefix("\ufeff").splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 async def _place(db: Database, options: Common, *, every_tenant: bool) -> tuple[Role, UUID | None]:
