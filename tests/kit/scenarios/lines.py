@@ -42,8 +42,8 @@ async def never_answers(drill: Drill, guarantee: Guarantee) -> list[str]:
     """F58, F59: the server has taken a message and says nothing more; lines that are cut are in `journals`."""
     times = 3
     sender = await drill.sender(guarantee, connections=2)
-    await _set(drill, sender, await _settings(drill, sender) | {"data_timeout_s": 1})
-    drill.faults({"action": "hang", "stage": "dot", "skip": 5, "times": times, "seconds": 8})
+    await _set(drill, sender, await _settings(drill, sender) | {"data_timeout_s": 4})
+    drill.faults({"action": "hang", "stage": "dot", "skip": 5, "times": times, "seconds": 20})
     await drill.admit(sender, _COUNT)
     await drill.worker()
     await drill.drained()

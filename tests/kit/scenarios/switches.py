@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from datetime import datetime
 from uuid import UUID
 
 from tests.kit.cluster import Cluster
@@ -18,6 +19,11 @@ GRACE_S = 1.0
 """From the return of the command to the last acceptance in the server's own ledger [architecture.md 4]."""
 _LOOKED_AT_S = 1.5
 _NS_PER_S = 1_000_000_000
+_SOMEBODY_WAITS = """
+SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+               WHERE NOT l.granted AND a.datname = current_database() AND a.application_name = 'drill')
+"""
+"""Of the client's sessions: the pause, for the end of a claim."""
 
 
 async def nothing_sent_since(drill: Drill, stopped_ns: int, ids: Collection[UUID]) -> list[str]:
@@ -46,14 +52,27 @@ async def paused_in_the_middle_of_a_batch(drill: Drill) -> list[str]:
 async def paused_during_a_claim(drill: Drill) -> list[str]:
     """F85: a claim that had asked its gates before the pause and takes its messages after it.
 
-    Whoever pauses waits for it: no lease begins once the command has returned.
+    Whoever pauses waits for it: no lease begins once the command has returned. The claim stands still until whoever
+    pauses waits for it, or has not waited.
     """
     sender = await drill.sender("at_most_once")
     await drill.admit(sender, 50)
-    victim = drill.start_worker(at="claim.judged:1:sleep:0.6;claim.committed:1:kill")
+    victim = drill.start_worker(at="claim.judged:1:stop;claim.committed:1:kill")
+    victim.is_frozen = True
     await until(victim.hits, what="a claim is being judged")
-    is_settled = await drill.pause("tenant", None)
-    returned_at = await drill.value("SELECT clock_timestamp()")
+
+    async def pause() -> tuple[bool, datetime]:
+        is_settled = await drill.pause("tenant", None)
+        return is_settled, await drill.value("SELECT clock_timestamp()")
+
+    pausing = asyncio.create_task(pause())
+
+    async def waits() -> bool:
+        return pausing.done() or bool(await drill.value(_SOMEBODY_WAITS))
+
+    await until(waits, what="whoever pauses waits for the claim, or has not waited")
+    victim.thaw()
+    is_settled, returned_at = await pausing
     await victim.killed("claim.committed")
     late = await drill.value(
         "SELECT count(*) FROM queue WHERE state = 1 AND lease_until > $1::timestamptz + $2 * interval '1 second'",
@@ -95,7 +114,7 @@ async def kill_switch_at_rate(drill: Drill, *, workers: int = 2, waiting: int = 
     other = await drill.tenant("other")
     bulk, single = await drill.sender("at_most_once"), await drill.sender("at_most_once")
     elsewhere = await drill.sender("at_most_once", tenant_id=other)
-    drill.faults({"action": "slow", "stage": "dot", "delay_ms": 20})
+    drill.faults({"action": "slow", "stage": "dot", "delay_ms": 40})
     campaign_id = await drill.campaign(bulk, waiting)
     of_single = await drill.admit(single, waiting)
     of_other = await drill.admit(elsewhere, waiting)
@@ -114,7 +133,7 @@ async def kill_switch_at_rate(drill: Drill, *, workers: int = 2, waiting: int = 
     for scope, scope_id, stopped in scopes:
         found += await _stop_and_go(drill, scope, scope_id, stopped)
     drill.faults()
-    await drill.drained(bound_s=180)
+    await drill.drained(bound_s=400)
     return found + await drill.violations()
 
 
