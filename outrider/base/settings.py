@@ -214,7 +214,13 @@ class Settings(BaseSettings):
     flush_s: float = Field(0.05, ge=0.005, le=1, description="Longest time an outcome waits to be recorded.")
     flush_count: int = Field(500, ge=1, le=1000, description="Outcomes recorded in one transaction at most.")
     grace_s: float = Field(
-        30.0, ge=1, le=600, description="After SIGTERM: time for messages in flight before they are handed back."
+        20.0,
+        ge=1,
+        le=600,
+        description=(
+            "After SIGTERM: time for messages in flight before they are handed back. A worker or an API that has not "
+            "ended 10 s later ends hard: within half a minute in all, which is what most supervisors wait."
+        ),
     )
     expand_batch: int = Field(5000, ge=100, le=20000, description="Recipients of a campaign queued per transaction.")
     render_children: int = Field(

@@ -10,7 +10,7 @@ import pytest
 from tests.kit.drill import GUARANTEES, SCALE, Drill, Guarantee
 from tests.kit.scenarios import loads
 
-pytestmark = pytest.mark.timeout(300 * SCALE)
+pytestmark = pytest.mark.timeout(900 * SCALE)
 
 
 def seed_of_this_run() -> int:
@@ -46,4 +46,9 @@ async def test_a_worker_told_to_stop_under_load_ends_well_and_leaves_nothing_in_
 @pytest.mark.parametrize("guarantee", GUARANTEES)
 async def test_a_worker_told_to_stop_does_not_wait_for_ever_for_answers(guarantee: Guarantee, tmp_path: Path) -> None:
     async with Drill.open(tmp_path) as drill:
-        assert await loads.ended_before_the_answer(drill, guarantee) == []
+        assert await loads.ended_before_the_answer(drill, guarantee, grace_s="1") == []
+
+
+async def test_a_worker_as_it_is_installed_ends_by_itself_before_its_half_minute_is_over(tmp_path: Path) -> None:
+    async with Drill.open(tmp_path) as drill:
+        assert await loads.ended_before_the_answer(drill, "at_most_once") == []

@@ -9,6 +9,8 @@ API
         .hits()                         lines of its failpoint log
         await .health()                 what a worker's /health says
     until(question, what=…, bound_s=…)  wait for a condition, with a bound; fails naming `what`
+    slowness()                          how much longer than alone on the machine work takes now, for claims about time
+    say(text)                           a figure of a drill, shown with -s and when the test fails
     wait_until(…)                       the same from synchronous code
 """
 
@@ -34,6 +36,7 @@ BOUND_S = 60.0
 """How long any wait of a drill may take before the drill has failed; no claim is about it."""
 _POLL_S = 0.02
 _TAIL = 1500
+_SPIN_S = 0.2
 
 
 @dataclass(slots=True)
@@ -72,9 +75,9 @@ class Process:
         self.process.kill()
         assert self.process.wait(BOUND_S) == -signal.SIGKILL, self.said()
 
-    async def killed(self, point: str) -> None:
+    async def killed(self, point: str, *, bound_s: float = BOUND_S) -> None:
         """Wait until it has killed itself at a failpoint; asserts the signal and that the point was reached."""
-        code = await self.ended()
+        code = await self.ended(bound_s=bound_s)
         assert code == -signal.SIGKILL, f"{self.name} ended with {code}: {self.said()}"
         assert self.hits()[-1].split()[::2] == [point, "kill"], self.hits()[-3:]
 
@@ -156,6 +159,22 @@ async def until(
             return
         assert time.monotonic() < give_up_at, f"not within {bound_s:g} s: {what}"
         await asyncio.sleep(poll_s)
+
+
+def slowness() -> float:
+    """Wall time per second of processor time of work that never waits: 1 where nobody else is at work, else more.
+
+    For the few rows of faults that are about time: their figure, times this, is what a drill may judge by.
+    """
+    began_s, used_s = time.monotonic(), time.thread_time()
+    while time.thread_time() - used_s < _SPIN_S:
+        pass
+    return max(1.0, (time.monotonic() - began_s) / _SPIN_S)
+
+
+def say(text: str) -> None:
+    """Say a figure of a drill; none is judged but where its row of faults is about time."""
+    print(text)  # noqa: T201 - shown with -s, and when the test fails
 
 
 def wait_until(question: Callable[[], object], *, what: str, bound_s: float = BOUND_S) -> None:

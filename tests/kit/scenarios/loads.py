@@ -7,36 +7,38 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from http import HTTPStatus
 from uuid import UUID
 
 import aiohttp
 
 from tests.kit.drill import GUARANTEES, Drill, Guarantee
-from tests.kit.processes import BOUND_S, until
+from tests.kit.processes import BOUND_S, Process, say, until
 from tests.kit.scenarios.acceptance import client_of
 
 CONNECTIONS = 4
 _BACKLOG = 3000
 _BULK = {"class": "bulk", "purpose": "transactional"}
 _SLOW = {"action": "slow", "stage": "dot", "delay_ms": 5}
-_GRACE_S = "15"
-_STOPPED_S = 30.0
-"""F14: a worker that was told to stop is gone; with this grace it ends itself hard well before that."""
+_SLOWER = {**_SLOW, "delay_ms": 20}
+"""So that a backlog lasts for much longer than it takes to submit something behind it."""
 
 
 async def ended_in_order(drill: Drill) -> list[str]:
-    """F14: SIGTERM to one of two workers, then to the other, under load: exit 0, nothing left in their hands."""
+    """F14: SIGTERM to one of two workers, then to the other, under load: exit 0, nothing left in their hands.
+
+    With the grace as it is installed a worker ends itself hard half a minute after the signal, and says so by its exit
+    code: 0 means within that time, by its own clock.
+    """
     drill.faults({**_SLOW, "delay_ms": 10})
     for guarantee in GUARANTEES:
         await drill.admit(await drill.sender(guarantee, connections=CONNECTIONS), 2000)
-    workers = await asyncio.gather(drill.worker(grace_s=_GRACE_S), drill.worker(grace_s=_GRACE_S))
+    workers = await asyncio.gather(drill.worker(), drill.worker())
     found = []
     for worker in workers:
         await drill.accepted(50)
-        worker.ask_to_stop()
-        if code := await worker.ended(bound_s=_STOPPED_S):
-            found.append(f"{worker.name} ended with {code}")
+        found += await _told_to_stop(worker)
     if leased := await drill.open_count(1):
         found.append(f"I11: {leased} messages are leased by workers that have ended")
     if left := list((drill.folder / "data" / "journals").glob("*.journal")):
@@ -48,16 +50,26 @@ async def ended_in_order(drill: Drill) -> list[str]:
     return found + await drill.violations()
 
 
-async def ended_before_the_answer(drill: Drill, guarantee: Guarantee) -> list[str]:
-    """F14: SIGTERM while a server keeps its answers longer than the grace: begun is in doubt, the rest goes back."""
-    drill.faults({"action": "hang", "stage": "dot", "seconds": 30, "skip": 10, "times": CONNECTIONS})
+async def _told_to_stop(worker: Process) -> list[str]:
+    """SIGTERM; a worker that does not end by itself in time ends itself hard, which its exit code tells."""
+    began_s = time.monotonic()
+    worker.ask_to_stop()
+    code = await worker.ended()
+    say(f"{worker.name} ended {time.monotonic() - began_s:.1f} s after SIGTERM")
+    return [f"F14: {worker.name} ended with {code}: {worker.said()}"] if code else []
+
+
+async def ended_before_the_answer(drill: Drill, guarantee: Guarantee, *, grace_s: str = "") -> list[str]:
+    """F14: SIGTERM while a server keeps its answers longer than the grace: begun is in doubt, the rest goes back.
+
+    Takes:   grace_s: empty: as it is installed.
+    """
+    drill.faults({"action": "hang", "stage": "dot", "seconds": 300, "skip": 10, "times": CONNECTIONS})
     sender = await drill.sender(guarantee, connections=CONNECTIONS)
     await drill.admit(sender, 60)
-    worker = await drill.worker(grace_s="1")
+    worker = await (drill.worker(grace_s=grace_s) if grace_s else drill.worker())
     await drill.accepted(10 + CONNECTIONS)
-    worker.ask_to_stop()
-    code = await worker.ended(bound_s=_STOPPED_S)
-    found = [f"{worker.name} ended with {code}"] if code else []
+    found = await _told_to_stop(worker)
     if leased := await drill.open_count(1):
         found.append(f"I11: {leased} messages are leased by workers that have ended")
     drill.faults()
@@ -129,7 +141,7 @@ async def mixed_faults(drill: Drill, guarantee: Guarantee, *, rounds: int, seed:
 
 async def overtakes(drill: Drill) -> list[str]:
     """A password mail submitted behind a campaign goes with one of the next claims, not behind all of it."""
-    drill.faults(_SLOW)
+    drill.faults(_SLOWER)
     sender = await drill.sender("at_most_once", connections=CONNECTIONS)
     await drill.campaign(sender, _BACKLOG)
     await drill.worker()
@@ -190,7 +202,7 @@ def _taken(drill: Drill) -> set[UUID]:
 
 async def small_beside_great(drill: Drill, *, tenants: int) -> list[str]:
     """F94: many tenants with one message each, submitted behind one with thousands: none waits for all of those."""
-    drill.faults(_SLOW)
+    drill.faults(_SLOWER)
     great = await drill.sender("at_most_once", connections=CONNECTIONS)
     await drill.admit(great, _BACKLOG)
     small = []

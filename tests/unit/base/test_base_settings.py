@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from outrider.app.processes import HARD_AFTER_S
 from outrider.base.errors import Misconfigured
 from outrider.base.settings import Settings, load
 
@@ -143,3 +144,7 @@ def test_paths_follow_the_data_directory_unless_they_are_given(tmp_path: Path) -
 
 def test_every_setting_says_what_it_is_for() -> None:
     assert not [name for name, field in Settings.model_fields.items() if not (field.description or "").endswith(".")]
+
+
+def test_as_it_is_installed_a_worker_that_is_told_to_stop_is_gone_in_half_a_minute() -> None:
+    assert Settings.model_fields["grace_s"].default + HARD_AFTER_S <= 30
