@@ -3,9 +3,15 @@
 import gc
 import signal
 
+from hypothesis import HealthCheck, settings
+
 pytest_plugins = ["tests.kit.postgres"]
 
 _OBJECTS_TO_A_COLLECTION = 5_000
+
+# how long an example takes says how busy the machine is: no test fails by that
+settings.register_profile("outrider", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("outrider")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # started in the background by a shell: our children would inherit a Ctrl-C that does nothing
