@@ -427,13 +427,13 @@ async def test_a_tenants_price_goes_before_the_installations_and_the_newest_coun
     await price(desk, 7 * CENT, tenant_id=NIL)
     try:
         async with desk.post.engine.transaction() as raw:
-            assert (await charges.prices(raw, desk.tenant_id, "email"))[""] == 7 * CENT
+            assert (await prices.now(raw, desk.tenant_id, "email", {}))[""] == 7 * CENT
         await price(desk, 2 * CENT)
         await price(desk, 3 * CENT)
         async with desk.engine() as uow:
             await prices.add(uow, TESTER, "email", "", 9 * CENT, valid_from=datetime.now(UTC) + timedelta(days=1))
         async with desk.post.engine.transaction() as raw:
-            assert (await charges.prices(raw, desk.tenant_id, "email"))[""] == 3 * CENT
+            assert (await prices.now(raw, desk.tenant_id, "email", {}))[""] == 3 * CENT
     finally:
         await desk.post.execute("DELETE FROM prices WHERE tenant_id = $1", NIL)
 

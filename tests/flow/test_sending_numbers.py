@@ -9,6 +9,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import pytest
+from outrider_client import AsyncOutrider
 
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.data.db import Role
@@ -157,9 +158,12 @@ async def test_a_file_of_numbers_is_read_with_the_tenants_country_or_the_one_nam
 
 async def test_a_text_is_measured_before_it_is_sent(owner: Caller) -> None:
     counted = await owner.post("/api/v1/messages/measure", {"text": "Hello \u201cAnn\u201d " + "x" * 60})
-    assert counted.json == {
+    said = counted.json
+    price = said.pop("price")
+    assert said == {
         "encoding": "UCS-2", "segments": 2, "characters": 72, "units": 72, "units_left": 62, "odd": "\u201c\u201d",
     }  # fmt: skip
+    assert (price["parts"], price["total_micros"], price["countries"]) == (2, None, [])
     email = await owner.post("/api/v1/messages/measure", {"text": "x", "channel": "email"})
     assert (email.status, email.json["code"]) == (422, "not_for_channel")
     template = await owner.post(
@@ -170,6 +174,61 @@ async def test_a_text_is_measured_before_it_is_sent(owner: Caller) -> None:
     shown = await owner.post(path, {"variables": {"name": "Ann"}, "is_bulk": True})
     assert shown.json["text"] == "Hello Ann, sale!\nReply STOP to opt out"
     assert (shown.json["measure"]["segments"], shown.json["measure"]["encoding"]) == (1, "GSM-7")
+
+
+async def test_a_text_has_its_price_before_it_is_sent(api: Api, owner: Caller) -> None:
+    async def price(text: str, **to: str) -> Any:
+        answer = await owner.post("/api/v1/messages/measure", {"text": text, **to})
+        assert answer.status == 200, answer.text
+        return answer.json["price"]
+
+    nothing = await price("Hi", to="+61412345678")
+    assert nothing == {
+        "currency": "EUR", "parts": 1, "country": "AU", "per_part_micros": None, "total_micros": None,
+        "note": "no price is known for sms to AU (outrider budget set-price): it is sent, and not counted",
+        "countries": [],
+    }  # fmt: skip
+    budget = {"daily_cents": 1000, "monthly_cents": None}
+    assert (await owner.put(f"/api/v1/budgets/tenant/{DEFAULT_TENANT}", budget)).status == 200
+    assert "it waits until there is one" in (await price("Hi"))["note"]
+    for more in ({"country": "AU", "micros": 79_000}, {"micros": 100_000}, {"country": "NZ", "micros": 90_000}):
+        assert (await owner.post("/api/v1/prices", {"channel": "sms", **more})).status == 201
+    long = "x" * 161
+    found = await price(long, to="+61 412 345 678")
+    assert (found["country"], found["parts"], found["per_part_micros"], found["total_micros"], found["note"]) == (
+        "AU", 2, 79_000, 158_000, "",
+    )  # fmt: skip
+    assert (await price(long, to="+14155552671"))["total_micros"] == 200_000, "every country without its own"
+    anybody = await price(long)
+    assert (anybody["country"], anybody["total_micros"]) == (None, 200_000)
+    assert anybody["countries"] == [
+        {"country": "AU", "per_part_micros": 79_000, "total_micros": 158_000},
+        {"country": "NZ", "per_part_micros": 90_000, "total_micros": 180_000},
+    ]
+    wrong = await owner.post("/api/v1/messages/measure", {"text": "x", "to": "nobody"})
+    assert (wrong.status, wrong.json["code"], wrong.json["pointer"]) == (422, "invalid_address", "/to")
+    key = await api.key("messages:read")
+    async with AsyncOutrider(api.url, key) as client:
+        asked = await client.measure(long, to="+61412345678")
+    assert (asked.segments, asked.price.total_micros, asked.price.country) == (2, 158_000, "AU")
+
+
+async def test_a_preview_says_what_its_message_costs(owner: Caller) -> None:
+    await owner.post("/api/v1/prices", {"channel": "sms", "country": "AU", "micros": 79_000})
+    template = await owner.post("/api/v1/templates", {"name": "sale", "channel": "sms", "text": "Hello, sale!"})
+    path = f"/api/v1/templates/{template.json['id']}/preview"
+    sample = (await owner.post(path, {})).json["price"]
+    assert (sample["country"], sample["total_micros"]) == (None, None), "the sample's own number tells nothing"
+    assert [each["country"] for each in sample["countries"]] == ["AU"]
+    assert "to every other country" in sample["note"]
+    person = {"name": "Ann", "addresses": [{"channel": "sms", "address": "+61412345678"}]}
+    contact = (await owner.post("/api/v1/contacts", person)).json
+    theirs = (await owner.post(path, {"contact_id": contact["id"]})).json["price"]
+    assert (theirs["country"], theirs["parts"], theirs["total_micros"]) == ("AU", 1, 79_000)
+    letter = await owner.post("/api/v1/templates", {"name": "letter", "subject": "Hi", "text": "Hello."})
+    await owner.post("/api/v1/prices", {"channel": "email", "micros": 400})
+    shown = (await owner.post(f"/api/v1/templates/{letter.json['id']}/preview", {})).json
+    assert (shown["measure"], shown["price"]["total_micros"]) == (None, 400)
 
 
 async def test_a_campaign_of_texts_is_looked_at_as_texts(api: Api, owner: Caller) -> None:

@@ -21,7 +21,19 @@ from outrider_client.campaigns import (
     VariantResult,
 )
 from outrider_client.errors import ApiError, Mistake, NotNow
-from outrider_client.shapes import Attachment, Cause, Event, EventPage, Message, MessageEvent, MessageInfo
+from outrider_client.letters import Preview, TestSend, WebVersion
+from outrider_client.shapes import (
+    Attachment,
+    Cause,
+    CountryPrice,
+    Event,
+    EventPage,
+    Measure,
+    Message,
+    MessageEvent,
+    MessageInfo,
+    Price,
+)
 from outrider_client.sync import Outrider
 
 __all__ = [
@@ -33,6 +45,7 @@ __all__ = [
     "Campaign",
     "Canary",
     "Cause",
+    "CountryPrice",
     "Delivery",
     "DeliveryState",
     "Event",
@@ -40,6 +53,7 @@ __all__ = [
     "Exclusions",
     "Finding",
     "LocalTime",
+    "Measure",
     "Message",
     "MessageEvent",
     "MessageInfo",
@@ -49,9 +63,13 @@ __all__ = [
     "Outrider",
     "Pacing",
     "Preflight",
+    "Preview",
+    "Price",
     "Progress",
     "Results",
     "RetryDue",
+    "TestSend",
     "Variant",
     "VariantResult",
+    "WebVersion",
 ]

@@ -131,6 +131,12 @@ def message(message_id: str) -> Call:
     return Call("GET", f"/api/v1/messages/{message_id}")
 
 
+def measure(text: str, to: str | None, channel: str) -> Call:
+    """What a text comes to and costs."""
+    body = {"text": text, "channel": channel, **({"to": to} if to is not None else {})}
+    return Call("POST", "/api/v1/messages/measure", json=body)
+
+
 def events_page(cursor: str, start: str, kinds: Iterable[str], limit: int) -> Call:
     """A page of the feed of events."""
     params: dict[str, Any] = {"limit": limit, "from": start, "kind": list(kinds)}

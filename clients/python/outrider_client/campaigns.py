@@ -74,7 +74,7 @@ class Canary:
 
     share_percent: float | None = None
     minimum_count: int | None = None
-    wait_minutes: int | None = None
+    wait_minutes: float | None = None
     decision: Literal["automatic", "by_hand"] | None = None
     max_failed_percent: float | None = None
     max_bounced_percent: float | None = None
@@ -100,7 +100,7 @@ class AbTest:
 
     variants: list[Variant]
     audience_percent: float | None = None
-    wait_minutes: int | None = None
+    wait_minutes: float | None = None
     metric: Literal["clicks", "opens"] | None = None
     minimum_count: int | None = None
     decision: Literal["automatic", "by_hand"] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 
@@ -21,6 +21,7 @@ from outrider_client.campaigns import (
     RetryDue,
     VariantResult,
 )
+from outrider_client.letters import Preview, TestSend, WebVersion
 from outrider_client.reading import body, read
 
 _ALL = "/api/v1/campaigns"
@@ -92,6 +93,37 @@ class Campaigns:
     def choose_winner(self, campaign_id: str, variant: str, *, reason: str = "") -> DeliveryState:
         """Choose, by its name, the variant that the rest gets; once chosen it stays."""
         return read(DeliveryState, self._do(campaign_id, "winner", reason, variant=variant))
+
+    # before it is sent
+
+    def preview(
+        self,
+        campaign_id: str,
+        *,
+        variant: str | None = None,
+        contact_id: str | None = None,
+        variables: Mapping[str, Any] | None = None,
+    ) -> Preview:
+        """Show what a recipient would get; nothing is sent.
+
+        Takes:   variant     its name; None: the winner, else the first, where it compares some
+                 contact_id  for this contact (the key needs the scope `contacts:read`), with `variables` on top
+        """
+        wanted = {"variant": variant, "contact_id": contact_id, "variables": dict(variables or {})}
+        return read(Preview, self._call(Call("POST", f"{_ALL}/{campaign_id}/preview", json=wanted)))
+
+    def test_send(
+        self,
+        campaign_id: str,
+        to: Sequence[str],
+        *,
+        variant: str | None = None,
+        contact_id: str | None = None,
+        variables: Mapping[str, Any] | None = None,
+    ) -> TestSend:
+        """Send what it says to users of the tenant, or to what the operator allows, marked as a test."""
+        wanted = {"variant": variant, "contact_id": contact_id, "variables": dict(variables or {}), "to": list(to)}
+        return read(TestSend, self._call(Call("POST", f"{_ALL}/{campaign_id}/test", json=wanted)))
 
     # launching
 
@@ -190,6 +222,19 @@ class Campaigns:
         """What the preflight promised beside what happened, with every difference explained; as the API says it."""
         found: dict[str, Any] = self._call(Call("GET", f"{_ALL}/{campaign_id}/sheet"))
         return found
+
+    def publish(self, campaign_id: str, variables: Mapping[str, Any] | None = None) -> WebVersion:
+        """Give a launched campaign a public page, with values that stand for a recipient's; its address stays."""
+        wanted = {"variables": dict(variables or {})}
+        return read(WebVersion, self._call(Call("PUT", f"{_ALL}/{campaign_id}/web-version", json=wanted)))
+
+    def web_version(self, campaign_id: str) -> WebVersion:
+        """Its public page; ApiError `not_published` when it has none."""
+        return read(WebVersion, self._call(Call("GET", f"{_ALL}/{campaign_id}/web-version")))
+
+    def unpublish(self, campaign_id: str) -> None:
+        """Take its public page away; the address never leads anywhere again."""
+        self._call(Call("DELETE", f"{_ALL}/{campaign_id}/web-version"))
 
     def retry_due(self, campaign_id: str) -> RetryDue:
         """Count whom a retry would be sent to now."""

@@ -167,6 +167,45 @@ class MessageInfo:
         )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class CountryPrice:
+    """What a message costs to a country with a price of its own."""
+
+    country: str
+    per_part_micros: int
+    total_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a message costs, in millionths of the currency; None where no price is known, and `note` says so.
+
+    `country` is the recipient's, None where it is not known who gets it: then `countries` says what it depends on.
+    """
+
+    currency: str
+    parts: int
+    country: str | None
+    per_part_micros: int | None
+    total_micros: int | None
+    note: str = ""
+    countries: list[CountryPrice] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """How many parts a text is sent and billed as, and what that costs; `odd` are the characters that force UCS-2."""
+
+    encoding: str
+    segments: int
+    characters: int
+    units: int
+    units_left: int
+    odd: str
+    price: Price
+    raw: dict[str, Any] = field(repr=False, compare=False, default_factory=dict)
+
+
 def instant(text: str) -> datetime:
     """A time of the API."""
     return datetime.fromisoformat(text)

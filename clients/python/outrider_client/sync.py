@@ -12,7 +12,8 @@ import httpx
 from outrider_client import calls
 from outrider_client.calls import Attempts, Call
 from outrider_client.campaigns_sync import Campaigns
-from outrider_client.shapes import EventPage, Message, MessageInfo
+from outrider_client.reading import read
+from outrider_client.shapes import EventPage, Measure, Message, MessageInfo
 
 
 class Outrider:
@@ -63,6 +64,13 @@ class Outrider:
         """Submit 1 to 5,000 messages, all or none; gives their ids in order. As `send`."""
         answer = self._call(calls.send_many(messages, idempotency_key))
         return [str(one["id"]) for one in answer["items"]]
+
+    def measure(self, text: str, *, to: str | None = None, channel: str = "sms") -> Measure:
+        """In how many parts a finished text is sent and billed, and what it costs to `to`; sends nothing.
+
+        Raises:  ApiError for a channel without parts, or an address that is none.
+        """
+        return read(Measure, self._call(calls.measure(text, to, channel)))
 
     def message(self, message_id: str) -> MessageInfo:
         """One message with everything that happened to it."""

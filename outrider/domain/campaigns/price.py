@@ -17,11 +17,10 @@ from outrider.domain.campaigns import content
 from outrider.domain.campaigns.audience import Reach
 from outrider.domain.campaigns.views import CampaignView, Cost, CountryCost, Finding
 from outrider.domain.contacts.channels import channel_of
-from outrider.domain.limits import budgets, charges
+from outrider.domain.limits import budgets, prices
 from outrider.domain.limits.budgets import Budget
 from outrider.domain.senders import senders
 
-_EMAIL: Final = "email"
 _CENT: Final = 10_000
 _MOST_NAMED: Final = 10
 
@@ -71,9 +70,7 @@ async def tariff_of(
 
     Takes:   settings of the tenant, presets included.
     """
-    micros = await charges.prices(uow.raw, uow.tenant, campaign.channel)
-    if not micros and campaign.channel == _EMAIL:
-        micros = {"": int(settings["email_price_micros"])}
+    micros = await prices.now(uow.raw, uow.tenant, campaign.channel, settings)
     channel = channel_of(channels, campaign.channel)
     currency = str(settings["currency"])
     if channel.measure(b"") is None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -21,12 +21,11 @@ import structlog
 from outrider.contracts.callbacks import Bill
 from outrider.domain.limits import accounts
 from outrider.domain.limits.accounts import Account, Pot, cents
+from outrider.domain.limits.prices import currency_of
 from outrider.domain.limits.rows import SPENDING as SQL
-from outrider.domain.tenants.policies import CAMPAIGN_FIELDS
 from outrider.domain.tenants.rows import SQL as TENANTS
 
 _log = structlog.get_logger(__name__)
-_CURRENCY: Final = next(str(field.default) for field in CAMPAIGN_FIELDS if field.name == "currency")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +65,6 @@ class Short:
 
     until: datetime
     reason: str
-
-
-async def prices(raw: asyncpg.Connection, tenant_id: UUID, channel: str) -> dict[str, int]:
-    """Micros for one part by country; '' is every other."""
-    return {row["country"]: row["micros"] for row in await SQL.prices_now.many(raw, tenant_id, channel)}
 
 
 async def reserve(
@@ -160,7 +154,7 @@ async def settle(raw: asyncpg.Connection, tenant_id: UUID, bills: Mapping[UUID, 
     if not bills:
         return set()
     row = await TENANTS.tenant_get.one(raw, tenant_id)
-    currency = (orjson.loads(row["settings"]) if row is not None else {}).get("currency") or _CURRENCY
+    currency = currency_of(orjson.loads(row["settings"]) if row is not None else {})
     foreign = {each.currency for each in bills.values()} - {currency}
     if foreign:
         _log.warning("price_currency", tenant=str(tenant_id), ours=currency, theirs=sorted(foreign)[:5])

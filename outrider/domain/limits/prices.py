@@ -6,7 +6,9 @@ Owns table `prices`. A tenant's own prices go before the installation's (tenant 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -19,10 +21,13 @@ from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
 from outrider.domain.limits.reasons import NOT_GIVEN, clean_reason
 from outrider.domain.limits.rows import SPENDING as SQL
+from outrider.domain.tenants.policies import CAMPAIGN_FIELDS
 
 MOST_MICROS = 10**9
 _COUNTRY = re.compile(r"[A-Z]{2}|")
 _CHANNEL = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_EMAIL: Final = "email"
+_CURRENCY: Final = next(str(field.default) for field in CAMPAIGN_FIELDS if field.name == "currency")
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -34,6 +39,22 @@ class Price(msgspec.Struct, frozen=True):
     valid_from: datetime
     micros: int
     created_by: str
+
+
+async def now(raw: asyncpg.Connection, tenant_id: UUID, channel: str, settings: Mapping[str, Any]) -> dict[str, int]:
+    """What claims go by: micros for one part by country; '' is every other. Emails may have a price by setting alone.
+
+    Takes:   settings of the tenant, presets included or not.
+    """
+    found = {row["country"]: row["micros"] for row in await SQL.prices_now.many(raw, tenant_id, channel)}
+    if not found and channel == _EMAIL:
+        return {"": int(settings.get("email_price_micros") or 0)}
+    return found
+
+
+def currency_of(settings: Mapping[str, Any]) -> str:
+    """In which currency a tenant counts, by its settings."""
+    return str(settings.get("currency") or _CURRENCY)
 
 
 async def listed(uow: UnitOfWork) -> list[Price]:
@@ -53,9 +74,11 @@ async def add(
 ) -> Price:
     """Set a price from a moment on, by default from now. Audited. With a unit of work of tenant NIL: for everybody.
 
-    Raises:  Refused(invalid_price, invalid_country, unknown_channel).
+    Raises:  Refused(invalid_price, invalid_country, unknown_channel, offset_required).
     """
     _check(channel, country)
+    if valid_from is not None and valid_from.tzinfo is None:
+        raise Refused("offset_required", "needs an offset, for example 2026-11-20T09:00:00Z", field="/valid_from")
     if not 0 <= micros <= MOST_MICROS:
         raise Refused("invalid_price", f"must be 0 to {MOST_MICROS:,} millionths", field="/micros")
     row = await SQL.price_add.one(uow.raw, uow.tenant, channel, country, valid_from, micros, actor.name)

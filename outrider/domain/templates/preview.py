@@ -54,17 +54,21 @@ class Preview(msgspec.Struct, frozen=True):
     measure: MeasureView | None = None
 
 
+def own_address(contact: ContactView | None, channel: str) -> str | None:
+    """Where a contact gets messages of a channel; None: nowhere, or it is nobody."""
+    return next((each.address for each in contact.addresses if each.channel == channel), None) if contact else None
+
+
 def address_of(contact: ContactView | None, channel: str) -> str:
     """Where a contact gets messages of a channel; a sample's address without one."""
-    own = next((each.address for each in contact.addresses if each.channel == channel), "") if contact else ""
-    return own or _SAMPLE_ADDRESSES.get(channel, _SAMPLE_ADDRESSES["email"])
+    return own_address(contact, channel) or _SAMPLE_ADDRESSES.get(channel, _SAMPLE_ADDRESSES["email"])
 
 
 def variables_of(contact: ContactView | None, address: str, given: Mapping[str, Any], channel: str = "email") -> str:
     """What a template is rendered with: a contact's values as a campaign freezes them, and those given on top."""
     values: dict[str, Any] = {}
     if contact is not None:
-        own = address or next((each.address for each in contact.addresses if each.channel == channel), "")
+        own = address or own_address(contact, channel) or ""
         values = {**contact.attributes, "name": contact.name, ADDRESS_VARIABLES.get(channel, "address"): own}
         if contact.external_id is not None:
             values["external_id"] = contact.external_id

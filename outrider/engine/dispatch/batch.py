@@ -5,6 +5,7 @@ Owns the decision "may these bytes leave now?" from memory alone; never touches 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -58,12 +59,23 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Money:
-    """What the messages of a batch were charged, to whom and in which day; `highest`: what one may cost at most."""
+    """What the messages of a batch were charged, to whom and in which day; `highest`: what one may cost at most.
+
+    spent   micros by channel and currency of all that went, counted by the whole worker
+    """
 
     payer: Payer
     dates: Dates
     costs: dict[UUID, Cost]
     highest: int | None = None
+    currency: str = ""
+    spent: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def note(self, channel: str, message_id: UUID, outcome: Outcome) -> None:
+        """Count what a message cost that went, or may have gone."""
+        cost = self.costs.get(message_id)
+        if cost is not None and isinstance(outcome, Accepted | Uncertain):
+            self.spent[channel, self.currency] += cost.micros
 
 
 @dataclass(slots=True)
@@ -189,6 +201,8 @@ class BatchWatch:
             batch.unreached_count += 1
             outcome = Unsent(outcome.cause)
         batch.unsettled.discard(message.id)
+        if batch.money is not None:
+            batch.money.note(batch.lane.channel, message.id, outcome)
         self._journal.outcome(batch.token, message.id, outcome)
         self._settled(batch, batch.messages[message.id], outcome)
 

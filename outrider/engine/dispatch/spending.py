@@ -5,6 +5,7 @@ Owns the estimate of parts before a message is rendered; prices, accounts and ch
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -18,7 +19,7 @@ from outrider.data.countries import country_of
 from outrider.data.db import Database
 from outrider.data.gsm import size_of
 from outrider.data.template_syntax import bare
-from outrider.domain.limits import charges
+from outrider.domain.limits import charges, prices
 from outrider.domain.limits.budgets import GATE
 from outrider.domain.limits.charges import Cost, Payer
 from outrider.domain.limits.rows import SPENDING
@@ -38,6 +39,8 @@ class Spending:
     def __init__(self) -> None:
         self._parts: dict[UUID, int] = {}
         """Parts of contents as estimated, and of messages whose true number was found to be more than was paid."""
+        self.spent: Counter[tuple[str, str]] = Counter()
+        """Micros by channel and currency: what messages cost that went."""
         self.billed_later: frozenset[str] = frozenset()
         """Channels with a provider that says only after the sending what it costs."""
 
@@ -55,16 +58,14 @@ class Spending:
         Takes:   going: candidates with their contents.
         Gives:   what was charged (None when nothing costs anything), and whom there is no money for.
         """
-        prices = await charges.prices(raw, lane.tenant_id, lane.channel)
-        if not prices and lane.channel == _EMAIL:
-            prices = {"": int(terms.settings.get("email_price_micros") or 0)}
+        known = await prices.now(raw, lane.tenant_id, lane.channel, terms.settings)
         await self._estimate(raw, lane, {content_id for _, content_id in going})
         highest = terms.settings.get("highest_price_micros")
         costs: list[Cost] = []
         stopped: dict[UUID, tuple[str, Verdict]] = {}
         for candidate, content_id in going:
             country = country_of(candidate.address)
-            price = prices.get(country, prices.get(""))
+            price = known.get(country, known.get(""))
             if price is None:
                 if terms.is_limited:
                     reason = f"no price is known for {lane.channel} to {country or 'this address'}"
@@ -83,7 +84,7 @@ class Spending:
         short, dates = await charges.reserve(raw, payer, token, costs, is_asked=is_asked)
         stopped.update((mid, (GATE, Hold(each.until, each.reason))) for mid, each in short.items())
         charged = {cost.message_id: cost for cost in costs if cost.message_id not in short}
-        return Money(payer, dates, charged, highest), stopped
+        return Money(payer, dates, charged, highest, prices.currency_of(terms.settings), self.spent), stopped
 
     async def correct(
         self, database: Database, batch: Batch, channel: Channel, outgoing: Sequence[Outgoing]
@@ -111,6 +112,9 @@ class Spending:
                 refused |= await charges.correct(raw, money.payer, batch.token, money.dates, payable)
         for message_id in refused:
             self._remember(message_id, changes[message_id][1])
+        for message_id in changes.keys() - refused:
+            cost, parts = changes[message_id]
+            money.costs[message_id] = Cost(message_id, cost.per_segment, parts)
         return refused
 
     async def _estimate(self, raw: asyncpg.Connection, lane: Lane, content_ids: set[UUID]) -> None:

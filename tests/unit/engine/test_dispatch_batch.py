@@ -11,8 +11,17 @@ import pytest
 from outrider.contracts.gate import Lane
 from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing
+from outrider.domain.limits.charges import Cost, Dates, Payer
 from outrider.engine.dispatch import batch as batches
-from outrider.engine.dispatch.batch import LEASE_MARGIN_S, LONGEST_UNASKED_S, Batch, BatchWatch, Claimed, just_claimed
+from outrider.engine.dispatch.batch import (
+    LEASE_MARGIN_S,
+    LONGEST_UNASKED_S,
+    Batch,
+    BatchWatch,
+    Claimed,
+    Money,
+    just_claimed,
+)
 from outrider.engine.dispatch.board import Board
 from outrider.engine.dispatch.journal import Journal
 
@@ -211,3 +220,21 @@ def test_only_what_was_claimed_just_now_and_waits_counts_as_having_hands_full() 
     assert just_claimed([one, two], 1000.4) == 3
     assert just_claimed([one, two], 1000.6) == 2, "who waits for a slow server has hands free"
     assert just_claimed([], 1000.6) == 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "spent"),
+    [(Accepted("x"), 300), (Uncertain("answer_lost"), 300), (Deferred("server_busy"), 0), (Rejected("too_large"), 0)],
+    ids=["accepted", "uncertain", "deferred", "rejected"],
+)
+def test_what_went_or_may_have_gone_is_counted_at_its_price(scene: Scene, outcome: Outcome, spent: int) -> None:
+    dates = Dates(NOW.date(), NOW.date())
+    money = Money(Payer(LANE.tenant_id, None, "UTC"), dates, {ONE: Cost(ONE, 100, 3)}, currency="EUR")
+    scene.batch.money = money
+    message = out(ONE)
+    assert scene.watch.begin(message) is None
+    scene.watch.settle(message, outcome)
+    scene.watch.settle(message, Accepted("again"))
+    scene.watch.settle(out(TWO), Accepted("free"))
+    assert sum(money.spent.values()) == spent
+    assert set(money.spent) <= {("email", "EUR")}

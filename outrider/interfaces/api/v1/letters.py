@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -19,11 +20,11 @@ from outrider.data.runtime import Runtime
 from outrider.domain.contacts import read as contacts
 from outrider.domain.contacts.channels import channel_of
 from outrider.domain.contacts.views import ContactView
-from outrider.domain.messages import trials
+from outrider.domain.messages import quotes, trials
+from outrider.domain.messages.quotes import PricedPreview
 from outrider.domain.senders import senders
 from outrider.domain.senders.shown import identity_of
 from outrider.domain.templates import contents, preview, templates, versions
-from outrider.domain.templates.preview import Preview
 from outrider.domain.templates.templates import NEWEST, VersionView
 from outrider.domain.templates.versions import Difference
 from outrider.interfaces.api.v1.messages import tell_ready
@@ -90,11 +91,14 @@ async def previewed(
     data: JSONBody[PreviewIn],
     principal: NamedDependency[Principal],
     runtime: NamedDependency[Runtime],
-) -> Preview:
-    """Show what a recipient would get: made as the worker makes it, sent to nobody."""
+) -> PricedPreview:
+    """Show what a recipient would get and what it would cost: made as the worker makes it, sent to nobody."""
     asked = await _asked(parse_id(template_id, "template_id"), data, principal, runtime)
-    channel, content, item, version, identity = asked
-    return await preview.rendered(channel, content, runtime.renderer, item, version, identity)
+    made = await preview.rendered(
+        asked.channel, asked.content, runtime.renderer, asked.item, asked.version, asked.identity
+    )
+    async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
+        return await quotes.of_preview(uow, asked.channel.key, made, asked.own_address)
 
 
 @get(
@@ -112,8 +116,7 @@ async def preview_page(
     """Show what a recipient would see, as a page in which nothing can run."""
     wanted = PreviewIn(version=version, contact_id=contact_id)
     asked = await _asked(parse_id(template_id, "template_id"), wanted, principal, runtime)
-    channel, content, item, _, identity = asked
-    shown = await preview.page_of(channel, content, runtime.renderer, item, identity)
+    shown = await preview.page_of(asked.channel, asked.content, runtime.renderer, asked.item, asked.identity)
     return Response(shown, media_type="text/html", headers=_PAGE_HEADERS)
 
 
@@ -181,7 +184,7 @@ async def tried(
     """Send a version to people of one's own, marked as a test, through the queue like everything else."""
     identifier = parse_id(template_id, "template_id")
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
-        contact = await _contact(uow, principal, data.contact_id)
+        contact = await contact_of(uow, principal, data.contact_id)
         template = await templates.get(uow, identifier)
         variables = preview.variables_of(contact, "", data.variables, template.channel)
         trial = trials.Trial(identifier, data.version, data.to, data.sender, variables)
@@ -197,22 +200,32 @@ async def tried(
     return TestOut(ids)
 
 
-async def _asked(
-    template_id: UUID, wanted: PreviewIn, principal: Principal, runtime: Runtime
-) -> tuple[Channel, Content, Item, int, Identity | None]:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a preview is made of; `own_address` is the contact's, None without one."""
+
+    channel: Channel
+    content: Content
+    item: Item
+    version: int
+    identity: Identity | None
+    own_address: str | None
+
+
+async def _asked(template_id: UUID, wanted: PreviewIn, principal: Principal, runtime: Runtime) -> _Asked:
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
         channel, content, version = await _content(uow, runtime, template_id, wanted.version)
-        contact = await _contact(uow, principal, wanted.contact_id)
+        contact = await contact_of(uow, principal, wanted.contact_id)
         sender = await senders.get(uow, wanted.sender_id, field="/sender_id") if wanted.sender_id else None
         identity = await identity_of(uow, sender) if sender else None
     address = preview.address_of(contact, channel.key)
     variables = preview.variables_of(contact, address, wanted.variables, channel.key)
     public_url = (sender.public_url if sender else "") or runtime.settings.public_url
     item = preview.item_for(address, variables, is_bulk=wanted.is_bulk, public_url=public_url)
-    return channel, content, item, version, identity
+    return _Asked(channel, content, item, version, identity, preview.own_address(contact, channel.key))
 
 
-async def _contact(uow: UnitOfWork, principal: Principal, contact_id: UUID | None) -> ContactView | None:
+async def contact_of(uow: UnitOfWork, principal: Principal, contact_id: UUID | None) -> ContactView | None:
     """The contact asked for: a template shows whatever it is given, so a key needs the right to read contacts too.
 
     Raises:  Refused(forbidden, 403; not_found, 404).

@@ -10,14 +10,14 @@ from litestar import delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from outrider.base.errors import Refused
 from outrider.base.ids import parse_id
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.contacts.channels import channel_of
+from outrider.domain.messages import quotes
+from outrider.domain.messages.quotes import PricedMeasure
 from outrider.domain.senders import numbers
 from outrider.domain.senders.numbers import NumberView
-from outrider.domain.templates.preview import MeasureView, measured
 from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
 from outrider.interfaces.auth import Principal, needs
 
@@ -36,10 +36,11 @@ class NumberChange(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TextIn(msgspec.Struct, forbid_unknown_fields=True):
-    """A finished text."""
+    """A finished text, and who would get it, in any form usual in the tenant's country: the price depends on that."""
 
     text: Annotated[str, msgspec.Meta(max_length=10_000)]
     channel: str = "sms"
+    to: Annotated[str, msgspec.Meta(max_length=320)] | None = None
 
 
 @post("/numbers", status_code=201, guards=[needs("admin", "senders:write")])
@@ -89,12 +90,13 @@ async def removed(
 
 
 @post("/messages/measure", status_code=200, guards=[needs("viewer", "messages:read")])
-async def counted(data: JSONBody[TextIn], runtime: NamedDependency[Runtime]) -> MeasureView:
-    """Say in how many parts a text is sent and billed, and which characters make it cost more. Sends nothing."""
-    found = measured(channel_of(runtime.channels, data.channel), data.text.encode(errors="replace"))
-    if found is None:
-        raise Refused("not_for_channel", f"messages of channel {data.channel} have no parts", field="/channel")
-    return found
+async def counted(
+    data: JSONBody[TextIn], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
+) -> PricedMeasure:
+    """Say in how many parts a text is sent and billed, and what it costs, before it is sent. Sends nothing."""
+    channel = channel_of(runtime.channels, data.channel)
+    async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
+        return await quotes.of_text(uow, channel, data.text, data.to)
 
 
 ROUTES = [added, listed, changed, removed, counted]

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from outrider.base.errors import Refused
 from outrider.base.ids import parse_id
 from outrider.domain.contacts.channels import channel_of
+from outrider.domain.messages import quotes
 from outrider.domain.senders import numbers
 from outrider.domain.senders.numbers import NumberView
-from outrider.domain.templates.preview import measured
+from outrider.domain.templates.preview import MeasureView
 from outrider.interfaces.cli import campaigns
 from outrider.interfaces.cli.confirm import Yes, confirm
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
 from outrider.interfaces.cli.output import Answer, facts, table
 from outrider.interfaces.cli.plugged import channels
+from outrider.interfaces.cli.previewing import price_facts
 from outrider.interfaces.cli.work import Work, changing, looking, note
 
 APP = App(name="numbers")
+Price = Annotated[bool, Parameter(negative="--no-price", help="What it costs too, which the database knows.")]
 _COLUMNS = ("number", "sender", "is_active", "recipient_count", "id")
 
 
@@ -97,16 +102,33 @@ async def list_(
 
 
 @APP.command
-async def measure(text: str, *, channel: str = "sms") -> Answer:
-    """Say in how many parts a text is sent and billed, and which characters make it cost more. Needs no database.
+async def measure(
+    text: str,
+    *,
+    to: str | None = None,
+    channel: str = "sms",
+    price: Price = True,
+    options: Common = COMMON,
+) -> Answer:
+    """Say in how many parts a text is sent and billed, which characters make it more, and what it costs.
 
-    Example: `outrider numbers measure "Hello “Ann”"`
+    Example: `outrider numbers measure "Hello “Ann”" --to +61412345678`
+
+    Parameters
+    ----------
+    text
+        The finished text.
+    to
+        Who would get it, in any form usual in the tenant's country; without it, the price by country.
     """
-    found = measured(channel_of(channels(), channel, field="--channel"), text.encode(errors="replace"))
-    if found is None:
-        raise Refused("not_for_channel", f"messages of channel {channel} have no parts", field="--channel")
-    said = msgspec.to_builtins(found)
-    return Answer(said, facts(said))
+    known = channel_of(channels(), channel, field="--channel")
+    if not price:
+        said = msgspec.to_builtins(quotes.size_of(known, text, field="--channel"))
+        return Answer(said, facts(said))
+    async with looking(options) as work:
+        found = await quotes.of_text(work.uow, known, text, to, field="--to", channel_field="--channel")
+    size = {name: getattr(found, name) for name in MeasureView.__struct_fields__}
+    return Answer(msgspec.to_builtins(found), facts(size | price_facts(found.price)))
 
 
 async def _find(work: Work, which: str) -> NumberView:

@@ -13,6 +13,7 @@ from outrider.base.errors import Refused
 from outrider.data import link_dial
 from outrider.data.db import UnitOfWork
 from outrider.domain.contacts.channels import channel_of
+from outrider.domain.messages import quotes
 from outrider.domain.senders import senders
 from outrider.domain.senders.shown import identity_of
 from outrider.domain.templates import contents, templates, versions
@@ -149,7 +150,7 @@ async def preview(
     part: Part = "text",
     options: Common = COMMON,
 ) -> Answer:
-    """Show what a recipient would get of a version: made as the worker makes it, sent to nobody.
+    """Show what a recipient would get of a version and what it costs: made as the worker makes it, sent to nobody.
 
     Example: `outrider template preview sale --set name=Ann`
 
@@ -181,9 +182,10 @@ async def preview(
         public_url=(known.public_url if known else "") or runtime.settings.public_url,
     )
     channel = channel_of(runtime.channels, found.channel)
-    async with wired(options) as (runtime, _):
+    async with wired(options) as (runtime, work):
         made = await previews.rendered(channel, content, runtime.renderer, item, wanted.version, identity)
-    return Answer(msgspec.to_builtins(made), told(made, address, part))
+        priced = await quotes.of_preview(work.uow, found.channel, made, previews.own_address(person, found.channel))
+    return Answer(msgspec.to_builtins(priced), told(priced, address, part))
 
 
 @APP.command
