@@ -342,6 +342,10 @@ CASES: dict[str, list[Case]] = {
         "operator", "campaigns:write", own=204, nouns={"campaign_id": "draft"}
     ),
     "POST /api/v1/campaigns/{campaign_id:str}/preflight": write("operator", "campaigns:write", lambda _, __: {}),
+    "POST /api/v1/campaigns/{campaign_id:str}/preview": write("operator", "campaigns:read", lambda _, __: {}),
+    "POST /api/v1/campaigns/{campaign_id:str}/test": write(
+        "operator", "campaigns:write", lambda _, __: {"to": ["nobody@elsewhere.example"]}, own=422
+    ),
     "POST /api/v1/campaigns/{campaign_id:str}/launch": write(
         "operator", "campaigns:write", own=202, nouns={"campaign_id": "draft"}
     ),

@@ -116,6 +116,7 @@ def test_a_route_declares_exactly_one_kind_of_access(route: Route) -> None:
 
 
 ONLY_LOOK = {
+    "POST /api/v1/campaigns/{campaign_id:str}/preview": "values travel in bodies; it renders and stores nothing",
     "POST /api/v1/messages/measure": "a text travels in a body; it counts and stores nothing",
     "POST /api/v1/consents/verify": "a proof travels in a body; it checks and stores nothing",
     "POST /api/v1/contacts/search": "addresses and rules travel in bodies; it reads and stores nothing",

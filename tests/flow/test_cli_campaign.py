@@ -87,6 +87,42 @@ def test_test_sends_go_to_people_of_ones_own(outrider: Command) -> None:
     assert (row["id"], row["address"], row["campaign_id"]) == (message_id, "me@example.net", None)
 
 
+def test_a_variant_is_seen_and_tried_by_its_name_and_the_campaign_published(outrider: Command) -> None:
+    allowed = outrider.with_(OUTRIDER_TEST_ADDRESSES='["me@example.net"]')
+    launch = ("campaign", "launch", "spring", "--acknowledge", "empty_suppressions", "--yes")
+    (
+        _, seen, text, unknown, tried, early, _, made, again, shown, gone, twice, none,
+    ) = allowed.many(
+        [
+            ("delivery", "set", "spring", "--variant", "a=50", "--variant", "b=50", "--variant-subject",
+             "b=Dear {{ name }}", "--winner-by-hand"),
+            ("campaign", "preview", "spring", "--variant", "b", "--set", "name=Grace", "--json"),
+            ("campaign", "preview", "spring"),
+            ("campaign", "preview", "spring", "--variant", "c"),
+            ("campaign", "test-send", "spring", "me@example.net", "--variant", "b"),
+            ("campaign", "publish", "spring"),
+            launch,
+            ("campaign", "publish", "spring", "--set", "name=friend", "--json"),
+            ("campaign", "publish", "spring", "--set", "name=you", "--dry-run"),
+            ("campaign", "web-version", "spring", "--json"),
+            ("campaign", "unpublish", "spring"),
+            ("campaign", "unpublish", "spring"),
+            ("campaign", "web-version", "spring"),
+        ]
+    )  # fmt: skip
+    assert (_ok(seen)["subject"], _ok(seen)["variant"]) == ("Dear Grace", "b")
+    assert text.out.startswith("variant a of a, b\n")
+    assert (unknown.code, "must be one of a, b" in unknown.err) == (2, True)
+    assert (tried.code, "1 test message(s) of variant b are queued" in tried.out) == (0, True)
+    assert (early.code, "launched" in early.err) == (75, True)
+    page = _ok(made)
+    assert page["url"].startswith("https://news.example.org/v/")
+    assert "code" not in page
+    assert again.code == 0
+    assert (_ok(shown)["url"], _ok(shown)["variables"]) == (page["url"], {"name": "friend"})
+    assert (gone.code, twice.code, none.code) == (0, 4, 4)
+
+
 def test_scheduling_launching_undoing_and_the_sheet(outrider: Command) -> None:
     moment = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     reason = ("--reason", "after lunch")

@@ -25,14 +25,16 @@ from outrider_client import (
     Pacing,
     Variant,
     campaigns,
+    letters,
 )
 from outrider_client.campaigns_aio import AsyncCampaigns
 from outrider_client.campaigns_sync import Campaigns
 from outrider_client.reading import read
 
 from outrider.base.ids import DEFAULT_TENANT
-from outrider.domain.campaigns import approvals, retries, shown, variants, views
+from outrider.domain.campaigns import approvals, retries, shown, trying, variants, views
 from outrider.domain.tracking import results
+from outrider.interfaces.api.v1 import tracking
 from tests.kit.api import Api
 from tests.kit.campaign_api import PEOPLE, campaign_api, draft, made, turn
 
@@ -126,6 +128,26 @@ async def test_how_a_campaign_goes_out_and_what_people_decide(
     assert (await client.campaigns.delivery(campaign_id)).waves[1].winner == "b"
 
 
+async def test_a_campaign_is_seen_tried_and_published(api: Api, client: AsyncOutrider, campaign_id: str) -> None:
+    compared = [Variant(name="a", share_percent=50), Variant(name="b", share_percent=50, subject="Dear {{ name }}")]
+    await client.campaigns.set_delivery(campaign_id, Delivery(ab_test=AbTest(variants=compared, decision="by_hand")))
+    seen = await client.campaigns.preview(campaign_id, variant="b", variables={"name": "Ann"})
+    assert (seen.subject, seen.variant, seen.variants, seen.raw["measure"]) == ("Dear Ann", "b", ["a", "b"], None)
+    tried = await client.campaigns.test_send(campaign_id, ["ann@example.org"], variant="a")
+    assert (len(tried.ids), tried.variant) == (1, "a")
+    with pytest.raises(ApiError) as unknown:
+        await client.campaigns.test_send(campaign_id, ["ann@example.org"], variant="c")
+    assert (unknown.value.code, unknown.value.pointer) == ("unknown_variant", "/variant")
+    await client.campaigns.launch(campaign_id)
+    page = await client.campaigns.publish(campaign_id, {"name": "friend"})
+    assert await client.campaigns.web_version(campaign_id) == page
+    assert (page.url.startswith("https://news.example.org/v/"), page.variables) == (True, {"name": "friend"})
+    await client.campaigns.unpublish(campaign_id)
+    with pytest.raises(ApiError) as gone:
+        await client.campaigns.web_version(campaign_id)
+    assert gone.value.code == "not_published"
+
+
 async def test_a_moment_a_local_hour_and_taking_back(client: AsyncOutrider, campaign_id: str) -> None:
     at = (datetime.now(UTC) + timedelta(days=2)).replace(tzinfo=None, microsecond=0)
     state = await client.campaigns.set_delivery(campaign_id, Delivery(local_time=LocalTime(at=at, late="skip")))
@@ -211,6 +233,8 @@ def test_every_field_that_the_client_reads_is_one_of_the_servers() -> None:
         (campaigns.DeliveryState, shown.DeliveryView), (campaigns.Wave, shown.WaveView),
         (campaigns.Results, results.Results), (campaigns.VariantResult, variants.VariantResult),
         (campaigns.Approval, approvals.ApprovalView), (campaigns.RetryDue, retries.Due),
+        (letters.Preview, trying.CampaignPreview), (letters.TestSend, trying.Tried),
+        (letters.WebVersion, tracking.WebVersion),
     )  # fmt: skip
     for ours, theirs in pairs:
         known = {each.name for each in dataclasses.fields(ours)} - {"raw"}

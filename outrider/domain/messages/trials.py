@@ -7,7 +7,7 @@ the purpose `test`, no campaign; so it is in no campaign's figures. Never goes t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from outrider.base.errors import Refused, RefusedMany
@@ -29,13 +29,19 @@ _MARK = "[Test] "
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What is tried: a version (None: the latest), for whom, from which sender (None: the only one), with what."""
+    """What is tried: a version (None: the latest), for whom, from which sender (None: the only one), with what.
+
+    content_id  what is said in the place of the version's own, as of a variant with its own subject
+    about       what the audit log says of it beside version and addresses
+    """
 
     template_id: UUID
     version: int | None
     to: Sequence[str]
     sender: str | None = None
     variables: str | None = None
+    content_id: UUID | None = None
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 async def send(
@@ -62,11 +68,11 @@ async def send(
     check_variables(draft)
     sender_id = sender_of(draft, await SQL.senders_named.many(uow.raw, uow.tenant, None))
     found = await templates.version_of(uow, trial.template_id, trial.version)
-    content_id = await _marked(uow, channel, renderer, found.content_id)
+    content_id = await _marked(uow, channel, renderer, trial.content_id or found.content_id)
     key = LaneKey(template.channel, sender_id, "transactional", PURPOSE, 0)
     messages = [NewMessage(address, content_id, trial.variables) for address in addresses]
     ids = await admit(uow, uow.tenant, key, messages)
-    details = {"version": found.version, "addresses": len(addresses)}
+    details = {"version": found.version, "addresses": len(addresses), **trial.about}
     target = ("template", str(trial.template_id))
     await append(uow, actor, action="template.test_send", target=target, details=details)
     return ids

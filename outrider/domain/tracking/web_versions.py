@@ -17,6 +17,8 @@ import msgspec
 import orjson
 
 from outrider.base.errors import Broken, Refused
+from outrider.base.secret import Keyring
+from outrider.base.signing import TrackingSigner
 from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
@@ -49,6 +51,17 @@ class Letter:
     variables: str | None
     dated_at: datetime
     is_bulk: bool
+
+
+def signer_of(keyring: Keyring) -> TrackingSigner:
+    """What signs addresses of web versions."""
+    return TrackingSigner(keyring.derive("tracking"))
+
+
+def url_of(signer: TrackingSigner, public_url: str, tenant_id: UUID, found: Published) -> str:
+    """Where a campaign's public page is."""
+    (token,) = signer.signed(TrackingSigner.PUBLIC, tenant_id, found.campaign_id, (found.code,))
+    return f"{public_url}/v/{token}"
 
 
 async def letter_of(uow: UnitOfWork, message_id: UUID) -> Letter | None:

@@ -23,6 +23,7 @@ from outrider.base.signing import TrackingSigner
 from outrider.contracts.channel import Composer, Item, Unrenderable
 from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
+from outrider.domain.campaigns import content, read
 from outrider.domain.senders import senders
 from outrider.domain.senders.senders import SenderView
 from outrider.domain.senders.shown import identity_of
@@ -87,8 +88,16 @@ async def of_message(
 async def of_campaign(
     token: FromPath[str], request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]
 ) -> Response[str]:
-    """Show what a campaign says to anybody who was given the address."""
-    return await _answer(token, TrackingSigner.PUBLIC, request, runtime, web_versions.published_letter)
+    """Show what a campaign says to anybody who was given the address; of variants the winner, else the first."""
+
+    async def find(uow: UnitOfWork, campaign_id: UUID, code: int) -> Letter | None:
+        letter = await web_versions.published_letter(uow, campaign_id, code)
+        if letter is None:
+            return None
+        said = await content.said_as(uow, await read.get(uow, campaign_id), None)
+        return replace(letter, content_id=said.content_id)
+
+    return await _answer(token, TrackingSigner.PUBLIC, request, runtime, find)
 
 
 async def _answer(
@@ -98,7 +107,7 @@ async def _answer(
 
     Raises:  Refused(rate_limited, 429).
     """
-    place = signer_of(runtime).read(kind, token)
+    place = web_versions.signer_of(runtime.keyring).read(kind, token)
     rates = _rates(request)
     wait_s = (rates.looks if place else rates.guesses).take(source_of(exchange_of(request).client_ip))
     if wait_s:
@@ -142,11 +151,6 @@ def _item(runtime: Runtime, tenant_id: UUID, letter: Letter, base: str, token: s
         web_version_url=f"{base}/{'w' if letter.address else 'v'}/{token}",
         preferences_url=f"{base}{preferences}" if letter.address else "",
     )
-
-
-def signer_of(runtime: Runtime) -> TrackingSigner:
-    """What signs addresses of web versions."""
-    return TrackingSigner(runtime.keyring.derive("tracking"))
 
 
 def _rates(request: Request[Any, Any, Any]) -> Rates:

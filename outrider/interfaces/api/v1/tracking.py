@@ -12,13 +12,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from outrider.base.ids import parse_id
-from outrider.base.signing import TrackingSigner
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.limits.reasons import NOT_GIVEN, clean_reason
 from outrider.domain.tracking import choices, web_versions
 from outrider.domain.tracking.choices import Choice, Scope
-from outrider.interfaces.api.web_version import signer_of
 from outrider.interfaces.auth import Principal, needs
 
 Reason = Annotated[str, msgspec.Meta(max_length=500)]
@@ -141,8 +139,9 @@ async def _choose(runtime: Runtime, principal: Principal, scope: Scope, scope_id
 
 
 def _shown(runtime: Runtime, tenant_id: UUID, found: web_versions.Published) -> WebVersion:
-    (token,) = signer_of(runtime).signed(TrackingSigner.PUBLIC, tenant_id, found.campaign_id, (found.code,))
-    return WebVersion(f"{runtime.settings.public_url}/v/{token}", found.variables, found.created_by, found.created_at)
+    signer = web_versions.signer_of(runtime.keyring)
+    url = web_versions.url_of(signer, runtime.settings.public_url, tenant_id, found)
+    return WebVersion(url, found.variables, found.created_by, found.created_at)
 
 
 ROUTES = [

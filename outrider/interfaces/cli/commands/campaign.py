@@ -21,7 +21,7 @@ from outrider.domain.limits import switches
 from outrider.domain.senders import connections, senders
 from outrider.domain.tenants.policies import MOST_UNDO_S
 from outrider.interfaces.cli import campaigns, exits
-from outrider.interfaces.cli.campaigning import approving, editing, outcome, trying
+from outrider.interfaces.cli.campaigning import approving, editing, outcome, publishing, trying
 from outrider.interfaces.cli.campaigns import PRIORITY, Acknowledge, ListName, Names, Which, moment
 from outrider.interfaces.cli.commands.connection import vault_of
 from outrider.interfaces.cli.confirm import Yes, confirm
@@ -322,6 +322,9 @@ _VERBS: tuple[Callable[..., Any], ...] = (
     outcome.sheet,
     outcome.retry,
     trying.preview,
+    publishing.publish,
+    publishing.web_version,
+    publishing.unpublish,
     approving.request_approval,
     approving.approve,
     approving.reject,
