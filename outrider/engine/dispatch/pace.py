@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from outrider.engine.dispatch import routes
+from outrider.engine.dispatch.batch import Batch
 
 WORK_S = 0.5
 """A claim is at most this much work at the pace last seen."""
@@ -33,6 +34,14 @@ class Pace:
             return 1
         paced = int(self.rate * WORK_S) if self.rate else _FIRST_BATCH
         return max(1, int(min(most, max(self.least, paced), self.left)))
+
+    def learn_of(self, batch: Batch, took_s: float) -> None:
+        """Take into account what was tried of a batch.
+
+        What was handed back untried, since its gates could not be asked again in time, proves no pace: as many would be
+        claimed and handed back again and again.
+        """
+        self.learn(max(len(batch.begun), 1), took_s)
 
     def learn(self, count: int, took_s: float) -> None:
         """Take the pace of a batch into account.

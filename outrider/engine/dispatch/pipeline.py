@@ -220,7 +220,6 @@ class Pipeline:
         """Take one batch from its claim to its last outcome; nothing of it is left open, whatever happens."""
         watch = BatchWatch(batch, self._board, self._journal, self._recorder.add)
         begin_s = boottime_s()
-        count = len(batch.messages)
         left: Outcome = Unsent("the worker stopped")
         try:
             use, slices = await self._maker.prepare(batch)
@@ -252,7 +251,7 @@ class Pipeline:
             self._settle_rest(batch, watch, left)
             is_unusable = isinstance(left, Deferred) and left.cause == "sender_unusable"
             longest_s = _LONGEST_REST_S if is_unusable else _LONGEST_PAUSE_S
-            self._judge_pace(batch, pace, count, boottime_s() - begin_s, longest_s)
+            self._judge_pace(batch, pace, boottime_s() - begin_s, longest_s)
             self._closed_one((batch.lane.tenant_id, batch.lane.sender_id, batch.lane.message_class), pool)
 
     async def _send(self, batch: Batch, use: Use, outgoing: Sequence[Outgoing], watch: BatchWatch) -> None:
@@ -298,20 +297,20 @@ class Pipeline:
             outcome = Uncertain("answer_lost", "the send was cut short", is_keyed) if is_begun else left
             watch.settle(Outgoing(message_id, claimed.address, "", b"", str(message_id)), outcome)
 
-    def _judge_pace(self, batch: Batch, pace: Pace, count: int, took_s: float, longest_s: float) -> None:
+    def _judge_pace(self, batch: Batch, pace: Pace, took_s: float, longest_s: float) -> None:
         """Learn from a batch: how fast, or that the server cannot be reached at all."""
         if batch.accepted_count:
             if pace.failures:
                 pace.failures = 0
                 self._ring.wake(batch.lane)
-            pace.learn(count, took_s)
+            pace.learn_of(batch, took_s)
         elif batch.unreached_count:
             pace.failures += 1
             self._ring.rest(batch.lane, min(longest_s, 2.0 ** min(pace.failures, 6)))
         elif batch.withdrawn or self._board.why_stopped(batch.lane):
             pass
         elif took_s > WORK_S:
-            pace.learn(count, took_s)
+            pace.learn_of(batch, took_s)
         if batch.over_rate_per_s is not None:
             pace.rate = min(pace.rate or batch.over_rate_per_s, batch.over_rate_per_s)
 

@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outrider.base.ids import NIL
+from outrider.contracts.gate import Lane
+from outrider.engine.dispatch.batch import Batch
 from outrider.engine.dispatch.claim import Mark, Marks
 from outrider.engine.dispatch.pace import Pace
 
+LANE = Lane(UUID(int=1), 7, "email", UUID(int=2), None, "bulk")
 FIRST: Mark = (-1, datetime(2000, 1, 1, tzinfo=UTC), NIL)
 MARK: Mark = (5, datetime(2026, 1, 1, tzinfo=UTC), UUID(int=7))
 LATER: Mark = (5, datetime(2026, 1, 2, tzinfo=UTC), UUID(int=8))
@@ -47,6 +50,18 @@ def test_what_was_done_at_once_because_it_was_little_makes_no_later_claim_smalle
     assert pace.limit(1000) == 500
     pace.learn(50, 1.0)
     assert pace.limit(1000) < 500
+
+
+def test_what_was_handed_back_untried_makes_the_next_claims_smaller() -> None:
+    pace, batch = Pace(rate=1_000.0), Batch(LANE, 5, 1030.0, 1000.0, datetime(2026, 1, 1, tzinfo=UTC), {})
+    batch.begun |= {UUID(int=each) for each in range(50)}
+    for _ in range(20):
+        pace.learn_of(batch, 1.0)
+    assert 20 <= pace.limit(1000) <= 30
+    batch.begun.clear()
+    for _ in range(20):
+        pace.learn_of(batch, 1.0)
+    assert pace.limit(1000) == 1
 
 
 def test_a_slow_server_still_gets_one_message() -> None:
