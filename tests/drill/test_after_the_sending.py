@@ -9,7 +9,7 @@ import pytest
 from tests.kit.drill import Drill
 from tests.kit.scenarios import afterwards
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 async def test_true_prices_take_the_place_of_what_was_reserved_once_whoever_is_killed(tmp_path: Path) -> None:

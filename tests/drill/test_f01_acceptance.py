@@ -9,7 +9,7 @@ import pytest
 from tests.kit.drill import Drill
 from tests.kit.scenarios import acceptance
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.mark.parametrize(

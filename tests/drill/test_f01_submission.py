@@ -17,7 +17,7 @@ from outrider.domain.tenants import keys
 from tests.kit.drill import OPERATOR, Drill, Sender
 from tests.kit.processes import Process
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 async def _submit(process: Process, sender: Sender, key: str, name: str) -> UUID | None:
@@ -29,7 +29,7 @@ async def _submit(process: Process, sender: Sender, key: str, name: str) -> UUID
     parts = urlsplit(process.where)
 
     def send() -> UUID | None:
-        with smtplib.SMTP(str(parts.hostname), int(parts.port or 0), timeout=30) as client:
+        with smtplib.SMTP(str(parts.hostname), int(parts.port or 0), timeout=90) as client:
             client.login("drill", key)
             try:
                 client.mail("bounce@example.org")

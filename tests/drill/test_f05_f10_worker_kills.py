@@ -12,7 +12,7 @@ import pytest_asyncio
 from tests.kit.drill import GUARANTEES, Drill, Guarantee, Sender
 from tests.kit.standby import Standby, standing_by
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 CONNECTIONS = 4
 COUNT = 200
 NOTHING_BEGUN = (

@@ -9,7 +9,7 @@ import pytest
 from tests.kit.drill import GUARANTEES, SCALE, Drill, Guarantee
 from tests.kit.scenarios import troubles
 
-pytestmark = pytest.mark.timeout(120 * SCALE)
+pytestmark = pytest.mark.timeout(900 * SCALE)
 
 
 @pytest.mark.parametrize("guarantee", GUARANTEES)

@@ -12,7 +12,7 @@ from tests.kit.drill import SCALE, Drill
 from tests.kit.scenarios import schedules
 from tests.kit.timetable import open_timetable
 
-pytestmark = pytest.mark.timeout(400 * SCALE)
+pytestmark = pytest.mark.timeout(900 * SCALE)
 MANY = 10_000 if SCALE > 1 else 2_000
 _DUE_AT_ONCE = """
 INSERT INTO schedules (tenant_id, name, job_type, cron, timezone, grace_s, jitter_s, handled_at, next_at, due_at,

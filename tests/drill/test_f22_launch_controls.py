@@ -9,7 +9,7 @@ import pytest
 from tests.kit.drill import SCALE, Drill
 from tests.kit.scenarios import launching
 
-pytestmark = pytest.mark.timeout(180 * SCALE)
+pytestmark = pytest.mark.timeout(900 * SCALE)
 
 
 @pytest.mark.parametrize("at", ["launch.before_commit", "launch.committed"])

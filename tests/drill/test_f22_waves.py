@@ -9,7 +9,7 @@ import pytest
 from tests.kit.drill import SCALE, Drill
 from tests.kit.scenarios import waves
 
-pytestmark = pytest.mark.timeout(300 * SCALE)
+pytestmark = pytest.mark.timeout(900 * SCALE)
 
 
 async def test_kills_in_every_wave_reach_everybody_once_and_leave_one_winner(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ IS_FULL = bool(os.environ.get("OR_ALL_KILL_POINTS"))
 CONCURRENCY = 10
 """Jobs of one scheduler at once: a kill repeats no more than these."""
 
-pytestmark = pytest.mark.timeout(1200 if IS_FULL else 400)
+pytestmark = pytest.mark.timeout(2400 if IS_FULL else 900)
 
 
 @pytest.fixture

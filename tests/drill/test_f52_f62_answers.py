@@ -10,7 +10,7 @@ import pytest
 from tests.kit.drill import GUARANTEES, Drill, Guarantee
 from tests.kit.scenarios import answers
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 SEED = int(os.environ.get("DRILL_SEED", "7"))
 
 

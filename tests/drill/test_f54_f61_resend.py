@@ -15,7 +15,7 @@ from tests.kit.mailers import Mailers
 from tests.kit.processes import until
 from tests.kit.scenarios import answers
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 BOTH = pytest.mark.parametrize("guarantee", GUARANTEES)
 _EVER_IN_DOUBT = "SELECT count(*) FROM message_events WHERE kind = 'uncertain'"
 

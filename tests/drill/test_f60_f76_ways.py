@@ -10,7 +10,7 @@ from tests.kit.crooked import Bent
 from tests.kit.drill import Drill
 from tests.kit.scenarios import partitions
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 HANGS = {"a byte a second": Bent(byte_s=1.0), "forty seconds": Bent(after_s=40.0)}
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.kit.drill import SCALE, Drill
 from tests.kit.scenarios import callbacks
 
-pytestmark = pytest.mark.timeout(300 * SCALE)
+pytestmark = pytest.mark.timeout(900 * SCALE)
 
 
 async def test_what_is_told_before_our_own_commit_waits_for_it_and_counts(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.kit.drill import Drill
 from tests.kit.processes import Process, until
 from tests.unit.plugins.providers.test_smtp_reports import failed
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 POINT = "returns.before_commit"
 
 
@@ -22,7 +22,7 @@ async def _bring(process: Process, address: str) -> bool:
     parts = urlsplit(process.where)
 
     def send() -> bool:
-        with smtplib.SMTP(str(parts.hostname), int(parts.port or 0), timeout=30) as client:
+        with smtplib.SMTP(str(parts.hostname), int(parts.port or 0), timeout=90) as client:
             client.ehlo("mx.example.com")
             try:
                 client.mail("")

@@ -9,7 +9,7 @@ import pytest
 from tests.kit.drill import GUARANTEES, Drill, Guarantee
 from tests.kit.scenarios import spare
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.mark.parametrize("guarantee", GUARANTEES)

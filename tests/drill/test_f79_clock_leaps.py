@@ -9,7 +9,7 @@ import pytest
 from tests.kit.drill import Drill
 from tests.kit.scenarios import schedules
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 async def test_wrong_clocks_fire_nothing_early_and_leaps_make_up_for_one_run_and_repeat_none(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.kit.drill import Drill
 from tests.kit.scenarios import schedules
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 
 async def test_new_rules_of_a_zone_are_followed_at_once_and_give_no_local_day_a_second_run(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from tests.kit.cluster import Cluster
 from tests.kit.drill import SCALE, Drill
 from tests.kit.scenarios import stops, switches
 
-pytestmark = pytest.mark.timeout(300 * SCALE)
+pytestmark = pytest.mark.timeout(900 * SCALE)
 
 
 async def test_every_scope_stops_within_a_second_at_rate_and_goes_on_without_loss_or_repetition(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from tests.kit.command import command
 from tests.kit.drill import OPERATOR, Drill
 from tests.kit.processes import until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 HEADER = ["email", "name", "consent"]
 ROOM_BYTES = 1 << 20

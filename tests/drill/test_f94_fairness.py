@@ -9,7 +9,7 @@ import pytest
 from tests.kit.drill import SCALE, Drill
 from tests.kit.scenarios import loads
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 async def test_a_transactional_message_overtakes_a_campaign(tmp_path: Path) -> None:

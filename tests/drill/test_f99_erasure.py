@@ -19,7 +19,7 @@ from outrider.domain.people import erase
 from tests.kit.audience import ACTOR, Audience, opened
 from tests.kit.statements import ROOT
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 EACH, COUNT = 500, 2 * PAGE + 5_000
 """Every 500th message is the person's, over three pages of the ledger."""

@@ -32,7 +32,7 @@ from tests.kit.scenarios import (
     waves,
 )  # fmt: skip
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ HUNTS: dict[str, Hunt] = {
     "campaigns pay nothing": Hunt(_some_gates, ("I5",)),
     "prices asked for once": Hunt(afterwards.settled_under_kills, ("I8",)),
     "soft bounces counted by report": Hunt(afterwards.bounced_under_kills, ("I9",)),
-    "quiet hours not told to the provider": Hunt(lambda drill: hours.quiet_begins(drill, in_s=6), ("F83",)),
+    "quiet hours not told to the provider": Hunt(lambda drill: hours.quiet_begins(drill, in_s=9), ("F83",)),
     "due by another clock": Hunt(hours.clock_leaps, ("F79",)),
 }
 OF_THE_DATABASE = "synchronous_commit off"

@@ -10,7 +10,7 @@ import pytest
 from tests.kit.drill import SCALE, Drill
 from tests.kit.scenarios import gates
 
-pytestmark = pytest.mark.timeout(480 * SCALE)
+pytestmark = pytest.mark.timeout(900 * SCALE)
 
 
 async def test_random_tenants_on_four_workers_that_are_killed_break_no_gate_and_leave_nothing_behind(

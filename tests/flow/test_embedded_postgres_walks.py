@@ -26,6 +26,7 @@ from outrider.data.embedded_postgres.account import account_for
 from outrider.data.embedded_postgres.home import existing
 from outrider.data.migrate import upgrade
 from tests.kit.embedded import IS_ROOT, ROOT, data_folder, hiding, holder, ordinary_user
+from tests.kit.ports import free_port
 from tests.kit.postgres import drop_database, fresh_database, run_apart, run_sql, shared_server
 
 only_root = pytest.mark.skipif(not IS_ROOT, reason="dropping privileges needs root")
@@ -502,13 +503,6 @@ def test_programs_that_only_root_reaches_are_copied_once_and_checked(
     assert [entry.name for entry in (folder / "lib").iterdir()] == [copy.name]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def database_of(url: str) -> str:
     return url.rpartition("@/")[2].partition("?")[0]
 
@@ -539,7 +533,7 @@ async def everything_about_tables(url: str) -> list[tuple[Any, ...]]:
 
 
 async def until_reachable(url: str) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while True:
             try:
                 connection = await asyncpg.connect(url)

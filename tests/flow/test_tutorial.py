@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,13 +16,14 @@ from pathlib import Path
 
 from outrider.interfaces.sandbox import LedgerReader, lines
 from outrider.interfaces.sandbox.twilio import ledger as texts
+from tests.kit.ports import free_port
 from tests.kit.postgres import open_folder, run_apart
 from tests.kit.processes import until
 from tests.kit.statements import ROOT
 
 BIN = Path(sys.executable).parent
 FENCE = re.compile(r"^```sh(?P<kind> \w+)?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-BOUND_S = 120
+BOUND_S = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Shown:
 
 
 def test_the_commands_of_the_tutorial_do_what_it_says() -> None:
-    port = _free_port()
+    port = free_port()
     changes = {"port=2525": f"port={port}", "--keep-bodies": f"--keep-bodies --smtp-port {port} --http-port 0"}
     shown = _walked("tutorial.md", changes, lambda home: _mails(home, least=5))
     assert [who.partition("@")[0] for who in shown.got] == ["ada", "ada", "barbara", "grace", "linus"]
@@ -44,7 +44,7 @@ def test_the_commands_of_the_tutorial_do_what_it_says() -> None:
 
 
 def test_the_commands_of_the_tutorial_for_texts_do_what_it_says() -> None:
-    port = _free_port()
+    port = free_port()
     shown = _walked(
         "tutorial-texts.md", {"8026": str(port), "sandbox phone": f"sandbox phone --at http://127.0.0.1:{port}"}, _texts
     )
@@ -96,18 +96,12 @@ def _here(text: str, changes: dict[str, str]) -> str:
 
 def _environment(home: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OUTRIDER_")}
-    port = _free_port()
+    port = free_port()
     return kept | {
         "OUTRIDER_DATA_DIR": str(home / "data"), "OUTRIDER_WORKER_HEALTH_PORT": "0",
         "OUTRIDER_API_PORT": str(port), "OUTRIDER_PUBLIC_URL": f"http://localhost:{port}",
         "COLUMNS": "200", "NO_COLOR": "1",
     }  # fmt: skip
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

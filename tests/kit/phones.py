@@ -14,7 +14,6 @@ Callbacks are signed as the sandbox does it: written from Twilio's description, 
 from __future__ import annotations
 
 import re
-import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -212,13 +211,6 @@ class Phones:
 def _message_of(entry: Entry) -> UUID:
     """Our message, by the address under which its reports are asked for."""
     return UUID(parse_qs(urlsplit(entry.status_callback).query)["m"][0])
-
-
-def free_port() -> int:
-    """A port of loopback that nobody uses now: an address must be known before whoever listens there is started."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def people(count: int, *, first: int = 2000) -> list[str]:

@@ -32,7 +32,7 @@ from typing import Any
 
 from tests.kit.command import Command
 
-BOUND_S = 60.0
+BOUND_S = 180.0
 """How long any wait of a drill may take before the drill has failed; no claim is about it."""
 _POLL_S = 0.02
 _TAIL = 1500

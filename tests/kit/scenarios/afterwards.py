@@ -55,7 +55,7 @@ async def settled_under_kills(drill: Drill) -> list[str]:
             return not await drill.value("SELECT EXISTS (SELECT FROM charges WHERE NOT is_settled)")
 
         with suppress(AssertionError):  # what is not settled is named below
-            await until(are_settled, what="every charge is settled", bound_s=15 if drill.defect else 60)
+            await until(are_settled, what="every charge is settled", bound_s=15 if drill.defect else 180)
         return [*found, *await _unpaid(drill, phones), *await phones.violations()]
 
 

@@ -15,7 +15,8 @@ from typing import Any
 from uuid import UUID
 
 from tests.kit.drill import Drill
-from tests.kit.phones import Phones, Request, free_port, people
+from tests.kit.phones import Phones, Request, people
+from tests.kit.ports import free_port
 from tests.kit.processes import Process, until
 
 WORDS = ("queued", "sending", "sent", "delivered", "undelivered")
@@ -264,7 +265,7 @@ async def killed_around_the_commit(drill: Drill, point: str) -> list[str]:
         await victim.killed(point)
         await drill.start("api", api_port=str(port)).ready()
         await drill.drained()
-        await asyncio.wait_for(phones.sandbox.settled(), 60)
+        await asyncio.wait_for(phones.sandbox.settled(), 180)
         await applied(drill)
         stands = await Standing.read(drill)
         again = await drill.value("SELECT coalesce(sum(repeats), 0) FROM webhook_events")

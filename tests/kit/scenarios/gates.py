@@ -89,7 +89,7 @@ async def random_tenants(
             settled_at = datetime.now(UTC)
             return await _is_settled(drill)
 
-        await until(is_settled, what="everything that may go has gone", bound_s=120)
+        await until(is_settled, what="everything that may go has gone", bound_s=300)
         found = [each for case in cases for each in await judged(drill, case, settled_at)]
         evidence = await drill.evidence()
         evidence.acceptances += [each for case in cases for each in case.phones.acceptances()]

@@ -50,7 +50,7 @@ async def quiet_begins(drill: Drill, *, in_s: float) -> list[str]:
         _zone(zones, datetime.now(UTC) + timedelta(seconds=in_s))  # workers read it when they meet it
         await phones.admit(people(_COUNT), message_class="bulk", purpose="marketing")
         await until(lambda: boot_ns() > quiet_ns, what="it is quiet")
-        await until(lambda: _is_held(drill), what="what is left is held", bound_s=60)
+        await until(lambda: _is_held(drill), what="what is left is held")
         await until(lambda: _has_ended(phones), what="the provider has delivered or given up what it took")
         found = []
         late = [each for each in phones.acceptances() if each.boot_ns > quiet_ns + _GRACE_S * _NS]

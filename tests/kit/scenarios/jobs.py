@@ -37,6 +37,8 @@ TAKEN_OVER_S = 45.0
 _BOUND_S = 300.0
 _BATCH = 500
 _DOWN_S = 1.0
+_AT_ONCE = "UPDATE jobs SET arguments = jsonb_set(arguments, '{lasts_ms}', '0') WHERE type = 'marking'"
+"""Whoever runs a job of the drill from now on is done with it at once."""
 
 
 @dataclass(slots=True)
@@ -120,9 +122,10 @@ async def frozen(drill: Drill, *, count: int) -> Report:
     """F13: a scheduler stands still for longer than it may; its jobs are done elsewhere, and it stores none of them."""
     await prepare(drill)
     victim = await drill.scheduler(queue_concurrency=str(count))
-    await add(drill, count, lasts_ms=2000)
+    await add(drill, count, lasts_ms=20_000)
     await until(lambda: len(_begun(drill)) == count, what="every job is begun")
     victim.freeze()
+    await drill.execute(_AT_ONCE)
     await drill.scheduler(queue_concurrency=str(count))
     await _done(drill, count)
     victim.thaw()
@@ -136,7 +139,7 @@ async def takers_over_are_killed(drill: Drill, *, count: int) -> Report:
     victim = await drill.scheduler(queue_concurrency=str(count))
     await add(drill, count, lasts_ms=60_000)
     await until(lambda: len(_begun(drill)) == count, what="every job is begun")
-    await drill.execute("UPDATE jobs SET arguments = jsonb_set(arguments, '{lasts_ms}', '0') WHERE type = 'marking'")
+    await drill.execute(_AT_ONCE)
     victim.kill()
     for point in ("reap.taken", "reap.committed"):
         await drill.start("scheduler", at=f"{point}:1:kill", queue_concurrency="1").killed(point)

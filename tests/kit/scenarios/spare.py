@@ -41,7 +41,7 @@ async def takes_over(drill: Drill, guarantee: Guarantee) -> list[str]:
             await drill.drained()
             return not await drill.value("SELECT count(*) FROM circuits")
 
-        await until(is_trusted, what="the first server is trusted again", poll_s=0.5, bound_s=90.0)
+        await until(is_trusted, what="the first server is trusted again", poll_s=0.5, bound_s=300.0)
         if relay.passed_bytes == before:
             found.append("nothing went by the first server again")
     in_flight = _CONNECTIONS * _WORKERS

@@ -24,7 +24,7 @@ from tests.kit.processes import BOUND_S, Process, until
 from tests.kit.scenarios.switches import GRACE_S
 from tests.unit.plugins.providers.test_smtp_reports import complaint
 
-CLAIM_BATCH = "10"
+CLAIM_BATCH = "20"
 """So small that several workers have something in hand."""
 _WORKERS = 3
 _TOKENS_PER_BLOCK = 1000
@@ -171,7 +171,7 @@ async def _press(http: aiohttp.ClientSession, link: str) -> None:
 def _complain(returns: Process, address: str) -> None:
     """As the reader's mail provider does it (RFC 5965)."""
     parts = urlsplit(returns.where)
-    with smtplib.SMTP(str(parts.hostname), int(parts.port or 0), timeout=30) as client:
+    with smtplib.SMTP(str(parts.hostname), int(parts.port or 0), timeout=90) as client:
         client.ehlo("mx.example.com")
         client.sendmail("feedback@mx.example.com", [address], complaint("abuse"))
 

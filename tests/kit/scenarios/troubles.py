@@ -48,7 +48,7 @@ async def one_of_two_is_lost(drill: Drill, guarantee: Guarantee) -> list[str]:
     victim.kill()
     leased = await drill.open_count(1)
     await drill.accepted(100)
-    await drill.drained(bound_s=120)
+    await drill.drained(bound_s=300)
     assert leased, "nothing was in the dead one's hands, so nothing is proved"
     assert other.lives()
     if guarantee == "at_least_once":
@@ -158,7 +158,7 @@ async def statements_fail(drill: Drill) -> list[str]:
         await drill.admit(sender, 300)
     await drill.campaign(senders[0], 300)
     workers = await asyncio.gather(drill.worker(claim_batch="20"), drill.worker(claim_batch="20"))
-    await drill.drained(bound_s=120)
+    await drill.drained(bound_s=300)
     found = [] if all(worker.lives() for worker in workers) else ["a worker has ended"]
     writes = await drill.value("SELECT last_value FROM writes")
     assert writes >= 50, f"{writes // 5} statements failed: too few to prove anything"

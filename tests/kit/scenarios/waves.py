@@ -132,7 +132,7 @@ async def paced(drill: Drill, *, count: int, per_minute: int) -> list[str]:
     await drill.pause("campaign", str(campaign_id))
     await drill.resume("campaign", str(campaign_id))
     await drill.worker()
-    await drill.drained(bound_s=120)
+    await drill.drained(bound_s=300)
     claims = Counter(
         row["at"]
         for row in await drill.rows(
