@@ -161,16 +161,22 @@ def test_what_people_wrote_is_shown_by_itself_and_as_a_conversation(outrider: Co
     )
     _execute(outrider, wrote, "Stop", "stop", "You are out.")
     _execute(outrider, wrote, "please stop by", "", "")
-    everything, flagged, talk = outrider.many(
+    everything, flagged, _, sent, talk, shown = outrider.many(
         [
             ("callbacks", "inbound", "--json"),
             ("callbacks", "inbound", "--flagged", "--json"),
+            ("sender", "create", "texts", "--connection", "sms", "--from", "+14155550100"),
+            ("messages", "send", PHONE, "--text", "We close at 6."),
             ("callbacks", "conversation", PHONE, "--json"),
+            ("callbacks", "conversation", PHONE),
         ]
     )
+    assert sent.code == 0, sent
     assert [each["text"] for each in _ok(everything)] == ["please stop by", "Stop"]
     assert [each["text"] for each in _ok(flagged)] == ["please stop by"]
     turns = _ok(talk)
-    assert [(turn["direction"], turn["word"], turn["reply"]) for turn in turns] == [
-        ("received", "", ""), ("received", "stop", "You are out."),
+    assert [(turn["direction"], turn["text"], turn["word"], turn["reply"]) for turn in turns] == [
+        ("sent", "We close at 6.", "", ""),
+        ("received", "please stop by", "", ""), ("received", "Stop", "stop", "You are out."),
     ]  # fmt: skip
+    assert "We close at 6." in shown.out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,12 +135,48 @@ async def test_a_pools_number_is_known_and_a_conversation_shows_both_sides(offic
     shown = await office.owner.get(f"/api/v1/contacts/{contact['id']}/conversation")
     assert [(each["direction"], each["text"], each["is_flagged"]) for each in shown.json["items"]] == [
         ("received", "Please stop by at 5 <script>", True),
-        ("sent", "", False),
+        ("sent", "Hello", False),
     ]
     assert shown.json["items"][1]["id"] == str(message_id)
     flagged = await office.owner.get("/api/v1/inbound?flagged=true")
     assert [(each["address"], each["number"]) for each in flagged.json["items"]] == [(PHONE, "+14155550111")]
     assert await suppressed(office) == []
+
+
+async def _conversation(office: Texting, contact_id: str) -> list[tuple[str, bool]]:
+    shown = await office.owner.get(f"/api/v1/contacts/{contact_id}/conversation")
+    assert shown.status == 200, shown.text
+    return [(each["text"], each["is_withheld"]) for each in shown.json["items"]]
+
+
+async def test_what_was_said_to_somebody_is_shown_as_they_got_it(office: Texting) -> None:
+    person = {"name": "Ann", "addresses": [{"channel": "sms", "address": PHONE}]}
+    contact = (await office.owner.post("/api/v1/contacts", person)).json
+    template = {"name": "sale", "channel": "sms", "text": "{{ name }}: 20% off. {{ unsubscribe_url }}"}
+    assert (await office.owner.post("/api/v1/templates", template)).status == 201
+    plain: dict[str, Any] = {"text": None, "template": "sale", "variables": {"name": "Ann"}, "class": "bulk"}
+    await office.accepted(**plain)
+    await office.accepted(text="Your code is 123456", purpose="otp")
+    link = f"{office.api.runtime.settings.public_url}/u/preview"
+    assert await _conversation(office, contact["id"]) == [("", True), (f"Ann: 20% off. {link}", False)]
+    path = f"/api/v1/tenants/{DEFAULT_TENANT}"
+    changed = await office.owner.patch(path, {"settings": {"private_purposes": "marketing"}})
+    assert changed.status == 200, changed.text
+    assert await _conversation(office, contact["id"]) == [("Your code is 123456", False), ("", True)]
+
+
+async def test_what_is_no_longer_kept_is_no_longer_shown(office: Texting) -> None:
+    person = {"name": "Ann", "addresses": [{"channel": "sms", "address": PHONE}]}
+    contact = (await office.owner.post("/api/v1/contacts", person)).json
+    await office.accepted()
+    template = {"name": "sale", "channel": "sms", "text": "Hello {{ name }}"}
+    assert (await office.owner.post("/api/v1/templates", template)).status == 201
+    await office.accepted(text=None, template="sale", variables={"name": "Ann"})
+    assert [text for text, _ in await _conversation(office, contact["id"])] == ["Hello Ann", "Hello"]
+    async with office.api.engine() as uow:
+        await uow.raw.execute("DELETE FROM contents WHERE tenant_id = $1 AND text = 'Hello'", DEFAULT_TENANT)
+        await uow.raw.execute("UPDATE messages SET variables = NULL WHERE tenant_id = $1", DEFAULT_TENANT)
+    assert [text for text, _ in await _conversation(office, contact["id"])] == ["", ""]
 
 
 async def test_who_is_erased_leaves_nothing_they_wrote(office: Texting) -> None:

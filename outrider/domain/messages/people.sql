@@ -81,3 +81,9 @@ WHERE m.tenant_id = $1 AND m.id = ANY ($2::uuid[]) ORDER BY m.id;
 -- Which of these addresses got messages after `$3`.
 SELECT t.address FROM unnest($2::text[]) t(address)
 WHERE EXISTS (SELECT 1 FROM messages WHERE tenant_id = $1 AND address = t.address AND id > $3);
+
+-- name: letters_of :many
+-- What some messages are made of, to show their words again; those that were erased are no one's.
+SELECT m.id, m.address, m.variables::text AS variables, m.content_id, l.channel, l.sender_id, l.message_class = 'bulk' AS is_bulk
+FROM messages m JOIN lanes l ON l.tenant_id = $1 AND l.id = m.lane_id
+WHERE m.tenant_id = $1 AND m.id = ANY ($2::uuid[]) AND m.id >= $3 AND m.id <= $4 AND m.address <> 'erased' ORDER BY m.id;

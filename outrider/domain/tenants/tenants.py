@@ -60,6 +60,13 @@ FIELDS: tuple[Field, ...] = (
         longest=300,
     ),
     Field(
+        "private_purposes",
+        "Purposes of messages whose texts conversations do not show, with commas between: codes to sign in and alike.",
+        default="otp,one_time_code,sign_in,password",
+        longest=500,
+        pattern=r"([a-z0-9_-]+(,[a-z0-9_-]+)*)?",
+    ),
+    Field(
         "preferences_footer",
         "The footer of marketing emails shows the way to the preference centre too, as soon as a list is on offer.",
         "boolean",

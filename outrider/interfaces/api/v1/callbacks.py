@@ -195,9 +195,9 @@ async def talked(
     runtime: NamedDependency[Runtime],
     limit: FromQuery[Limit] = 50,
 ) -> Turns:
-    """Show what was sent to a contact and what they wrote, newest first."""
-    async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
-        return Turns(await conversation.with_contact(uow, parse_id(contact_id, "contact_id"), limit=limit))
+    """Show what was sent to a contact and what they wrote, newest first, texts with their words."""
+    identifier = parse_id(contact_id, "contact_id")
+    return Turns(await conversation.with_contact(runtime, principal.tenant_id, identifier, limit=limit))
 
 
 def _moment(given: datetime | None, field: str) -> datetime | None:

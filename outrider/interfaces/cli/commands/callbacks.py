@@ -189,7 +189,7 @@ async def inbound(*, flagged: bool = False, limit: Limit = 50, options: Common =
 
 @APP.command(name="conversation")
 async def talked(who: str, *, channel: str = "sms", limit: Limit = 50, options: Common = COMMON) -> Answer:
-    """Show what was sent to somebody and what they wrote, newest first.
+    """Show what was sent to somebody and what they wrote, newest first, texts with their words.
 
     Example: `outrider callbacks conversation +61412345001`
 
@@ -200,12 +200,14 @@ async def talked(who: str, *, channel: str = "sms", limit: Limit = 50, options: 
     channel
         Whose address it is.
     """
-    async with looking(options, role=Role.ENGINE) as work:
+    async with wired(options) as (runtime, work):
         contact = await read.by_address(work.uow, channels(), channel, who)
         if contact is None:
             raise Refused("not_found", "nobody has this address", field="who", status=404)
-        found = await conversation.with_contact(work.uow, contact.id, limit=limit)
-    return _rows(found, _TURNS, "nothing was said")
+        found = await conversation.with_contact(runtime, work.tenant_id, contact.id, limit=limit)
+    rows = [msgspec.to_builtins(each) for each in found]
+    shown = [{**row, "text": "(not shown)" if row["is_withheld"] else row["text"]} for row in rows]
+    return Answer(rows, table(shown, _TURNS, empty="nothing was said"))
 
 
 def _rows(found: Any, columns: tuple[str, ...], empty: str) -> Answer:
