@@ -32,6 +32,8 @@ class Outgoing:
     needs_smtputf8: bool = False
     until_s: float | None = None
     """CLOCK_BOOTTIME second after which it must not reach anybody, for providers that can be told; None: no limit."""
+    is_urgent: bool = False
+    """Transactional, as all messages of its batch: it goes before campaigns that wait for the same account."""
 
 
 class Leave(Protocol):

@@ -95,6 +95,20 @@ async def test_what_waits_shares_requests_of_a_hundred_and_one_alone_goes_alone(
     assert {entry.key for entry in sandbox.taken if entry.to == "single@example.com"} == {"key-single@example.com"}
 
 
+async def test_a_password_mail_goes_before_campaigns_that_wait_for_the_same_account(sandbox: ResendSandbox) -> None:
+    transport = opened(sandbox, connections=1)
+    await sent(transport, outgoing("first@example.com"))
+    watch, urgent = Recorder(), outgoing("urgent@example.com")
+    urgent.is_urgent = True
+    async with asyncio.timeout(90), asyncio.TaskGroup() as group:
+        for message in people(6):
+            group.create_task(transport.send([message], watch))
+        await watch.until(lambda: bool(watch.begun))
+        group.create_task(transport.send([urgent], watch))
+    await transport.close()
+    assert watch.order.index(urgent.address) <= 2, "with the next, not behind all of them"
+
+
 async def test_every_request_is_written_down_before_it_is_made(sandbox: ResendSandbox) -> None:
     class Refusing(Recorder):
         async def keep_key(self, key: str, messages: Any) -> str | None:

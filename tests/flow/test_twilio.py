@@ -148,6 +148,21 @@ async def test_connections_are_used_again(sandbox: TwilioSandbox) -> None:
     assert len(sandbox.ledger.entries) == 60
 
 
+async def test_a_code_to_sign_in_with_goes_before_campaigns_that_wait_for_the_same_account(
+    sandbox: TwilioSandbox,
+) -> None:
+    transport = opened(sandbox, connections=1)
+    await sent(transport, text(PEOPLE[0]))
+    watch = Recorder()
+    async with asyncio.timeout(90), asyncio.TaskGroup() as group:
+        for address in PEOPLE[1:7]:
+            group.create_task(transport.send([text(address)], watch))
+        await watch.until(lambda: bool(watch.begun))
+        group.create_task(transport.send([text(PEOPLE[7], is_urgent=True)], watch))
+    await transport.close()
+    assert [entry.to for entry in sandbox.ledger.entries].index(PEOPLE[7]) <= 3, "with the next, not behind all of them"
+
+
 async def test_a_429_stops_the_account_for_as_long_as_it_asks_and_one_probes(sandbox: TwilioSandbox) -> None:
     sandbox.rules = [Rule(status=429, code=20429, retry_after_s=30)]
     transport = opened(sandbox, connections=1)

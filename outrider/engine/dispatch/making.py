@@ -102,6 +102,7 @@ class Maker:
         self._journal.rendering(batch.token, batch.lane.tenant_id, is_over=False)
         if failpoint.ARMED:
             failpoint.hit("render.begun")
+        is_urgent = batch.lane.message_class == "transactional"
         outgoing: list[Outgoing] = []
         for content_id, same in by_content.items():
             composer = composers.get(content_id)
@@ -116,6 +117,7 @@ class Maker:
                     watch.settle(stand_in, Rejected("render_failed", message.detail))
                 else:
                     message.until_s = batch.messages[message.id].until_s
+                    message.is_urgent = is_urgent
                     outgoing.append(message)
         self._journal.rendering(batch.token, batch.lane.tenant_id, is_over=True)
         return outgoing

@@ -21,6 +21,7 @@ from outrider.contracts.outcome import Deferred, Outcome, Rejected, Uncertain, U
 from outrider.contracts.provider import Egress, Outgoing, Transport, Turn, Watch
 from outrider.data.http_account import Desk, Rest, outcome_of_trouble
 from outrider.data.http_out import Reply, Trouble
+from outrider.data.lines import Places
 from outrider.plugins.providers.resend.answers import Read, Refusal, Told, Unsure, read
 from outrider.plugins.providers.resend.finding import find
 from outrider.plugins.providers.resend.payload import Payload, may_share, payload_of
@@ -68,7 +69,7 @@ class ResendTransport:
         self.request_count = account.batch_size
         self._account = account
         self._http = account.http(egress)
-        self._room = asyncio.Semaphore(account.connections)
+        self._room = Places(account.connections)
         self.rest = Rest()
         self._rate = account.requests_per_s
         self._next_s = 0.0
@@ -114,7 +115,7 @@ class ResendTransport:
             items = [(message, payload_of(message, self._account)) for message in messages]
         except ValueError:
             return None
-        async with self._room:
+        async with self._room.place():
             found = await self._ask(_Request(items, key, {}), leave)
         if isinstance(found, Trouble):
             return None if found.kind != "lost" else self._unsure(len(items), found.detail)
@@ -130,7 +131,7 @@ class ResendTransport:
 
     async def find(self, lost: Sequence[Lost]) -> dict[UUID, str | None]:
         """Ask what became of messages; see `contracts.callbacks.Finds`."""
-        async with self._room:
+        async with self._room.place():
             return await find(self._http, self._turn, lost)
 
     async def close(self) -> None:
@@ -180,7 +181,7 @@ class ResendTransport:
 
     async def _one(self, request: _Request, desk: Desk) -> list[_Request]:
         """See one request to its end. Gives what has to go instead: without who got no leave, or in halves."""
-        async with self._room:
+        async with self._room.place(is_urgent=request.items[0][0].is_urgent):
             barred = self.rest.barred()
             if barred is not None:
                 return self._settled(request, desk, [barred] * len(request.items))

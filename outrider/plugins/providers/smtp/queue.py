@@ -1,5 +1,7 @@
 """What waits for a connection: batches in turn, one message each, so that one message never waits for 500 others.
 
+Urgent batches go first, but for every fourth turn.
+
 Owns the messages not yet on a wire and the exactly-once settling of each; never knows about connections.
 """
 
@@ -11,6 +13,7 @@ from collections.abc import Sequence
 
 from outrider.contracts.outcome import Outcome, Unsent
 from outrider.contracts.provider import Outgoing, Watch
+from outrider.data.lines import Lines
 
 
 class Item:
@@ -34,13 +37,14 @@ class Item:
 class Batch:
     """The messages of one `send`."""
 
-    __slots__ = ("_left", "done", "waiting", "watch")
+    __slots__ = ("_left", "done", "is_urgent", "waiting", "watch")
 
     def __init__(self, messages: Sequence[Outgoing], watch: Watch, done: asyncio.Future[None]) -> None:
         self.watch = watch
         self.done = done
         self.waiting = deque(Item(message, self) for message in messages)
         self._left = len(self.waiting)
+        self.is_urgent = messages[0].is_urgent
 
     def settled(self, item: Item, outcome: Outcome) -> None:
         """Count one message off; the last one ends the `send`, even when the engine's own code raised."""
@@ -53,31 +57,31 @@ class Batch:
 
 
 class Queue:
-    """Round robin over batches. Every operation is O(1) but `drop`."""
+    """Round robin over batches, urgent ones before the others. Every operation is O(1) but `drop`."""
 
-    __slots__ = ("_turns", "count")
+    __slots__ = ("_lines", "count")
 
     def __init__(self) -> None:
-        self._turns: deque[Batch] = deque()
+        self._lines: Lines[Batch] = Lines()
         self.count = 0
         """Messages waiting."""
 
     def add(self, batch: Batch) -> None:
         """A whole batch, which takes its turns from now on."""
-        self._turns.append(batch)
+        self._lines.line(is_urgent=batch.is_urgent).append(batch)
         self.count += len(batch.waiting)
 
     def put_back(self, item: Item) -> None:
         """A message taken before: the first of its batch, whose turn is next."""
         batch = item.batch
         if not batch.waiting:
-            self._turns.appendleft(batch)
+            self._lines.line(is_urgent=batch.is_urgent).appendleft(batch)
         batch.waiting.appendleft(item)
         self.count += 1
 
     def take(self) -> Item | None:
         """The next message in turn, or None."""
-        turns = self._turns
+        turns = self._lines.turn()
         if not turns:
             return None
         batch = turns.popleft()
@@ -97,13 +101,14 @@ class Queue:
             item = waiting.popleft()
             self.count -= 1
             if not waiting:
-                self._turns.remove(batch)
+                self._lines.line(is_urgent=batch.is_urgent).remove(batch)
             item.settle(Unsent(reason))
 
     def drain(self, outcome: Outcome) -> None:
         """Settle everything that waits, alike."""
-        turns, self._turns, self.count = self._turns, deque(), 0
-        for batch in turns:
+        batches, self.count = self._lines.everybody(), 0
+        self._lines.clear()
+        for batch in batches:
             items, batch.waiting = batch.waiting, deque()
             for item in items:
                 item.settle(outcome)
@@ -111,7 +116,7 @@ class Queue:
     def drop(self, batch: Batch, outcome: Outcome) -> None:
         """Settle what waits of one batch."""
         if batch.waiting:
-            self._turns.remove(batch)
+            self._lines.line(is_urgent=batch.is_urgent).remove(batch)
             items, batch.waiting = batch.waiting, deque()
             self.count -= len(items)
             for item in items:

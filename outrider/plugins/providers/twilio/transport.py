@@ -16,6 +16,7 @@ from outrider.contracts.outcome import Deferred, Outcome, Uncertain, Unsent
 from outrider.contracts.provider import Egress, Outgoing, Transport, Watch
 from outrider.data.http_account import Desk, Rest, outcome_of_trouble, wish_s
 from outrider.data.http_out import HttpOut, Reply, Trouble
+from outrider.data.lines import Places
 from outrider.plugins.providers.twilio.answers import SERVER, outcome_of
 from outrider.plugins.providers.twilio.bills import bills
 from outrider.plugins.providers.twilio.finding import find
@@ -36,7 +37,7 @@ class TwilioTransport:
             connect_timeout_s=account.connect_timeout_s,
             answer_timeout_s=account.answer_timeout_s,
         )
-        self._room = asyncio.Semaphore(account.connections)
+        self._room = Places(account.connections)
         self._forms = Forms(account)
         self._path = f"{account.path}/Messages.json"
         self.rest = Rest()
@@ -106,7 +107,7 @@ class TwilioTransport:
                 return Unsent(reason)
         if message.until_s is not None and left_s(message) < 1:
             return Unsent("its time of validity is over")  # the least that can be asked for would be too long
-        async with self._room:
+        async with self._room.place(is_urgent=message.is_urgent):
             barred = self.rest.barred()
             if barred is not None:
                 return barred

@@ -88,3 +88,26 @@ async def test_a_message_is_settled_once_and_the_last_one_ends_the_batch_even_if
     item.settle(Unsent("late"))
     assert recorder.outcomes == {"a0@b.c": Accepted()}
     assert ours.done.done()
+
+
+async def test_an_urgent_batch_goes_before_others_that_came_first_but_for_every_fourth_message() -> None:
+    queue, urgent = Queue(), batch("u", 4)
+    urgent.is_urgent = True
+    queue.add(batch("a", 3))
+    queue.add(batch("b", 1))
+    queue.add(urgent)
+    assert queue.count == 8
+    assert take_all(queue) == ["u0", "u1", "u2", "a0", "u3", "b0", "a1", "a2"]
+
+
+async def test_an_urgent_message_that_is_put_back_stays_urgent() -> None:
+    queue = Queue()
+    urgent = batch("u", 1)
+    urgent.is_urgent = True
+    queue.add(urgent)
+    item = queue.take()
+    assert item is not None
+    queue.add(batch("a", 1))
+    queue.put_back(item)
+    queue.drop(urgent, Unsent("x"))
+    assert (queue.count, take_all(queue)) == (1, ["a0"])
