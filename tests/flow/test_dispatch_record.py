@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -419,3 +420,46 @@ async def sweep(desk: Desk) -> None:
     )
     recovery = Recovery(desk.post.engine, desk.post.runtime.settings.journal_dir, desk.post.runtime.settings)
     await recovery._from_leases(desk.tenant_id)
+
+
+async def test_a_transactional_outcome_waits_for_none_of_a_campaign(post: Post, desk: Desk) -> None:
+    other = await post.desk()
+    many, single = await leased(desk, 3), await leased(other)
+    many.lane = replace(many.lane, message_class="bulk")
+    office = Office(desk, flush_s=1.0, flush_count=3)
+    real, is_free = office.transaction, asyncio.Event()
+    first = True
+
+    @asynccontextmanager
+    async def slow() -> AsyncIterator[asyncpg.Connection]:
+        nonlocal first
+        is_first, first = first, False
+        async with real() as raw:
+            if is_first:
+                await is_free.wait()
+            yield raw
+
+    office.transaction = slow  # type: ignore[method-assign]  # the database takes long over the campaign's
+    async with office.running():
+        office.settle(many, Accepted("p"))
+        await until(lambda: office.flushes == 1)
+        office.settle(single, Accepted("p"))
+        await until(lambda: office.closed == [single])
+        assert office.recorder.waiting_count == 3
+        is_free.set()
+        await until(lambda: office.closed == [single, many])
+    assert await desk.states(list(many.messages)) == ["sent"] * 3
+    assert await other.states(list(single.messages)) == ["sent"]
+
+
+async def test_transactional_outcomes_that_come_in_crowds_share_transactions(desk: Desk) -> None:
+    batches = [await leased(desk, 20) for _ in range(3)]
+    office = Office(desk, flush_s=0.3, flush_count=100)
+    async with office.running():
+        office.settle(batches[0], Accepted("p"))
+        await until(lambda: office.closed == batches[:1])
+        for batch in batches[1:]:
+            office.settle(batch, Accepted("p"))
+            await asyncio.sleep(0)
+        await until(lambda: len(office.closed) == len(batches))
+    assert office.flushes == 2, "after a large one the next is waited for as of a campaign's"

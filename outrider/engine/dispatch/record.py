@@ -9,7 +9,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import asyncpg
@@ -34,6 +34,8 @@ _log = structlog.get_logger(__name__)
 _DETAIL = 500
 _BELATED_S = 60.0
 """For so long a late acceptance is told again: nobody writes a message for longer."""
+_MANY = 10
+"""Transactional results in one flush: with more, the next one waits for others as those of campaigns do."""
 
 
 @dataclass(slots=True)
@@ -188,8 +190,27 @@ def _is_unsent(row: Row) -> bool:
     return row.kind in {"hand_back", "hold_back", "wait", "defer"} or (row.kind == "finish" and row.state == "failed")
 
 
+@dataclass(slots=True)
+class _Line:
+    """Results of one class, oldest first. `is_hurried`: what comes alone is written at once."""
+
+    is_hurried: bool
+    results: list[Result] = field(default_factory=list)
+    due: asyncio.Event = field(default_factory=asyncio.Event)
+    last_count: int = 0
+    """How many the flush before this one was given."""
+
+    def is_due(self, most: int) -> bool:
+        """Whether nothing more is to be waited for."""
+        return len(self.results) >= (1 if self.is_hurried and self.last_count < _MANY else most)
+
+
 class Recorder:
-    """Collects results and flushes them every `flush_s` or `flush_count`, whichever comes first."""
+    """Collects results and flushes them every `flush_s` or `flush_count`, whichever comes first.
+
+    Transactional ones have a line and a transaction of their own, so that they wait for nobody's campaign; one that
+    comes alone is written at once, and what comes meanwhile with the next [F93].
+    """
 
     def __init__(
         self, database: Database, journal: Journal, settings: Settings, closed: Callable[[Batch], None]
@@ -198,8 +219,7 @@ class Recorder:
         self._journal = journal
         self._settings = settings
         self._closed = closed
-        self._results: list[Result] = []
-        self._due = asyncio.Event()
+        self._lines = {"transactional": _Line(is_hurried=True), "bulk": _Line(is_hurried=False)}
         self._may_repeat: Callable[[Batch], bool] = lambda _batch: False
         self._belated: dict[UUID, tuple[UUID, float]] = {}
         """Acceptances that came after the sweep and could not be told yet: message -> tenant, until when they are."""
@@ -214,51 +234,58 @@ class Recorder:
     @property
     def waiting_count(self) -> int:
         """Results not yet in the database."""
-        return len(self._results)
+        return sum(len(line.results) for line in self._lines.values())
 
     def add(self, batch: Batch, message: Claimed, outcome: Outcome) -> None:
         """Take one result; never waits."""
-        self._results.append(Result(batch, message, outcome))
+        line = self._lines[batch.lane.message_class]
+        line.results.append(Result(batch, message, outcome))
         if isinstance(outcome, Accepted):
             batch.accepted_count += 1
         elif isinstance(outcome, Deferred) and outcome.cause in UNREACHED:
             batch.unreached_count += 1
-        if len(self._results) >= self._settings.flush_count:
-            self._due.set()
+        if line.is_due(self._settings.flush_count):
+            line.due.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Flush until `stop` and nothing is left; a database that is away is waited for."""
+        async with asyncio.TaskGroup() as group:
+            for line in self._lines.values():
+                group.create_task(self._keep_up(line, stop))
+
+    async def _keep_up(self, line: _Line, stop: asyncio.Event) -> None:
         pause_s = self._settings.flush_s
-        while self._results or not stop.is_set():
-            if len(self._results) < self._settings.flush_count:
+        while line.results or not stop.is_set():
+            if not line.is_due(self._settings.flush_count):
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._due.wait(), pause_s)
-            self._due.clear()
-            if not self._results:
+                    await asyncio.wait_for(line.due.wait(), pause_s)
+            line.due.clear()
+            if not line.results:
                 continue
             try:
-                await self._record(min(len(self._results), self._settings.flush_count))
+                await self._record(line, min(len(line.results), self._settings.flush_count))
                 pause_s = self._settings.flush_s
             except Unavailable as error:
                 pause_s = min(max(pause_s * 2, 0.1), 2.0)
-                _log.warning("recording_waits", waiting=len(self._results), code=error.code)
+                _log.warning("recording_waits", waiting=self.waiting_count, code=error.code)
                 await asyncio.sleep(pause_s)
 
-    async def _record(self, count: int) -> None:
+    async def _record(self, line: _Line, count: int) -> None:
         """Flush the oldest results; when something about them is a bug, one by one, so that it costs only itself."""
         try:
-            await self._flush(self._results[:count])
-            del self._results[:count]
+            await self._flush(line.results[:count])
+            line.last_count = count
+            del line.results[:count]
         except Unavailable:
             raise
         except Exception:  # noqa: BLE001 - the last resort of the recorder: without it nothing of this worker is recorded
             _log.exception("recording_failed", count=count)
             for _ in range(count):
-                await self._record_alone()
+                await self._record_alone(line)
 
-    async def _record_alone(self) -> None:
+    async def _record_alone(self, line: _Line) -> None:
         """Flush the oldest result; one that cannot be recorded is let go: its lease ends and the sweep decides."""
-        result = self._results[0]
+        result = line.results[0]
         try:
             await self._flush([result])
         except Unavailable:
@@ -268,7 +295,7 @@ class Recorder:
                 "outcome_unrecordable", message=str(result.message.id), outcome=type(result.outcome).__name__
             )
             self._recorded(result)
-        del self._results[0]
+        del line.results[0]
 
     def _recorded(self, result: Result) -> None:
         """Nothing more is to be written for this result; the last of a batch closes it."""
