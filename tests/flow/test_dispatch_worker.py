@@ -24,13 +24,14 @@ from outrider.data.db import Database
 from outrider.domain.contacts.rows import SQL as CONTACTS
 from outrider.domain.messages import stats, workers
 from outrider.engine.dispatch import batch as batch_module
-from outrider.engine.dispatch import pipeline, second_thoughts
+from outrider.engine.dispatch import pipeline, run, second_thoughts
 from outrider.engine.dispatch.addresses import Addresses
 from outrider.engine.dispatch.batch import LONGEST_UNASKED_S, Batch
 from outrider.engine.dispatch.claim import Claim, Claimer
 from outrider.engine.dispatch.recovery import Recovery
 from outrider.engine.dispatch.run import Worker
 from outrider.engine.fanout import expand
+from outrider.engine.loop import Loop
 from tests.kit.campaigns import launched
 from tests.kit.dispatch import Desk, GlassChannel, GlassProvider, Post, plain_bytes, posts, send_soundly, until
 
@@ -413,6 +414,39 @@ async def test_what_hangs_beyond_the_grace_is_uncertain_if_begun_and_goes_back_i
     assert await desk.states(ids) == ["uncertain", "queued", "queued"]
     assert worker.batches == {}
     assert not list(worker.journal.path.parent.iterdir())
+
+
+async def test_a_background_loop_that_waits_for_ever_is_cut_when_the_worker_has_ended(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_LAST_ROUND_S", 0.05)
+    begun = asyncio.Event()
+
+    async def wait() -> bool:
+        begun.set()
+        return await asyncio.Event().wait()
+
+    async with post.working([Loop("stuck", 1.0, wait)]) as worker:
+        await begun.wait()
+    assert worker.state == "stopped"
+
+
+async def test_feeders_and_what_they_sent_share_one_grace(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+
+    async def feed(_self: pipeline.Pipeline, _stop: asyncio.Event) -> None:
+        await asyncio.Event().wait()
+
+    async def finish(tasks: set[asyncio.Task[None]], grace_s: float) -> None:
+        given.append(grace_s)
+        for task in tasks:
+            task.cancel()
+
+    monkeypatch.setattr(pipeline.Pipeline, "feed", feed)
+    monkeypatch.setattr(Worker, "_finish_tasks", staticmethod(finish))
+    async with post.working(grace_s=0.1):
+        pass
+    assert given[0] == 0.0, "the feeders took all of it"
 
 
 # the worker and its neighbours

@@ -19,6 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from outrider import __version__
+from outrider.base.clock import boottime_s
 from outrider.base.errors import Unavailable
 from outrider.data.db import Database, Role
 from outrider.data.listen import listen
@@ -40,6 +41,8 @@ from outrider.engine.stalls import Stalls
 _log = structlog.get_logger(__name__)
 _PROMOTE_SLICE = 5000
 _FEEDERS = 2
+_LAST_ROUND_S = 2.0
+"""So long a background loop may go on with its round when everything else of the worker has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,8 +233,7 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_file(ended))
             group.create_task(self._listen(ended))
-            for loop in self.loops:
-                group.create_task(repeat(loop, self.pulses, ended))
+            loops = {group.create_task(repeat(loop, self.pulses, ended), name=loop.name) for loop in self.loops}
             recording_ends = asyncio.Event()
             recording = group.create_task(self.recorder.run(recording_ends))
             feeders = [group.create_task(self.pipeline.feed(stop)) for _ in range(_FEEDERS)]
@@ -239,17 +241,20 @@ class Worker:
             await stop.wait()
             self.state = "stopping"
             _log.info("worker_stops", in_flight=self._in_flight())
+            ends_s = boottime_s() + settings.grace_s
             await asyncio.wait(feeders, timeout=settings.grace_s)
-            await self._finish_tasks({*feeders, *self.pipeline.tasks}, settings.grace_s)
+            await self._finish_tasks({*feeders, *self.pipeline.tasks}, max(0.0, ends_s - boottime_s()))
             recording_ends.set()
             await recording
             self.state = "stopped"
             await self._last_words()
             ended.set()
+            # cut as a kill would cut it: a round may wait for a provider that does not answer
+            await self._finish_tasks(loops, _LAST_ROUND_S)
 
     @staticmethod
     async def _finish_tasks(tasks: set[asyncio.Task[None]], grace_s: float) -> None:
-        """Let what is in flight end by itself; what has not after the grace is cancelled: begun is then uncertain."""
+        """Let what is under way end by itself; what has not in time is cancelled: messages begun are then uncertain."""
         if tasks:
             _done, still_open = await asyncio.wait(tasks, timeout=grace_s)
             for task in still_open:

@@ -298,8 +298,9 @@ class Senders:
         return tracking
 
     async def close_idle(self, *, everything: bool = False) -> None:
-        """Close accounts that no sender uses any more; on shutdown all."""
+        """Close accounts that no sender uses any more; on shutdown all, at the same time: one may take its seconds."""
         now_s = boottime_s()
+        closing: list[Account] = []
         for key, account in list(self._accounts.items()):
             if everything or (not account.busy_count and now_s - account.used_s > _IDLE_S):
                 del self._accounts[key]
@@ -308,7 +309,10 @@ class Senders:
                     for name, use in self._uses.items()
                     if all(route.account is not account for route in use.routes)
                 }
-                await account.transport.close()
+                closing.append(account)
+        for error in await asyncio.gather(*(each.transport.close() for each in closing), return_exceptions=True):
+            if isinstance(error, BaseException):
+                raise error
 
 
 def _terms(lane: Lane, use: Use, tracking: Tracking) -> Terms:
