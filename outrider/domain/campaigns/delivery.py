@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from itertools import accumulate
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from uuid import UUID
 
 import msgspec
@@ -19,7 +19,8 @@ BUCKETS = 10_000
 MOST_VARIANTS = 5
 
 Decision = Literal["automatic", "by_hand"]
-WaitMinutes = Annotated[int, msgspec.Meta(ge=0, le=10_080)]
+_Within: Final = msgspec.Meta(ge=0, le=10_080)
+WaitMinutes = Annotated[int, _Within] | Annotated[float, _Within]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Share = Annotated[float, msgspec.Meta(ge=0.01, le=100)]
@@ -181,9 +182,9 @@ def rate_per_s(pacing: Pacing, will_go_count: int) -> float:
     return max(1, will_go_count) / ((pacing.spread_hours or 1.0) * 3600)
 
 
-def waits_s(wanted: Delivery) -> int:
+def waits_s(wanted: Delivery) -> float:
     """What passes between the waves at least."""
-    minutes = wanted.canary.wait_minutes if wanted.canary is not None else 0
+    minutes: float = wanted.canary.wait_minutes if wanted.canary is not None else 0
     if wanted.ab_test is not None and wanted.ab_test.has_winner:
         minutes += wanted.ab_test.wait_minutes
     return minutes * 60

@@ -207,6 +207,16 @@ def test_paces_are_what_they_say() -> None:
     assert delivery.rate_per_s(Pacing(spread_hours=1), 0) > 0
 
 
+def test_a_wait_may_be_a_part_of_a_minute_and_is_kept_as_it_was_said() -> None:
+    said = {"canary": {"wait_minutes": 0.25}, "ab_test": {"variants": msgspec.to_builtins(TWO), "wait_minutes": 2}}
+    wanted = msgspec.convert(said, Delivery)
+    assert delivery.waits_s(wanted) == 135
+    stored = wanted.stored()
+    assert Delivery.read(stored) == wanted
+    assert stored is not None
+    assert '"wait_minutes":2,' in stored, "a digest of it stays what it was"
+
+
 def test_a_draft_says_how_long_it_takes_by_its_pace_its_waits_and_the_last_zone() -> None:
     slow = Delivery(pacing=Pacing(per_hour=3_600), canary=Canary(wait_minutes=1), ab_test=AbTest(TWO, wait_minutes=2))
     assert pacing.narrowed(slow, 100, None, None) == (1, "pace")
