@@ -24,7 +24,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -115,19 +115,17 @@ class Nursery:
             return await self._start(name, heard)
 
     async def _start(self, name: str, heard: Callable[[bytes], None]) -> Forked:
-        stdin, our_stdin = os.pipe()
-        our_stdout, stdout = os.pipe()
-        try:
+        with ExitStack() as ours, ExitStack() as theirs:
+            stdin, our_stdin = os.pipe()
+            theirs.callback(os.close, stdin)
+            ours.callback(os.close, our_stdin)  # should it run although it was not heard of: this ends it
+            our_stdout, stdout = os.pipe()
+            theirs.callback(os.close, stdout)
             output = await _reader(our_stdout)
-            try:
-                self._ask(name, [stdin, stdout])
-            finally:
-                os.close(stdin)
-                os.close(stdout)
+            self._ask(name, [stdin, stdout])
+            theirs.close()
             pid = _pid_in(await output.readline())
-        except BaseException:
-            os.close(our_stdin)  # should it run all the same: this ends it
-            raise
+            ours.pop_all()
         self._bury_loader()  # it has left: who answered is its child's
         forked = Forked(pid, our_stdin, output, heard)
         self._forked = [*(each for each in self._forked if each.returncode is None), forked]
@@ -204,7 +202,11 @@ async def _reader(fd: int) -> asyncio.StreamReader:
     """A stream from the reading end of a pipe, which is closed with it."""
     reader = asyncio.StreamReader()
     pipe = open(fd, "rb", buffering=0)  # noqa: ASYNC230, SIM115 - a descriptor that is open; the stream closes it
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    try:
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    except BaseException:
+        pipe.close()
+        raise
     return reader
 
 
