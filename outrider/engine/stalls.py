@@ -48,6 +48,7 @@ class Stalls(Collector):
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Watch the running event loop for the time of the block."""
+        self._stop.clear()
         loop, thread_id = asyncio.get_running_loop(), threading.get_ident()
         thread = threading.Thread(target=self._watch, args=(loop, thread_id), name="loop watchdog", daemon=True)
         thread.start()

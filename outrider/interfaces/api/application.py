@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import pkgutil
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
 from importlib import import_module
 from typing import Any, cast
@@ -36,6 +36,7 @@ from outrider.data.runtime import Runtime
 from outrider.domain.callbacks.address import PREFIX as CALLBACK_PREFIX
 from outrider.engine.loop import running
 from outrider.engine.maintenance import imports, upkeep
+from outrider.engine.stalls import Stalls
 from outrider.interfaces import api
 from outrider.interfaces.api import problems, server, v1
 from outrider.interfaces.api.bodies import ApiRequest
@@ -115,6 +116,8 @@ def create_app(runtime: Runtime) -> Litestar:
     settings = runtime.settings
     authenticator = Authenticator(runtime)
     figures = HttpFigures(settings.app_label)
+    stalls = Stalls(settings.app_label)
+    figures.registry.register(stalls)
     snapshots, totals, job_figures = Snapshots(runtime), MessageTotals(runtime.db), JobFigures(runtime.db)
     money_figures = MoneyFigures(runtime.db)
     gathering = Gathering(runtime)
@@ -142,7 +145,7 @@ def create_app(runtime: Runtime) -> Litestar:
         exception_handlers={Exception: problems.answer},
         request_max_body_size=None,  # the door counts
         openapi_config=None,  # description.py says more, and nothing else
-        lifespan=[_left_imports(runtime), _folding(runtime), tracking.running, callbacks.running],
+        lifespan=[_watched(stalls), _left_imports(runtime), _folding(runtime), tracking.running, callbacks.running],
         on_shutdown=[runtime.bell.quiet, gathering.close],
         logging_config=None,
         state=State({"session_cookie": cookie_name(settings)}),
@@ -166,6 +169,17 @@ async def serve(runtime: Runtime, *, ready: Callable[[str], None], stop: asyncio
 def _left_imports(runtime: Runtime) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
     """For the application's `lifespan`: look, in the background, at imports and uploads that were left behind."""
     return lambda _app: running(imports.settling(runtime))
+
+
+def _watched(stalls: Stalls) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    """For the application's `lifespan`: tell when the event loop stands still."""
+
+    @asynccontextmanager
+    async def watching(_app: Litestar) -> AsyncIterator[None]:
+        with stalls.watching():
+            yield
+
+    return watching
 
 
 def _folding(runtime: Runtime) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
