@@ -343,6 +343,7 @@ def test_l59_a_dry_run_writes_nothing(ready: Command, tmp_path: Path) -> None:
         ("messages", "send", "dry@example.org", "--subject", "Dry", "--text", "dry"),
         ("uncertain", "resend", "--all"),
         ("uncertain", "mark", "sent", "--all"),
+        ("poison", "requeue", "--all"),
         ("db", "migrate"),
     )
     for done in ready.many([(*line, "--dry-run") for line in lines]):
