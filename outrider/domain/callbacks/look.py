@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_network
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from outrider.base.errors import Refused
@@ -19,6 +21,7 @@ from outrider.domain.senders import connections
 from outrider.domain.senders.connections import Vault
 
 LONGEST_EXCEPTION_MINUTES = 24 * 60
+_MOST_REPORTS = 100_000
 _WIDEST = {4: 16, 6: 32}
 """No exception is wider than this prefix: whoever is excepted may say anything about the tenant's messages."""
 
@@ -83,6 +86,16 @@ class InboundView(msgspec.Struct, frozen=True):
     received_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class RepeatedId:
+    """An id of a provider under which reports of two messages came: one of both may never have been taken [F62]."""
+
+    tenant_id: UUID
+    connection: str
+    provider_id: str
+    at: datetime
+
+
 async def events(
     uow: UnitOfWork,
     *,
@@ -101,6 +114,14 @@ async def events(
         uow.raw, uow.tenant, before or NEWEST_ID, limit, state, connection_id, signature, repeated, source, since, until
     )
     return [EventView(**dict(row)) for row in rows]
+
+
+async def repeated_ids(raw: asyncpg.Connection) -> list[RepeatedId]:
+    """Ids that a provider gave to two messages, by what was reported in the last day, all tenants (engine role).
+
+    Gives:   at most twenty, the latest first, of the latest hundred thousand reports.
+    """
+    return [RepeatedId(**row) for row in await SQL.ids_repeated.many(raw, _MOST_REPORTS)]
 
 
 async def refusals(

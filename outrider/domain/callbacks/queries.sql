@@ -55,6 +55,18 @@ UPDATE webhook_events e SET state = d.state, note = d.note, attempts = attempts 
        applied_at = CASE WHEN d.state = 'applied' THEN now() ELSE e.applied_at END
 FROM unnest($2::uuid[], $3::text[], $4::text[]) d(id, state, note) WHERE e.tenant_id = $1 AND e.id = d.id;
 
+-- name: ids_repeated :many
+-- Ids of providers under which reports of two messages came in the last day, of the `$1` latest reports: whichever worker sent
+-- the messages or applied the reports. The latest first, at most twenty.
+-- tenant: none, because it is told to the installation's operators
+SELECT e.tenant_id, c.name AS connection, e.provider_id, max(e.received_at) AS at
+FROM (SELECT tenant_id, connection_id, provider_id, message_id, state, received_at FROM webhook_events
+      WHERE received_at > now() - interval '1 day' ORDER BY received_at DESC LIMIT $1) e
+JOIN connections c ON c.tenant_id = e.tenant_id AND c.id = e.connection_id
+WHERE e.state = 'applied' AND e.message_id IS NOT NULL AND e.provider_id <> ''
+GROUP BY e.tenant_id, c.name, e.provider_id HAVING min(e.message_id::text) <> max(e.message_id::text)
+ORDER BY max(e.received_at) DESC LIMIT 20;
+
 -- name: inbound_ends :run
 -- What became of something that somebody wrote.
 UPDATE webhook_events SET state = $3, note = $4, applied_at = now() WHERE tenant_id = $1 AND id = $2;

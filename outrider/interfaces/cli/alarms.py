@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from outrider.contracts.outcome import CAUSES
+from outrider.domain.callbacks.look import RepeatedId
 from outrider.domain.jobs.stats import SILENT_S, Stranded, Worker
 from outrider.domain.messages.poison import Standing as Poison
 from outrider.domain.messages.stats import Unworkable
@@ -28,12 +29,14 @@ def alarms(
     unreached: Sequence[OpenCircuit],
     unworkable: Sequence[Unworkable],
     poison: Poison,
+    repeated: Sequence[RepeatedId],
 ) -> list[str]:
     """Every alarm, the gravest first; nothing when all is well."""
     return [
         *_schedulers(seen, runners),
         *_connections(unreached),
         *_senders(unworkable),
+        *_repeated(repeated),
         *_poison(poison),
         *_stalls(seen),
         *_queues(stranded),
@@ -51,6 +54,13 @@ def _senders(unworkable: Sequence[Unworkable]) -> Iterator[str]:
     for each in unworkable:
         where = f"sender {each.sender} (tenant {each.tenant_id})"
         yield f"{where}: {each.count} message(s) cannot be worked on since {each.since:%F %T}: {CAUSES[each.cause].why}"
+
+
+def _repeated(repeated: Sequence[RepeatedId]) -> Iterator[str]:
+    for each in repeated:
+        where = f"connection {each.connection} (tenant {each.tenant_id})"
+        what = f"gave two messages one id, {each.provider_id}, last at {each.at:%F %T}"
+        yield f"{where} {what}: one of them may never have been taken"
 
 
 def _poison(poison: Poison) -> Iterator[str]:

@@ -9,6 +9,8 @@ import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
+from outrider.data.db import Role
+from outrider.domain.callbacks import look
 from tests.kit.crooked import STRAIGHT, Asked, Bent, Crooked
 from tests.kit.drill import SCALE, Drill, Guarantee
 from tests.kit.phones import Phones, people
@@ -161,6 +163,9 @@ async def same_id(drill: Drill) -> list[str]:
         found += [] if stored == 2 else [f"F62: {stored} messages keep the id"]
         if "provider_id_repeated" not in worker.log.read_text():
             found.append("F62: nobody was told")
+        async with drill.db.uow(Role.ENGINE) as uow:
+            told = [each.provider_id for each in await look.repeated_ids(uow.raw)]
+        found += [] if told == [sid] else [f"F62: operators are told of {told}"]
         return found + await checked(drill, phones)
 
 

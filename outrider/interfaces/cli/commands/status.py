@@ -8,6 +8,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from outrider.data.db import Role
+from outrider.domain.callbacks import look
 from outrider.domain.jobs import stats as job_stats
 from outrider.domain.limits import maintenance, switches
 from outrider.domain.messages import fills, poison, stats, workers
@@ -48,6 +49,7 @@ async def status(
         unreached = await circuits.open_ones(uow.raw)
         unworkable = await stats.unworkable(uow.raw)
         aside = await poison.standing(uow.raw)
+        repeated = await look.repeated_ids(uow.raw)
         fill = (await fills.installation(uow.raw)).fill
         fullest = await fills.fullest(uow.raw)
     data: dict[str, Any] = {
@@ -63,7 +65,7 @@ async def status(
         "schedules": msgspec.to_builtins(timetable),
         "alarms": [
             *quotas.alarms(fill, fullest),
-            *alarms(seen, runners, stranded, troubles, unreached, unworkable, aside),
+            *alarms(seen, runners, stranded, troubles, unreached, unworkable, aside, repeated),
         ],
         "processes": [_process(each) for each in seen if all_ or _is_recent(each)],
     }
