@@ -59,3 +59,34 @@ async def test_no_more_tenants_are_shown_than_a_scrape_can_bear(new_database: Ca
     shown = [line for line in text.splitlines() if line.startswith("outrider_budget_used_percent{")]
     assert len(shown) == money_figures.MOST_TENANTS
     assert max(float(line.rpartition(" ")[2]) for line in shown) == 49.5, "those that used the most"
+
+
+async def test_who_opts_out_is_a_share_of_what_went(new_database: Callable[..., str]) -> None:
+    async with api_of(new_database("migrated")) as own:
+        async with own.engine() as uow:
+            left = (
+                "INSERT INTO suppressions (tenant_id, channel, address_hash, address, reason, source, created_by, "
+                "created_at) SELECT $1, $2, sha256(convert_to(n || $2, 'UTF8')), n || $2, $3, 'test', 'test', "
+                "now() - $4::int * interval '1 hour' FROM generate_series(1, $5::int) n"
+            )
+            for channel, reason, hours, count in (
+                ("sms", "stop", 1, 3), ("email", "unsubscribe", 1, 2), ("fax", "unsubscribe", 25, 5),
+                ("push", "complaint", 1, 4),
+            ):  # fmt: skip
+                await uow.raw.execute(left, DEFAULT_TENANT, channel, reason, hours, count)
+            sent = (
+                "WITH lane AS (INSERT INTO lanes (tenant_id, channel, sender_id, message_class) "
+                "VALUES ($1, $2, $1, $3) RETURNING id) "
+                "INSERT INTO rollup_deltas (tenant_id, lane_id, hour, state, code, n) "
+                "SELECT $1, id, date_trunc('hour', now()), 'sent', '', $4 FROM lane"
+            )
+            await uow.raw.execute(sent, DEFAULT_TENANT, "sms", "bulk", 60)
+            await uow.raw.execute(sent, DEFAULT_TENANT, "email", "transactional", 50)
+        text = (await own.caller().get("/metrics")).text
+    who = f'app="outrider",channel="{{}}",tenant="{DEFAULT_TENANT}"'
+    assert f"outrider_opt_outs{{{who.format('sms')}}} 3.0" in text
+    assert f"outrider_opt_out_ratio{{{who.format('sms')}}} 0.05" in text
+    assert f"outrider_opt_outs{{{who.format('email')}}} 2.0" in text
+    assert f"outrider_opt_out_ratio{{{who.format('email')}}}" not in text, "no bulk message went: no share"
+    assert "fax" not in text, "more than a day ago"
+    assert "push" not in text, "a complaint is none"

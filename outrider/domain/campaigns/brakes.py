@@ -80,6 +80,21 @@ class _Place(NamedTuple):
     address_hash: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class OptOuts:
+    """How many people left a tenant on a channel within a day, and how many bulk messages went meanwhile."""
+
+    tenant_id: UUID
+    channel: str
+    left_count: int
+    sent_count: int
+
+
+async def optouts(raw: asyncpg.Connection, most: int) -> list[OptOuts]:
+    """Of the tenants and channels that the most people left, the first so many (engine role)."""
+    return [OptOuts(**row) for row in await SQL.optouts.many(raw, most)]
+
+
 class Watch:
     """One process's look-out: reads what was lost since its last look, and all that counts of campaigns new to it.
 

@@ -1,6 +1,7 @@
-"""What is spent of budgets, how warm-ups stand, and what waits at which gate, as metrics.
+"""What is spent of budgets, how warm-ups stand, what waits at which gate, and who opts out, as metrics.
 
-Owns the memory of the last reading, and how many tenants are shown: those that used the most of a limit.
+Owns the memory of the last reading, and how many tenants are shown: those that used the most of a limit, and those that
+the most people left.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from prometheus_client.metrics_core import Metric
 
 from outrider.base.errors import OutriderError
 from outrider.data.db import Database, Role
+from outrider.domain.campaigns import brakes
+from outrider.domain.campaigns.brakes import OptOuts
 from outrider.domain.limits import allowances, budgets
 from outrider.domain.limits.budgets import Used
 from outrider.domain.messages import holds
@@ -29,11 +32,12 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MoneyReading:
-    """Budgets of the tenants that used most of them, messages that gates hold, and warm-ups by state."""
+    """Budgets of the tenants that used most of them, messages that gates hold, warm-ups by state, and opt-outs."""
 
     used: tuple[Used, ...] = ()
     held: tuple[Held, ...] = ()
     warm_ups: Mapping[str, int] = field(default_factory=dict)
+    optouts: tuple[OptOuts, ...] = ()
 
 
 class MoneyFigures:
@@ -53,7 +57,9 @@ class MoneyFigures:
                     async with asyncio.timeout(_PATIENCE_S), self._db.uow(Role.ENGINE) as uow:
                         used = await budgets.most_used(uow, MOST_TENANTS)
                         held = tuple(await holds.by_gate(uow))
-                        self._last = MoneyReading(tuple(used), held, await allowances.states(uow.raw))
+                        warming = await allowances.states(uow.raw)
+                        left = tuple(await brakes.optouts(uow.raw, MOST_TENANTS))
+                        self._last = MoneyReading(tuple(used), held, warming, left)
                 except (OutriderError, TimeoutError) as error:
                     _log.warning("money_figures_failed", error=type(error).__name__)
                 self._read_s = time.monotonic()
@@ -91,3 +97,22 @@ def metrics_of(app_label: str, reading: MoneyReading) -> Iterable[Metric]:
     for state in ("running", "paused", "used_up"):
         warming.add_metric([app_label, state], reading.warm_ups.get(state, 0))
     yield from (spent, limit, percent, held, warming)
+    yield from _optouts(app_label, reading.optouts)
+
+
+def _optouts(app_label: str, rows: Iterable[OptOuts]) -> Iterable[Metric]:
+    labels = ["app", "tenant", "channel"]
+    left = GaugeMetricFamily(
+        "outrider_opt_outs",
+        f"People who opted out within a day, by link or word; the {MOST_TENANTS} tenants and channels with the most.",
+        labels=labels,
+    )
+    ratio = GaugeMetricFamily(
+        "outrider_opt_out_ratio", "Their share of the bulk messages that went in that day.", labels=labels
+    )
+    for each in rows:
+        values = [app_label, str(each.tenant_id), each.channel]
+        left.add_metric(values, each.left_count)
+        if each.sent_count:
+            ratio.add_metric(values, each.left_count / each.sent_count)
+    yield from (left, ratio)
