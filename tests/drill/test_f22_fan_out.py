@@ -9,12 +9,15 @@ import pytest
 from tests.kit.drill import SCALE, Drill
 from tests.kit.scenarios import fan_out
 
-pytestmark = pytest.mark.timeout(300 * SCALE)
-COUNT = 20_000 * SCALE
+pytestmark = pytest.mark.timeout(900 * SCALE)
+COUNT = min(20_000 if SCALE == 1 else 50_000 * SCALE, 1_000_000)
+"""A million before a release."""
+HALF = COUNT // fan_out.PAGE // 2
+"""Pages."""
 
 
 async def test_a_fan_out_killed_between_rows_and_checkpoint_and_after_it_reaches_everybody_once(tmp_path: Path) -> None:
-    kills = ("fan_out.before_checkpoint:3", "fan_out.committed:5", "fan_out.before_checkpoint:1")
+    kills = ("fan_out.before_checkpoint:3", f"fan_out.committed:{HALF - 2}", "fan_out.before_checkpoint:1")
     async with Drill.open(tmp_path) as drill:
         assert await fan_out.killed_while_expanding(drill, count=COUNT, kills=kills, sends=True) == []
 

@@ -9,33 +9,35 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from tests.kit.drill import Drill
-from tests.kit.processes import until
+from tests.kit.processes import BOUND_S, until
 
 PAGE = 1000
 
 
-async def expanded(drill: Drill, campaign_id: UUID) -> None:
+async def expanded(drill: Drill, campaign_id: UUID, *, bound_s: float = BOUND_S) -> None:
     """Wait until a campaign's list is through."""
     await until(
         lambda: drill.value("SELECT expanded_at IS NOT NULL FROM campaigns WHERE id = $1", campaign_id),
         what="the list is through",
+        bound_s=bound_s,
     )
 
 
 async def killed_while_expanding(drill: Drill, *, count: int, kills: Sequence[str], sends: bool) -> list[str]:
     """F22: worker after worker is killed between pages; the last one finishes the list and, if told to, sends it."""
+    bound_s = BOUND_S * (1 + count / 20_000)
     sender = await drill.sender("at_most_once", connections=8)
     campaign_id = await drill.campaign(sender, count)
     await drill.pause("campaign", str(campaign_id))
     for at in kills:
-        await drill.start_worker(at=f"{at}:kill", expand_batch=str(PAGE)).killed(at.partition(":")[0])
+        await drill.start_worker(at=f"{at}:kill", expand_batch=str(PAGE)).killed(at.partition(":")[0], bound_s=bound_s)
     await drill.worker(expand_batch=str(PAGE), claim_batch="500")
-    await expanded(drill, campaign_id)
+    await expanded(drill, campaign_id, bound_s=bound_s)
     found = await _complete(drill, campaign_id, count)
     if not sends:
         return found
     await drill.resume("campaign", str(campaign_id))
-    await drill.drained(bound_s=300)
+    await drill.drained(bound_s=240 + bound_s)
     return found + await drill.violations()
 
 
