@@ -165,6 +165,24 @@ async def test_what_was_said_to_somebody_is_shown_as_they_got_it(office: Texting
     assert await _conversation(office, contact["id"]) == [("Your code is 123456", False), ("", True)]
 
 
+async def test_a_conversation_is_read_page_by_page_each_turn_once(office: Texting) -> None:
+    person = {"name": "Ann", "addresses": [{"channel": "sms", "address": PHONE}]}
+    contact = (await office.owner.post("/api/v1/contacts", person)).json
+    for number in range(3):
+        await office.accepted(text=f"we {number}")
+        await office.wrote(f"they {number}")
+    path = f"/api/v1/contacts/{contact['id']}/conversation"
+    read, cursor = [], ""
+    while cursor is not None:
+        page = (await office.owner.get(f"{path}?limit=2&cursor={cursor}")).json
+        assert len(page["items"]) <= 2
+        read += page["items"]
+        cursor = page["next_cursor"]
+    assert [each["text"] for each in read] == ["they 2", "we 2", "they 1", "we 1", "they 0", "we 0"]
+    assert read == (await office.owner.get(f"{path}?limit=100")).json["items"]
+    assert (await office.owner.get(f"{path}?cursor=x")).code == "invalid_cursor"
+
+
 async def test_what_is_no_longer_kept_is_no_longer_shown(office: Texting) -> None:
     person = {"name": "Ann", "addresses": [{"channel": "sms", "address": PHONE}]}
     contact = (await office.owner.post("/api/v1/contacts", person)).json

@@ -58,14 +58,16 @@ class _Letters:
     items: list[Item]
 
 
-async def with_contact(runtime: Runtime, tenant_id: UUID, contact_id: UUID, *, limit: int) -> list[Turn]:
+async def with_contact(
+    runtime: Runtime, tenant_id: UUID, contact_id: UUID, *, limit: int, before: UUID | None = None
+) -> list[Turn]:
     """The newest turns of a conversation, on every channel.
 
-    Takes:   limit 1..1000.
+    Takes:   limit 1..1000; before: the id of the last turn of the page before.
     Raises:  Refused(not_found); Unavailable when a text needs the renderer and it has no child process.
     """
     async with runtime.db.uow(Role.ENGINE, tenant_id) as uow:
-        turns = await _turns(uow, contact_id, limit)
+        turns = await _turns(uow, contact_id, limit, before)
         texts = {key for key, channel in runtime.channels.items() if channel.measure(b"") is not None}
         ours = [turn for turn in turns if turn.direction == "sent" and turn.channel in texts and not turn.is_withheld]
         letters = await _letters(uow, runtime, [turn.id for turn in ours])
@@ -80,8 +82,8 @@ async def with_contact(runtime: Runtime, tenant_id: UUID, contact_id: UUID, *, l
     return [msgspec.structs.replace(each, text=words[each.id]) if each.id in words else each for each in turns]
 
 
-async def _turns(uow: UnitOfWork, contact_id: UUID, limit: int) -> list[Turn]:
-    """Who said something when, and what they wrote."""
+async def _turns(uow: UnitOfWork, contact_id: UUID, limit: int, before: UUID | None) -> list[Turn]:
+    """Who said something when, and what they wrote; in the order of their ids, which tell the time for both sides."""
     contact = await read.get(uow, contact_id)
     private = set((await tenants.get(uow, uow.tenant)).settings["private_purposes"].split(","))
     turns: list[Turn] = []
@@ -89,16 +91,18 @@ async def _turns(uow: UnitOfWork, contact_id: UUID, limit: int) -> list[Turn]:
         turns += [
             Turn(each.received_at, "received", each.id, each.channel, each.address, "", each.text, each.word,
                  each.is_flagged, each.reply)
-            for each in await look.inbound(uow, limit=limit, address=address.address, channel=address.channel)
+            for each in await look.inbound(
+                uow, limit=limit, before=before, address=address.address, channel=address.channel
+            )
         ]  # fmt: skip
         wanted = search.Filter(address=address.address)
         turns += [
             Turn(time_of(row["id"]), "sent", row["id"], row["channel"], row["address"], row["state"],
                  is_withheld=row["purpose"] in private)
-            for row in await search.find(uow.raw, uow.tenant, wanted, limit=limit)
+            for row in await search.find(uow.raw, uow.tenant, wanted, limit=limit, before=before)
             if row["channel"] == address.channel
         ]  # fmt: skip
-    return sorted(turns, key=lambda turn: turn.at, reverse=True)[:limit]
+    return sorted(turns, key=lambda turn: turn.id, reverse=True)[:limit]
 
 
 async def _letters(uow: UnitOfWork, runtime: Runtime, ids: Sequence[UUID]) -> list[_Letters]:

@@ -38,12 +38,6 @@ class Exceptions(msgspec.Struct):
     items: list[ExceptionView]
 
 
-class Turns(msgspec.Struct):
-    """A conversation, newest first."""
-
-    items: list[Turn]
-
-
 class ReplayIn(msgspec.Struct, forbid_unknown_fields=True):
     """Which reports are applied again: by id, or all since a moment."""
 
@@ -194,10 +188,14 @@ async def talked(
     principal: NamedDependency[Principal],
     runtime: NamedDependency[Runtime],
     limit: FromQuery[Limit] = 50,
-) -> Turns:
+    cursor: FromQuery[Cursor] = "",
+) -> Page[Turn]:
     """Show what was sent to a contact and what they wrote, newest first, texts with their words."""
-    identifier = parse_id(contact_id, "contact_id")
-    return Turns(await conversation.with_contact(runtime, principal.tenant_id, identifier, limit=limit))
+    identifier, before = parse_id(contact_id, "contact_id"), read_cursor(cursor, tuple[UUID])
+    items = await conversation.with_contact(
+        runtime, principal.tenant_id, identifier, limit=limit, before=before[0] if before else None
+    )
+    return page(items, limit, cursor_of(items[-1].id) if items else "")
 
 
 def _moment(given: datetime | None, field: str) -> datetime | None:
