@@ -88,7 +88,7 @@ class Stalls(Collector):
                 is_told = True
                 self.count += 1
                 stack = _stack(thread_id) if turned_s is None else []  # else it is over already
-                _log.error("loop_stalled", stood_s=round(stood_s, 1), stack=stack)
+                _log.error("loop_stalled", stood_s=round(stood_s, 1), frames=stack)  # `stack` is the console log's own
             if turned_s is not None:
                 if is_told:
                     self._over(stood_s)

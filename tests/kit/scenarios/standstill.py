@@ -66,7 +66,7 @@ async def _told(process: Process, place: str) -> list[str]:
     await process.ready()
     await until(lambda: _lines(process, "loop_turns_again"), what="it says that it goes on")
     told = _lines(process, "loop_stalled")
-    found = [] if any(place in at for line in told for at in line["stack"]) else [f"F18: the place is not told: {told}"]
+    found = [] if any(place in at for line in told for at in line["frames"]) else [f"F18: the place is not told: {told}"]
     over = _lines(process, "loop_turns_again")
     if not any(line["stood_s"] >= STANDS_S - 1 for line in over):
         found.append(f"F18: it does not say for how long: {over}")

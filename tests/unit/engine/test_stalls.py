@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from structlog.dev import ConsoleRenderer
 from structlog.testing import capture_logs
 
 from outrider.engine import stalls
@@ -43,7 +44,8 @@ async def test_a_loop_that_stands_still_is_told_once_with_its_place_and_counted(
         await until_over(watched)
     told = [line for line in logs if line["event"] == "loop_stalled"]
     assert len(told) == watched.count == 1
-    assert any(place.endswith(" blocks_the_loop") for place in told[0]["stack"]), told
+    assert any(place.endswith(" blocks_the_loop") for place in told[0]["frames"]), told
+    assert "blocks_the_loop" in ConsoleRenderer(colors=False)(None, "error", dict(told[0])), "a terminal shows it, too"
     assert watched.last is not None
     assert figures(watched) == {
         "outrider_loop_stalls": 1, "outrider_loop_stalled_seconds": watched.last[1],
@@ -106,7 +108,7 @@ async def test_time_in_which_nothing_ran_at_all_does_not_count_unless_it_was_com
     monkeypatch.setattr(watched, "_stop", clock)
     watched._watch(asyncio.get_running_loop(), 0)
     assert watched.count == count
-    assert all(line["stack"] == [] for line in logs if line["event"] == "loop_stalled"), "it was over by then"
+    assert all(line["frames"] == [] for line in logs if line["event"] == "loop_stalled"), "it was over by then"
 
 
 async def test_the_watch_ends_with_the_block() -> None:
