@@ -22,6 +22,7 @@ from outrider.data.db import Role
 from outrider.domain.limits import accounts, budgets, charges, prices
 from outrider.domain.messages import holds, uncertain
 from outrider.domain.tenants import tenants
+from outrider.engine.dispatch.batch import Money
 from outrider.engine.dispatch.claim import Claimer
 from outrider.engine.dispatch.record import Row, row_for, write
 from outrider.engine.maintenance import money
@@ -496,34 +497,33 @@ async def test_a_price_counts_in_the_day_and_month_of_its_reservation(desk: Desk
     assert await spent(desk) == (2 * CENT, 5 * CENT), "yesterday's money is not today's"
 
 
-async def test_further_parts_are_paid_before_the_send_or_the_message_stays(desk: Desk) -> None:
+async def claimed(desk: Desk, cents: int, count: int) -> tuple[list[UUID], int, Money]:
+    """Messages at a cent each, claimed with so much money: their ids, the token, and what was reserved."""
     await price(desk, CENT)
-    await limit(desk, 6)
-    ids = await desk.admit(4)
+    await limit(desk, cents)
+    ids = await desk.admit(count)
     claim = await desk.claim()
     assert claim.batch is not None
-    held = claim.batch.money
-    assert held is not None
+    assert claim.batch.money is not None
+    return ids, claim.batch.token, claim.batch.money
+
+
+async def test_further_parts_are_paid_before_the_send_or_the_message_stays(desk: Desk) -> None:
+    ids, token, held = await claimed(desk, 6, 4)
     changes = {ids[0]: (held.costs[ids[0]], 4), ids[1]: (held.costs[ids[1]], 3), ids[2]: (held.costs[ids[2]], 1)}
     async with desk.post.engine.transaction() as raw:
-        refused = await charges.correct(raw, held.payer, claim.batch.token, held.dates, changes)
+        refused = await charges.correct(raw, held.payer, token, held.dates, changes)
     assert refused == {ids[0]}, "two more cents are there: for the two further parts of the second"
     assert await spent(desk) == (6 * CENT, 6 * CENT)
 
 
 async def test_a_charge_that_was_given_back_or_billed_is_not_corrected(desk: Desk) -> None:
-    await price(desk, CENT)
-    await limit(desk, 9)
-    ids = await desk.admit(3)
-    claim = await desk.claim()
-    assert claim.batch is not None
-    held = claim.batch.money
-    assert held is not None
-    await record(desk, claim.batch.token, ids[:1], "hand_back")
+    ids, token, held = await claimed(desk, 9, 3)
+    await record(desk, token, ids[:1], "hand_back")
     async with desk.post.engine.transaction() as raw:
         assert await charges.settle(raw, desk.tenant_id, {ids[1]: Bill(Decimal("0.03"), "EUR")}) == {ids[1]}
         changes = {each: (held.costs[each], 2) for each in ids}
-        refused = await charges.correct(raw, held.payer, claim.batch.token, held.dates, changes)
+        refused = await charges.correct(raw, held.payer, token, held.dates, changes)
     assert refused == {ids[0]}, "it is charged by nobody: its next claim charges it"
     assert await spent(desk) == (5 * CENT, 5 * CENT), "three as billed, and two for the last one's parts"
 

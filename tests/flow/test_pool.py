@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
@@ -107,26 +109,29 @@ async def test_what_comes_together_by_chance_goes_over_one_connection_and_what_l
         await db.close()
 
 
+@asynccontextmanager
+async def _patient(url: str, monkeypatch: pytest.MonkeyPatch, patience_s: float) -> AsyncIterator[Database]:
+    """A pool for which every wait is a moment, as long as it has this patience."""
+    monkeypatch.setattr(pool, "_MOMENT_S", 3600.0)
+    monkeypatch.setattr(pool, "_PATIENCE_S", patience_s)
+    db = Database(url, pool_size=SIZE, name="calm pool")
+    try:
+        yield db
+    finally:
+        await db.close()
+
+
 async def test_under_load_nobody_waits_for_a_connection_that_could_be_opened(
     migrated_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "_MOMENT_S", 3600.0)
-    monkeypatch.setattr(pool, "_PATIENCE_S", 0.0)
-    db = Database(migrated_url, pool_size=SIZE, name="calm pool")
-    try:
-        async with asyncio.timeout(60):
-            await _held(db, SIZE, asyncio.Barrier(SIZE))
-    finally:
-        await db.close()
+    async with _patient(migrated_url, monkeypatch, 0.0) as db, asyncio.timeout(60):
+        await _held(db, SIZE, asyncio.Barrier(SIZE))
 
 
 async def test_whoever_stops_waiting_for_a_connection_takes_none_along(
     migrated_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "_MOMENT_S", 3600.0)
-    monkeypatch.setattr(pool, "_PATIENCE_S", 3600.0)
-    db = Database(migrated_url, pool_size=SIZE, name="calm pool")
-    try:
+    async with _patient(migrated_url, monkeypatch, 3600.0) as db:
         met = asyncio.Barrier(2)
         busy = asyncio.create_task(_held(db, 1, met))
         while db.available() == SIZE:  # noqa: ASYNC110 - the pool has no event for it
@@ -143,8 +148,6 @@ async def test_whoever_stops_waiting_for_a_connection_takes_none_along(
         assert db.available() == SIZE
         async with asyncio.timeout(60):
             await _use(db)
-    finally:
-        await db.close()
 
 
 async def test_what_is_in_use_while_the_pool_is_closed_is_closed_at_its_end_and_nothing_begins_afterwards(
