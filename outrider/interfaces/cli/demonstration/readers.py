@@ -1,8 +1,8 @@
 """The second act: a campaign for some people only, and what its readers do with it.
 
 Newcomers are imported; a segment says which city, an exclusion that nobody gets it who had the first campaign. Half
-of them draw one of two subjects, and the rest gets the one that was clicked more. Readers open and click, and a mail
-scanner follows every link: the product's results are compared with what was done.
+of them draw one of two subjects; the product itself chooses the one that was clicked more, and the rest gets that.
+Readers open and click, and a mail scanner follows every link: the product's results are compared with what was done.
 Owns the order of events and the verdicts; everything is asked of the public API and of the mail server's inbox.
 """
 
@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from outrider.base.errors import Unavailable
+from outrider.domain.campaigns.waves import LOOKER
 from outrider.interfaces.cli.demonstration.ledger import Ledger
 from outrider.interfaces.cli.demonstration.people import CITIES, People
 from outrider.interfaces.cli.demonstration.proof import Line, equal
@@ -35,7 +36,8 @@ SHOP: Final = "https://shop.example.com"
 _SHARE: Final = 20
 _LEAST: Final = 240
 _AT_ONCE: Final = 16
-_BOUND_S: Final = 60.0
+_BOUND_S: Final = 90.0
+_WAIT_MINUTES: Final = 0.2
 _BROWSER: Final = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 _SUBJECT: Final = "{{ name }}, the market opens on Saturday"
 _OTHER_SUBJECT: Final = "{{ name }}, your voucher for Saturday"
@@ -101,6 +103,7 @@ class Reading:
     preflight: Mapping[str, Any]
     test_clicks: Mapping[str, int]
     winner: str
+    decided_by: str
     letters: Sequence[Letter]
     wrong_ways: int
     results: Mapping[str, Any]
@@ -128,7 +131,7 @@ async def play(room: Room, people: People, first: Played) -> Reading:
     )
     async with asyncio.timeout(_BOUND_S):
         letters, wrong_ways = await _test(room, campaign_id)
-        test_clicks, winner = await _choose(stage, campaign_id, letters)
+        test_clicks, winner, decided_by = await _chosen(stage, campaign_id, letters)
         await until_finished(stage, campaign_id)
         rest = await _letters(room, is_test=False)
         wrong_ways += await _read(room, rest)
@@ -140,8 +143,9 @@ async def play(room: Room, people: People, first: Played) -> Reading:
     )
     wanted = frozenset(code for _, _, city, code in rows if city == CITY)
     return Reading(
-        len(rows), wanted, counted["contact_count"], checked, test_clicks, winner, letters, wrong_ways, results
-    )
+        len(rows), wanted, counted["contact_count"], checked, test_clicks, winner, decided_by, letters, wrong_ways,
+        results,
+    )  # fmt: skip
 
 
 def prove(people: People, reading: Reading) -> list[Line]:
@@ -164,8 +168,10 @@ def prove(people: People, reading: Reading) -> list[Line]:
         Line(
             "A/B test: the winner",
             reading.winner,
-            is_right=reading.winner == _VOUCHER and dict(reading.test_clicks) == _test_clicks(reading.letters),
-            must="chosen by its clicks: " + ", ".join(f"{name} {n}" for name, n in reading.test_clicks.items()),
+            is_right=reading.winner == _VOUCHER
+            and reading.decided_by == LOOKER.name
+            and dict(reading.test_clicks) == _test_clicks(reading.letters),
+            must="chosen by itself, by clicks: " + ", ".join(f"{name} {n}" for name, n in reading.test_clicks.items()),
         ),
         equal(
             "got the winner afterwards",
@@ -230,8 +236,8 @@ async def _launch(room: Room, segment_id: str, first_id: str) -> tuple[str, Mapp
     )
     test = {
         "audience_percent": 50,
-        "wait_minutes": 0,
-        "decision": "by_hand",
+        "wait_minutes": _WAIT_MINUTES,
+        "minimum_count": 1,
         "variants": [
             {"name": _PLAIN, "share_percent": 50},
             {"name": _VOUCHER, "share_percent": 50, "subject": _OTHER_SUBJECT},
@@ -244,18 +250,24 @@ async def _launch(room: Room, segment_id: str, first_id: str) -> tuple[str, Mapp
 
 
 async def _test(room: Room, campaign_id: str) -> tuple[list[Letter], int]:
-    """Wait until the test is out, and let its readers read; gives its letters, and links that led astray."""
+    """Wait until the test is out, and let its readers read; gives its letters, and links that led astray.
+
+    The campaign is paused meanwhile: on the slowest machine, too, the winner is chosen after everybody has read.
+    """
     while True:
-        seen = await room.stage.api.get(f"/campaigns/{campaign_id}/delivery")
-        if any(wave["state"] in {"resting", "deciding"} for wave in seen["waves"]):
+        if any(wave["state"] == "resting" for wave in await _waves(room.stage, campaign_id)):
             break
         await asyncio.sleep(0.1)
+    await room.stage.api.post(f"/campaigns/{campaign_id}/pause", {"reason": "its readers read"})
     letters = await _letters(room, is_test=True)
     return letters, await _read(room, letters)
 
 
-async def _choose(stage: Stage, campaign_id: str, letters: Sequence[Letter]) -> tuple[dict[str, int], str]:
-    """Wait until the clicks of the test are known, and let the variant with most of them go on."""
+async def _chosen(stage: Stage, campaign_id: str, letters: Sequence[Letter]) -> tuple[dict[str, int], str, str]:
+    """Wait until the clicks of the test are known, and then for the product's own choice.
+
+    Gives:   how many clicked by variant, which won, and who decided.
+    """
     wanted = sum(_test_clicks(letters).values())
     give_up_s = time.monotonic() + _BOUND_S / 4
     while True:
@@ -264,12 +276,19 @@ async def _choose(stage: Stage, campaign_id: str, letters: Sequence[Letter]) -> 
         if sum(clicks.values()) >= wanted or time.monotonic() > give_up_s:
             break
         await asyncio.sleep(0.1)
-    winner = max(clicks, key=lambda name: clicks[name])
-    await stage.api.post(f"/campaigns/{campaign_id}/winner", {"variant": winner, "reason": "most clicks"})
-    stage.tell(
-        "A/B test: " + ", ".join(f"{name} {count} clicks" for name, count in clicks.items()) + f"; {winner} wins"
-    )
-    return clicks, winner
+    await stage.api.post(f"/campaigns/{campaign_id}/resume", {"reason": "everybody has read"})
+    while True:
+        decided = next((wave for wave in await _waves(stage, campaign_id) if wave["winner"]), None)
+        if decided is not None:
+            break
+        await asyncio.sleep(0.1)
+    stage.tell(f"A/B test: {decided['winner']} wins: {decided['why']}")
+    return clicks, str(decided["winner"]), str(decided["decided_by"])
+
+
+async def _waves(stage: Stage, campaign_id: str) -> list[dict[str, Any]]:
+    found = await stage.api.get(f"/campaigns/{campaign_id}/delivery")
+    return list(found["waves"])
 
 
 async def _letters(room: Room, *, is_test: bool) -> list[Letter]:

@@ -41,7 +41,9 @@ def _reading() -> Reading:
         name: sum(each.clicks for each in letters if each.is_test and each.variant == name)
         for name in ("plain", "voucher")
     }
-    return Reading(len(ROWS), frozenset(CODES), counted, checked, tested, "voucher", letters, 0, results)
+    return Reading(
+        len(ROWS), frozenset(CODES), counted, checked, tested, "voucher", "campaign waves", letters, 0, results
+    )
 
 
 def _wrong(reading: Reading) -> set[str]:
@@ -93,6 +95,7 @@ def test_every_figure_can_be_wrong() -> None:
     nobody = {"opens": {"people": 0}, "clicks": {"people": 0, "machines": 0}}
     assert _wrong(replace(good, results=nobody)) == {"readers who opened", "readers who clicked", "clicks of machines"}
     assert _wrong(replace(good, winner="plain")) == {"A/B test: the winner", "got the winner afterwards"}
+    assert _wrong(replace(good, decided_by="api:demo")) == {"A/B test: the winner"}
     assert _wrong(replace(good, test_clicks={"plain": 1, "voucher": 3})) == {"A/B test: the winner"}
     astray = [replace(each, variant="plain") if not each.is_test else each for each in good.letters]
     assert _wrong(replace(good, letters=astray)) == {"got the winner afterwards"}
