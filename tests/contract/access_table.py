@@ -729,6 +729,13 @@ CASES: dict[str, list[Case]] = {
     ],
     "GET /api/v1/messages/{message_id:str}": read("viewer", "messages:read"),
     "GET /api/v1/messages/stats": read("viewer", "messages:read"),
+    "GET /api/v1/poison": [
+        Case("viewer", "messages:read"),
+        Case("viewer", "messages:read", query=lambda pick: f"campaign_id={pick('running')}", other=200),
+    ],
+    "POST /api/v1/poison/requeue": write(
+        "operator", "messages:write", lambda pick, _: {"reason": "matrix", "ids": [pick("doubt")]}, other=200
+    ),
     "GET /api/v1/uncertain": [
         Case("viewer", "messages:read"),
         Case("viewer", "messages:read", query=lambda pick: f"campaign_id={pick('running')}", other=200),
