@@ -5,6 +5,7 @@ API
     Crooked.url                        where to ask instead of the server
     Crooked.bend                       Asked -> Bent: what happens to each request; replace it at any time
     Crooked.asked                      every request, in the order in which they came, on CLOCK_BOOTTIME
+    Crooked.lag_s                      the longest that this process has kept anything waiting
     Crooked.sign_in                    (account, password) the server is told, whoever asks; None: what was said
     Crooked.cut() / .mend()            nobody is there any more, and who talks is cut off / there again
     Crooked.swallow() / .mend()        what is sent vanishes, connections too, and nobody says so / it arrives, late
@@ -28,12 +29,16 @@ from tests.kit.drill import boot_ns
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request. `number` counts them from 1; `to` and `password` are what a request for a text names."""
+    """One request. `number` counts them from 1; `to` and `password` are what a request for a text names.
+
+    lag_s   the longest that this process has kept a request waiting until then: its time may be so much too late
+    """
 
     number: int
     boot_ns: int
     to: str
     password: str
+    lag_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ class Bent:
 
 STRAIGHT = Bent()
 _FILLING_S = 0.3
+_TICK_S = 0.01
 
 
 @dataclass
@@ -68,6 +74,7 @@ class Crooked:
     target: str
     bend: Callable[[Asked], Bent] = lambda _asked: STRAIGHT
     asked: list[Asked] = field(default_factory=list)
+    lag_s: float = 0.0
     url: str = ""
     sign_in: tuple[str, str] | None = None
     _server: asyncio.Server | None = None
@@ -83,10 +90,19 @@ class Crooked:
         async with aiohttp.ClientSession(auto_decompress=False) as http:
             line = cls(target, _http=http)
             await line.mend()
+            watching = asyncio.create_task(line._watch())
             try:
                 yield line
             finally:
+                watching.cancel()
                 await line.cut()
+
+    async def _watch(self) -> None:
+        """How late this process is at most: it has other things to do, and others have the machine."""
+        while True:
+            began_ns = boot_ns()
+            await asyncio.sleep(_TICK_S)
+            self.lag_s = max(self.lag_s, (boot_ns() - began_ns) / 1e9 - _TICK_S)
 
     async def mend(self) -> None:
         """Listen, at the address of before; what was swallowed goes on its way, whoever still waits for its answer."""
@@ -197,6 +213,7 @@ class Crooked:
     def _note(self, headers: Mapping[str, str], body: bytes) -> Asked:
         form = parse_qs(body.decode())
         signed_in = base64.b64decode(headers.get("authorization", "").removeprefix("Basic ")).decode()
-        asked = Asked(len(self.asked) + 1, boot_ns(), form.get("To", [""])[0], signed_in.partition(":")[2])
+        to, password = form.get("To", [""])[0], signed_in.partition(":")[2]
+        asked = Asked(len(self.asked) + 1, boot_ns(), to, password, self.lag_s)
         self.asked.append(asked)
         return asked

@@ -178,16 +178,18 @@ async def checked(
 def asked_too_often(row: str, asked: Sequence[Asked], *, first: int, window_s: float, is_renewed: bool) -> list[str]:
     """Requests beyond one of each worker, and one per window after that; a clock may be a tenth off.
 
+    The line may have noted the one before too late, by what this process kept things waiting.
+
     Takes:   is_renewed: a refusal while the account rests begins its rest anew; else it ends as the first one said,
              however late the other workers asked.
     """
-    times = [each.boot_ns for each in asked]
-    if len(times) <= first:
+    if len(asked) <= first:
         return []
     found = []
-    for before, after in pairwise([times[first - 1 if is_renewed else 0], *times[first:]]):
-        if after - before < 0.9 * window_s * _NS:
-            found.append(f"{row}: asked again {(after - before) / _NS:.2f} s after the last time, {len(times)} times")
+    for before, after in pairwise([asked[first - 1 if is_renewed else 0], *asked[first:]]):
+        apart_s = (after.boot_ns - before.boot_ns) / _NS
+        if apart_s < 0.9 * window_s - after.lag_s:
+            found.append(f"{row}: asked again {apart_s:.2f} s after the last time, {len(asked)} times")
     return found[:3]
 
 
