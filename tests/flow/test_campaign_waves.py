@@ -436,7 +436,7 @@ async def test_a_test_of_everybody_has_no_waves_and_no_winner(desk: Desk) -> Non
 
 
 async def test_a_canary_a_test_and_the_rest_follow_one_another(desk: Desk) -> None:
-    campaign = await canary_gone(desk, 400, ab_test=TEST)
+    campaign = await canary_gone(desk, 400, canary=Canary(share_percent=30, minimum_count=20), ab_test=TEST)
     ids = await contents(campaign)
     canary = await recipients(campaign)
     assert set(canary.values()) == set(ids), "the canary tries every variant"

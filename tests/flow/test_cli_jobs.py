@@ -167,7 +167,7 @@ def test_following_a_job_ends_with_it(outrider: Command) -> None:
             await uow.raw.execute("UPDATE jobs SET state = 'succeeded', finished_at = now() WHERE id = $1", running)
 
         at(_url(outrider), end)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=180)
     assert (process.returncode, err) == (0, "")
     assert json.loads(out)["state"] == "succeeded"
 
@@ -201,6 +201,8 @@ def test_a_queue_is_paused_limited_and_opened_from_the_command_line(outrider: Co
 def test_a_drain_waits_for_what_can_be_finished_and_reports_what_is_held(outrider: Command) -> None:
     async def begin(uow: UnitOfWork) -> UUID:
         await worker(uow)
+        # however long the commands below take, it is alive
+        await uow.raw.execute("UPDATE job_workers SET heartbeat_at = now() + interval '10 minutes'")
         await add(uow, state="scheduled")
         await add(uow, state="enqueued", queue="export")
         return await add(uow, state="processing")
@@ -216,7 +218,7 @@ def test_a_drain_waits_for_what_can_be_finished_and_reports_what_is_held(outride
             await uow.raw.execute("UPDATE jobs SET state = 'succeeded', finished_at = now() WHERE id = $1", running)
 
         at(_url(outrider), end)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=180)
     assert (process.returncode, err) == (0, ""), out
     assert "drained" in out
     held = [line.split() for line in out.splitlines() if line.startswith(("report", "export"))]
@@ -259,7 +261,7 @@ def test_a_drain_of_everything_waits_for_messages_on_the_wire_while_sending_is_p
             await uow.raw.execute("DELETE FROM queue WHERE state = 1")
 
         at(_url(outrider), landed)
-        out, _err = process.communicate(timeout=60)
+        out, _err = process.communicate(timeout=180)
     assert process.returncode == 0
     assert json.loads(out)["messages"] == {"queued": 1, "held": 1}
 

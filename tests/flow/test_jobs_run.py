@@ -95,8 +95,8 @@ async def test_a_job_is_run_and_its_result_and_history_are_kept(shop: Workshop) 
 
 
 async def test_a_job_for_later_runs_at_its_time(shop: Workshop) -> None:
-    due = datetime.now(UTC) + timedelta(seconds=0.5)
     async with shop.running():
+        due = datetime.now(UTC) + timedelta(seconds=2)
         job_id = await shop.enqueue("echo", run_at=due)
         job = await shop.until(job_id, "succeeded")
     assert await shop.words(job_id) == ["scheduled", "enqueued", "processing", "succeeded"]
@@ -384,7 +384,7 @@ async def test_what_a_child_prints_is_no_answer(shop: Workshop) -> None:
 @pytest.mark.parametrize("how", ["cancel", "time", "stop"])
 async def test_a_child_is_ended_with_its_job(shop: Workshop, how: str, tmp_path: Path) -> None:
     file = tmp_path / "pid"
-    shop.types["spin"] = replace(spin.JOB, timeout_s=2 if how == "time" else 600)
+    shop.types["spin"] = replace(spin.JOB, timeout_s=8 if how == "time" else 600)
     async with shop.running():
         job_id = await shop.enqueue("spin", {"rounds": 10**9, "file": str(file)})
         await eventually(lambda: file.exists() and bool(file.read_text()))

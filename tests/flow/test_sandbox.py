@@ -227,7 +227,7 @@ async def test_too_many_recipients_errors_and_connections_are_answered(tmp_path:
 
 
 async def test_a_silent_client_is_told_and_disconnected(tmp_path: Path) -> None:
-    async with open_sandbox(tmp_path, idle_timeout_s=1.0) as sandbox, Talk(sandbox.addresses.smtp) as talk:
+    async with open_sandbox(tmp_path, idle_timeout_s=3.0) as sandbox, Talk(sandbox.addresses.smtp) as talk:
         await talk.say(HELLO, expect=250)
         await talk.say(ENVELOPE)
         await talk.hear(250, 250, 354)

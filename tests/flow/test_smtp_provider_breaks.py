@@ -150,12 +150,12 @@ async def test_silence_after_the_dot_is_uncertain(*, is_taken: bool) -> None:
 async def test_an_answer_to_the_dot_may_take_longer_than_every_other_answer() -> None:
     late = asyncio.Event()
     async with SmtpFaults(at("dot", Wait(late))) as server:
-        transport = open_transport(server, command_timeout_s=1.0, data_timeout_s=60)
+        transport = open_transport(server, command_timeout_s=2.0, data_timeout_s=60)
         recorder = Recorder()
         sending = asyncio.create_task(transport.send([outgoing()], recorder))
         await server.until(lambda: server.dots == 1)
         async with SmtpFaults(at("mail", Hang())) as silent:  # by now another message has run into its time-out
-            assert isinstance(await send_one(silent, command_timeout_s=1.2), Deferred)
+            assert isinstance(await send_one(silent, command_timeout_s=2.4), Deferred)
         assert not recorder.settled
         late.set()
         await sending

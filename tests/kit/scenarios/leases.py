@@ -9,7 +9,7 @@ from tests.kit.drill import Drill, Guarantee
 from tests.kit.gate import Gate
 from tests.kit.processes import Process, until
 
-LEASE_S = "2"
+LEASE_S = "6"
 CONNECTIONS = 2
 _GOING = 8
 
