@@ -154,6 +154,12 @@ class Settings(BaseSettings):
         le=65535,
         description="Port of SMTP submission (587 is usual; 0: any free one, printed); unset: not offered.",
     )
+    submission_health_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="First port tried for health and metrics of the SMTP intake (on worker_health_host); unset: none.",
+    )
     submission_certificate: Path | None = Field(
         None,
         description="PEM file with private key and certificate chain for STARTTLS; without it only this machine may sign in.",

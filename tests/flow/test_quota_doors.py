@@ -13,6 +13,7 @@ from outrider.base.ids import DEFAULT_TENANT
 from outrider.engine.maintenance.upkeep import Upkeep
 from tests.kit.api import Answer, Api, Caller, api_of
 from tests.kit.command import Command, migrated_command
+from tests.kit.ports import free_port
 from tests.kit.submission import intake_of, letter
 
 SENDS = "/api/v1/messages"
@@ -153,7 +154,8 @@ async def test_a_quota_that_cannot_be_is_refused_by_name(
 
 
 async def test_smtp_is_told_452_and_what_was_refused_is_taken_later(new_database: Callable[..., str]) -> None:
-    async with intake_of(new_database("migrated")) as intake:
+    port = free_port()
+    async with intake_of(new_database("migrated"), submission_health_port=port) as intake:
         key = await intake.api.key("messages:write", role="operator")
         async with intake.api.engine() as uow:
             await uow.raw.execute("UPDATE tenants SET open_most = 5 WHERE id = $1", DEFAULT_TENANT)
@@ -179,6 +181,9 @@ async def test_smtp_is_told_452_and_what_was_refused_is_taken_later(new_database
             await uow.raw.execute("UPDATE installation SET open_most = NULL")
         await intake.send(key, bulk, *people)  # the four are known by their Message-ID
         assert await intake.addresses() == people
+        counted = (await Caller(f"http://127.0.0.1:{port}").get("/metrics")).text
+    for code, count in (("tenant_queue_full", 2.0), ("queue_full", 1.0)):
+        assert f'outrider_submissions_refused_total{{app="outrider",code="{code}"}} {count}' in counted
 
 
 @pytest.fixture

@@ -27,6 +27,11 @@ NEAR: Final = 100_000
 TENANT_FULL: Final = "tenant_queue_full"
 FULL: Final = "queue_full"
 FULL_CODES: Final = frozenset({TENANT_FULL, FULL})
+REFUSALS: Final = (
+    "outrider_submissions_refused_total",
+    "Submissions refused because a quota of open messages was full, the tenant's or the installation's.",
+)
+"""Name and meaning of the figure that every door counts."""
 _AGAIN_AFTER_S: Final = 15
 _FAN_OUT_SHARE: Final = 20
 

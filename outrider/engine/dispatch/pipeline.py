@@ -385,6 +385,10 @@ class Pipeline:
         """How many messages each gate held or blocked here: (gate, verdict) -> count."""
         return self._claimer.stops
 
+    def spent(self) -> Mapping[tuple[str, str], int]:
+        """What messages cost that went from here: (channel, currency) -> micros."""
+        return self._claimer.spending.spent
+
     async def close_idle(self) -> bool:
         """Close accounts nobody uses."""
         await self._senders.close_idle()

@@ -55,7 +55,7 @@ class WorkerOptions:
 
 
 class _Figures(Collector):
-    """The heartbeat age of every loop, outcomes by kind and stops by gate, read when asked."""
+    """The heartbeat age of every loop, outcomes by kind, stops by gate and what was spent, read when asked."""
 
     def __init__(self, pulses: Pulses, recorder: Recorder, pipeline: Pipeline, app: str) -> None:
         self._pulses = pulses
@@ -75,6 +75,14 @@ class _Figures(Collector):
         for (gate, verdict), count in self._pipeline.stops().items():
             stops.add_metric([self._app, gate, verdict], count)
         yield stops
+        spent = CounterMetricFamily(
+            "outrider_spent_micros",
+            "What messages cost that went, or may have gone, in millionths of the currency, as it was reserved",
+            labels=["app", "channel", "currency"],
+        )
+        for (channel, currency), micros in self._pipeline.spent().items():
+            spent.add_metric([self._app, channel, currency], micros)
+        yield spent
         failed = CounterMetricFamily(
             "outrider_batches_failed", "Batches that could not be worked on at all, by cause", labels=["app", "cause"]
         )

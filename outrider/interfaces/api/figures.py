@@ -14,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from outrider.data.db import Database
-from outrider.domain.messages.quota import FULL_CODES
+from outrider.domain.messages.quota import FULL_CODES, REFUSALS
 from outrider.interfaces.api import money_figures
 from outrider.interfaces.api.job_figures import JobReading, metrics_of
 from outrider.interfaces.api.money_figures import MoneyReading
@@ -51,8 +51,7 @@ class HttpFigures:
             registry=self.registry,
         )
         self._turned_away = Counter(
-            "outrider_submissions_refused_total",
-            "Requests refused because a quota of open messages was full, the tenant's or the installation's.",
+            *REFUSALS,
             ["app", "code"],
             registry=self.registry,
         )

@@ -26,6 +26,7 @@ from outrider.interfaces.smtp.conversation import LATER, ORDER, PARAMETER, SYNTA
 from outrider.interfaces.smtp.room import Rules
 from outrider.interfaces.smtp.wire import COMMAND_WITHIN_S, Gone, Wire
 from outrider.interfaces.submission import intake, letter
+from outrider.interfaces.submission.figures import IntakeFigures
 
 _log = structlog.get_logger(__name__)
 MOST_RECIPIENTS: Final = 100
@@ -57,9 +58,12 @@ class Session(Conversation[Envelope]):
 
     purpose = "submission"
 
-    def __init__(self, wire: Wire, runtime: Runtime, rules: Rules, stopping: asyncio.Event) -> None:
+    def __init__(
+        self, wire: Wire, runtime: Runtime, rules: Rules, stopping: asyncio.Event, figures: IntakeFigures
+    ) -> None:
         super().__init__(wire, rules, stopping)
         self._runtime = runtime
+        self._figures = figures
         self._account: intake.Account | None = None
         self._sign_ins = 0
         self._sign_in_by_s = time.monotonic() + SIGN_IN_WITHIN_S
@@ -180,8 +184,10 @@ class Session(Conversation[Envelope]):
             if error.code == "bare_line_end":
                 # where one server sees the end of a message another does not: say nothing more on this connection
                 raise Gone(_line("550 5.6.0", error)) from None
+            self._figures.turned_away(error.code)
             return _line(_status(error), error)
         except Unavailable as error:
+            self._figures.turned_away(error.code)
             return _line("452 4.3.1", error) if error.code in FULL_CODES else LATER
         except OutriderError as error:
             _log.exception("submission_broken", code=error.code)
