@@ -17,7 +17,7 @@ from uuid import UUID
 from outrider.base.ids import DEFAULT_TENANT
 from tests.kit.crooked import Bent, Crooked
 from tests.kit.drill import Drill, boot_ns
-from tests.kit.phones import Phones, people
+from tests.kit.phones import Phones
 from tests.kit.processes import until
 from tests.kit.scenarios.accounts import checked
 from tests.kit.shifted import leaping, set_clock
@@ -25,14 +25,14 @@ from tests.kit.shifted import leaping, set_clock
 _ZONE = "Drill/Soon"
 _QUIET_AT = 21 * 3600
 """The preset: quiet from 21:00."""
-_COUNT = 300
 _NS = 1_000_000_000
 _GRACE_S = 1.0
 """From the leave to write to the acceptance: the way of a request under load."""
 
 
-async def quiet_begins(drill: Drill, *, in_s: float) -> list[str]:
-    """F83: it gets quiet while hundreds are queued here and while the provider has not handed over what it took."""
+async def quiet_begins(drill: Drill, *, in_s: float, count: int = 500) -> list[str]:
+    """F83: it gets quiet while `count` are queued here and while the provider has not handed over what it took."""
+    numbers = [f"+1415{2_000_000 + n}" for n in range(count)]
     zones = drill.folder / "zones"
     drill.command = drill.command.with_(PYTHONTZPATH=os.pathsep.join([str(zones), *zoneinfo.TZPATH]))
     async with AsyncExitStack() as stack:
@@ -43,12 +43,12 @@ async def quiet_begins(drill: Drill, *, in_s: float) -> list[str]:
         line.target, line.bend = phones.sandbox.url, lambda _asked: Bent(after_s=0.3)
         phones.rules(delivered_s=3.0)
         await drill.execute("UPDATE tenants SET settings = settings || '{\"consent_required\": false}'::jsonb")
-        await drill.execute(_PEOPLE, DEFAULT_TENANT, people(_COUNT), _ZONE)
+        await drill.execute(_PEOPLE, DEFAULT_TENANT, numbers, _ZONE)
         for _ in range(2):
             await drill.worker()
         quiet_ns = boot_ns() + int(in_s * _NS)
         _zone(zones, datetime.now(UTC) + timedelta(seconds=in_s))  # workers read it when they meet it
-        await phones.admit(people(_COUNT), message_class="bulk", purpose="marketing")
+        await phones.admit(numbers, message_class="bulk", purpose="marketing")
         await until(lambda: boot_ns() > quiet_ns, what="it is quiet")
         await until(lambda: _is_held(drill), what="what is left is held")
         await until(lambda: _has_ended(phones), what="the provider has delivered or given up what it took")
