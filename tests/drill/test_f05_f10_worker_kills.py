@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,12 @@ async def test_a_message_that_kills_its_worker_three_times_is_set_aside_and_the_
         evidence = await drill.evidence()
         assert (evidence.messages[poison].state, evidence.messages[poison].code) == ("failed", "poison")
         assert evidence.in_state("sent") == set(others)
+        listed = await asyncio.to_thread(drill.command.run, "poison", "list", "--json")
+        assert [row["message_id"] for row in listed.json()] == [str(poison)]
+        again = ("poison", "requeue", "--all", "--yes", "--reason", "mended", "--json")
+        assert (await asyncio.to_thread(drill.command.run, *again)).json()["requeued"] == [str(poison)]
+        await drill.drained()
+        assert (await drill.evidence()).in_state("sent") == {poison, *others}
         assert await drill.violations() == []
 
 
