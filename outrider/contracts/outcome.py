@@ -62,7 +62,7 @@ CAUSES: dict[str, Cause] = {
         Cause("render_failed", "Rendering failed", "the template could not be rendered for this recipient",
               "mend the template or the recipient's data", "never"),
         Cause("poison", "Poison message", "the message was being processed when its worker died, three times",
-              "inspect the message; report a bug with its id", "never"),
+              "inspect the message and mend what ends workers; then see `outrider poison list`, or `uncertain list` if it may have left", "never"),
         Cause("plugin_failed", "Plugin failed", "a channel or provider raised an error that is a bug, or settled nothing",
               "see the worker's log for the trace and report it to the plugin's makers", "schedule"),
         Cause("sender_unusable", "Sender unusable", "the sender's connection cannot be used as configured",
