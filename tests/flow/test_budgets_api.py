@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,8 @@ async def test_notes_about_budgets_are_read_page_by_page_each_once(api: Api) -> 
     whole = (await viewer.get("/api/v1/budgets/events?limit=100")).json
     assert (len(whole["items"]), whole["next_cursor"]) == (16, None)
     assert [each["percent"] >= 90 for each in whole["items"]] == [True] * 8 + [False] * 8, "the newest first"
-    read, cursor = [], ""
+    read: list[Any] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = (await viewer.get(f"/api/v1/budgets/events?limit=3&cursor={cursor}")).json
         read += page["items"]

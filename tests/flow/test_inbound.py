@@ -172,7 +172,8 @@ async def test_a_conversation_is_read_page_by_page_each_turn_once(office: Textin
         await office.accepted(text=f"we {number}")
         await office.wrote(f"they {number}")
     path = f"/api/v1/contacts/{contact['id']}/conversation"
-    read, cursor = [], ""
+    read: list[Any] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = (await office.owner.get(f"{path}?limit=2&cursor={cursor}")).json
         assert len(page["items"]) <= 2
