@@ -115,8 +115,9 @@ async def goes_away(
                 await asyncio.to_thread(end)
                 await _told_to_come_back(programs)
                 await asyncio.sleep(down_s)  # how long the fault lasts
+                slow = await asyncio.to_thread(slowness)
                 await asyncio.to_thread(cluster.start)
-                late += await _works_again(drill)
+                late += await _works_again(drill, slow)
             await drill.accepted(100)
     assert api.lives(), "the API does not exit because the database was away"
     assert all(worker.lives() for worker in workers), "no worker exits because the database was away"
@@ -139,9 +140,8 @@ async def _told_to_come_back(programs: list[Program]) -> None:
     await until(are_told, what="every program is told to come back")
 
 
-async def _works_again(drill: Drill) -> list[str]:
+async def _works_again(drill: Drill, slow: float) -> list[str]:
     """Wait until what was taken after the database's start is sent; says how long both took, and if it was too long."""
-    slow = slowness()
     began_s, known = time.monotonic(), len(drill.client.ids())
     await until(lambda: len(drill.client.ids()) > known, what="submissions are taken again")
     taken_s = time.monotonic() - began_s
