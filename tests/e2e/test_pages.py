@@ -14,7 +14,9 @@ from uuid import uuid4
 
 import pytest
 
+from outrider.interfaces.sandbox.resend import ResendOptions, ResendSandbox
 from outrider.interfaces.sandbox.rules import Refuse
+from outrider.interfaces.sandbox.twilio import TwilioOptions, TwilioSandbox
 from tests.kit.api import Api, api_of, refill_nothing
 from tests.kit.browser import Browser, Page
 from tests.kit.dispatch import Desk, Post
@@ -255,3 +257,25 @@ async def test_hostile_html_runs_nothing_and_loads_nothing(
         await page.goto(elsewhere.url + "/bare")  # the same bytes without our headers do all of it
         assert await page.ask("document.title") == "owned"
     assert {"/style", "/script", "/fetch", "/picture", "/frame", "/background", "/object"} <= set(elsewhere.asked)
+
+
+async def test_the_sandboxes_of_providers_say_what_they_are_to_who_opens_their_address(
+    browser: Browser, tmp_path: Path
+) -> None:
+    texts = TwilioSandbox(TwilioOptions(ledger_path=tmp_path / "texts", port=0))
+    emails = ResendSandbox(ResendOptions(ledger_path=tmp_path / "emails", port=0))
+    try:
+        urls = [await sandbox.start() for sandbox in (texts, emails)]
+        for url in urls:
+            await assert_well_made(browser, url)
+        async with browser.page() as page:
+            for url in urls:
+                await page.goto(url)
+                assert "sends nothing to anybody" in await page.ask("document.querySelector('main').innerText")
+                links = await page.ask("[...document.querySelectorAll('a')].map((each) => each.href)")
+                for link in links:
+                    await page.goto(link)
+                    assert await page.ask("document.contentType") == "application/json"
+    finally:
+        await texts.close()
+        await emails.close()

@@ -23,6 +23,7 @@ import msgspec
 from aiohttp import web
 
 from outrider.base.errors import Misconfigured
+from outrider.interfaces.sandbox.leaflet import leaflet
 from outrider.interfaces.sandbox.lines import Lines
 from outrider.interfaces.sandbox.resend.keys import Keys
 from outrider.interfaces.sandbox.resend.ledger import TAKEN, Entry, Outcome
@@ -30,6 +31,11 @@ from outrider.interfaces.sandbox.resend.options import ResendOptions, Rule, read
 from outrider.interfaces.sandbox.resend.refusals import Email, Error, refusal_of, why_invalid
 from outrider.interfaces.sandbox.resend.webhooks import Webhook, event_of
 
+_SAYS = (
+    "This answers programs as Resend does and sends nothing to anybody. Give a connection its address as base_url; "
+    "PUT /sandbox/rules says what goes wrong, PUT /sandbox/webhook where events are reported."
+)
+_LOOKS = (("/sandbox/ledger", "everything that was taken or refused"), ("/sandbox/stats", "how many"))
 _MOST_IN_BATCH = 100
 _PAGE, _LARGEST_PAGE = 20, 100
 _RECORDS = (("SPF", "send", "MX"), ("SPF", "send", "TXT"), ("DKIM", "resend._domainkey", "TXT"))
@@ -66,6 +72,7 @@ class ResendSandbox:
         Raises:  Misconfigured(cannot_listen).
         """
         app = web.Application(client_max_size=40 << 20)
+        app.router.add_get("/", leaflet("Outrider sandbox of Resend", _SAYS, *_LOOKS))
         app.router.add_post("/emails", self._signed_in(self._post_one))
         app.router.add_post("/emails/batch", self._signed_in(self._post_many))
         app.router.add_get("/emails", self._signed_in(self._list, is_look=True))

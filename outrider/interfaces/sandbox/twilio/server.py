@@ -24,11 +24,17 @@ from aiohttp import web
 
 from outrider.base.errors import Misconfigured
 from outrider.data.gsm import size_of
+from outrider.interfaces.sandbox.leaflet import leaflet
 from outrider.interfaces.sandbox.lines import Lines
 from outrider.interfaces.sandbox.twilio.callbacks import Caller, status_form
 from outrider.interfaces.sandbox.twilio.ledger import TAKEN, Entry, Outcome
 from outrider.interfaces.sandbox.twilio.options import Rule, TwilioOptions, read_rules
 
+_SAYS = (
+    "This answers programs as Twilio does and sends nothing to anybody. Give a connection its address as base_url; "
+    "PUT /sandbox/rules says what goes wrong, outrider sandbox phone lets somebody write back."
+)
+_LOOKS = (("/sandbox/ledger", "everything that was taken or refused"), ("/sandbox/stats", "how many"))
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _MAGIC = {
     "+15005550001": 21211,
@@ -76,6 +82,7 @@ class TwilioSandbox:
         """
         app = web.Application(client_max_size=1 << 20)
         account = f"/2010-04-01/Accounts/{self.options.account_sid}"
+        app.router.add_get("/", leaflet("Outrider sandbox of texts", _SAYS, *_LOOKS))
         app.router.add_post(f"{account}/Messages.json", self._signed_in(self._post))
         app.router.add_get(f"{account}/Messages.json", self._signed_in(self._list))
         app.router.add_get(f"{account}/Messages/{{sid}}.json", self._signed_in(self._get))
