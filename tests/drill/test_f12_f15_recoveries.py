@@ -1,0 +1,23 @@
+"""F12, F15: a machine that was lost takes its part again; a message that ends who renders it fails alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.kit.drill import GUARANTEES, Drill, Guarantee
+from tests.kit.scenarios import recoveries
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+async def test_a_machine_that_was_lost_takes_its_part_again(guarantee: Guarantee, tmp_path: Path) -> None:
+    async with Drill.open(tmp_path, lease_s="3", claim_batch="20") as drill:
+        assert await recoveries.machine_comes_back(drill, guarantee) == []
+
+
+async def test_a_message_that_ends_who_renders_it_fails_alone(tmp_path: Path) -> None:
+    async with Drill.open(tmp_path) as drill:
+        assert await recoveries.one_message_is_too_much(drill) == []

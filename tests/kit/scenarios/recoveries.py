@@ -1,0 +1,93 @@
+"""Drills about what comes back after a fault: a machine that was away takes its part again, a bad message fails alone.
+
+Each gives what the checker found: nothing with the product as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+from outrider.data.db import Role
+from outrider.domain.messages.admit import LaneKey, NewMessage, admit
+from outrider.domain.templates import contents
+from outrider.plugins.channels.email import CHANNEL
+from tests.kit.drill import Drill, Guarantee
+from tests.kit.processes import say, until
+from tests.kit.rendering import InProcessRenderer
+
+CONNECTIONS = 4
+_SLOW = {"action": "slow", "stage": "dot", "delay_ms": 5}
+_ITS_PART = 20
+_TOO_MUCH = (
+    '{% if too_much %}{% set x = "aaaaaaaaaa" %}' + "{% set x = x ~ x %}" * 36 + "{{ x }}{% endif %}Hello {{ name }}."
+)
+
+
+async def machine_comes_back(drill: Drill, guarantee: Guarantee) -> list[str]:
+    """F12: one of two machines is killed, the other goes on; started again, with its own disk, it takes its part.
+
+    How fast it went with both, with one and with both again is said, not judged.
+    """
+    drill.faults(_SLOW)
+    senders = [await drill.sender(guarantee, connections=CONNECTIONS) for _ in range(2)]
+    for sender in senders:
+        await drill.admit(sender, 600)  # more than the lost one may have in its hands
+    home = str(drill.folder / "data-of-the-lost-one")
+    lost, other = await asyncio.gather(drill.worker(data_dir=home), drill.worker(own_data=True))
+    both = await _rate(drill, 100)
+    lost.kill()
+    leased = await drill.open_count(1)
+    alone = await _rate(drill, 100)
+    back = await drill.worker(data_dir=home, at="send.answered:0:kill")  # counted, never done
+
+    async def takes_part() -> bool:
+        if not await drill.open_count():
+            for sender in senders:
+                await drill.admit(sender, 300)
+        return len(back.hits()) >= _ITS_PART
+
+    await until(takes_part, what="who is back sends its part", bound_s=180, poll_s=0.1)
+    for sender in senders:
+        await drill.admit(sender, 300)
+    again = await _rate(drill, 200)
+    await drill.drained(bound_s=300)
+    say(f"messages/s: {both:.0f} with both, {alone:.0f} with one, {again:.0f} with both again")
+    assert leased, "nothing was in the dead one's hands, so nothing is proved"
+    found = [] if other.lives() and back.lives() else ["F12: a worker ended because another had"]
+    if guarantee == "at_least_once":
+        return found + await drill.violations(duplicates=leased)
+    return found + await drill.violations(uncertain=leased)
+
+
+async def one_message_is_too_much(drill: Drill) -> list[str]:
+    """F15: one message takes more memory than who renders it may have: it alone fails, with the reason."""
+    sender = await drill.sender("at_most_once", connections=CONNECTIONS)
+    async with drill.db.uow(Role.ENGINE, sender.tenant_id) as uow:
+        content_id = await contents.save(
+            uow, CHANNEL, InProcessRenderer(), subject="s", html=None, text=_TOO_MUCH, is_template=True
+        )
+    count, at = 120, 60
+    new = [
+        NewMessage(f"p{n}@example.com", content_id, json.dumps({"too_much": n == at, "name": str(n)}))
+        for n in range(count)
+    ]
+    async with drill.db.uow(Role.ENGINE, sender.tenant_id) as uow:
+        ids = await admit(uow, sender.tenant_id, LaneKey("email", sender.id, "transactional", "transactional", 5), new)
+    drill.client.add(ids)
+    worker = await drill.worker(claim_batch="40")
+    await drill.drained(bound_s=180)
+    found = [] if worker.lives() else [f"{worker.name} ended: {worker.said()}"]
+    ends = await drill.rows("SELECT id, state FROM messages WHERE state <> 'sent'")
+    if [tuple(row) for row in ends] != [(ids[at], "failed")]:
+        found.append(f"F15: {len(ends)} of {count} were not sent: {[tuple(row) for row in ends[:3]]}")
+    return found + await drill.violations()
+
+
+async def _rate(drill: Drill, count: int) -> float:
+    """Messages that the provider takes a second, over the next ones."""
+    drill.provider.read_new()  # what it has taken already is none of them
+    began_s = time.monotonic()
+    await drill.accepted(count)
+    return count / (time.monotonic() - began_s)
