@@ -190,7 +190,9 @@ async def test_asking_takes_no_turn_to_try_a_connection_and_gives_back_what_was_
     circuit = (
         "INSERT INTO circuits"
         " (tenant_id, connection_id, state, failures, openings, cause, failed_at, opened_at, try_at)"
-        " VALUES ($1, $2, 'open', 3, 1, 'provider_down', now(), now(), now()) RETURNING 1"
+        " VALUES ($1, $2, 'open', 3, 1, 'provider_down', now(), now(), now())"
+        " ON CONFLICT (tenant_id, connection_id) DO UPDATE SET state = excluded.state, openings = excluded.openings,"
+        " opened_at = excluded.opened_at, try_at = excluded.try_at RETURNING 1"
     )
     await office.rows(circuit, UUID(office.connection["id"]))
     charge = (
