@@ -27,6 +27,7 @@ from tests.kit.scenarios import (
     journals,
     leases,
     partitions,
+    sessions,
     stops,
     switches,
     waves,
@@ -114,6 +115,9 @@ HUNTS: dict[str, Hunt] = {
     "soft bounces counted by report": Hunt(afterwards.bounced_under_kills, ("I9",)),
     "quiet hours not told to the provider": Hunt(lambda drill: hours.quiet_begins(drill, in_s=9), ("F83",)),
     "due by another clock": Hunt(hours.clock_leaps, ("F79",)),
+    "what was undone is not done again": Hunt(
+        lambda drill: sessions.statements_of_the_api_fail(drill, calls=12), ("F42",)
+    ),
 }
 OF_THE_DATABASE = "synchronous_commit off"
 

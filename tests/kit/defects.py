@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -158,6 +158,11 @@ def _begun_goes_back(leased: asyncpg.Record, *, may_repeat: bool, is_keyed: bool
 async def _nothing_withdrawn(*_arguments: Any) -> dict[UUID, str]:
     """`Claimer.withdrawn` that never asks a gate again."""
     return {}
+
+
+async def _once(work: Callable[[], Awaitable[Any]]) -> Any:
+    """`again_if_undone` that does it once."""
+    return await work()
 
 
 def _nothing_old(*_arguments: Any) -> list[batch.Batch]:
@@ -439,6 +444,13 @@ DEFECTS: dict[str, Defect] = {
         _both(
             _rewrite("promote", "due_at <= now()", "due_at <= now() + interval '3 hours'"),
             _rewrite("tenants_with_due", "due_at <= now()", "due_at <= now() + interval '3 hours'"),
+        ),
+    ),
+    "what was undone is not done again": Defect(
+        "a caller hears of every deadlock",
+        _both(
+            _replace("outrider.interfaces.api.gathering", "again_if_undone", _once),
+            _replace("outrider.interfaces.api.v1.messages", "again_if_undone", _once),
         ),
     ),
     "synchronous_commit off": Defect(
