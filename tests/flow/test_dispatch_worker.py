@@ -512,12 +512,12 @@ async def test_others_have_their_turn_while_a_campaign_is_put_together(
             await asyncio.sleep(0)
 
     monkeypatch.setattr(Addresses, "item", item)
-    ids = await desk.admit(160)
+    ids = await desk.admit(400)
     beside = asyncio.create_task(others())
     async with post.working():
         await desk.until(ids, "sent")
     beside.cancel()
-    assert len(seen) == 160
+    assert len(seen) == 400
     assert len(set(seen)) >= 4
 
 
@@ -545,6 +545,10 @@ async def test_a_server_that_comes_back_gets_everything_at_once_after_one_probe(
     is_away = True
     woken: list[Lane] = []
 
+    def wake(one: Lane) -> None:
+        woken.append(one)
+        Ring.wake(ring, one)
+
     def answer(message: Outgoing) -> Outcome:
         del message
         return Deferred("connection_failed", "refused") if is_away else Accepted()
@@ -558,7 +562,7 @@ async def test_a_server_that_comes_back_gets_everything_at_once_after_one_probe(
         assert ring._rests[lane.id] > boottime_s() + 1, "the lane rests while its server is away"
         is_away = False
         ring.wake(lane)
-        monkeypatch.setattr(ring, "wake", lambda lane: (woken.append(lane), Ring.wake(ring, lane)))
+        monkeypatch.setattr(ring, "wake", wake)
         await until(lambda: _is(worker.recorder.kind_counts.get("accepted", 0) >= 1))
         await until(lambda: _is(lane in woken))  # its rest ended with the first acceptance
         await desk.until(ids, "sent")

@@ -25,7 +25,7 @@ from outrider.engine.dispatch.senders import Senders, Use
 from outrider.engine.dispatch.spending import Spending
 
 _SLICE_BYTES = 16 << 20
-_BETWEEN_PAUSES = 50
+_BETWEEN_PAUSES = 100
 """A campaign must not hold the loop for longer than this many messages take: a password mail waits for it [F93]."""
 
 

@@ -41,8 +41,8 @@ from outrider.plugins.channels.email.tracked import prepared
 
 _ADDRESS = re.compile(r'[^\x00-\x20\x7f<>()\[\],;:\\"@]+@[^\x00-\x20\x7f<>()\[\],;:\\"@]+')
 _LINK = re.compile(r"https?://[\x21\x23-\x3b\x3d\x3f-\x7e]{1,900}")
-_MADE_BETWEEN_PAUSES = 50
-"""So many messages take a millisecond or two: other work of the loop goes between."""
+_MADE_BETWEEN_PAUSES = 100
+"""So many messages take some milliseconds: other work of the loop goes between."""
 _SIGNED_BETWEEN_PAUSES = 8
 """RSA takes a third of a millisecond and holds the interpreter: other work of the loop goes between."""
 

@@ -377,7 +377,7 @@ async def test_others_have_their_turn_while_the_messages_of_a_campaign_are_made(
     answers = await made.compose([item({"name": "Ada"}, number=at) for at in range(500)])
     beside.cancel()
     assert len({sent(answer).id for answer in answers}) == 500
-    assert turns >= 10
+    assert turns >= 5
 
 
 def test_the_kit_reads_what_it_should() -> None:
