@@ -18,6 +18,8 @@ _UNREACHABLE: dict[str, dict[str, Any]] = {
 }
 UNREACHABLE = tuple(_UNREACHABLE)
 _COUNT = 30
+_FOR_EVER_S = 600
+"""Longer than any drill waits: whoever goes on has given up by itself."""
 
 
 async def unreachable(drill: Drill, how: str) -> list[str]:
@@ -43,7 +45,7 @@ async def never_answers(drill: Drill, guarantee: Guarantee) -> list[str]:
     times = 3
     sender = await drill.sender(guarantee, connections=2)
     await _set(drill, sender, await _settings(drill, sender) | {"data_timeout_s": 4})
-    drill.faults({"action": "hang", "stage": "dot", "skip": 5, "times": times, "seconds": 20})
+    drill.faults({"action": "hang", "stage": "dot", "skip": 5, "times": times, "seconds": _FOR_EVER_S})
     await drill.admit(sender, _COUNT)
     await drill.worker()
     await drill.drained()
