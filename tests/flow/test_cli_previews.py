@@ -58,6 +58,8 @@ def test_a_text_is_shown_with_its_number_its_parts_and_the_way_out(outrider: Com
     assert _ok(data)["text"] == "Sample Recipient (+14155550123): 20% off\nReply STOP to opt out"
     assert (_ok(data)["sender"], _ok(data)["measure"]["segments"]) == ("+14155550100", 1)
     assert "parts" in plain.out
+    assert "no price is known for sms" in plain.out
+    assert (_ok(data)["price"]["country"], _ok(own)["price"]["country"]) == (None, "AU")
     assert "subject" not in plain.out
     assert _ok(own)["text"] == "Ann (+61412345678): 20% off\nReply STOP to opt out"
     assert _ok(by_number) == _ok(own)
@@ -80,3 +82,27 @@ def test_a_template_is_shown_before_it_is_in_a_campaign(outrider: Command) -> No
     assert _ok(named)["sender"] == "News <news@example.com>"
     assert (wrong.code, "--sender" in wrong.err) == (2, True), wrong
     assert missing.code == 4
+
+
+def test_a_text_is_measured_and_priced_on_the_command_line(outrider: Command) -> None:
+    text = "x" * 161
+    plain, unknown, _, priced, data, away, email, wrong = outrider.many(
+        [
+            ("numbers", "measure", text, "--no-price"),
+            ("numbers", "measure", text),
+            ("budget", "set-price", "sms", "79000", "--country", "AU"),
+            ("numbers", "measure", text, "--to", "+61 412 345 678"),
+            ("numbers", "measure", text, "--to", "+61412345678", "--json"),
+            ("numbers", "measure", text),
+            ("numbers", "measure", text, "--channel", "email"),
+            ("numbers", "measure", text, "--to", "nobody"),
+        ]
+    )
+    assert (plain.code, "price" in plain.out, "segments" in plain.out) == (0, False, True), plain
+    assert "no price is known for sms (outrider budget set-price): it is sent, and not counted" in unknown.out
+    assert "0.158 EUR (2 parts at 0.079)" in priced.out
+    assert _ok(data)["price"]["total_micros"] == 158_000
+    assert "to every other country" in away.out
+    assert "to AU" in away.out
+    assert (email.code, "--channel" in email.err) == (2, True), email
+    assert (wrong.code, "--to" in wrong.err) == (2, True), wrong

@@ -15,7 +15,6 @@ from outrider.data.db import UnitOfWork
 from outrider.domain.contacts.views import ContactView
 from outrider.domain.messages.quotes import PricedPreview, Quote
 from outrider.domain.templates import preview as previews
-from outrider.domain.templates.preview import Preview
 from outrider.interfaces.cli import named
 from outrider.interfaces.cli.output import facts
 
@@ -60,16 +59,15 @@ def pairs_of(given: list[str] | None) -> dict[str, str]:
     return values
 
 
-def told(made: Preview, address: str, part: Part) -> str:
-    """A preview for people: what its channel has of subject and parts, what it costs where that is said, the words."""
+def told(made: PricedPreview, address: str, part: Part) -> str:
+    """A preview for people: what its channel has of subject and parts, what it costs, then the words."""
     head: dict[str, Any] = {"from": made.sender, "to": address}
     if made.measure is None:
         head |= {"subject": made.subject, "size bytes": made.size_bytes}
     else:
         size = made.measure
         head |= {"parts": size.segments, "encoding": size.encoding, "characters": size.characters}
-    head |= price_facts(made.price) if isinstance(made, PricedPreview) else {}
-    return f"{facts(head)}\n--- {part}\n{getattr(made, part) or '(none)'}"
+    return f"{facts(head | price_facts(made.price))}\n--- {part}\n{getattr(made, part) or '(none)'}"
 
 
 def price_facts(price: Quote) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,6 +28,7 @@ from outrider.interfaces.cli.work import changing, looking, note
 APP = App(name="contacts")
 
 Who = Annotated[str, Parameter(help="An address in any form, or the contact's id.")]
+Readdress = Callable[..., Awaitable[ContactView]]
 After = Annotated[str | None, Parameter(help="The id of the last contact seen.")]
 Values = Annotated[
     list[str] | None,
@@ -138,11 +139,7 @@ async def add_address(who: Who, address: str, *, channel: AnyChannel = None, opt
     address
         An email address or telephone number in any form.
     """
-    async with changing(options) as work:
-        contact = await named.contact(work.uow, who, None)
-        given = AddressView(channel_of(address, channel), address)
-        made = await write.add_address(work.uow, channels(), work.actor, contact.id, given)
-    return _told(made, f"contact {made.id} has {len(made.addresses)} addresses", options)
+    return await _readdressed(write.add_address, who, address, channel, options)
 
 
 @APP.command(name="remove-address")
@@ -156,11 +153,7 @@ async def remove_address(who: Who, address: str, *, channel: AnyChannel = None, 
     address
         The address, in any form.
     """
-    async with changing(options) as work:
-        contact = await named.contact(work.uow, who, None)
-        given = AddressView(channel_of(address, channel), address)
-        made = await write.remove_address(work.uow, channels(), work.actor, contact.id, given)
-    return _told(made, f"contact {made.id} has {len(made.addresses)} addresses", options)
+    return await _readdressed(write.remove_address, who, address, channel, options)
 
 
 @APP.command(name="import")
@@ -288,6 +281,14 @@ async def search(
         last = parse_id(after, "--after") if after else None
         found = await segments.contacts(work.uow, rules.AllOf(wanted), limit=limit, after=last)
     return _listed(found, "nobody")
+
+
+async def _readdressed(change: Readdress, who: str, address: str, channel: str | None, options: Changing) -> Answer:
+    async with changing(options) as work:
+        contact = await named.contact(work.uow, who, None)
+        given = AddressView(channel_of(address, channel), address)
+        made = await change(work.uow, channels(), work.actor, contact.id, given)
+    return _told(made, f"contact {made.id} has {len(made.addresses)} addresses", options)
 
 
 async def _values(uow: UnitOfWork, given: list[str] | None) -> dict[str, Any]:
