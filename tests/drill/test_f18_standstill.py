@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(600)
 async def test_a_worker_that_stands_still_says_where_and_keeps_what_it_has(
     guarantee: Guarantee, tmp_path: Path
 ) -> None:
-    async with Drill.open(tmp_path, lease_s="2") as drill:
+    async with Drill.open(tmp_path, lease_s="5") as drill:
         assert await standstill.of_a_worker(drill, guarantee) == []
 
 
