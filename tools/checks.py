@@ -37,8 +37,8 @@ LANES = {"quick": 2, "all": 3}
 SHARES = {"flow": 4, "drill": 2}
 """In how many steps a folder is run; any other is one."""
 CLOCKS = (
-    "f13_", "f21_", "f53_", "f57_", "f60_", "f77_", "f79_", "f83_", "f85_", "f94_", "f_seeded_defects",
-    "gates_under_kills",
+    "f08_", "f13_", "f21_", "f26_", "f53_", "f57_", "f60_", "f77_", "f79_", "f83_", "f85_", "f94_",
+    "f_seeded_defects", "gates_under_kills",
 )  # fmt: skip
 """The drills that measure time, by the beginnings of their names."""
 ORDER = {
