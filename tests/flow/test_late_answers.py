@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -56,7 +57,9 @@ async def answered_while_locked(desk: Desk, batch: Batch) -> tuple[Recorder, UUI
     async with desk.post.engine.transaction() as other:
         await other.fetch("SELECT FROM messages WHERE id = $1 FOR UPDATE", message_id)
         recorder.add(batch, batch.messages[message_id], Accepted("p1"))
-        await recorder._record(1)
+        is_over = asyncio.Event()
+        is_over.set()
+        await recorder.run(is_over)
         assert recorder.waiting_count == 0, "nobody waited for it"
         await recorder.tell_late()
     assert await desk.states([message_id]) == ["uncertain"]
