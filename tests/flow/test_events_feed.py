@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from uuid import UUID
 
 import asyncpg
@@ -16,7 +16,7 @@ from outrider.data.db import Database, Role
 from outrider.domain.campaigns import told
 from outrider.domain.messages import events, feed
 from tests.kit.api import Api, api_of
-from tests.kit.postgres import shared_server
+from tests.kit.postgres import run_sql, shared_server
 
 OTHER = UUID("00000000-0000-7000-8000-0000000000bb")
 
@@ -66,6 +66,15 @@ class Office:
             f"UPDATE campaign_events SET position = position + {lowered_by}; "
             "UPDATE event_clocks SET system_identifier = system_identifier + 1"
         )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def calm() -> Iterator[None]:
+    """No autovacuum: its transactions are open somewhere in the cluster, and a feed waits for whatever is."""
+    superuser = shared_server().superuser_url
+    run_sql(superuser, "ALTER SYSTEM SET autovacuum = off", "SELECT pg_reload_conf()")
+    yield
+    run_sql(superuser, "ALTER SYSTEM RESET autovacuum", "SELECT pg_reload_conf()")
 
 
 @pytest.fixture
