@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 import pytest
@@ -25,7 +25,6 @@ from outrider.domain.contacts.rows import SQL as CONTACTS
 from outrider.domain.messages import stats, workers
 from outrider.engine.dispatch import batch as batch_module
 from outrider.engine.dispatch import pipeline, run, second_thoughts
-from outrider.engine.dispatch.addresses import Addresses
 from outrider.engine.dispatch.batch import LONGEST_UNASKED_S, Batch
 from outrider.engine.dispatch.claim import Claim, Claimer
 from outrider.engine.dispatch.recovery import Recovery
@@ -493,32 +492,6 @@ class _Cut:
         assert self.pending is not None
         assert (await self.pending()).batch is not None
         self._is_through.set()
-
-
-async def test_others_have_their_turn_while_a_campaign_is_put_together(
-    post: Post, desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, turns = Addresses.item, 0
-    seen: list[int] = []
-
-    def item(made: Addresses, *args: Any) -> Item:
-        seen.append(turns)
-        return real(made, *args)
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    monkeypatch.setattr(Addresses, "item", item)
-    ids = await desk.admit(400)
-    beside = asyncio.create_task(others())
-    async with post.working():
-        await desk.until(ids, "sent")
-    beside.cancel()
-    assert len(seen) == 400
-    assert len(set(seen)) >= 4
 
 
 async def test_two_workers_share_the_work_and_send_each_message_once(post: Post, desk: Desk) -> None:

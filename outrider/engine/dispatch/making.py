@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from uuid import UUID
 
 from outrider.base import failpoint
-from outrider.contracts.channel import Composer, Item, Unrenderable
+from outrider.contracts.channel import Composer, Unrenderable
 from outrider.contracts.outcome import Rejected, Unsent
 from outrider.contracts.provider import Outgoing
 from outrider.data.db import Database
@@ -25,8 +25,6 @@ from outrider.engine.dispatch.senders import Senders, Use
 from outrider.engine.dispatch.spending import Spending
 
 _SLICE_BYTES = 16 << 20
-_BETWEEN_PAUSES = 100
-"""A campaign must not hold the loop for longer than this many messages take: a password mail waits for it [F93]."""
 
 
 class Maker:
@@ -109,7 +107,13 @@ class Maker:
             if composer is None:
                 made: Sequence[Outgoing | Unrenderable] = [Unrenderable(c.id, "its content is gone") for c in same]
             else:
-                made = await composer.compose(await self._items(batch, use, composer, same, numbers))
+                identity = use.sender.identity
+                made = await composer.compose(
+                    [
+                        self._addresses.item(batch.lane, composer, each, identity, numbers.get(each.address, ""))
+                        for each in same
+                    ]
+                )
             for message in made:
                 if isinstance(message, Unrenderable):
                     claimed = batch.messages[message.id]
@@ -121,18 +125,6 @@ class Maker:
                     outgoing.append(message)
         self._journal.rendering(batch.token, batch.lane.tenant_id, is_over=True)
         return outgoing
-
-    async def _items(
-        self, batch: Batch, use: Use, composer: Composer, same: Sequence[Claimed], numbers: Mapping[str, str]
-    ) -> list[Item]:
-        """What a composer needs of messages of one content; others of this process have their turn in between."""
-        items: list[Item] = []
-        for count, each in enumerate(same, 1):
-            number = numbers.get(each.address, "")
-            items.append(self._addresses.item(batch.lane, composer, each, use.sender.identity, number))
-            if count % _BETWEEN_PAUSES == 0:
-                await asyncio.sleep(0)
-        return items
 
 
 def _slices(messages: Iterable[Claimed], weights: dict[UUID, int]) -> list[list[Claimed]]:

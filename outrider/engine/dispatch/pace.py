@@ -44,12 +44,7 @@ class Pace:
         self.learn(max(len(batch.begun), 1), took_s)
 
     def learn(self, count: int, took_s: float) -> None:
-        """Take the pace of a batch into account.
-
-        One that took less than half a second proves no server slow: it was all that there was to send.
-        """
+        """Take the pace of a batch into account."""
         seen = count / max(took_s, 0.001)
-        if took_s < WORK_S and seen < (self.rate or _FIRST_BATCH / WORK_S):
-            return
         weight = _RISING if seen > self.rate else _FALLING
         self.rate = seen if not self.rate else (1 - weight) * self.rate + weight * seen

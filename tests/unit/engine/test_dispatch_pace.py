@@ -40,18 +40,6 @@ def test_what_was_fast_counts_for_more_than_what_may_have_waited_for_others() ->
     assert rising.rate - 100.0 > 900.0 - falling.rate
 
 
-def test_what_was_done_at_once_because_it_was_little_makes_no_later_claim_smaller() -> None:
-    pace = Pace()
-    pace.learn(1, 0.05)
-    assert pace.limit(500) == 200, "twenty a second is what there was, not what a server can take"
-    pace.learn(400, 0.4)
-    for _ in range(20):
-        pace.learn(1, 0.05)
-    assert pace.limit(1000) == 500
-    pace.learn(50, 1.0)
-    assert pace.limit(1000) < 500
-
-
 def test_what_was_handed_back_untried_makes_the_next_claims_smaller() -> None:
     pace, batch = Pace(rate=1_000.0), Batch(LANE, 5, 1030.0, 1000.0, datetime(2026, 1, 1, tzinfo=UTC), {})
     batch.begun |= {UUID(int=each) for each in range(50)}

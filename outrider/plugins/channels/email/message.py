@@ -41,8 +41,6 @@ from outrider.plugins.channels.email.tracked import prepared
 
 _ADDRESS = re.compile(r'[^\x00-\x20\x7f<>()\[\],;:\\"@]+@[^\x00-\x20\x7f<>()\[\],;:\\"@]+')
 _LINK = re.compile(r"https?://[\x21\x23-\x3b\x3d\x3f-\x7e]{1,900}")
-_MADE_BETWEEN_PAUSES = 100
-"""So many messages take some milliseconds: other work of the loop goes between."""
 _SIGNED_BETWEEN_PAUSES = 8
 """RSA takes a third of a millisecond and holds the interpreter: other work of the loop goes between."""
 
@@ -87,19 +85,13 @@ class EmailComposer:
 
         Raises:  Unavailable when the renderer has no child process.
         """
-        made: list[Outgoing | Unrenderable | None] = []
-        for count, item in enumerate(items, 1):
-            made.append(self._from_slots(item))
-            if count % _MADE_BETWEEN_PAUSES == 0:
-                await asyncio.sleep(0)
+        made: list[Outgoing | Unrenderable | None] = [self._from_slots(item) for item in items]
         waiting = [at for at, result in enumerate(made) if result is None]
         if waiting:
             contexts = [self._context(items[at]) for at in waiting]
             answers = await self._renderer.render(self._sources, self._version_key, contexts)
-            for count, (at, answer) in enumerate(zip(waiting, answers, strict=True), 1):
+            for at, answer in zip(waiting, answers, strict=True):
                 made[at] = self._from_engine(items[at], answer)
-                if count % _MADE_BETWEEN_PAUSES == 0:
-                    await asyncio.sleep(0)
         done = [result for result in made if result is not None]
         if self._signer:
             await self._sign(done, items, self._signer)

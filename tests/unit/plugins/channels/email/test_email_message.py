@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import re
 from typing import Any
@@ -360,24 +359,6 @@ async def test_values_that_only_the_engine_can_print_go_to_the_engine() -> None:
     shown = [read(answer)["Subject"].removeprefix("Hello ") for answer in answers]
     assert shown == ["1.5", "[1, 'a']", "{'a': 1}", str(10**30), "text", "7", "True"]
     assert renderer.rendered - used == 4
-
-
-@BOTH
-async def test_others_have_their_turn_while_the_messages_of_a_campaign_are_made(*, is_compiled: bool) -> None:
-    made = await composer(content(), identity(), InProcessRenderer(), is_compiled=is_compiled)
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    beside = asyncio.create_task(others())
-    answers = await made.compose([item({"name": "Ada"}, number=at) for at in range(500)])
-    beside.cancel()
-    assert len({sent(answer).id for answer in answers}) == 500
-    assert turns >= 5
 
 
 def test_the_kit_reads_what_it_should() -> None:
