@@ -12,12 +12,13 @@ from tests.kit.scenarios import standstill
 pytestmark = pytest.mark.timeout(600)
 
 
+@pytest.mark.parametrize("point", ["send.before_bytes:20", "record.before_commit:1"])
 @pytest.mark.parametrize("guarantee", GUARANTEES)
 async def test_a_worker_that_stands_still_says_where_and_keeps_what_it_has(
-    guarantee: Guarantee, tmp_path: Path
+    guarantee: Guarantee, point: str, tmp_path: Path
 ) -> None:
     async with Drill.open(tmp_path, lease_s="5") as drill:
-        assert await standstill.of_a_worker(drill, guarantee) == []
+        assert await standstill.of_a_worker(drill, guarantee, point) == []
 
 
 async def test_an_api_that_stands_still_says_where_and_answers_afterwards(tmp_path: Path) -> None:

@@ -78,6 +78,20 @@ async def test_what_was_swept_is_withdrawn_before_the_rest_gets_its_longer_lease
     assert (row["state"], row["token"]) == (1, batch.token)
 
 
+async def test_what_a_transaction_holds_keeps_no_other_from_its_longer_lease(desk: Desk) -> None:
+    batch = await leased(desk, lease_s=300.0)
+    recorded, held, ours = batch.messages
+    batch.unsettled.discard(recorded)
+    async with asyncio.timeout(60), desk.post.engine.transaction() as raw:
+        # as our recorder does, whose transaction is open for as long as the event loop stands still
+        await raw.execute("SELECT FROM queue WHERE message_id = ANY($1) FOR UPDATE", [recorded, held])
+        await renew(desk, batch, lease_s=900.0)
+    assert batch.withdrawn == {held: LEASE_OVER}, "whoever holds it may take it over"
+    assert batch.lease_until_s > boottime_s() + 800
+    longer = "SELECT lease_until > now() + interval '800 seconds' FROM queue WHERE message_id = $1"
+    assert [await desk.post.value(longer, each) for each in (recorded, held, ours)] == [False, False, True]
+
+
 async def test_a_batch_that_lost_everything_gets_no_longer_lease(desk: Desk) -> None:
     batch = await leased(desk)
     await desk.post.execute("UPDATE queue SET token = token + 1 WHERE tenant_id = $1", desk.tenant_id)

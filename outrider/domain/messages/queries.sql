@@ -200,10 +200,16 @@ WITH again AS (
 SELECT message_id AS id FROM again;
 
 -- name: renew :many
--- Extend the leases of messages that are still being written; only while they are ours.
+-- Extend the leases of messages that are still being written; only while they are ours. A row that somebody holds is passed
+-- over: our own transaction that records it may stand still with our event loop, and the others must not wait for it.
+WITH free AS MATERIALIZED (
+  SELECT q.message_id FROM queue q JOIN unnest($2::uuid[], $4::bigint[]) d(id, token)
+    ON q.message_id = d.id AND q.token = d.token
+  WHERE q.tenant_id = $1 AND q.state = 1
+  FOR UPDATE OF q SKIP LOCKED
+)
 UPDATE queue q SET lease_until = clock_timestamp() + $3 * interval '1 second'
-FROM unnest($2::uuid[], $4::bigint[]) d(id, token)
-WHERE q.tenant_id = $1 AND q.message_id = d.id AND q.token = d.token AND q.state = 1
+FROM free WHERE q.tenant_id = $1 AND q.message_id = free.message_id
 RETURNING q.message_id AS id;
 
 -- name: leased_by :many

@@ -86,7 +86,8 @@ class Renewer:
     async def _renew(self, connection: asyncpg.Connection, batch: Batch) -> None:
         """Extend what is still ours; the new end counts from before the statement was sent.
 
-        What was swept meanwhile is somebody else's: it is withdrawn first, as the longer lease does not hold for it.
+        What was swept meanwhile, or is in somebody's hands at this moment, is withdrawn first, as the longer lease does
+        not hold for it. What has its outcome is in the hands of our own recorder.
         """
         before_s = boottime_s()
         ids = list(batch.messages)

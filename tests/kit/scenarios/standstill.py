@@ -20,12 +20,15 @@ CONNECTIONS = 4
 STANDS_S = 8
 
 
-async def of_a_worker(drill: Drill, guarantee: Guarantee) -> list[str]:
-    """A worker's loop is blocked for longer than a lease, beside another worker that would take its messages over."""
+async def of_a_worker(drill: Drill, guarantee: Guarantee, point: str = "send.before_bytes:20") -> list[str]:
+    """A worker's loop is blocked for longer than a lease, beside another worker that would take its messages over.
+
+    point: where, and how often it has been there by then. Before a commit it holds the rows that it records.
+    """
     sender = await drill.sender(guarantee, connections=CONNECTIONS)
     await drill.admit(sender, 60)
-    blocked = drill.start_worker(at=f"send.before_bytes:20:sleep:{STANDS_S}", own_data=True)
-    await until(lambda: len(blocked.hits()) >= 20, what="the worker stands still")
+    blocked = drill.start_worker(at=f"{point}:sleep:{STANDS_S}", own_data=True)
+    await until(lambda: len(blocked.hits()) >= int(point.rpartition(":")[2]), what="the worker stands still")
     other = await drill.worker(own_data=True)
     await drill.drained()
     found = await _told(blocked, "failpoint.py")
