@@ -245,6 +245,25 @@ async def test_an_erasure_reaches_campaigns_whose_messages_retention_has_taken(
     assert kept == [(zeb.id, f"erased:{sent['zebulon']}"), (bob.id, "bob@example.org")]
 
 
+_VARIANT = """
+INSERT INTO campaign_variants (tenant_id, campaign_id, n, name, width, content_id, template_id, template_version,
+                               subject)
+SELECT $1, p.id, 1, 'b', 5000, c.id, $1, 1, c.subject FROM campaigns p, contents c
+WHERE p.tenant_id = $1 AND c.tenant_id = $1 AND c.text = $2 RETURNING 1
+"""
+
+
+async def test_the_only_reader_of_a_variant_is_erased_and_the_variant_stays(audience: Audience, tmp_path: Path) -> None:
+    ann, bob = await person(audience, "ann"), await person(audience, "bob")
+    sent = await message(audience, bob, text="The campaign's own")
+    await audience.fetch(_CHOSEN, audience.tenant, bob.id, "bob@example.org", sent)
+    await message(audience, ann, text="Another subject")
+    await audience.fetch(_VARIANT, audience.tenant, "Another subject")
+    done = await erased(audience, ann, load(data_dir=tmp_path))
+    assert (done.state, done.message_count) == ("completed", 1)
+    assert await audience.fetch("SELECT count(*) FROM contents WHERE text = 'Another subject'") == [(1,)]
+
+
 async def test_an_erasure_waits_for_what_is_being_sent_and_keeps_a_stronger_reason(
     audience: Audience, tmp_path: Path
 ) -> None:

@@ -84,10 +84,11 @@ DELETE FROM contents WHERE ctid = ANY (ARRAY(
   LIMIT $2));
 
 -- name: inline_contents :many
--- Those of some contents that no template version and no campaign has.
+-- Those of some contents that no template version, no campaign and no variant of one has.
 SELECT c.id FROM contents c WHERE c.tenant_id = $1 AND c.id = ANY ($2::uuid[])
   AND NOT EXISTS (SELECT 1 FROM template_versions v WHERE v.tenant_id = $1 AND v.content_id = c.id)
-  AND NOT EXISTS (SELECT 1 FROM campaigns p WHERE p.tenant_id = $1 AND p.content_id = c.id);
+  AND NOT EXISTS (SELECT 1 FROM campaigns p WHERE p.tenant_id = $1 AND p.content_id = c.id)
+  AND NOT EXISTS (SELECT 1 FROM campaign_variants p WHERE p.tenant_id = $1 AND p.content_id = c.id);
 
 -- name: delete_contents :run
 -- Delete contents with their files; a template version or campaign that has one refuses.
