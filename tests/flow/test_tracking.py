@@ -237,6 +237,22 @@ async def test_results_break_down_by_hour_link_domain_and_content(api: Api) -> N
     }
 
 
+async def test_what_went_in_an_hour_is_what_was_sent_then_however_late_it_is_reported(mail: Mail) -> None:
+    async with mail.api.engine() as uow:
+        await uow.raw.execute(
+            "INSERT INTO rollup_deltas (tenant_id, lane_id, hour, state, code, n) "
+            "SELECT $1, $2, '2026-03-01T00:00:00Z'::timestamptz + h * interval '1 hour', state, '', n "
+            "FROM unnest('{8,9,9,9,10,10,10}'::int[], '{sent,sent,sent,delivered,sent,bounced,failed}'::text[], "
+            "            '{9,-6,2,6,-3,1,2}'::int[]) t(h, state, n)",
+            DEFAULT_TENANT, mail.lane_id,
+        )  # fmt: skip
+    caller = mail.api.caller(await mail.api.key("campaigns:read"))
+    of_campaign = (await caller.get(f"/api/v1/campaigns/{mail.campaign_id}/results/hours")).json["items"]
+    of_tenant = (await caller.get("/api/v1/results/hours?since=2026-03-01T00:00:00Z")).json["items"]
+    assert [each["sent"] for each in of_campaign] == [9, 2, 0]
+    assert [each["sent"] for each in of_tenant] == [9, 2, 0]
+
+
 async def test_three_links_at_once_and_anything_too_soon_are_machines(api: Api) -> None:
     after_s = [(0.0, 0.5, 1.9), (0.0, 0.5), (0.0, 0.5, 2.1), (1.9,), (2.1,)]
     mail = await Mail.open(api, len(after_s))

@@ -142,12 +142,15 @@ FROM response_counts WHERE tenant_id = $1 AND lane_id = ANY($2::int[]) AND facet
 
 -- name: by_hour :many
 -- Sent, opened and clicked by hour, oldest first, after `$3` and before `$4`; `$2` null: every lane of the tenant.
-SELECT hour, coalesce(sum(n) FILTER (WHERE what = 'sent'), 0)::bigint AS sent, coalesce(sum(n) FILTER (WHERE what = '1 false'), 0)::bigint AS opened,
+-- A report that comes later takes one of `sent` and adds one of what became of it, in its own hour: what went counts, whatever it is by now.
+SELECT hour, greatest(coalesce(sum(n) FILTER (WHERE what = 'sent'), 0), 0)::bigint AS sent, coalesce(sum(n) FILTER (WHERE what = '1 false'), 0)::bigint AS opened,
        coalesce(sum(n) FILTER (WHERE what = '2 false'), 0)::bigint AS clicked, coalesce(sum(n) FILTER (WHERE what = '1 true'), 0)::bigint AS machine_opened,
        coalesce(sum(n) FILTER (WHERE what = '2 true'), 0)::bigint AS machine_clicked
 FROM (
-  SELECT hour, state AS what, n FROM rollups WHERE tenant_id = $1 AND ($2::int[] IS NULL OR lane_id = ANY($2)) AND state = 'sent'
-  UNION ALL SELECT hour, state, n FROM rollup_deltas WHERE tenant_id = $1 AND ($2::int[] IS NULL OR lane_id = ANY($2)) AND state = 'sent'
+  SELECT hour, 'sent' AS what, n FROM rollups
+  WHERE tenant_id = $1 AND ($2::int[] IS NULL OR lane_id = ANY($2)) AND state IN ('sent', 'delivered', 'bounced', 'uncertain')
+  UNION ALL SELECT hour, 'sent', n FROM rollup_deltas
+  WHERE tenant_id = $1 AND ($2::int[] IS NULL OR lane_id = ANY($2)) AND state IN ('sent', 'delivered', 'bounced', 'uncertain')
   UNION ALL SELECT key::timestamptz, kind || ' ' || is_machine::text, messages FROM response_counts
   WHERE tenant_id = $1 AND ($2::int[] IS NULL OR lane_id = ANY($2)) AND facet = 'hour') t
 WHERE hour > $3 AND hour < $4 GROUP BY hour ORDER BY hour LIMIT $5;
