@@ -82,10 +82,17 @@ async def test_who_opts_out_is_a_share_of_what_went(new_database: Callable[..., 
             )
             await uow.raw.execute(sent, DEFAULT_TENANT, "sms", "bulk", 60)
             await uow.raw.execute(sent, DEFAULT_TENANT, "email", "transactional", 50)
+            reported = (
+                "INSERT INTO rollup_deltas (tenant_id, lane_id, hour, state, code, n) "
+                "SELECT $1, id, date_trunc('hour', now()), state, '', n FROM lanes, "
+                "unnest('{sent,delivered,bounced}'::text[], '{-45,43,2}'::int[]) t(state, n) "
+                "WHERE tenant_id = $1 AND channel = 'sms'"
+            )
+            await uow.raw.execute(reported, DEFAULT_TENANT)
         text = (await own.caller().get("/metrics")).text
     who = f'app="outrider",channel="{{}}",tenant="{DEFAULT_TENANT}"'
     assert f"outrider_opt_outs{{{who.format('sms')}}} 3.0" in text
-    assert f"outrider_opt_out_ratio{{{who.format('sms')}}} 0.05" in text
+    assert f"outrider_opt_out_ratio{{{who.format('sms')}}} 0.05" in text, "of all that went, reported or not"
     assert f"outrider_opt_outs{{{who.format('email')}}} 2.0" in text
     assert f"outrider_opt_out_ratio{{{who.format('email')}}}" not in text, "no bulk message went: no share"
     assert "fax" not in text, "more than a day ago"

@@ -118,7 +118,7 @@ ON CONFLICT (tenant_id, campaign_id) DO UPDATE SET counted_from = now(), reason 
 
 -- name: optouts :many
 -- Of the tenants and channels that the most people left in a day, the first `$1`: how many left, by a link or a word, and how many
--- bulk messages went meanwhile.
+-- bulk messages went meanwhile: a report that comes later takes one of `sent` and adds one of what became of it.
 -- tenant: none, because operators see the whole installation as aggregates
 WITH gone AS MATERIALIZED (
   SELECT tenant_id, channel, count(*) AS left_count FROM suppressions
@@ -126,9 +126,10 @@ WITH gone AS MATERIALIZED (
   GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT $1
 )
 SELECT g.tenant_id, g.channel, g.left_count, (
-  SELECT coalesce(sum(r.n), 0)::bigint FROM lanes l
+  SELECT greatest(coalesce(sum(r.n), 0), 0)::bigint FROM lanes l
   CROSS JOIN LATERAL (
-    SELECT n FROM rollups x WHERE x.tenant_id = l.tenant_id AND x.lane_id = l.id AND x.hour >= now() - interval '1 day' AND x.state = 'sent'
-    UNION ALL SELECT n FROM rollup_deltas d WHERE d.tenant_id = l.tenant_id AND d.lane_id = l.id AND d.state = 'sent') r
-  WHERE l.tenant_id = g.tenant_id AND l.channel = g.channel AND l.message_class = 'bulk') AS sent_count
+    SELECT state, n FROM rollups x WHERE x.tenant_id = l.tenant_id AND x.lane_id = l.id AND x.hour >= now() - interval '1 day'
+    UNION ALL SELECT state, n FROM rollup_deltas d WHERE d.tenant_id = l.tenant_id AND d.lane_id = l.id) r
+  WHERE l.tenant_id = g.tenant_id AND l.channel = g.channel AND l.message_class = 'bulk'
+    AND r.state IN ('sent', 'delivered', 'bounced', 'uncertain')) AS sent_count
 FROM gone g ORDER BY g.left_count DESC, g.tenant_id, g.channel;
