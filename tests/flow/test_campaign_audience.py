@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from outrider.base.errors import Refused, RefusedMany
+from outrider.data.db import UnitOfWork
 from outrider.domain.campaigns import audience, draft, launch, preflight, read, sheet
 from outrider.domain.campaigns.draft import CampaignChange, NewCampaign
 from outrider.domain.campaigns.views import CampaignView, Exclusions
@@ -182,6 +183,30 @@ async def test_of_several_exclusions_each_says_how_many_it_takes(
     monkeypatch.setattr(audience, "_EACH_WITHIN_S", 0.0)
     slow = await office.campaign("y", list_id=people, exclusions=exclusions)
     assert [each.count for each in (await looked(office, slow.id)).excluded_by] == [None, None]
+
+
+async def test_an_exclusion_that_takes_too_long_to_count_is_not_counted_and_refuses_nothing(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = await office.newsletter_list(4)
+    async with office.app() as uow:
+        few = [(await lists.create(uow, ACTOR, name)).id for name in ("few", "others")]
+    campaign = await office.campaign("x", list_id=people, exclusions=Exclusions(list_ids=few))
+    counted = segments.count
+
+    async def count(uow: UnitOfWork, rule: rules.Rule, **more: Any) -> segments.Count:
+        found = await counted(uow, rule, **more)
+        if isinstance(rule, rules.AllOf):
+            await uow.raw.fetchval("SELECT pg_sleep(600)")
+        return found
+
+    monkeypatch.setattr(segments, "count", count)
+    monkeypatch.setattr(audience, "_EACH_WITHIN_S", 0.5)
+    async with office.app() as uow:
+        found = await audience.reach(uow, campaign)
+        assert await uow.raw.fetchval("SHOW statement_timeout") == "25s", "as before, for what comes after it"
+    assert (found.member_count, found.excluded_count) == (4, 0)
+    assert [(each.name, each.count) for each in found.excluded_by] == [("few", None), ("others", None)]
 
 
 async def test_an_audience_is_found_once_whoever_looks_for_it_and_not_while_paused(office: Office) -> None:

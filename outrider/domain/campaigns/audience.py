@@ -143,10 +143,23 @@ async def _excluded_by(uow: UnitOfWork, campaign: CampaignView, excluded_count: 
     ends_s = time.monotonic() + _EACH_WITHIN_S
     found = []
     for what, each, name, rule in named:
-        is_time = time.monotonic() < ends_s
-        count = (await segments.count(uow, rules.AllOf([base, rule]))).contact_count if is_time else None
-        found.append(Excluded(what, each, name, count))
+        left_ms = int((ends_s - time.monotonic()) * 1000)
+        found.append(Excluded(what, each, name, await _count_within(uow, rules.AllOf([base, rule]), left_ms)))
     return found
+
+
+async def _count_within(uow: UnitOfWork, rule: rules.Rule, within_ms: int) -> int | None:
+    """How many some rules hold for; None when it takes longer: nothing is refused because this is not known."""
+    if within_ms <= 0:
+        return None
+    tried = uow.raw.transaction()  # undone in any case: what was cut short, and how long statements may take
+    await tried.start()
+    try:
+        return (await segments.count(uow, rule, within_ms=within_ms)).contact_count
+    except asyncpg.QueryCanceledError:
+        return None
+    finally:
+        await tried.rollback()
 
 
 def _without_consent(row: asyncpg.Record) -> int:

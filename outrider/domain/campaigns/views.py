@@ -67,7 +67,7 @@ class Excluded(msgspec.Struct, frozen=True):
     """How many an exclusion takes by itself; whoever several take is in each of their counts.
 
     kind    list, segment, or campaign for those who got it
-    count   null: not counted, because the others took too long
+    count   null: not counted, because it took too long
     """
 
     kind: Literal["list", "segment", "campaign"]

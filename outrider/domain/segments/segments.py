@@ -145,14 +145,17 @@ async def listed(uow: UnitOfWork, *, limit: int, after: UUID | None = None) -> l
     return [_view(row) for row in await SQL.segments_page.many(uow.raw, uow.tenant, after or NIL, limit)]
 
 
-async def count(uow: UnitOfWork, rule: rules.Rule, *, channel: str | None = None) -> Count:
+async def count(
+    uow: UnitOfWork, rule: rules.Rule, *, channel: str | None = None, within_ms: int = COUNT_WITHIN_MS
+) -> Count:
     """How many contacts some rules hold for now.
 
-    Takes:   channel: also count who has an address in it; that takes several times as long.
-    Raises:  Refused naming the rule that does not fit; Unavailable when it takes longer than 25 s.
+    Takes:   channel: also count who has an address in it; that takes several times as long; within_ms: how long it may
+             take at most.
+    Raises:  Refused naming the rule that does not fit; Unavailable when it takes longer than that.
     """
     whole = await check.checked(uow, rule, await attributes.listed(uow))
-    await SQL.plan_for_values.run(uow.raw, str(COUNT_WITHIN_MS))
+    await SQL.plan_for_values.run(uow.raw, str(within_ms))
     here = await world(uow)
     if channel is None:
         statement, arguments = placed(SQL.count_contacts, whole, here, uow.tenant)
