@@ -15,7 +15,7 @@ from outrider.data.db import Role
 from outrider.domain.contacts import suppressions
 from outrider.domain.contacts.suppressions import Entry, Reason, Scope
 from outrider.domain.contacts.views import SuppressionView
-from tests.kit.audience import ACTOR, Audience, opened
+from tests.kit.audience import ACTOR, Audience, PlainEmail, opened
 
 
 @pytest.fixture
@@ -90,6 +90,29 @@ async def test_many_are_taken_together_and_audited_as_one(audience: Audience) ->
     )
     assert rows == [("301 entries", 301, 300, 100)]
     assert "example.org" not in str(await audience.fetch("SELECT details FROM audit_log")), "kept by hashes only"
+
+
+async def test_the_loop_is_left_to_others_while_many_are_read(audience: Audience) -> None:
+    count = 0
+    seen: set[int] = set()
+
+    class Counting(PlainEmail):
+        def normalise(self, address: str, *, field: str = "address", region: str = "") -> str:
+            nonlocal count
+            count += 1
+            return super().normalise(address, field=field, region=region)
+
+    async def others() -> None:
+        while True:
+            seen.add(count)
+            await asyncio.sleep(0)
+
+    given = [Entry("email", f"p{n}@example.org", "all", "manual") for n in range(1_000)]
+    beside = asyncio.create_task(others())
+    async with audience.app() as uow:
+        await suppressions.suppress_many(uow, {"email": Counting()}, ACTOR, given, source="test")
+    beside.cancel()
+    assert len(seen & set(range(1, 1_000))) >= 5
 
 
 async def test_of_many_one_mistake_refuses_all_and_each_is_named_by_its_place(audience: Audience) -> None:

@@ -6,6 +6,7 @@ but by `unsuppress`, or when its time is over. The gate reads the table itself.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,6 +42,7 @@ RECIPIENT_ASKED = frozenset({"complaint", "unsubscribe", "stop", "erased"})
 _LONGEST_NOTE = 500
 _MOST_NAMED = 100
 MOST_AT_ONCE = 5_000
+_YIELD_COUNT = 100
 _UPKEEP = Actor("system", "upkeep")
 
 
@@ -120,6 +122,8 @@ async def suppress_many(
     errors: list[Refused] = []
     region: str | None = None
     for at, each in enumerate(entries):
+        if at % _YIELD_COUNT == 0:
+            await asyncio.sleep(0)  # reading thousands of addresses takes a second or so: requests go on meanwhile
         within = f"/entries/{at}"
         try:
             _check(each.scope, each.reason, each.note, within=within)
