@@ -12,6 +12,7 @@ from outrider.base.ids import DEFAULT_TENANT
 from outrider.data.db import Role
 from outrider.domain.messages import bounces
 from outrider.domain.messages.bounces import Failure
+from outrider.domain.senders import senders
 from tests.kit.texting import PHONE, Texting, texting
 
 
@@ -182,6 +183,25 @@ async def test_a_conversation_is_read_page_by_page_each_turn_once(office: Textin
     assert [each["text"] for each in read] == ["they 2", "we 2", "they 1", "we 1", "they 0", "we 0"]
     assert read == (await office.owner.get(f"{path}?limit=100")).json["items"]
     assert (await office.owner.get(f"{path}?cursor=x")).code == "invalid_cursor"
+
+
+async def test_a_sender_is_looked_up_once_for_all_that_a_conversation_shows(
+    office: Texting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = {"name": "Ann", "addresses": [{"channel": "sms", "address": PHONE}]}
+    contact = (await office.owner.post("/api/v1/contacts", person)).json
+    for number in range(3):
+        await office.accepted(text=f"we {number}")
+    asked: list[Any] = []
+    look_up = senders.get
+
+    async def get(uow: Any, sender_id: Any) -> Any:
+        asked.append(sender_id)
+        return await look_up(uow, sender_id)
+
+    monkeypatch.setattr(senders, "get", get)
+    assert [text for text, _ in await _conversation(office, contact["id"])] == ["we 2", "we 1", "we 0"]
+    assert len(asked) == 1
 
 
 async def test_what_is_no_longer_kept_is_no_longer_shown(office: Texting) -> None:

@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from outrider.base.ids import time_of
-from outrider.contracts.channel import Composer, Item, Unrenderable
+from outrider.contracts.channel import Composer, Identity, Item, Unrenderable
 from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
 from outrider.domain.callbacks import look
@@ -113,13 +113,16 @@ async def _letters(uow: UnitOfWork, runtime: Runtime, ids: Sequence[UUID]) -> li
         together[row["content_id"], row["sender_id"]].append(row)
     loaded = await contents.load(uow, uow.tenant, {content_id for content_id, _ in together})
     found = []
+    known: dict[UUID, tuple[Identity, str]] = {}
     for (content_id, sender_id), same in together.items():
         content = loaded.get(content_id)
         if content is None:
             continue
-        sender = await senders.get(uow, sender_id)
-        channel, identity = runtime.channels[same[0]["channel"]], await identity_of(uow, sender)
-        public_url = sender.public_url or runtime.settings.public_url
+        if sender_id not in known:  # nearly every text has a content of its own, and few senders wrote them all
+            sender = await senders.get(uow, sender_id)
+            known[sender_id] = await identity_of(uow, sender), sender.public_url or runtime.settings.public_url
+        identity, public_url = known[sender_id]
+        channel = runtime.channels[same[0]["channel"]]
         items = [
             preview.item_for(row["address"], row["variables"], is_bulk=row["is_bulk"], public_url=public_url)
             for row in same
