@@ -76,7 +76,7 @@ class Stalls(Collector):
         """
         every_s = self._after_s / _LOOKS
         asked_s = before_s = time.monotonic()
-        busy_s, is_told = time.process_time(), False
+        busy_s, is_told, longest_s = time.process_time(), False, 0.0
         self._ask(loop)
         while not self._stop.wait(every_s):
             now_s, now_busy_s = time.monotonic(), time.process_time()
@@ -84,6 +84,7 @@ class Stalls(Collector):
             before_s, busy_s = now_s, now_busy_s
             turned_s = self._turned_s
             stood_s = (now_s if turned_s is None else turned_s) - asked_s
+            longest_s = max(longest_s, stood_s)  # what does not count may have come after it turned again
             if stood_s >= self._after_s and not is_told:
                 is_told = True
                 self.count += 1
@@ -91,8 +92,8 @@ class Stalls(Collector):
                 _log.error("loop_stalled", stood_s=round(stood_s, 1), frames=stack)  # `stack` is the console log's own
             if turned_s is not None:
                 if is_told:
-                    self._over(stood_s)
-                asked_s, is_told = time.monotonic(), False
+                    self._over(longest_s)
+                asked_s, is_told, longest_s = time.monotonic(), False, 0.0
                 self._ask(loop)
 
     def _over(self, stood_s: float) -> None:

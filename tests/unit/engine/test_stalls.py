@@ -111,6 +111,31 @@ async def test_time_in_which_nothing_ran_at_all_does_not_count_unless_it_was_com
     assert all(line["frames"] == [] for line in logs if line["event"] == "loop_stalled"), "it was over by then"
 
 
+class _StoppedAfterwards(_Clock):
+    """Its loop stands still for two looks and turns again; before the third look the process is stopped."""
+
+    def wait(self, _timeout: float) -> bool:
+        self._left -= 1
+        self._now_s += 0.5
+        if not self._left:
+            self._watched._turns()
+            self._now_s += self._slept_s
+        return self._left < 0
+
+
+async def test_a_stop_after_the_loop_turned_again_takes_nothing_from_how_long_it_stood(
+    monkeypatch: pytest.MonkeyPatch, logs: list[Any]
+) -> None:
+    watched = Stalls("outrider", after_s=1.0)
+    clock = _StoppedAfterwards(watched, slept_s=30.0, busy_s=0.0)
+    monkeypatch.setattr(stalls, "time", clock)
+    monkeypatch.setattr(watched, "_stop", clock)
+    watched._watch(asyncio.get_running_loop(), 0)
+    assert [line["event"] for line in logs] == ["loop_stalled", "loop_turns_again"]
+    assert watched.last is not None
+    assert watched.seconds == watched.last[1] >= 1.0, "a counter never goes down"
+
+
 async def test_the_watch_ends_with_the_block() -> None:
     watched = Stalls("outrider")
     with watched.watching():
