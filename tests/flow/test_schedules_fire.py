@@ -14,8 +14,11 @@ from structlog.testing import capture_logs
 
 from outrider.base.errors import Refused, Unavailable
 from outrider.base.ids import NIL
+from outrider.contracts.jobs import Jobs
+from outrider.data.db import UnitOfWork
 from outrider.domain.jobs.rows import SQL as JOBS
 from outrider.domain.schedules import draft, fire, read, standing, trigger, watch
+from outrider.domain.schedules.plan import Schedule
 from outrider.domain.schedules.views import ScheduleChange
 from outrider.engine.jobs.port import JobPort
 from tests.kit.timetable import ACTOR, KINDS, Timetable, open_timetable
@@ -283,6 +286,29 @@ async def test_one_schedule_that_cannot_be_fired_holds_up_no_other_and_is_flagge
     assert set(troubles) == {bad.id, gone.id}
     assert troubles[bad.id] == "could not be fired: invalid_cron"
     assert not await table.fire(), "it is not looked at again and again"
+
+
+async def test_one_schedule_whose_statement_fails_holds_up_no_other(
+    table: Timetable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table.at(f"{DAY}T01:59:00Z")
+    bad, good = await table.make("bad"), await table.make("good")
+    fired = fire.fire
+
+    async def failing(uow: UnitOfWork, jobs: Jobs, schedule: Schedule, *more: Any) -> None:
+        if schedule.id == bad.id:
+            await uow.raw.execute("SELECT 1 / 0")
+        await fired(uow, jobs, schedule, *more)
+
+    monkeypatch.setattr(fire, "fire", failing)
+    table.at(f"{DAY}T02:00:01Z")
+    with capture_logs() as logs:
+        await table.fire()
+    assert [entry["event"] for entry in logs] == ["schedule_failed"]
+    assert await table.jobs(good.id) == [at("02:00")]
+    async with table.engine() as uow:
+        troubles = {each.id: each.problem for each in await watch.troubles(uow)}
+    assert troubles == {bad.id: "could not be fired: DivisionByZeroError"}
 
 
 async def test_a_zone_that_left_the_database_goes_on_by_its_last_offset_and_is_flagged(table: Timetable) -> None:

@@ -55,6 +55,7 @@ async def fire_due(uow: UnitOfWork, jobs: Jobs, *, limit: int, leap: Leap | None
         mine = replace(uow, tenant_id=schedule.tenant_id)
         try:
             async with uow.session.begin_nested():
+                await uow.session.connection()  # it has its savepoint only now, and statements pass the session by
                 await fire(mine, jobs, schedule, now, leap)
         except Unavailable:
             raise
