@@ -24,6 +24,8 @@ _BOUND_S = 120
 _SEGMENT_BYTES = 16 << 20
 _SPARE = 8
 """Segments beyond those made ahead that the run which makes them may need itself."""
+_AHEAD_WITHIN_S = 15
+"""A disk that needs longer gets fewer of them, and a server all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def record_version(home: Home, programs: Programs) -> None:
 def make(home: Home, programs: Programs, *, wal_ahead_bytes: int = 0) -> None:
     """Make the cluster, the login role and its database.
 
-    Takes:   wal_ahead_bytes: how much WAL to have segments ready for, in whole ones
+    Takes:   wal_ahead_bytes: how much WAL to have segments ready for, in whole ones; less on a disk that is slow
     Gives:   `cluster/` complete, with checksums, UTF-8 and passwords for everybody. Killed half-way it leaves only
              what the next start sweeps away. Passwords already in `pgpass` are used again.
     Raises:  Misconfigured or Unavailable with the program's own reason.
@@ -116,11 +118,14 @@ def make(home: Home, programs: Programs, *, wal_ahead_bytes: int = 0) -> None:
     options = ["-c", "exit_on_error=on", "-c", "log_min_error_statement=panic", "-c", "log_checkpoints=off"]
     # each segment is filled by this run and synced, so nothing has to be written into it before
     options += ["-c", "wal_init_zero=off", "-c", f"min_wal_size={(segments + _SPARE) * _SEGMENT_BYTES >> 20}MB"]
+    values = {"@password@": known.login, "@segments@": str(segments), "@within_s@": str(_AHEAD_WITHIN_S)}
+    for name, value in values.items():
+        script = script.replace(name, value)
     _run(
         "the database's roles cannot be made",
         home,
         [programs.folder / "postgres", "--single", "-D", new, *options, SUPERUSER],
-        script.replace("@password@", known.login).replace("@segments@", str(segments)),
+        script,
     )
     new.rename(home.cluster)
     home.sync()
