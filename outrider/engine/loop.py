@@ -29,6 +29,7 @@ class Loop:
     every_s  pause between rounds when nothing waits; the first round comes at once
     figures  what the process that runs it shows at its /metrics because of it
     wake     set when there is something to do: cuts a pause short
+    is_rung_always  whether it rings again and again while there is something to do: then not the pause after a fault
     """
 
     name: str
@@ -36,6 +37,7 @@ class Loop:
     step: Callable[[], Awaitable[bool]]
     figures: Sequence[Collector] = ()
     wake: asyncio.Event | None = None
+    is_rung_always: bool = False
 
 
 @dataclass(slots=True)
@@ -105,7 +107,8 @@ async def repeat(loop: Loop, pulses: Pulses, stop: asyncio.Event) -> None:
         if has_more:
             await asyncio.sleep(0)
             continue
-        await pause(stop, pause_s * random.uniform(0.5, 1.0) if pause_s else rest_s, loop.wake)  # noqa: S311 - jitter
+        wake = None if pause_s and loop.is_rung_always else loop.wake
+        await pause(stop, pause_s * random.uniform(0.5, 1.0) if pause_s else rest_s, wake)  # noqa: S311 - jitter
         rest_s = loop.every_s
 
 

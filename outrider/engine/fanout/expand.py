@@ -6,7 +6,7 @@ Owns the campaign's checkpoint and its end; several workers may run it, each tak
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from uuid import UUID
 
@@ -50,11 +50,11 @@ def loops(runtime: Runtime) -> list[Loop]:
     """
     fan = _FanOut(runtime)
     served = {
-        "launches": Loop("launch_scheduled", _UNASKED_S, fan.launch_scheduled, wake=asyncio.Event()),
-        "audiences": Loop("settle_audiences", _UNASKED_S, fan.settle, wake=asyncio.Event()),
-        "pages": Loop("fan_out", _UNASKED_S, fan.expand, wake=asyncio.Event()),
-        "looks": Loop("look_at_waves", _UNASKED_S, fan.look, wake=asyncio.Event()),
-        "retries": Loop("retry_failed", _UNASKED_S, retries.Retries(runtime).step, wake=asyncio.Event()),
+        "launches": _served("launch_scheduled", fan.launch_scheduled),
+        "audiences": _served("settle_audiences", fan.settle),
+        "pages": _served("fan_out", fan.expand),
+        "looks": _served("look_at_waves", fan.look),
+        "retries": _served("retry_failed", retries.Retries(runtime).step),
     }
     return [
         Loop("campaign_work", runtime.settings.poll_s, partial(_wake, runtime, served)),
@@ -62,6 +62,11 @@ def loops(runtime: Runtime) -> list[Loop]:
         Loop("finish_campaigns", 0.5, fan.finish),
         Loop("empty_cancelled", 2.0, fan.empty_cancelled),
     ]
+
+
+def _served(name: str, step: Callable[[], Awaitable[bool]]) -> Loop:
+    """A loop that is woken while a campaign waits for it, again and again."""
+    return Loop(name, _UNASKED_S, step, wake=asyncio.Event(), is_rung_always=True)
 
 
 async def _wake(runtime: Runtime, served: Mapping[str, Loop]) -> bool:

@@ -118,6 +118,29 @@ async def test_a_wake_up_cuts_a_pause_short_and_is_used_up() -> None:
     assert not wake.is_set()
 
 
+@pytest.mark.parametrize("is_rung_always", [False, True])
+async def test_a_bell_that_rings_again_and_again_cuts_no_pause_after_a_fault_short(
+    monkeypatch: pytest.MonkeyPatch, *, is_rung_always: bool
+) -> None:
+    stop, wake, heard = asyncio.Event(), asyncio.Event(), list[bool]()
+
+    async def note(stop: asyncio.Event, seconds: float, wake: asyncio.Event | None = None) -> None:
+        del seconds
+        heard.append(wake is not None)
+        if len(heard) == 2:
+            stop.set()
+
+    async def step() -> bool:
+        if not heard:
+            raise Unavailable("database_unavailable", "away")
+        return False
+
+    monkeypatch.setattr(loops, "pause", note)
+    async with asyncio.timeout(90):
+        await repeat(Loop("x", 7.0, step, wake=wake, is_rung_always=is_rung_always), Pulses(), stop)
+    assert heard == [not is_rung_always, True]
+
+
 async def test_stopping_cuts_a_pause_short() -> None:
     stop = asyncio.Event()
     stop.set()
