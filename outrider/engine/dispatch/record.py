@@ -34,6 +34,7 @@ _log = structlog.get_logger(__name__)
 _DETAIL = 500
 _BELATED_S = 60.0
 """For so long a late acceptance is told again: nobody writes a message for longer."""
+_LATE_AT_ONCE = 500
 _MANY = 10
 """Transactional results in one flush: with more, the next one waits for others as those of campaigns do."""
 
@@ -351,7 +352,12 @@ class Recorder:
         by_tenant: dict[UUID, list[UUID]] = defaultdict(list)
         for message_id, (tenant_id, _until_s) in self._belated.items():
             by_tenant[tenant_id].append(message_id)
-        for tenant_id, ids in by_tenant.items():
+        slices = [
+            (tenant_id, ids[first : first + _LATE_AT_ONCE])
+            for tenant_id, ids in by_tenant.items()
+            for first in range(0, len(ids), _LATE_AT_ONCE)
+        ]
+        for tenant_id, ids in slices:
             async with self._database.transaction() as raw:
                 told = await self._told(raw, tenant_id, ids)
             now_s = boottime_s()
