@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
+import asyncpg
 import pytest
 
 from outrider.contracts.actor import Actor
@@ -17,7 +19,7 @@ from outrider.domain.limits import shared_accounts
 from outrider.domain.senders import circuits, connections
 from outrider.domain.senders.connections import Vault
 from outrider.plugins.providers.twilio import PROVIDER as TWILIO
-from tests.kit.dispatch import Desk, Post
+from tests.kit.dispatch import Desk, Post, until
 from tests.kit.named_accounts import claimed, entered, named_posts
 
 ANN = Actor("user", "ann@example.org")
@@ -38,6 +40,18 @@ async def told(post: Post, desk: Desk, cause: str, **more: Any) -> circuits.Stat
 async def tried(post: Post, desk: Desk) -> bool:
     async with post.engine.transaction() as raw:
         return await circuits.take_try(raw, desk.tenant_id, desk.connection_id)
+
+
+async def looked(post: Post, desk: Desk) -> bool:
+    """As workers look: each statement is committed by itself."""
+    async with post.engine.statements() as raw:
+        return await circuits.take_try(raw, desk.tenant_id, desk.connection_id)
+
+
+async def is_waited_for(raw: asyncpg.Connection) -> bool:
+    """Whether somebody waits for the end of a transaction."""
+    waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND transactionid = pg_current_xact_id()::xid)"
+    return bool(await raw.fetchval(waits))
 
 
 async def gone(post: Post, desk: Desk, count: int) -> None:
@@ -90,6 +104,30 @@ async def test_one_message_tries_an_account_for_all_and_when_it_goes_all_may_sen
     assert await states(post, ours, theirs) == ["half_open 3"] * 2
     await gone(post, ours, 1)
     assert await states(post, ours, theirs) == [None, None], "it is trusted again by both"
+
+
+async def test_whoever_takes_a_try_keeps_the_account_until_all_know_of_it(post: Post) -> None:
+    ours, theirs = await entered(post, "ann"), await entered(post, "ann")
+    await told(post, theirs, "rate_limited")
+    await due(post)
+    async with asyncio.TaskGroup() as group, post.engine.transaction() as raw:
+        await raw.execute("SELECT FROM circuits WHERE connection_id = $1 FOR UPDATE", ours.connection_id)
+        first = group.create_task(looked(post, ours))
+        await until(partial(is_waited_for, raw))
+        assert not await looked(post, theirs), "two messages would try it"
+    assert first.result()
+    assert await states(post, ours, theirs) == ["half_open 0"] * 2
+
+
+async def test_many_who_have_entered_an_account_are_told_in_one_statement(post: Post) -> None:
+    ours, *_ = [await entered(post, "ann") for _ in range(5)]
+    asked: list[str] = []
+    async with post.engine.transaction() as raw:
+        with raw.query_logger(lambda record: asked.append(record.query)):
+            await circuits.failed(raw, ours.tenant_id, ours.connection_id, "rate_limited", LIMITS)
+            await asyncio.sleep(0)  # its listeners are told in the next turn of the loop
+    assert await post.value("SELECT count(*) FROM circuits WHERE state = 'open'") == 5
+    assert sum("pg_notify" in each for each in asked) == 1
 
 
 async def test_a_try_that_fails_or_comes_to_nothing_is_everybodys_too(post: Post) -> None:

@@ -129,8 +129,8 @@ async def failed(
     if account is not None:
         others = await FAILOVER.circuit_spread.many(raw, tenant_id, connection_id, account, _OF_ACCOUNT)
         told += [each["connection_id"] for each in others]
-    for each in told:
-        await FAILOVER.circuit_tell.run(raw, each, "open")
+    if told:
+        await FAILOVER.circuit_tell.run(raw, told, "open")
     return state
 
 
@@ -148,15 +148,17 @@ async def passed(raw: asyncpg.Connection, tenant_id: UUID, connection_id: UUID, 
 async def take_try(raw: asyncpg.Connection, tenant_id: UUID, connection_id: UUID) -> bool:
     """Whether the caller is the one whose next message tries a connection, for all that have entered its account.
 
-    Never waits for anybody: who changes the account's circuit just now decides, and the next look tells.
+    Never waits for anybody: who changes the account's circuit just now decides, and the next look tells. In one
+    transaction, also where each statement of the caller is committed by itself: else the account is free again at once.
     """
-    held = await FAILOVER.circuit_account_free.one(raw, tenant_id, connection_id)
-    if held is None or not held["is_free"]:
-        return False
-    if await FAILOVER.circuit_try.value(raw, tenant_id, connection_id, TRY_S) is None:
-        return False
-    if held["account"] is not None:
-        await FAILOVER.circuit_follow.run(raw, tenant_id, connection_id, held["account"], _OF_ACCOUNT)
+    async with raw.transaction():
+        held = await FAILOVER.circuit_account_free.one(raw, tenant_id, connection_id)
+        if held is None or not held["is_free"]:
+            return False
+        if await FAILOVER.circuit_try.value(raw, tenant_id, connection_id, TRY_S) is None:
+            return False
+        if held["account"] is not None:
+            await FAILOVER.circuit_follow.run(raw, tenant_id, connection_id, held["account"], _OF_ACCOUNT)
     return True
 
 
@@ -183,7 +185,7 @@ async def forget(uow: UnitOfWork, connection_id: UUID) -> State | None:
     """Forget what is known against a connection, because it is another one now; gives how its circuit was."""
     state: State | None = await FAILOVER.circuit_reset.value(uow.raw, uow.tenant, connection_id)
     if state is not None:
-        await FAILOVER.circuit_tell.run(uow.raw, connection_id, "closed")
+        await FAILOVER.circuit_tell.run(uow.raw, [connection_id], "closed")
     return state
 
 

@@ -91,8 +91,8 @@ WHERE tenant_id = $1 AND connection_id = $2 AND state = 'half_open' AND passed =
 RETURNING connection_id;
 
 -- name: circuit_tell :run
--- Let every worker look at a connection's circuit: it was opened, or taken for reachable.
-SELECT pg_notify('outrider_circuit', $1::uuid || ' ' || $2::text);
+-- Let every worker look at the circuits of connections: they were opened, or taken for reachable.
+SELECT pg_notify('outrider_circuit', id || ' ' || $2::text) FROM unnest($1::uuid[]) AS c(id);
 
 -- name: circuit_passed :value
 -- Messages were accepted: a connection that failed once is forgiven, one that is being tried may take more.
