@@ -16,7 +16,7 @@ from outrider.domain.messages.rows import POISON, SQL
 from outrider.engine.dispatch import recovery
 from outrider.engine.dispatch.record import Row
 from outrider.engine.maintenance.upkeep import Upkeep
-from tests.kit.campaigns import launched
+from tests.kit.campaigns import Campaign, launched
 from tests.kit.command import Command, migrated_command
 from tests.kit.dispatch import Desk, Post, posts
 from tests.kit.postgres import run_apart
@@ -50,9 +50,30 @@ async def poisoned(desk: Desk, count: int) -> list[UUID]:
     return ids
 
 
+async def poisoned_of(desk: Desk, campaign: Campaign) -> UUID:
+    """A message of a campaign that is set aside; its lane is closed."""
+    lane = await desk.lane("bulk", campaign_id=campaign.id)
+    (message_id,) = await desk.admit()
+    await desk.post.execute(
+        "WITH m AS (UPDATE messages SET campaign_id = $2, lane_id = $3 WHERE id = $1) "
+        "UPDATE queue SET lane_id = $3 WHERE message_id = $1",
+        message_id, campaign.id, lane.id,
+    )  # fmt: skip
+    async with desk.engine() as uow:
+        await set_aside(uow, [message_id])
+    await desk.post.execute("UPDATE lanes SET is_open = false WHERE id = $1", lane.id)
+    return message_id
+
+
 async def listed(desk: Desk, **more: Any) -> list[UUID]:
     async with desk.engine() as uow:
         return [row["message_id"] for row in await poison.listed(uow.raw, desk.tenant_id, limit=100, **more)]
+
+
+async def standing(desk: Desk) -> int:
+    """How many are set aside in the whole installation, as the alarm says."""
+    async with desk.engine() as uow:
+        return (await poison.standing(uow.raw)).count
 
 
 async def requeue(desk: Desk, ids: list[UUID]) -> list[UUID]:
@@ -129,23 +150,28 @@ async def test_what_a_provider_has_delivered_after_all_is_neither_listed_nor_sen
 
 async def test_those_of_a_campaign_are_found_and_reopen_its_lane(desk: Desk) -> None:
     campaign = await launched(desk, 0)
-    lane = await desk.lane("bulk", campaign_id=campaign.id)
     (others,) = await poisoned(desk, 1)
-    (message_id,) = await desk.admit()
-    await desk.post.execute(
-        "WITH m AS (UPDATE messages SET campaign_id = $2, lane_id = $3 WHERE id = $1) "
-        "UPDATE queue SET lane_id = $3 WHERE message_id = $1",
-        message_id, campaign.id, lane.id,
-    )  # fmt: skip
-    async with desk.engine() as uow:
-        await set_aside(uow, [message_id])
-    await desk.post.execute("UPDATE lanes SET is_open = false WHERE id = $1", lane.id)
+    message_id = await poisoned_of(desk, campaign)
     assert await listed(desk, campaign_id=campaign.id) == [message_id]
     async with desk.engine() as uow:
         assert await poison.ids(uow.raw, desk.tenant_id, campaign_id=campaign.id) == [message_id]
         assert len(await poison.ids(uow.raw, desk.tenant_id, campaign_id=None)) == 2
     await requeue(desk, [message_id, others])
-    assert await desk.post.value("SELECT is_open FROM lanes WHERE id = $1", lane.id)
+    assert await desk.post.value("SELECT is_open FROM lanes WHERE campaign_id = $1", campaign.id)
+
+
+async def test_what_was_cancelled_with_its_campaign_stays_failed_and_is_no_alarm(desk: Desk) -> None:
+    before = await standing(desk)
+    campaign = await launched(desk, 0)
+    message_id = await poisoned_of(desk, campaign)
+    assert await standing(desk) == before + 1
+    await desk.post.execute("UPDATE campaigns SET state = 'cancelled', finished_at = now() WHERE id = $1", campaign.id)
+    assert await listed(desk) == []
+    async with desk.engine() as uow:
+        assert await poison.ids(uow.raw, desk.tenant_id, campaign_id=None) == []
+    assert await requeue(desk, [message_id]) == [], "a cancelled campaign is cancelled"
+    assert await desk.states([message_id]) == ["failed"]
+    assert await standing(desk) == before
 
 
 async def test_the_message_of_an_erased_person_never_goes_again(desk: Desk) -> None:
