@@ -5,7 +5,7 @@ API
     Crooked.url                        where to ask instead of the server
     Crooked.bend                       Asked -> Bent: what happens to each request; replace it at any time
     Crooked.asked                      every request, in the order in which they came, on CLOCK_BOOTTIME
-    Crooked.lag_s                      the longest that this process has kept anything waiting
+    Crooked.lag_s                      the longest that this process has kept anything waiting in the last seconds
     Crooked.sign_in                    (account, password) the server is told, whoever asks; None: what was said
     Crooked.cut() / .mend()            nobody is there any more, and who talks is cut off / there again
     Crooked.swallow() / .mend()        what is sent vanishes, connections too, and nobody says so / it arrives, late
@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -31,7 +32,8 @@ from tests.kit.drill import boot_ns
 class Asked:
     """One request. `number` counts them from 1; `to` and `password` are what a request for a text names.
 
-    lag_s   the longest that this process has kept a request waiting until then: its time may be so much too late
+    lag_s   the longest that this process has kept a request waiting in the seconds until then: the time of one of them
+            may be so much too late
     """
 
     number: int
@@ -65,6 +67,8 @@ class Bent:
 STRAIGHT = Bent()
 _FILLING_S = 0.3
 _TICK_S = 0.01
+_LOOKS_BACK_S = 5.0
+"""Longer than any pause that is judged: what kept this process before excuses nothing."""
 
 
 @dataclass
@@ -74,7 +78,7 @@ class Crooked:
     target: str
     bend: Callable[[Asked], Bent] = lambda _asked: STRAIGHT
     asked: list[Asked] = field(default_factory=list)
-    lag_s: float = 0.0
+    lags: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=int(_LOOKS_BACK_S / _TICK_S)))
     url: str = ""
     sign_in: tuple[str, str] | None = None
     _server: asyncio.Server | None = None
@@ -98,11 +102,18 @@ class Crooked:
                 await line.cut()
 
     async def _watch(self) -> None:
-        """How late this process is at most: it has other things to do, and others have the machine."""
+        """Note how late this process is: it has other things to do, and others have the machine."""
         while True:
             began_ns = boot_ns()
             await asyncio.sleep(_TICK_S)
-            self.lag_s = max(self.lag_s, (boot_ns() - began_ns) / 1e9 - _TICK_S)
+            ended_ns = boot_ns()
+            self.lags.append((ended_ns, (ended_ns - began_ns) / 1e9 - _TICK_S))
+
+    @property
+    def lag_s(self) -> float:
+        """See above."""
+        since_ns = boot_ns() - int(_LOOKS_BACK_S * 1e9)
+        return max((late_s for ended_ns, late_s in self.lags if ended_ns >= since_ns), default=0.0)
 
     async def mend(self) -> None:
         """Listen, at the address of before; what was swallowed goes on its way, whoever still waits for its answer."""
