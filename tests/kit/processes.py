@@ -5,11 +5,14 @@ API
         .where                          what its line `ready: …` said, after `.ready()`
         .kill() / .killed()             SIGKILL now / wait until it has killed itself; both assert exit -9
         .freeze() / .thaw()             SIGSTOP, SIGCONT
+        await .stands_still(what=…)     wait until it has stopped itself at a failpoint; `.thaw()` lets it go on
         .ask_to_stop() / .ended()       SIGTERM / wait for its end; gives the exit code
         .hits()                         lines of its failpoint log
         await .health()                 what a worker's /health says
     until(question, what=…, bound_s=…)  wait for a condition, with a bound; fails naming `what`
-    slowness()                          how much longer than alone on the machine work takes now, for claims about time
+    slowness()                          how much longer than alone on the machine work takes now, for claims about time,
+                                        up to a bound
+    is_stopped(pid)                     whether SIGSTOP has stopped it
     say(text)                           a figure of a drill, shown with -s and when the test fails
     wait_until(…)                       the same from synchronous code
 """
@@ -26,7 +29,7 @@ import time
 import urllib.request
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,8 @@ BOUND_S = 180.0
 _POLL_S = 0.02
 _TAIL = 1500
 _SPIN_S = 0.2
+_MOST_SLOWNESS = 6.0
+"""Where work takes longer than that for others, a figure proves nothing any more, and a drill about it fails."""
 
 
 @dataclass(slots=True)
@@ -48,7 +53,6 @@ class Process:
     log: Path
     hits_path: Path
     where: str = ""
-    is_frozen: bool = field(default=False)
 
     @classmethod
     def start(cls, command: Command, *arguments: str, folder: Path, name: str, at: str = "") -> Process:
@@ -84,12 +88,14 @@ class Process:
     def freeze(self) -> None:
         """SIGSTOP: it is there, and does nothing."""
         self.process.send_signal(signal.SIGSTOP)
-        self.is_frozen = True
 
     def thaw(self) -> None:
         """SIGCONT."""
         self.process.send_signal(signal.SIGCONT)
-        self.is_frozen = False
+
+    async def stands_still(self, *, what: str, bound_s: float = BOUND_S) -> None:
+        """Wait until it has stopped itself: it says so before, and thawed in between it stops for good."""
+        await until(lambda: bool(self.hits()) and is_stopped(self.process.pid), what=what, bound_s=bound_s)
 
     def ask_to_stop(self) -> None:
         """SIGTERM."""
@@ -164,12 +170,18 @@ async def until(
 def slowness() -> float:
     """Wall time per second of processor time of work that never waits: 1 where nobody else is at work, else more.
 
-    For the few rows of faults that are about time: their figure, times this, is what a drill may judge by.
+    For the few rows of faults that are about time: their figure for work, times this, is what a drill may judge by. It
+    has a bound: no fault is excused by a machine that is slow enough.
     """
     began_s, used_s = time.monotonic(), time.thread_time()
     while time.thread_time() - used_s < _SPIN_S:
         pass
-    return max(1.0, (time.monotonic() - began_s) / _SPIN_S)
+    return min(max(1.0, (time.monotonic() - began_s) / _SPIN_S), _MOST_SLOWNESS)
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process stands still (SIGSTOP)."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "T"
 
 
 def say(text: str) -> None:

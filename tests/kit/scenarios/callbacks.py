@@ -80,9 +80,8 @@ async def told_before_our_commit(drill: Drill) -> list[str]:
         onlooker = drill.start_worker(at="claim.judged:*:raise")
         await onlooker.ready()
         holder = drill.start_worker(at="record.before_commit:1:stop")
-        holder.is_frozen = True
         await phones.admit(people(3))
-        await until(holder.hits, what="outcomes wait for their commit")
+        await holder.stands_still(what="outcomes wait for their commit")
 
         async def were_looked_at() -> bool:
             # the first commit may be that of one text, when the answers to the others come after it stood still, or

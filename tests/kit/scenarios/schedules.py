@@ -149,7 +149,7 @@ async def _one_stands_still(drill: Drill, running: list[Process], planned: datet
         each.freeze()
     victim = await drill.scheduler(at="schedules.fired:1:stop", statement_timeout_s="1")
     leap(drill.url, planned + timedelta(seconds=1))
-    await until(lambda: bool(victim.hits()), what="the leader stands still while it fires")
+    await victim.stands_still(what="the leader stands still while it fires")
     for each in running:
         each.thaw()
     await until(lambda: _is_fired(drill), what="the others fire")

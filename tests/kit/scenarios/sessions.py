@@ -20,7 +20,7 @@ import asyncpg
 
 from tests.kit.audience import write_csv
 from tests.kit.drill import Drill
-from tests.kit.processes import BOUND_S, say, until
+from tests.kit.processes import BOUND_S, is_stopped, say, until
 from tests.kit.scenarios.acceptance import client_of
 from tests.kit.scenarios.databases import submitting
 
@@ -87,7 +87,7 @@ class Cuts:
     async def _look(self, log: Path) -> None:
         for point, _, action, pid in self._new(log):
             if action == "stop":
-                await until(lambda: _stands_still(pid), what=f"it stands still at {point}")  # noqa: B023 - asked at once
+                await until(lambda: is_stopped(int(pid)), what=f"it stands still at {point}")  # noqa: B023 - asked at once
                 self.ended[point] += await self.connection.fetchval(_IN_THE_MIDDLE, _WHOSE[point])
                 os.kill(int(pid), signal.SIGCONT)
 
@@ -221,11 +221,6 @@ async def _rate(drill: Drill, turns: int, turn: Callable[[], Awaitable[None]]) -
 
 async def _nothing() -> None:
     """The same time without a fault."""
-
-
-def _stands_still(pid: str) -> bool:
-    """Whether it has stopped: it says so before it does, and who goes on before that stops for ever."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def _armed(points: Mapping[str, int]) -> str:

@@ -58,8 +58,7 @@ async def paused_during_a_claim(drill: Drill) -> list[str]:
     sender = await drill.sender("at_most_once")
     await drill.admit(sender, 50)
     victim = drill.start_worker(at="claim.judged:1:stop;claim.committed:1:kill")
-    victim.is_frozen = True
-    await until(victim.hits, what="a claim is being judged")
+    await victim.stands_still(what="a claim is being judged")
 
     async def pause() -> tuple[bool, datetime]:
         is_settled = await drill.pause("tenant", None)
