@@ -268,6 +268,8 @@ def test_providers_are_asked_about_uncertain_messages_by_hand(outrider: Command)
     assert _ok(done) == {"sent": [], "again": [], "undecided": []}
     unknown = "00000000-0000-0000-0000-000000000009"
     assert _ok(outrider.run("uncertain", "reconcile", unknown, "--reason", "why", "--json"))["undecided"] == [unknown]
+    refused = outrider.run("uncertain", "reconcile", unknown, "--campaign", "spring", "--reason", "why")
+    assert (refused.code, "--campaign with --all" in refused.err) == (2, True)
     (audited,) = _audited(outrider, "uncertain.reconcile")
     assert (audited["reason"], audited["details"]["asked"]) == ("why", 1)
     tried = outrider.run("uncertain", "reconcile", unknown, "--dry-run")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -12,16 +13,15 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, JSONBody
 
 from outrider.base.clock import boottime_s
-from outrider.base.errors import Refused
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.messages import uncertain
 from outrider.engine.dispatch.reconcile import Reconciler
+from outrider.interfaces.api.deciding import DecisionIn, wanted
 from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
 from outrider.interfaces.api.v1.messages import tell_ready
 from outrider.interfaces.auth import Principal, needs
 
-_MOST_UNCERTAIN = 100_000
 _ASKED_AT_ONCE = 50
 _PATIENCE_S = 20.0
 
@@ -40,15 +40,6 @@ class UncertainOut(msgspec.Struct):
     remedy: str
     detail: str
     attempts: int
-
-
-class DecisionIn(msgspec.Struct, forbid_unknown_fields=True):
-    """Which uncertain messages: by `ids`, or all of a campaign (or of the tenant) with the `count` they have now."""
-
-    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
-    ids: Annotated[list[UUID], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
-    campaign_id: UUID | None = None
-    count: int | None = None
 
 
 class MarkIn(DecisionIn, forbid_unknown_fields=True, kw_only=True):
@@ -109,8 +100,8 @@ async def uncertain_resent(
 ) -> DecidedOut:
     """Send uncertain messages again, with the same bytes: someone may get one twice."""
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
-        wanted = await _wanted(uow.raw, principal.tenant_id, data)
-        done = await uncertain.resend(uow, principal.actor, principal.tenant_id, wanted, reason=data.reason)
+        these = await _these(uow.raw, principal.tenant_id, data)
+        done = await uncertain.resend(uow, principal.actor, principal.tenant_id, these, reason=data.reason)
     runtime.bell.ring("ready", lambda: tell_ready(runtime.db))
     return DecidedOut(len(done), done)
 
@@ -121,9 +112,9 @@ async def uncertain_marked(
 ) -> DecidedOut:
     """Settle uncertain messages by hand as sent or failed."""
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
-        wanted = await _wanted(uow.raw, principal.tenant_id, data)
+        these = await _these(uow.raw, principal.tenant_id, data)
         done = await uncertain.mark(
-            uow, principal.actor, principal.tenant_id, wanted, state=data.state, reason=data.reason
+            uow, principal.actor, principal.tenant_id, these, state=data.state, reason=data.reason
         )
     return DecidedOut(len(done), done)
 
@@ -134,14 +125,14 @@ async def uncertain_reconciled(
 ) -> ReconciledOut:
     """Ask the providers now what became of uncertain messages; the workers ask by themselves for three days."""
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
-        wanted = await _wanted(uow.raw, principal.tenant_id, data)
+        these = await _these(uow.raw, principal.tenant_id, data)
     reconciler, until_s = Reconciler(runtime), boottime_s() + _PATIENCE_S
     done = ReconciledOut([], [], [], 0)
-    for at in range(0, len(wanted), _ASKED_AT_ONCE):
+    for at in range(0, len(these), _ASKED_AT_ONCE):
         if boottime_s() > until_s:
-            done.left_count = len(wanted) - at
+            done.left_count = len(these) - at
             break
-        part = wanted[at : at + _ASKED_AT_ONCE]
+        part = these[at : at + _ASKED_AT_ONCE]
         told = await reconciler.these(principal.tenant_id, part, actor=principal.actor, reason=data.reason)
         done.sent += told.sent
         done.again += told.again
@@ -151,17 +142,9 @@ async def uncertain_reconciled(
     return done
 
 
-async def _wanted(raw: Any, tenant_id: UUID, data: DecisionIn) -> list[UUID]:
-    """The messages meant; without ids the caller must name how many it saw, so that it decides what it looked at."""
-    if data.ids is not None:
-        return data.ids
-    found = await uncertain.ids(raw, tenant_id, campaign_id=data.campaign_id, limit=_MOST_UNCERTAIN)
-    if data.count != len(found):
-        raise Refused(
-            "count_differs", f"{len(found)} messages are uncertain now: repeat with count={len(found)} to confirm",
-            field="/count", status=409,
-        )  # fmt: skip
-    return found
+async def _these(raw: Any, tenant_id: UUID, data: DecisionIn) -> list[UUID]:
+    find = partial(uncertain.ids, raw, tenant_id, campaign_id=data.campaign_id)
+    return await wanted(data, find, are="uncertain")
 
 
 ROUTES = [uncertain_listed, uncertain_resent, uncertain_marked, uncertain_reconciled]

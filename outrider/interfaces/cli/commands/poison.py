@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from typing import Annotated
-from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from outrider.base.errors import Refused
-from outrider.base.ids import parse_id
 from outrider.data.db import Role
 from outrider.domain.messages import poison
 from outrider.domain.messages.rows import SQL
-from outrider.interfaces.cli import campaigns
 from outrider.interfaces.cli.confirm import Yes, confirm
+from outrider.interfaces.cli.deciding import campaign_of, wanted
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
 from outrider.interfaces.cli.output import Answer, table
-from outrider.interfaces.cli.work import Work, changing, looking, note
+from outrider.interfaces.cli.work import changing, looking, note
 
 APP = App(name="poison")
 
@@ -37,7 +34,7 @@ async def list_(*, campaign: str | None = None, limit: Limit = 100, options: Com
         Only those of this campaign, by name or id.
     """
     async with looking(options, role=Role.ENGINE) as work:
-        campaign_id = await _campaign(work, campaign)
+        campaign_id = await campaign_of(work, campaign)
         found = await poison.listed(work.uow.raw, work.tenant_id, limit=limit, campaign_id=campaign_id)
     rows = [dict(row) for row in found]
     return Answer(rows, table(rows, _COLUMNS, empty="no poison messages"))
@@ -57,7 +54,7 @@ async def requeue(
 
     Example: `outrider poison requeue --all --reason "the renderer is mended"`
     """
-    ids = await _wanted(options, messages, campaign, everything=all_)
+    ids = await wanted(options, messages, campaign, poison.ids, everything=all_)
     if not options.dry_run:
         what = f"{len(ids)} message(s) over which workers died will be queued again; each may cost one more worker"
         confirm(what, "requeue", yes=yes)
@@ -67,17 +64,3 @@ async def requeue(
             await SQL.tell_ready.run(work.uow.raw)
     data = {"requeued": done, "not_poison": [each for each in ids if each not in set(done)]}
     return Answer(data, note(f"{len(done)} message(s) are queued again", dry_run=options.dry_run))
-
-
-async def _wanted(options: Common, messages: tuple[str, ...], campaign: str | None, *, everything: bool) -> list[UUID]:
-    """The ids that a decision concerns, in a transaction of its own: nobody is asked while one is open."""
-    if everything == bool(messages):
-        raise Refused("invalid_choice", "name messages by id, or give --all", field="messages")
-    if everything:
-        async with looking(options, role=Role.ENGINE) as work:
-            return await poison.ids(work.uow.raw, work.tenant_id, campaign_id=await _campaign(work, campaign))
-    return [parse_id(each, "messages") for each in messages]
-
-
-async def _campaign(work: Work, which: str | None) -> UUID | None:
-    return None if which is None else (await campaigns.find(work.uow, which)).id

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
-from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from outrider.base.errors import Refused
-from outrider.base.ids import parse_id
 from outrider.data.db import Role
 from outrider.domain.messages import uncertain
 from outrider.engine.dispatch.reconcile import Reconciler, Told
-from outrider.interfaces.cli import campaigns
 from outrider.interfaces.cli.confirm import Yes, confirm
+from outrider.interfaces.cli.deciding import campaign_of, wanted
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
 from outrider.interfaces.cli.output import Answer, table
 from outrider.interfaces.cli.progress import progress
-from outrider.interfaces.cli.work import Work, actor, changing, looking, note, tenant_of
+from outrider.interfaces.cli.work import actor, changing, looking, note, tenant_of
 
 APP = App(name="uncertain")
 
@@ -44,7 +41,7 @@ async def list_(*, campaign: str | None = None, limit: Limit = 100, options: Com
         Only those of this campaign, by name or id.
     """
     async with looking(options, role=Role.ENGINE) as work:
-        campaign_id = await _campaign(work, campaign)
+        campaign_id = await campaign_of(work, campaign)
         found = await uncertain.listed(work.uow.raw, work.tenant_id, limit=limit, campaign_id=campaign_id)
     rows = [{**row, **_meaning(row["cause"])} for row in found]
     return Answer(rows, table(rows, _COLUMNS, empty="no uncertain messages"))
@@ -62,7 +59,7 @@ async def resend(
 
     Example: `outrider uncertain resend --all --campaign spring`
     """
-    ids = await _wanted(options, messages, campaign, everything=all_)
+    ids = await wanted(options, messages, campaign, uncertain.ids, everything=all_)
     if not options.dry_run:
         confirm(f"{len(ids)} message(s) will be sent again and may arrive twice", "resend", yes=yes)
     async with changing(options, role=Role.ENGINE) as work:
@@ -90,7 +87,7 @@ async def mark(
     state
         What they became.
     """
-    ids = await _wanted(options, messages, campaign, everything=all_)
+    ids = await wanted(options, messages, campaign, uncertain.ids, everything=all_)
     if not options.dry_run and all_:
         confirm(f"{len(ids)} message(s) will be marked {state}", state, yes=yes)
     async with changing(options, role=Role.ENGINE) as work:
@@ -114,7 +111,7 @@ async def reconcile(
 
     Example: `outrider uncertain reconcile --all`
     """
-    ids = await _wanted(options, messages, campaign, everything=all_)
+    ids = await wanted(options, messages, campaign, uncertain.ids, everything=all_)
     if options.dry_run:
         return Answer({"ids": ids}, note(f"the providers are asked about {len(ids)} message(s)", dry_run=True))
     if all_:
@@ -138,17 +135,3 @@ async def reconcile(
 def _meaning(code: str) -> dict[str, str]:
     cause = uncertain.meaning(code)
     return {"title": cause.title, "why": cause.why, "remedy": cause.remedy}
-
-
-async def _wanted(options: Common, messages: tuple[str, ...], campaign: str | None, *, everything: bool) -> list[UUID]:
-    """The ids that a decision concerns, in a transaction of its own: nobody is asked while one is open."""
-    if everything == bool(messages):
-        raise Refused("invalid_choice", "name messages by id, or give --all", field="messages")
-    if everything:
-        async with looking(options, role=Role.ENGINE) as work:
-            return await uncertain.ids(work.uow.raw, work.tenant_id, campaign_id=await _campaign(work, campaign))
-    return [parse_id(each, "messages") for each in messages]
-
-
-async def _campaign(work: Work, which: str | None) -> UUID | None:
-    return None if which is None else (await campaigns.find(work.uow, which)).id
