@@ -265,7 +265,7 @@ def test_migrating_in_a_script_shows_no_bar(database_url: str, tmp_path: Path) -
 
 def test_providers_are_asked_about_uncertain_messages_by_hand(outrider: Command) -> None:
     done = outrider.run("uncertain", "reconcile", "--all", "--yes", "--json")
-    assert _ok(done) == {"sent": [], "again": [], "undecided": []}
+    assert _ok(done) == {"sent": [], "again": [], "withdrawn": [], "undecided": []}
     unknown = "00000000-0000-0000-0000-000000000009"
     assert _ok(outrider.run("uncertain", "reconcile", unknown, "--reason", "why", "--json"))["undecided"] == [unknown]
     refused = outrider.run("uncertain", "reconcile", unknown, "--campaign", "spring", "--reason", "why")

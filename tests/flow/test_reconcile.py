@@ -17,6 +17,7 @@ from outrider.engine.dispatch.run import WorkerOptions, run
 from outrider.engine.inbound import reports
 from outrider.interfaces.sandbox.twilio.options import Rule
 from outrider.plugins.providers.twilio.transport import TwilioTransport
+from tests.kit.campaigns import IN_A_CANCELLED_CAMPAIGN
 from tests.kit.texting import PHONE, Texting, texting
 
 _BOUND_S = 120.0
@@ -185,6 +186,23 @@ async def test_nothing_goes_again_when_its_sender_has_been_changed_since(office:
     assert await reconciled(office, lost) == "uncertain", "another account may have taken it"
 
 
+async def test_what_did_not_go_before_its_campaign_was_cancelled_is_cancelled_and_nobody_sends_it_again(
+    office: Texting,
+) -> None:
+    lost = await in_doubt(office)
+    await office.rows(IN_A_CANCELLED_CAMPAIGN, lost)
+    resent = await office.owner.post("/api/v1/uncertain/resend", {"ids": [str(lost)], "reason": "test"})
+    assert (resent.status, resent.json["count"]) == (200, 0), resent.text
+    told = await office.owner.post("/api/v1/uncertain/reconcile", {"ids": [str(lost)], "reason": "test"})
+    assert told.json["undecided"] == [str(lost)], "a list may be behind: not yet"
+    assert await reconciled(office, lost) == "cancelled"
+    async with working(office):
+        await office.accepted("+14155552672")
+        await until_state(office, "delivered", 1)
+    assert [entry.to for entry in office.sandbox.ledger.entries if entry.outcome == "accepted"] == ["+14155552672"]
+    assert await office.rows("SELECT 1 FROM uncertain_messages WHERE tenant_id = $1") == []
+
+
 async def test_asking_takes_no_turn_to_try_a_connection_and_gives_back_what_was_charged(office: Texting) -> None:
     lost = await in_doubt(office)
     circuit = (
@@ -219,7 +237,7 @@ async def test_a_person_has_the_providers_asked_about_all_with_a_count_and_it_is
     assert (refused.status, refused.json["code"]) == (409, "count_differs")
     told = await office.owner.post(path, {**wanted, "count": 2})
     assert told.status == 200, told.text
-    assert told.json == {"sent": [str(taken)], "again": [str(lost)], "undecided": [], "left_count": 0}
+    assert told.json == {"sent": [str(taken)], "again": [str(lost)], "withdrawn": [], "undecided": [], "left_count": 0}
     assert ((await office.state(taken))[0], (await office.state(lost))[0]) == ("sent", "queued")
     (audited,) = (await office.owner.get("/api/v1/audit?action=uncertain.reconcile")).json["items"]
     assert (audited["reason"], audited["details"]["sent"], audited["details"]["again"]) == (wanted["reason"], 1, 1)

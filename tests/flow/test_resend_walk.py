@@ -17,6 +17,7 @@ from outrider.engine.dispatch.reconcile import Reconciler
 from outrider.interfaces.sandbox.resend.options import Rule
 from outrider.plugins.providers.resend.transport import ResendTransport
 from tests.kit.api import TESTER
+from tests.kit.campaigns import IN_A_CANCELLED_CAMPAIGN
 from tests.kit.resending import BOUND_S, DOMAIN, Resending, resending
 
 PEOPLE = [f"p{n}@{DOMAIN}" for n in range(30)]
@@ -83,7 +84,7 @@ async def test_a_request_that_never_arrived_goes_now_as_it_was(office: Resending
     assert taken(office) == sorted(PEOPLE[:5])
 
 
-@pytest.mark.parametrize("how", ["suppressed", "marked", "changed", "old"])
+@pytest.mark.parametrize("how", ["suppressed", "marked", "changed", "cancelled", "old"])
 async def test_what_must_not_go_any_more_is_not_repeated(office: Resending, how: str) -> None:
     office.sandbox.rules = [Rule(cut="before")]
     ids = [await office.accepted(person) for person in PEOPLE[:3]]
@@ -103,6 +104,8 @@ async def test_what_must_not_go_any_more_is_not_repeated(office: Resending, how:
         changed = await office.owner.patch(path, {"settings": {"connections": 2}})
         assert changed.status == 200, changed.text
         await office.rows("UPDATE keyed_requests SET made_at = made_at - interval '1 minute' WHERE tenant_id = $1")
+    elif how == "cancelled":
+        await office.rows(IN_A_CANCELLED_CAMPAIGN, ids[1])
     else:
         await office.rows("UPDATE keyed_requests SET ends_at = now() WHERE tenant_id = $1")
     before = office.sandbox.posted_count

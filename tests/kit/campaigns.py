@@ -33,6 +33,20 @@ INSERT INTO addresses (tenant_id, channel, address, contact_id)
 SELECT $1, 'email', external_id || '@example.org', id FROM people WHERE substr(external_id, length($2) + 1)::int > $5
 """
 
+IN_A_CANCELLED_CAMPAIGN = """
+    WITH listed AS (
+      INSERT INTO lists (tenant_id, name) VALUES ($1, 'of the cancelled') RETURNING id
+    ), made AS (
+      INSERT INTO campaigns (tenant_id, name, channel, sender_id, content_id, list_id, state, created_by)
+      SELECT $1, 'cancelled', l.channel, l.sender_id, m.content_id, listed.id, 'cancelled', 'test'
+      FROM listed, messages m JOIN lanes l ON l.tenant_id = m.tenant_id AND l.id = m.lane_id
+      WHERE m.tenant_id = $1 AND m.id = $2
+      RETURNING id
+    )
+    UPDATE messages m SET campaign_id = made.id FROM made WHERE m.tenant_id = $1 AND m.id = $2 RETURNING m.id
+"""
+"""Make a message (`$2`, of tenant `$1`) one of a campaign that was cancelled."""
+
 
 @dataclass(frozen=True, slots=True)
 class Campaign:

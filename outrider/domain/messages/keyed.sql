@@ -60,12 +60,13 @@ ORDER BY message_id FOR UPDATE;
 
 -- name: members :many
 -- The messages of a request as they stand, in its order. `is_uncertain`: nobody else has them; `is_changed`: since then the
--- connection was changed, so that its account may be another.
+-- connection was changed, so that its account may be another; `is_withdrawn`: its campaign was cancelled since.
 SELECT k.message_id, k.place, k.places, k.connection_id, k.tries, m.state, m.provider_id, m.contact_id, m.content_id, m.address, m.purpose,
        m.variables::text AS variables, m.attempts, coalesce(m.attempted_at, k.made_at) AS attempted_at, coalesce(m.expires_at < now(), false) AS is_over,
        u.message_id IS NOT NULL AS is_uncertain, u.lane_id, l.channel, l.sender_id, l.campaign_id, l.message_class,
        EXISTS (SELECT FROM connections c WHERE c.tenant_id = $1 AND c.id = k.connection_id
-               AND c.updated_at > greatest(c.created_at, k.made_at - interval '10 seconds')) AS is_changed
+               AND c.updated_at > greatest(c.created_at, k.made_at - interval '10 seconds')) AS is_changed,
+       EXISTS (SELECT FROM campaigns c WHERE c.tenant_id = $1 AND c.id = m.campaign_id AND c.state = 'cancelled') AS is_withdrawn
 FROM keyed_requests k
 JOIN messages m ON m.tenant_id = k.tenant_id AND m.id = k.message_id
 LEFT JOIN uncertain_messages u ON u.tenant_id = k.tenant_id AND u.message_id = k.message_id

@@ -417,9 +417,11 @@ SELECT u.message_id FROM uncertain_messages u JOIN messages m ON m.tenant_id = u
 WHERE u.tenant_id = $1 AND ($2::uuid IS NULL OR m.campaign_id = $2) ORDER BY u.message_id LIMIT $3;
 
 -- name: uncertain_resend :many
--- Queue uncertain messages again with what was frozen at their first attempt.
+-- Queue uncertain messages again with what was frozen at their first attempt; what was cancelled with its campaign is never sent.
 WITH held AS ( -- before the list, as reports lock; what somebody else is writing is settled by them, and nobody waits for it
-  SELECT m.id FROM unnest($2::uuid[]) t(id) JOIN messages m ON m.tenant_id = $1 AND m.id = t.id ORDER BY m.id FOR UPDATE OF m SKIP LOCKED
+  SELECT m.id FROM unnest($2::uuid[]) t(id) JOIN messages m ON m.tenant_id = $1 AND m.id = t.id
+  WHERE NOT EXISTS (SELECT FROM campaigns c WHERE c.tenant_id = $1 AND c.id = m.campaign_id AND c.state = 'cancelled')
+  ORDER BY m.id FOR UPDATE OF m SKIP LOCKED
 ), gone AS (
   DELETE FROM uncertain_messages u USING held h WHERE u.tenant_id = $1 AND u.message_id = h.id
   RETURNING u.message_id, u.lane_id, u.cause
@@ -441,8 +443,14 @@ WITH held AS ( -- before the list, as reports lock; what somebody else is writin
 )
 SELECT id FROM ledger;
 
+-- name: uncertain_withdrawn :many
+-- Which of these are uncertain and belong to a cancelled campaign: when they did not go, they never will.
+SELECT u.message_id AS id FROM uncertain_messages u JOIN messages m ON m.tenant_id = u.tenant_id AND m.id = u.message_id
+JOIN campaigns c ON c.tenant_id = m.tenant_id AND c.id = m.campaign_id AND c.state = 'cancelled'
+WHERE u.tenant_id = $1 AND u.message_id = ANY ($2::uuid[]);
+
 -- name: uncertain_mark :many
--- Settle uncertain messages by hand, or by an answer that came late: `$3` is sent or failed.
+-- Settle uncertain messages by hand, or by an answer that came late: `$3` is sent, failed, or cancelled with its campaign.
 WITH held AS ( -- before the list, as reports lock; what somebody else is writing is settled by them, and nobody waits for it
   SELECT m.id FROM unnest($2::uuid[]) t(id) JOIN messages m ON m.tenant_id = $1 AND m.id = t.id ORDER BY m.id FOR UPDATE OF m SKIP LOCKED
 ), gone AS (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 from uuid import UUID
 
@@ -42,7 +43,8 @@ async def resend(uow: UnitOfWork, actor: Actor, tenant_id: UUID, message_ids: li
     repeated by a worker at this moment stays uncertain: in a minute that has an end.
 
     Takes:   a unit of work of the engine role.
-    Gives:   the ids that were uncertain and are nobody's; others are passed over.
+    Gives:   the ids that were uncertain and are nobody's; others are passed over, and what was cancelled with its
+             campaign: that can only be marked.
     """
     free = await _free(uow, tenant_id, message_ids)
     rows = await SQL.uncertain_resend.many(uow.raw, tenant_id, free, actor.name, reason)
@@ -76,13 +78,14 @@ async def mark(
 
 
 async def note_reconciled(
-    uow: UnitOfWork, actor: Actor, tenant_id: UUID, *, asked: int, sent: list[UUID], again: list[UUID], reason: str
+    uow: UnitOfWork, actor: Actor, tenant_id: UUID, *, asked: int, told: Mapping[str, list[UUID]], reason: str
 ) -> None:
-    """Audit that a person had the providers asked about messages, and what they said."""
-    shown = {"sent_ids": [str(each) for each in sent[:100]], "again_ids": [str(each) for each in again[:100]]}
+    """Audit that a person had the providers asked about messages, and what became of them (`told`: by what it was)."""
+    shown = {f"{what}_ids": [str(each) for each in ids[:100]] for what, ids in told.items()}
+    counts = {what: len(ids) for what, ids in told.items()}
     await append(
         uow, actor, action="uncertain.reconcile", target=("message", f"{asked} messages"), reason=reason,
-        details={"asked": asked, "sent": len(sent), "again": len(again), **shown}, tenant_id=tenant_id,
+        details={"asked": asked, **counts, **shown}, tenant_id=tenant_id,
     )  # fmt: skip
 
 

@@ -51,11 +51,23 @@ _UNTOLD = ""
 
 @dataclass(slots=True)
 class Told:
-    """What became of messages that were asked about: those a provider has, those that go again, and the others."""
+    """What became of messages that were asked about.
+
+    sent: a provider has them. again: none has them, they go again. withdrawn: none has them, and their campaign was
+    cancelled. undecided: the others.
+    """
 
     sent: list[UUID] = field(default_factory=list)
     again: list[UUID] = field(default_factory=list)
+    withdrawn: list[UUID] = field(default_factory=list)
     undecided: list[UUID] = field(default_factory=list)
+
+    def add(self, more: Told) -> None:
+        """Take what became of others as well."""
+        self.sent += more.sent
+        self.again += more.again
+        self.withdrawn += more.withdrawn
+        self.undecided += more.undecided
 
 
 def loops(runtime: Runtime) -> list[Loop]:
@@ -102,12 +114,13 @@ class Reconciler:
                  cannot be asked is undecided.
         """
         told = await self._tenant(tenant_id, ids=ids)
-        decided = {*told.sent, *told.again}
+        decided = {*told.sent, *told.again, *told.withdrawn}
         told.undecided = [each for each in ids if each not in decided]
         async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
             await uncertain.note_reconciled(
-                uow, actor, tenant_id, asked=len(ids), sent=told.sent, again=told.again, reason=reason
-            )
+                uow, actor, tenant_id, asked=len(ids), reason=reason,
+                told={"sent": told.sent, "again": told.again, "withdrawn": told.withdrawn},
+            )  # fmt: skip
         return told
 
     async def _tenant(self, tenant_id: UUID, *, ids: Sequence[UUID] | None = None, ends_s: float = math.inf) -> Told:
@@ -123,14 +136,13 @@ class Reconciler:
                 break
             try:
                 async with asyncio.timeout(_LANE_S):
-                    sent, again = await self._lane(tenant_id, part, known)
+                    of_lane = await self._lane(tenant_id, part, known)
             except TimeoutError:
                 _log.warning("reconciling_waits", tenant=str(tenant_id), why="no answer in time")
             except (Refused, Misconfigured, Unavailable) as error:
                 _log.warning("reconciling_waits", tenant=str(tenant_id), code=error.code)
             else:
-                told.sent += sent
-                told.again += again
+                told.add(of_lane)
         return told
 
     async def _doubtful(
@@ -148,9 +160,7 @@ class Reconciler:
             self._behind[tenant_id] = (rows[-1]["since"], rows[-1]["id"])
         return rows, known
 
-    async def _lane(
-        self, tenant_id: UUID, rows: list[asyncpg.Record], known: dict[str, set[str]]
-    ) -> tuple[list[UUID], list[UUID]]:
+    async def _lane(self, tenant_id: UUID, rows: list[asyncpg.Record], known: dict[str, set[str]]) -> Told:
         """Ask every connection of a lane's sender; one that has the message took it."""
         head = rows[0]
         lane = Lane(
@@ -189,12 +199,9 @@ class Reconciler:
         ]  # fmt: skip
         return lost, [route.account.transport for route in use.routes]
 
-    async def _settle(
-        self, tenant_id: UUID, found: dict[UUID, str | None], old: set[UUID]
-    ) -> tuple[list[UUID], list[UUID]]:
-        """What was taken is sent; what was certainly not, and long enough ago, goes again. Gives both."""
-        sent: list[UUID] = []
-        back: list[UUID] = []
+    async def _settle(self, tenant_id: UUID, found: dict[UUID, str | None], old: set[UUID]) -> Told:
+        """What was taken is sent; what was certainly not, and long enough ago, goes again or ends with its campaign."""
+        told = Told()
         taken = [Reported(message_id, "sent", sid) for message_id, sid in found.items() if sid is not None]
         again = [message_id for message_id, sid in found.items() if sid is None and message_id in old]
         async with self._runtime.db.uow(Role.ENGINE, tenant_id) as uow:
@@ -202,17 +209,27 @@ class Reconciler:
                 moved = await reports.settle(uow.raw, tenant_id, taken)
                 for each in taken:
                     if each.message_id in moved and moved[each.message_id]["is_moved"]:
-                        sent.append(each.message_id)
+                        told.sent.append(each.message_id)
                         await events.append(uow.raw, tenant_id, each.message_id, "sent", {"marked_by": _WHO})
             if again:
                 taken_now = await keyed.repeated_now(uow.raw, tenant_id, again)
                 again = [each for each in again if each not in taken_now]
                 why = "the provider has no such message"
                 rows = await SQL.uncertain_resend.many(uow.raw, tenant_id, again, _WHO, why)
-                back = [row["id"] for row in rows]
-                if back:
-                    await charges.release_all(uow.raw, tenant_id, back)
-                    await contacted.release_all(uow.raw, tenant_id, back)
+                told.again = [row["id"] for row in rows]
+                told.withdrawn = await self._withdraw(uow.raw, tenant_id, again)
+                if unsent := told.again + told.withdrawn:
+                    await charges.release_all(uow.raw, tenant_id, unsent)
+                    await contacted.release_all(uow.raw, tenant_id, unsent)
         if taken or again:
             _log.info("reconciled", tenant=str(tenant_id), sent=len(taken), again=len(again))
-        return sent, back
+        return told
+
+    @staticmethod
+    async def _withdraw(raw: asyncpg.Connection, tenant_id: UUID, unsent: Sequence[UUID]) -> list[UUID]:
+        """End what did not go and whose campaign was cancelled: nothing of it is sent any more."""
+        rows = await SQL.uncertain_withdrawn.many(raw, tenant_id, unsent)
+        withdrawn = [row["id"] for row in rows]
+        why = "the provider has no such message, and its campaign is cancelled"
+        rows = await SQL.uncertain_mark.many(raw, tenant_id, withdrawn, "cancelled", _WHO, why) if withdrawn else []
+        return [row["id"] for row in rows]

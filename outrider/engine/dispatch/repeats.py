@@ -123,6 +123,8 @@ class Repeater:
             return ""
         if any(row["is_over"] for row in members):
             return "the time of a message is over"
+        if any(row["is_withdrawn"] for row in members):
+            return "the campaign of a message was cancelled"
         now_s = boottime_s()
         messages = {each.id: each for each in claimed}
         batch = Batch(

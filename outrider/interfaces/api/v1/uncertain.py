@@ -16,7 +16,7 @@ from outrider.base.clock import boottime_s
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.messages import uncertain
-from outrider.engine.dispatch.reconcile import Reconciler
+from outrider.engine.dispatch.reconcile import Reconciler, Told
 from outrider.interfaces.api.deciding import DecisionIn, wanted
 from outrider.interfaces.api.paging import Cursor, Limit, Page, cursor_of, page, read_cursor
 from outrider.interfaces.api.v1.messages import tell_ready
@@ -58,11 +58,13 @@ class DecidedOut(msgspec.Struct):
 class ReconciledOut(msgspec.Struct):
     """What providers said: messages they have, messages none of them has, which go again, and what they cannot say.
 
-    `left_count`: not asked about any more in the time of a request; repeat it for these.
+    `withdrawn`: none of them has them, and their campaign was cancelled: they are cancelled as well. `left_count`: not
+    asked about any more in the time of a request; repeat it for these.
     """
 
     sent: list[UUID]
     again: list[UUID]
+    withdrawn: list[UUID]
     undecided: list[UUID]
     left_count: int
 
@@ -98,7 +100,7 @@ def _uncertain(row: Any) -> UncertainOut:
 async def uncertain_resent(
     data: JSONBody[DecisionIn], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
 ) -> DecidedOut:
-    """Send uncertain messages again, with the same bytes: someone may get one twice."""
+    """Send uncertain messages again, but for cancelled campaigns; the same bytes: someone may get one twice."""
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
         these = await _these(uow.raw, principal.tenant_id, data)
         done = await uncertain.resend(uow, principal.actor, principal.tenant_id, these, reason=data.reason)
@@ -127,19 +129,16 @@ async def uncertain_reconciled(
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
         these = await _these(uow.raw, principal.tenant_id, data)
     reconciler, until_s = Reconciler(runtime), boottime_s() + _PATIENCE_S
-    done = ReconciledOut([], [], [], 0)
+    done, left_count = Told(), 0
     for at in range(0, len(these), _ASKED_AT_ONCE):
         if boottime_s() > until_s:
-            done.left_count = len(these) - at
+            left_count = len(these) - at
             break
         part = these[at : at + _ASKED_AT_ONCE]
-        told = await reconciler.these(principal.tenant_id, part, actor=principal.actor, reason=data.reason)
-        done.sent += told.sent
-        done.again += told.again
-        done.undecided += told.undecided
+        done.add(await reconciler.these(principal.tenant_id, part, actor=principal.actor, reason=data.reason))
     if done.again:
         runtime.bell.ring("ready", lambda: tell_ready(runtime.db))
-    return done
+    return ReconciledOut(done.sent, done.again, done.withdrawn, done.undecided, left_count)
 
 
 async def _these(raw: Any, tenant_id: UUID, data: DecisionIn) -> list[UUID]:

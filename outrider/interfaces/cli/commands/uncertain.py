@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
@@ -57,6 +58,8 @@ async def resend(
 ) -> Answer:
     """Send messages again, with the same bytes and Message-ID. A person may get them twice.
 
+    What belongs to a cancelled campaign stays as it is: nothing of that is sent any more.
+
     Example: `outrider uncertain resend --all --campaign spring`
     """
     ids = await wanted(options, messages, campaign, uncertain.ids, everything=all_)
@@ -64,8 +67,11 @@ async def resend(
         confirm(f"{len(ids)} message(s) will be sent again and may arrive twice", "resend", yes=yes)
     async with changing(options, role=Role.ENGINE) as work:
         done = await uncertain.resend(work.uow, work.actor, work.tenant_id, ids, reason=options.reason)
-    data = {"resent": done, "not_uncertain": [each for each in ids if each not in set(done)]}
-    return Answer(data, note(f"{len(done)} message(s) are queued again", dry_run=options.dry_run))
+    left = [each for each in ids if each not in set(done)]
+    text = f"{len(done)} message(s) are queued again"
+    if left:
+        text += f"; {len(left)} are not: no longer uncertain, or cancelled with their campaign (mark those)"
+    return Answer({"resent": done, "not_resent": left}, note(text, dry_run=options.dry_run))
 
 
 @APP.command
@@ -122,14 +128,12 @@ async def reconcile(
         with progress("asking", len(ids)) as advance:
             for at in range(0, len(ids), _AT_ONCE):
                 part = ids[at : at + _AT_ONCE]
-                told = await reconciler.these(tenant_id, part, actor=actor(), reason=options.reason)
-                done.sent += told.sent
-                done.again += told.again
-                done.undecided += told.undecided
+                done.add(await reconciler.these(tenant_id, part, actor=actor(), reason=options.reason))
                 advance(at + len(part))
-    data = {"sent": done.sent, "again": done.again, "undecided": done.undecided}
     text = f"{len(done.sent)} were sent, {len(done.again)} are queued again, {len(done.undecided)} are still uncertain"
-    return Answer(data, text)
+    if done.withdrawn:
+        text += f", {len(done.withdrawn)} did not go and are cancelled with their campaign"
+    return Answer(asdict(done), text)
 
 
 def _meaning(code: str) -> dict[str, str]:
