@@ -224,7 +224,7 @@ class Settings(BaseSettings):
         ge=1,
         le=600,
         description=(
-            "After SIGTERM: time for messages in flight before they are handed back. A worker or an API that has not "
+            "After SIGTERM: time for messages and jobs in flight before they are handed back. A process that has not "
             "ended 10 s later ends hard: within half a minute in all, which is what most supervisors wait."
         ),
     )

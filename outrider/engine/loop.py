@@ -119,6 +119,16 @@ def show(loops: Iterable[Loop], registry: CollectorRegistry) -> None:
             registry.register(figure)
 
 
+async def finish(tasks: set[asyncio.Task[None]], within_s: float) -> None:
+    """Let what is under way end by itself; what has not in time is cut, as a kill would cut it."""
+    if tasks:
+        _done, still_open = await asyncio.wait(tasks, timeout=within_s)
+        for task in still_open:
+            task.cancel()
+        if still_open:
+            await asyncio.wait(still_open)
+
+
 @asynccontextmanager
 async def running(loop: Loop) -> AsyncIterator[None]:
     """Repeat a loop beside what is done meanwhile, for processes that have no others; a round under way is cut off."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -14,13 +15,16 @@ from uuid import UUID
 
 import pytest
 
+from outrider.app.processes import HARD_AFTER_S
 from outrider.base.errors import Misconfigured, Refused, Unavailable
 from outrider.base.ids import NIL
 from outrider.contracts.jobs import JobContext
 from outrider.data.db import Role
 from outrider.domain.jobs import change, queues, stats
 from outrider.domain.messages import workers
+from outrider.engine.jobs import run
 from outrider.engine.jobs.run import Scheduler
+from outrider.engine.loop import Loop
 from tests.kit import spin
 from tests.kit.jobs import BOUND_S, TESTER, Workshop, job_type, workshop
 
@@ -379,6 +383,47 @@ async def test_what_a_child_prints_is_no_answer(shop: Workshop) -> None:
     async with shop.running():
         job = await shop.until(await shop.enqueue("spin", {"fail": "chatter"}), "succeeded", "failed")
     assert job.state == "succeeded"
+
+
+async def test_a_round_that_waits_for_ever_is_cut_when_the_scheduler_has_ended(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_LAST_ROUND_S", 0.05)
+    begun = asyncio.Event()
+
+    async def wait() -> bool:
+        begun.set()
+        return await asyncio.Event().wait()
+
+    async with shop.running([Loop("stuck", 1.0, wait)]) as scheduler:
+        async with asyncio.timeout(BOUND_S):
+            await begun.wait()
+    assert (scheduler.state, scheduler.is_clean) == ("stopped", True)
+
+
+async def test_a_job_library_that_does_not_let_go_keeps_neither_the_scheduler_nor_the_end_of_its_event_loop(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_CLOSE_S", 0.05)
+    let_go = threading.Event()
+    async with shop.running() as scheduler:
+        close = scheduler.claims.close
+
+        def hang() -> None:
+            let_go.wait(BOUND_S)
+            close()
+
+        monkeypatch.setattr(scheduler.claims, "close", hang)
+    (thread,) = (each for each in threading.enumerate() if each.name == "job-claims-end")
+    assert thread.daemon, "not one of the loop's executor, whose threads its end waits for"
+    assert not scheduler.is_clean
+    let_go.set()
+    await asyncio.to_thread(thread.join, BOUND_S)
+    assert not thread.is_alive()
+
+
+def test_the_end_of_a_scheduler_fits_between_its_grace_and_its_hard_end() -> None:
+    assert run.AFTER_GRACE_S < HARD_AFTER_S
 
 
 @pytest.mark.parametrize("how", ["cancel", "time", "stop"])

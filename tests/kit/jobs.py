@@ -15,7 +15,7 @@ API
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +33,7 @@ from outrider.domain.jobs import search
 from outrider.domain.jobs.views import Job
 from outrider.engine.jobs.port import JobPort
 from outrider.engine.jobs.run import Scheduler, SchedulerOptions
+from outrider.engine.loop import Loop
 from tests.kit import spin
 from tests.kit.api import runtime_for
 
@@ -71,10 +72,10 @@ class Workshop:
     types: dict[str, JobType]
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Scheduler]:
-        """Run a scheduler until the block ends; a scheduler that broke fails the test."""
+    async def running(self, loops: Sequence[Loop] = ()) -> AsyncIterator[Scheduler]:
+        """Run a scheduler, with further loops, until the block ends; a scheduler that broke fails the test."""
         stop, up = asyncio.Event(), asyncio.Event()
-        scheduler = Scheduler(self.runtime, SchedulerOptions(health_port=None), ())
+        scheduler = Scheduler(self.runtime, SchedulerOptions(health_port=None), loops)
         task = asyncio.create_task(scheduler.run(stop, lambda _url: up.set()))
         try:
             async with asyncio.timeout(BOUND_S):

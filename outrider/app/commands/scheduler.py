@@ -42,8 +42,7 @@ def scheduler(
                 runtime, options=options, stop=stop.event, ready=ready, loops=loops(runtime, runtime.jobs)
             )
 
-    # twice the grace: for what runs to end by itself, then for what was told to stop
-    code = run_process("scheduler", work, grace_s=2 * wiring.settings().grace_s, lifeline=lifeline)
+    code = run_process("scheduler", work, grace_s=wiring.settings().grace_s, lifeline=lifeline)
     if not is_clean:
         logging.shutdown()
         os._exit(code)  # a thread of the job library waits for a database that is away; it holds nothing of worth

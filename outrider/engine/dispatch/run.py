@@ -35,7 +35,7 @@ from outrider.engine.dispatch.pipeline import Pipeline
 from outrider.engine.dispatch.record import Recorder
 from outrider.engine.dispatch.recovery import Recovery
 from outrider.engine.health import HealthServer
-from outrider.engine.loop import Loop, Pulses, repeat, show
+from outrider.engine.loop import Loop, Pulses, finish, repeat, show
 from outrider.engine.stalls import Stalls
 
 _log = structlog.get_logger(__name__)
@@ -260,15 +260,8 @@ class Worker:
             # cut as a kill would cut it: a round may wait for a provider that does not answer
             await self._finish_tasks(loops, _LAST_ROUND_S)
 
-    @staticmethod
-    async def _finish_tasks(tasks: set[asyncio.Task[None]], grace_s: float) -> None:
-        """Let what is under way end by itself; what has not in time is cancelled: messages begun are then uncertain."""
-        if tasks:
-            _done, still_open = await asyncio.wait(tasks, timeout=grace_s)
-            for task in still_open:
-                task.cancel()
-            if still_open:
-                await asyncio.wait(still_open)
+    _finish_tasks = staticmethod(finish)
+    """Messages begun by what is cut are then uncertain."""
 
     async def _last_words(self) -> None:
         try:

@@ -33,6 +33,8 @@ class Pump:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="job-claims")
         self._promoted_at = 0.0
         self.is_open = True
+        self.is_claiming = False
+        """Whether its thread waits for the database: it outlives a round that was cut."""
 
     async def round(self) -> bool:
         """Promote, then claim for each queue that has something and room; whether to come again at once."""
@@ -55,10 +57,15 @@ class Pump:
         room = (queue.worker_concurrency or self._preset) - self._claims.running(queue.name)
         if room <= 0 or not self.is_open:
             return 0
-        return await asyncio.get_running_loop().run_in_executor(
-            self._thread,
-            lambda: self._claims.claim(queue.name, concurrency=queue.concurrency, room=min(room, _MOST_AT_ONCE)),
-        )
+
+        def claim() -> int | None:
+            self.is_claiming = True
+            try:
+                return self._claims.claim(queue.name, concurrency=queue.concurrency, room=min(room, _MOST_AT_ONCE))
+            finally:
+                self.is_claiming = False
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, claim)
 
     def close(self) -> None:
         """Claim no more."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,15 +34,20 @@ from outrider.engine.jobs import reap
 from outrider.engine.jobs.claims import Claims
 from outrider.engine.jobs.execution import Executor
 from outrider.engine.jobs.pump import Pump
-from outrider.engine.loop import Loop, Pulses, pause, repeat, show
+from outrider.engine.loop import Loop, Pulses, finish, pause, repeat, show
 from outrider.engine.stalls import Stalls
 
 _log = structlog.get_logger(__name__)
 _POLL_S = 1.0
 _TOUCH_S = 25.0
 """Longest time without a heartbeat that arrived: others take the jobs over after stats.SILENT_S."""
-_HAND_BACK_S = 10.0
-_CLOSE_S = 8.0
+_HAND_BACK_S = 8.0
+"""The last part of the grace, for what did not end by itself: work that ignores its end for 5 s is recorded yet."""
+_LAST_ROUND_S = 2.0
+_LAST_WORDS_S = 3.0
+_CLOSE_S = 4.0
+AFTER_GRACE_S = _LAST_ROUND_S + _LAST_WORDS_S + _CLOSE_S
+"""What the end may take once nothing runs: below the time after which the process ends itself hard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,21 +183,21 @@ class Scheduler:
         ended = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             await self._beat_jobs()
-            group.create_task(self._listen(ended))
-            group.create_task(self._keep_touch(ended))
-            for loop in self.loops:
-                group.create_task(repeat(loop, self.pulses, ended))
+            tasks = {group.create_task(self._listen(ended)), group.create_task(self._keep_touch(ended))}
+            tasks |= {group.create_task(repeat(loop, self.pulses, ended), name=loop.name) for loop in self.loops}
             ready(self.health_url or "")
             await stop.wait()
             self.state = "stopping"
             self.pump.is_open = False
             _log.info("scheduler_stops", in_flight=len(self.claims.held()))
-            await self._drained(self.runtime.settings.grace_s)
+            grace_s = self.runtime.settings.grace_s
+            await self._drained(max(grace_s - _HAND_BACK_S, grace_s / 2))
             self.executor.hand_back()
             await self._drained(_HAND_BACK_S)
             self.state = "stopped"
-            await self._last_words()
             ended.set()
+            await finish(tasks, _LAST_ROUND_S)  # a round may wait for a database that does not answer
+            await self._last_words()
 
     async def _drained(self, within_s: float) -> None:
         """Wait until nothing runs here, but no longer."""
@@ -204,18 +210,33 @@ class Scheduler:
 
     async def _last_words(self) -> None:
         try:
-            async with self.runtime.db.uow(Role.ENGINE) as uow:
-                if not self.claims.held():
-                    await running.leave(uow, self.options.worker_id)
-            await self._beat()
-        except Unavailable as error:
-            _log.warning("last_words_lost", code=error.code)
+            async with asyncio.timeout(_LAST_WORDS_S):
+                async with self.runtime.db.uow(Role.ENGINE) as uow:
+                    if not self.claims.held():
+                        await running.leave(uow, self.options.worker_id)
+                await self._beat()
+        except (TimeoutError, Unavailable) as error:
+            _log.warning("last_words_lost", code=getattr(error, "code", "timed_out"))
 
     async def _close(self) -> None:
-        """Let go of DBOS; its threads may hang while the database is away, and must not keep the process."""
-        closing = asyncio.ensure_future(asyncio.to_thread(self.claims.close))
-        await asyncio.wait({closing}, timeout=_CLOSE_S)
-        self.is_clean = closing.done() and not self.claims.held()
+        """Let go of DBOS; its threads may hang while the database is away, and must not keep the process.
+
+        In a thread nobody waits for: the end of the event loop waits for those of its executor, however long.
+        """
+        closed = asyncio.Event()
+
+        def close() -> None:
+            try:
+                self.claims.close()
+            except Exception:  # noqa: BLE001 - a thread nobody waits for: logged with its trace
+                _log.exception("claims_not_closed")
+            with suppress(RuntimeError):  # the loop is closed: it was too late
+                self._loop.call_soon_threadsafe(closed.set)
+
+        threading.Thread(target=close, name="job-claims-end", daemon=True).start()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(closed.wait(), _CLOSE_S)
+        self.is_clean = closed.is_set() and not self.pump.is_claiming and not self.claims.held()
 
     async def _listen(self, stop: asyncio.Event) -> None:
         await listen(
