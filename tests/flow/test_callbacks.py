@@ -24,6 +24,11 @@ from outrider.interfaces.api.callbacks import CallbackApp
 from tests.kit.dispatch import until
 from tests.kit.texting import PHONE, Texting, sid_of, texting
 
+_FINISHED = (
+    "WITH gone AS (DELETE FROM queue WHERE tenant_id = $1 AND message_id = $2) "
+    "UPDATE messages SET state = 'sent', provider_id = $3 WHERE tenant_id = $1 AND id = $2"
+)
+
 
 @pytest.fixture
 async def office(migrated_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Texting]:
@@ -134,14 +139,39 @@ async def test_what_comes_before_our_own_commit_waits_for_it(office: Texting) ->
     assert await office.applied() == 1
     (row,) = await office.rows("SELECT state, note FROM webhook_events WHERE tenant_id = $1")
     assert tuple(row) == ("parked", "its message is under way")
-    statement = (
-        "WITH gone AS (DELETE FROM queue WHERE tenant_id = $1 AND message_id = $2) "
-        "UPDATE messages SET state = 'sent', provider_id = $3 WHERE tenant_id = $1 AND id = $2"
-    )
-    await office.rows(statement, message_id, sid_of(message_id))
+    await office.rows(_FINISHED, message_id, sid_of(message_id))
     await office.rows("UPDATE webhook_events SET due_at = now() WHERE tenant_id = $1")
     await office.applied()
     assert (await office.state(message_id))[0] == "delivered"
+
+
+async def test_who_says_stop_while_their_message_is_to_be_repeated_is_listed_at_once_and_gets_no_second_one(
+    office: Texting,
+) -> None:
+    message_id = await office.accepted()  # its answer was lost, and its sender promises to try again: it waits for that
+    await office.report(message_id, "undelivered", form={"ErrorCode": "21610"})
+    await office.applied()
+    listed = "SELECT address, reason FROM suppressions WHERE tenant_id = $1"
+    assert [tuple(row) for row in await office.rows(listed)] == [(PHONE, "stop")], "before the repetition goes"
+    await office.rows("DELETE FROM suppressions WHERE tenant_id = $1")
+    await office.rows("UPDATE webhook_events SET due_at = now() WHERE tenant_id = $1")
+    assert await office.applied() == 1, "its message is under way still"
+    await office.rows(_FINISHED, message_id, sid_of(message_id))
+    await office.rows("UPDATE webhook_events SET due_at = now() WHERE tenant_id = $1")
+    assert await office.applied() == 1
+    assert (await office.state(message_id))[0] == "bounced"
+    assert await office.rows(listed) == [], "who was taken off the list since is not put on it by what waited"
+
+
+async def test_who_says_stop_to_the_first_of_two_copies_is_listed_though_the_report_has_another_id(
+    office: Texting,
+) -> None:
+    message_id = await office.sent()
+    await office.report(message_id, "undelivered", sid="SM" + "c" * 32, form={"ErrorCode": "21610"})
+    await office.applied()
+    assert (await office.state(message_id))[0] == "sent"
+    rows = await office.rows("SELECT address, reason FROM suppressions WHERE tenant_id = $1")
+    assert [tuple(row) for row in rows] == [(PHONE, "stop")]
 
 
 async def test_a_report_settles_a_message_whose_answer_was_lost(office: Texting) -> None:

@@ -42,7 +42,7 @@ WHERE e.state = 'parked';
 -- name: reports_due :many
 -- Reports of a tenant that are to be applied, oldest first, or `$3` alone; held until the end of the transaction.
 SELECT id, word, provider_id, message_id, data::text AS data, received_at, received_at < now() - interval '1 day' AS is_old,
-       applied_at IS NOT NULL AS is_replayed,
+       applied_at IS NOT NULL AS is_replayed, note,
        CASE WHEN applied_at IS NULL AND note <> 'replayed' THEN extract(epoch FROM clock_timestamp() - received_at)::float8 END AS waited_s
 FROM webhook_events WHERE tenant_id = $1 AND state IN ('new', 'parked') AND due_at <= now() AND ($3::uuid IS NULL OR id = $3)
 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED;

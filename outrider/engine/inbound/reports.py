@@ -43,6 +43,8 @@ _LATE_S = 30.0
 _BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 21600.0, 86400.0)
 _Key = tuple[UUID, str]
 """A message and its id at the provider."""
+_WRITTEN, _UNDER_WAY = "its message is being written", "its message is under way"
+"""Why reports wait that have been looked at: what they say of the address was heeded then."""
 
 
 def loops(runtime: Runtime) -> list[Loop]:
@@ -106,15 +108,19 @@ class _Follows:
     soft: list[SoftBounce] = field(default_factory=list)
     bills: dict[UUID, Bill] = field(default_factory=dict)
 
+    def heed(self, row: asyncpg.Record, data: Mapping[str, Any], message: asyncpg.Record) -> None:
+        """List an address at the first look: its message may be about to be repeated, or be the other copy of two."""
+        # who was taken off the list since stays off it
+        if data["suppress"] and not row["is_replayed"] and row["note"] not in {_WRITTEN, _UNDER_WAY}:
+            whom, reason = (message["channel"], message["address"]), suppressions.reason_of(data["suppress"])
+            self.listed.append(Entry(*whom, "all", reason, source="callback", made_by=_MADE_BY))
+
     def add(self, row: asyncpg.Record, data: Mapping[str, Any], message: asyncpg.Record) -> None:
         """Take note of one that is applied."""
-        whom = (message["channel"], message["address"])
-        if data["suppress"] and not row["is_replayed"]:  # who was taken off the list since stays off it
-            reason = suppressions.reason_of(data["suppress"])
-            self.listed.append(Entry(*whom, "all", reason, source="callback", made_by=_MADE_BY))
         if data["price"]:
             self.bills[row["message_id"]] = Bill(Decimal(data["price"]), data["currency"], row["provider_id"])
         if data["is_soft"] and data["state"] in ("failed", "bounced"):
+            whom = (message["channel"], message["address"])
             self.soft.append(SoftBounce(row["message_id"], *whom, row["received_at"], data["cause"], data["detail"]))
 
     async def write(self, uow: UnitOfWork) -> None:
@@ -216,7 +222,10 @@ async def apply_due(uow: UnitOfWork, *, only: UUID | None = None, noted: Noted |
         message = found.get(key)
         end = _end(row, message)
         ends.add(row["id"], *end)
-        if end[0] != "applied" or message is None:
+        if message is None:
+            continue
+        follows.heed(row, data, message)
+        if end[0] != "applied":
             continue
         is_this = message["is_moved"] and data["state"] == best[key].state
         story += _story(row, data, is_moved=is_this)
@@ -269,11 +278,11 @@ def _end(row: asyncpg.Record, message: asyncpg.Record | None) -> tuple[str, str]
     if message is None:
         return "orphan", "no such message"
     if message["was"] == "locked":
-        return "parked", "its message is being written"
+        return "parked", _WRITTEN
     if message["known"] is not None and row["provider_id"] not in {"", message["known"]}:
         return "orphan", "the message has another id at the provider"
     if message["was"] == "queued":  # told before our own commit of the outcome
-        return ("orphan", "its message was never finished") if row["is_old"] else ("parked", "its message is under way")
+        return ("orphan", "its message was never finished") if row["is_old"] else ("parked", _UNDER_WAY)
     return "applied", ""
 
 
