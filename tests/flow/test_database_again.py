@@ -6,8 +6,7 @@ Source:  F42
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import partial
 
 import asyncpg
@@ -17,8 +16,9 @@ from outrider.base.errors import Broken, Unavailable
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.data import again
 from outrider.data.again import TRIES, again_if_undone
-from outrider.data.db import Database, Role
+from outrider.data.db import Role
 from tests.kit.api import api_of
+from tests.kit.two_rows import two_rows
 
 _BOUND_S = 60
 _SENDER = """
@@ -29,27 +29,11 @@ SELECT $1, 'news', 'email', id, 'news@example.org' FROM made
 _FAIL = "DO $$ BEGIN RAISE EXCEPTION 'drill' USING ERRCODE = '{code}'; END $$"
 
 
-@asynccontextmanager
-async def _opened(url: str) -> AsyncIterator[tuple[Database, asyncpg.Connection]]:
-    """A pool, and a table of two rows beside ours that anybody may change."""
-    db, beside = Database(url, pool_size=3, role=Role.ENGINE), await asyncpg.connect(url)
-    try:
-        await beside.execute(
-            "DROP TABLE IF EXISTS two_rows; CREATE TABLE two_rows (id int PRIMARY KEY, text text NOT NULL);"
-            "INSERT INTO two_rows VALUES (1, ''), (2, ''); GRANT ALL ON two_rows TO PUBLIC"
-        )
-        yield db, beside
-    finally:
-        await db.close()
-        await beside.execute("DROP TABLE IF EXISTS two_rows")
-        await beside.close()
-
-
 @pytest.mark.parametrize("way", ["uow", "transaction"])
 async def test_of_two_that_wait_for_each_other_both_are_done_and_each_once(
     way: str, new_database: Callable[..., str]
 ) -> None:
-    async with _opened(new_database("migrated")) as (db, beside):
+    async with two_rows(new_database("migrated")) as (db, beside):
         both, tries = asyncio.Barrier(2), 0
 
         async def written(raw: asyncpg.Connection, first: int, second: int) -> None:
@@ -81,7 +65,7 @@ async def test_what_is_undone_every_time_is_given_up_and_says_so(
 ) -> None:
     monkeypatch.setattr(again, "_FIRST_PAUSE_S", 0.0)
     tries = 0
-    async with _opened(new_database("migrated")) as (db, _):
+    async with two_rows(new_database("migrated")) as (db, _):
 
         async def work() -> None:
             nonlocal tries
@@ -99,7 +83,7 @@ async def test_what_is_not_known_to_be_undone_for_others_is_left_to_the_caller(
     code: str, new_database: Callable[..., str]
 ) -> None:
     tries = 0
-    async with _opened(new_database("migrated")) as (db, _):
+    async with two_rows(new_database("migrated")) as (db, _):
 
         async def work() -> None:
             nonlocal tries

@@ -6,33 +6,17 @@ Source:  F42, F43
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import asyncpg
 import pytest
 
 from outrider.base.errors import Unavailable
-from outrider.data.db import Database, Role
+from outrider.data.db import Role
 from tests.kit.api import api_of
+from tests.kit.two_rows import two_rows
 
 _BOUND_S = 60
-
-
-@asynccontextmanager
-async def _opened(url: str) -> AsyncIterator[tuple[Database, asyncpg.Connection]]:
-    """A pool, and a table of two rows beside ours that anybody may change."""
-    db, beside = Database(url, pool_size=3, role=Role.ENGINE), await asyncpg.connect(url)
-    try:
-        await beside.execute(
-            "DROP TABLE IF EXISTS two_rows; CREATE TABLE two_rows (id int PRIMARY KEY, text text NOT NULL);"
-            "INSERT INTO two_rows VALUES (1, 'as it was'), (2, 'as it was'); GRANT ALL ON two_rows TO PUBLIC"
-        )
-        yield db, beside
-    finally:
-        await db.close()
-        await beside.execute("DROP TABLE IF EXISTS two_rows")
-        await beside.close()
 
 
 def _is_busy(error: Unavailable) -> bool:
@@ -43,7 +27,7 @@ def _is_busy(error: Unavailable) -> bool:
 async def test_of_two_that_wait_for_each_other_one_is_told_that_it_lost_and_the_other_is_kept(
     new_database: Callable[..., str],
 ) -> None:
-    async with _opened(new_database("migrated")) as (db, beside):
+    async with two_rows(new_database("migrated"), "as it was") as (db, beside):
         both = asyncio.Barrier(2)
 
         async def change(first: int, second: int) -> None:
@@ -64,7 +48,7 @@ async def test_of_two_that_wait_for_each_other_one_is_told_that_it_lost_and_the_
 
 
 async def test_a_change_that_others_overtook_is_told_so(new_database: Callable[..., str]) -> None:
-    async with _opened(new_database("migrated")) as (db, beside):
+    async with two_rows(new_database("migrated"), "as it was") as (db, beside):
 
         async def overtaken() -> None:
             async with db.statements() as raw, raw.transaction(isolation="repeatable_read"):
@@ -80,7 +64,7 @@ async def test_a_change_that_others_overtook_is_told_so(new_database: Callable[.
 
 @pytest.mark.parametrize("limit", ["lock_timeout", "statement_timeout"])
 async def test_what_somebody_else_holds_is_called_busy(limit: str, new_database: Callable[..., str]) -> None:
-    async with _opened(new_database("migrated")) as (db, beside):
+    async with two_rows(new_database("migrated"), "as it was") as (db, beside):
 
         async def wait() -> None:
             async with db.uow(Role.ENGINE) as uow:
