@@ -52,6 +52,7 @@ class Needs:
     role: str
     scope: str | None
     people_only: bool
+    also: str | None = None
 
     async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         """Let the caller pass. Raises Refused(unauthenticated, 401) or Refused(forbidden, 403)."""
@@ -60,19 +61,27 @@ class Needs:
             raise Refused("forbidden", "only a signed-in person may do this", status=403)
         if not includes(principal.role, self.role):
             raise Refused("forbidden", f"needs at least role {self.role}; you are {principal.role}", status=403)
-        if not principal.may(self.role, self.scope):
-            raise Refused("forbidden", f"this key needs the scope {self.scope}", status=403)
+        for scope in self.scopes:
+            if not principal.may(self.role, scope):
+                raise Refused("forbidden", f"this key needs the scope {scope}", status=403)
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Every scope that a key needs."""
+        return tuple(scope for scope in (self.scope, self.also) if scope is not None)
 
 
-def needs(role: str, scope: str | None = None, *, people_only: bool = False) -> Needs:
+def needs(role: str, scope: str | None = None, *, people_only: bool = False, also: str | None = None) -> Needs:
     """A guard: the caller must have at least this role and, when it is a key, this scope.
 
-    Takes:   people_only: refuse keys whatever their scopes (changing a password, ending sessions).
+    Takes:   also: a second scope, where a route of one noun shows what belongs to another;
+             people_only: refuse keys whatever their scopes (changing a password, ending sessions).
     Raises:  at import Broken for a role or scope that does not exist.
     """
-    if role not in ROLES or (scope is not None and scope not in SCOPES):
-        raise Broken("unknown_guard", f"no such role or scope: {role}, {scope}")
-    return Needs(role, scope, people_only)
+    made = Needs(role, scope, people_only, also)
+    if role not in ROLES or not SCOPES.keys() >= set(made.scopes):
+        raise Broken("unknown_guard", f"no such role or scope: {role}, {', '.join(made.scopes)}")
+    return made
 
 
 async def needs_installation_admin(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:

@@ -21,7 +21,7 @@ Body = Callable[[Pick, int], Any]
 class Case:
     """One request to a route, and what it is answered.
 
-    least   the least role; scope   what a key needs beside it, or PUBLIC, PEOPLE, ANYBODY
+    least   the least role; scope   what a key needs beside it, or PUBLIC, PEOPLE, ANYBODY; also  what it needs besides
     own     status with the caller's own ids, for whoever may; other  the same with one id of another tenant (404 unless
             another status is named: then the answer must be empty of it)
     """
@@ -34,6 +34,7 @@ class Case:
     kind: str = JSON
     query: Callable[[Pick], str] | None = None
     nouns: dict[str, str] = field(default_factory=dict)
+    also: str = ""
     is_installation: bool = False
     is_last: bool = False
     root_other: int | None = None
@@ -286,7 +287,7 @@ CASES: dict[str, list[Case]] = {
     # the world's provider does not report: refused, but only for whoever may look
     "GET /api/v1/connections/{connection_id:str}/callback": read("viewer", "senders:read", own=422),
     "GET /api/v1/inbound": read("viewer", "messages:read"),
-    "GET /api/v1/contacts/{contact_id:str}/conversation": read("viewer", "messages:read"),
+    "GET /api/v1/contacts/{contact_id:str}/conversation": read("viewer", "messages:read", also="contacts:read"),
     "GET /api/v1/numbers": read("viewer", "senders:read"),
     "POST /api/v1/numbers": write(  # the world's senders are of email: refused, but only for whoever may
         "admin", "senders:write", lambda pick, _: {"number": "+14155550100", "sender_id": pick("sender")}, own=422

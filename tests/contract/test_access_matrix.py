@@ -88,7 +88,8 @@ class Person:
         if case.scope != PUBLIC:
             if not self.role:
                 return 401
-            is_short = self.kind == "key" and case.scope != ANYBODY and case.scope not in self.scopes
+            wanted = {case.scope, *filter(None, [case.also])}
+            is_short = self.kind == "key" and case.scope != ANYBODY and not wanted <= self.scopes
             is_root = self.name == "root"
             if is_short or not includes(self.role, case.least) or (case.is_installation and not is_root):
                 return 403
@@ -106,6 +107,7 @@ class Matrix:
     theirs: World
     people: dict[str, Person]
     keys: dict[str, dict[str, Person]]
+    pairs: dict[str, list[Person]]
     client: aiohttp.ClientSession
     count: int = 0
 
@@ -138,8 +140,10 @@ class Matrix:
             return answer.status, f"{path} {(body or b'').decode()}", await answer.text()
 
     def callers(self, case: Case) -> Iterator[Person]:
-        """Everybody in turn; keys with exactly the scope and with every scope but it."""
+        """Everybody in turn; keys with exactly the scope, with every scope but it; both where two are needed."""
         yield from self.people.values()
+        if case.also:
+            yield from self.pairs[f"{case.scope} {case.also}"]
         scope = case.scope if case.scope in SCOPES else "queue:read"
         yield from self.keys[scope].values()
 
@@ -208,6 +212,18 @@ async def _keys(api: Api) -> dict[str, dict[str, Person]]:
     return keys
 
 
+async def _pairs(api: Api) -> dict[str, list[Person]]:
+    """Where a route needs two scopes: a key that has exactly them, and one that has all but the second."""
+    pairs: dict[str, list[Person]] = {}
+    for case in (case for cases in CASES.values() for case in cases if case.also):
+        both = {case.scope, case.also}
+        pairs[f"{case.scope} {case.also}"] = [
+            Person(name, "key", "owner", {"Authorization": f"Bearer {await api.key(*scopes)}"}, frozenset(scopes))
+            for name, scopes in (("key with both", both), ("key without the second", SCOPES.keys() - {case.also}))
+        ]
+    return pairs
+
+
 class Unhurried(visits.Rates):
     """Public pages that nobody comes to too often: everybody here comes from one address, and many of them."""
 
@@ -238,12 +254,12 @@ async def _matrix(url: str, settings: dict[str, Any]) -> AsyncIterator[Matrix]:
         theirs = await world_of(api, other.id, "theirword")
         for world in (mine, theirs):
             world.ids["external_id"] = world.word
-        people, keys = await _people(api), await _keys(api)
+        people, keys, pairs = await _people(api), await _keys(api), await _pairs(api)
         await Upkeep(api.runtime).fold()  # what a loop of the API would fold a moment later
         jar = aiohttp.DummyCookieJar()
         with capture_logs():  # some thousand lines
             async with aiohttp.ClientSession(cookie_jar=jar, skip_auto_headers=["Content-Type"]) as client:
-                yield Matrix(api, mine, theirs, people, keys, client)
+                yield Matrix(api, mine, theirs, people, keys, pairs, client)
 
 
 def test_every_route_has_its_line_and_every_line_its_route() -> None:
@@ -261,7 +277,7 @@ def test_what_a_route_declares_is_what_the_table_says(route: Route) -> None:
             assert not is_public(route.handler)
             (rule,) = declared
             scope = PEOPLE if rule.people_only else rule.scope or ANYBODY
-            assert (rule.role, scope) == (case.least, case.scope)
+            assert (rule.role, scope, rule.also or "") == (case.least, case.scope, case.also)
             if needs_installation_admin in (route.handler.guards or ()):
                 assert case.is_installation
 

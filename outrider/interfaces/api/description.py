@@ -306,7 +306,10 @@ def _who(operation: Operation) -> str:
         return " Only administrators of the installation, signed in."
     if rule.people_only:
         return f" Needs the role {rule.role}; people only, no keys."
-    return f" Needs the role {rule.role}" + (f"; keys need the scope `{rule.scope}`." if rule.scope else ".")
+    if not rule.scopes:
+        return f" Needs the role {rule.role}."
+    named = " and ".join(f"`{scope}`" for scope in rule.scopes)
+    return f" Needs the role {rule.role}; keys need the scope{'s' if rule.also else ''} {named}."
 
 
 def _tag(path: str) -> str:

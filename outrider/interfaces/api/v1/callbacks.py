@@ -182,7 +182,7 @@ async def inbound(
     return page(items, limit, cursor_of(items[-1].id) if items else "")
 
 
-@get("/contacts/{contact_id:str}/conversation", guards=[needs("viewer", "messages:read")])
+@get("/contacts/{contact_id:str}/conversation", guards=[needs("viewer", "messages:read", also="contacts:read")])
 async def talked(
     contact_id: FromPath[str],
     principal: NamedDependency[Principal],

@@ -11,10 +11,12 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from outrider.base.ids import parse_id
-from outrider.data.db import Role
+from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
 from outrider.domain.campaigns import read, trying
 from outrider.domain.campaigns.trying import CampaignPreview, Tried
+from outrider.domain.campaigns.views import CampaignView
+from outrider.domain.contacts.views import ContactView
 from outrider.domain.messages import trials
 from outrider.domain.templates.preview import variables_of
 from outrider.interfaces.api.v1.letters import contact_of
@@ -46,10 +48,8 @@ async def previewed(
     runtime: NamedDependency[Runtime],
 ) -> CampaignPreview:
     """Show what a recipient would get, of which variant and at which price: made as the worker makes it, not sent."""
-    identifier = parse_id(campaign_id, "campaign_id")
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
-        campaign = await read.get(uow, identifier)
-        contact = await contact_of(uow, principal, data.contact_id)
+        campaign, contact = await _asked(uow, principal, campaign_id, data)
         made = await trying.sample(
             uow, runtime.settings, runtime.channels, campaign, contact, data.variables, variant=data.variant
         )
@@ -66,10 +66,8 @@ async def tried(
     runtime: NamedDependency[Runtime],
 ) -> Tried:
     """Send what the campaign, or a variant, says to people of one's own, marked as a test, through the queue."""
-    identifier = parse_id(campaign_id, "campaign_id")
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
-        campaign = await read.get(uow, identifier)
-        contact = await contact_of(uow, principal, data.contact_id)
+        campaign, contact = await _asked(uow, principal, campaign_id, data)
         done = await trying.send(
             uow,
             runtime.channels,
@@ -83,6 +81,17 @@ async def tried(
         )
     runtime.bell.ring("ready", lambda: tell_ready(runtime.db))
     return done
+
+
+async def _asked(
+    uow: UnitOfWork, principal: Principal, campaign_id: str, data: CampaignPreviewIn
+) -> tuple[CampaignView, ContactView | None]:
+    """The campaign, and for whom it is made.
+
+    Raises:  Refused(not_found, 404; forbidden, 403).
+    """
+    campaign = await read.get(uow, parse_id(campaign_id, "campaign_id"))
+    return campaign, await contact_of(uow, principal, data.contact_id)
 
 
 ROUTES = [previewed, tried]
