@@ -70,6 +70,8 @@ async def _listed(
 
     Recipients are `_folded`. Accounts keep their emails for a day, some longer: a list that ends says nothing about
     what is older than its end.
+
+    Raises:  Unavailable.
     """
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     after, whole_since = "", utc_now() - _KEPT
@@ -77,7 +79,10 @@ async def _listed(
         said = await _object(http, turn, f"/emails?limit={_PAGE}{f'&after={quote(after)}' if after else ''}")
         if said is None:
             return None
-        page = [each for each in said.get("data") or [] if isinstance(each, dict) and is_id(each.get("id"))]
+        listed = said.get("data")
+        if not isinstance(listed, list):  # an answer that lists nothing does not say that there is nothing
+            raise Unavailable("provider_unavailable", "the provider cannot be asked now")
+        page = [each for each in listed if isinstance(each, dict) and is_id(each.get("id"))]
         for email in page:
             made = moment_of(email.get("created_at"))
             if made is not None and made < since:

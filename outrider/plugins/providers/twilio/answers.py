@@ -97,7 +97,7 @@ def _taken(said: dict[str, Any]) -> Outcome:
     sid = said.get("sid")
     if not isinstance(sid, str) or not is_sid(sid):
         return Uncertain("answer_lost", "an answer of success without the id of a message")
-    if said.get("status") in _ENDED:
+    if str(said.get("status")) in _ENDED:
         code = said.get("error_code") if isinstance(said.get("error_code"), int) else None
         cause = told_late(cause_of(code))
         return Rejected(cause, detail_of(201, code, said.get("error_message")), suppression_of(cause), is_soft(cause))

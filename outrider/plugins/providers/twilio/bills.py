@@ -72,8 +72,8 @@ async def _listed(http: HttpOut, path: str, sent: Mapping[str, datetime], seen: 
         if said is None or not isinstance(listed, list):
             raise Unavailable("provider_unavailable", "the provider cannot be asked now")
         for each in listed:
-            if isinstance(each, dict) and each.get("sid") in sent:
-                seen[str(each["sid"])] = bill_of(each.get("price"), each.get("price_unit"))
+            if isinstance(each, dict) and isinstance(each.get("sid"), str) and each["sid"] in sent:
+                seen[each["sid"]] = bill_of(each.get("price"), each.get("price_unit"))
         if len(seen) == len(sent):
             return
         url = said.get("next_page_uri")

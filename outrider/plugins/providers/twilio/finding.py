@@ -79,11 +79,16 @@ async def _listed(http: HttpOut, path: str, number: str, texts: set[str]) -> tup
         listed = said.get("messages") if said is not None else None
         if said is None or not isinstance(listed, list):
             raise Unavailable("provider_unavailable", "the provider cannot be asked now")
-        kept += [each for each in listed if isinstance(each, dict) and each.get("body") in texts]
+        # a body may be anything: what is no text can be none of ours, and cannot be looked for in a set
+        kept += [each for each in listed if isinstance(each, dict) and _text(each.get("body")) in texts]
         url = said.get("next_page_uri")
         if not url:
             return kept, True
     return kept, False
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _alike(listed: Listed, lost: Lost) -> list[str]:

@@ -22,6 +22,11 @@ def test_a_message_with_an_id_is_accepted() -> None:
     assert told(201, {"sid": SID, "status": "queued"}) == Accepted(SID)
 
 
+@pytest.mark.parametrize("status", [[], {}, ["failed"], 5, None])
+def test_a_message_with_an_id_is_accepted_whatever_stands_for_its_status(status: object) -> None:
+    assert told(201, {"sid": SID, "status": status}) == Accepted(SID)
+
+
 @pytest.mark.parametrize("text", ["application/json; charset=utf-8", "Application/JSON"])
 def test_the_type_of_an_answer_is_read_as_headers_are(text: str) -> None:
     assert told(201, {"sid": SID}, **{"content-type": text}) == Accepted(SID)
