@@ -125,6 +125,8 @@ CAUSES: dict[str, Cause] = {
               "none: counts towards the limit of soft bounces", "never"),
     )
 }  # fmt: skip
+OF_ACCOUNT = frozenset(cause.code for cause in CAUSES.values() if cause.retry == "wait") | {"rate_limited"}
+"""What concerns an account, whichever tenant has entered it. All else may be of one connection: its limits, its way."""
 
 
 def told_late(cause: str) -> str:

@@ -19,17 +19,14 @@ import orjson
 from outrider.base.clock import boottime_s
 from outrider.base.errors import Refused
 from outrider.base.web import base_url, is_local_host
-from outrider.contracts.outcome import Deferred, Outcome, Uncertain, Unsent
+from outrider.contracts.outcome import OF_ACCOUNT, Deferred, Outcome, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing, Watch
 from outrider.data.http_out import Reply, Trouble
 
-_ACCOUNT_CAUSES: Final = frozenset(
-    {
-        "rate_limited", "provider_down", "authentication_failed", "account_suspended", "api_unreachable",
-        "api_timeout", "tls_failed", "target_refused", "daily_quota", "sender_unusable",
-    }
-)  # fmt: skip
-"""What tells of the account and not of a message: others that wait are not tried in vain."""
+_OF_WAY: Final = frozenset(
+    {"provider_down", "api_unreachable", "api_timeout", "tls_failed", "target_refused", "sender_unusable"}
+)
+"""What is no message's fault either, but may be that of one connection: its time limits, its address, its way."""
 _PAUSE_S: Final = 0.5
 """So long nothing is tried after a refusal that asks for no pause; longer ones are the circuit's, for all workers."""
 _LONGEST_WISH_S: Final = 86_400.0
@@ -39,62 +36,93 @@ _LONGEST_TYPE: Final = 60
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
 
 
+class _Pause:
+    """What was refused and for how long nothing is tried because of it, and whether a request went since."""
+
+    def __init__(self) -> None:
+        self.bar: Deferred | None = None
+        self.until_s = 0.0
+        self.is_probing = False
+        self.proven = asyncio.Event()
+        self.proof = asyncio.Lock()
+
+    def begin(self, refusal: Deferred) -> None:
+        """Try nothing for as long as was asked."""
+        self.bar, self.until_s = refusal, boottime_s() + (refusal.after_s or _PAUSE_S)
+        self.proven.clear()
+
+    @property
+    def barred(self) -> Deferred | None:
+        """Why nothing is tried now."""
+        if self.bar is None:
+            return None
+        left_s = self.until_s - boottime_s()
+        if left_s <= 0 and not self.is_probing:
+            return None
+        return Deferred(self.bar.cause, self.bar.detail, max(left_s, 0.5))
+
+
 class Rest:
     """The rest of an account after a refusal that concerns it: then one message probes, no sooner than asked.
 
     The first request of all goes alone as well: wrong credentials cost one request, not one of each connection [F53].
+    What is wrong on the way is each transport's own: with time limits too short nobody keeps the others of the account.
+    Source: decisions/0033-one-circuit-per-account.md
     """
 
     def __init__(self) -> None:
-        self._bar: Deferred | None = None
-        self._until_s = 0.0
-        self._probing = False
-        self._proven = asyncio.Event()
-        self._proof = asyncio.Lock()
+        self._way, self._account = _Pause(), _Pause()
+
+    def share(self, other: Rest) -> None:
+        """Learn of the account together with another, from now on."""
+        self._account = other._account
 
     @property
     def is_proven(self) -> bool:
         """Whether the account took a request and refused none since: nobody has to wait for a turn."""
-        return self._proven.is_set()
+        return self._way.proven.is_set() and self._account.proven.is_set()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Around a request and what is learned of it: until the account took one, only one at a time is on its way."""
+        """Around a request and what is learned of it: until the account took one, only one at a time is on its way.
+
+        The own way's turn comes first: then one request of a transport waits among those of others, not all of them.
+        """
         async with AsyncExitStack() as held:
-            if not self._proven.is_set():
-                await held.enter_async_context(self._proof)
-                if self._proven.is_set():
-                    await held.aclose()
+            for pause in (self._way, self._account):
+                if not pause.proven.is_set():
+                    await held.enter_async_context(pause.proof)
+            if self.is_proven:
+                await held.aclose()
             yield
 
     def barred(self) -> Deferred | None:
         """Why nothing is tried now: the account was refused, its pause is not over, or another one probes."""
-        if self._bar is None:
-            return None
-        left_s = self._until_s - boottime_s()
-        if left_s <= 0 and not self._probing:
-            return None
-        return Deferred(self._bar.cause, self._bar.detail, max(left_s, 0.5))
+        return self._account.barred or self._way.barred
 
     @contextmanager
     def trying(self) -> Iterator[None]:
         """Around a request; while it is a probe nobody else tries."""
-        is_probe = self._probing = self._bar is not None
+        probed = [pause for pause in (self._way, self._account) if pause.bar is not None]
+        for pause in probed:
+            pause.is_probing = True
         try:
             yield
         finally:
-            if is_probe:
-                self._probing = False
+            for pause in probed:
+                pause.is_probing = False
 
     def learn(self, outcome: Outcome) -> None:
         """Take an outcome into account."""
-        if isinstance(outcome, Deferred) and outcome.cause in _ACCOUNT_CAUSES:
-            self._bar, self._until_s = outcome, boottime_s() + (outcome.after_s or _PAUSE_S)
-            self._proven.clear()
+        if isinstance(outcome, Deferred) and outcome.cause in OF_ACCOUNT:
+            self._account.begin(outcome)
+        elif isinstance(outcome, Deferred) and outcome.cause in _OF_WAY:
+            self._way.begin(outcome)
         elif not isinstance(outcome, Unsent):
-            self._proven.set()
-            if not isinstance(outcome, Uncertain):
-                self._bar = None
+            for pause in (self._way, self._account):
+                pause.proven.set()
+                if not isinstance(outcome, Uncertain):
+                    pause.bar = None
 
 
 class Desk:

@@ -22,7 +22,7 @@ import msgspec
 from outrider.base.errors import Refused
 from outrider.base.settings import Settings
 from outrider.contracts.actor import Actor
-from outrider.contracts.outcome import CAUSES
+from outrider.contracts.outcome import CAUSES, OF_ACCOUNT
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
 from outrider.domain.senders.rows import FAILOVER
@@ -33,7 +33,7 @@ TRY_S = 15.0
 When it only took longer, two messages try."""
 REFUSED = frozenset(cause.code for cause in CAUSES.values() if cause.retry == "wait")
 """Why an account is refused until somebody mends it: its messages wait, however long, and none counts as tried."""
-AT_ONCE = REFUSED | {"rate_limited"}
+AT_ONCE = OF_ACCOUNT
 """What opens a circuit without asking twice: it concerns the account, and all that have entered it."""
 _OF_ACCOUNT = sorted(AT_ONCE)
 _QUARTER_HOUR_S = 900.0

@@ -85,7 +85,7 @@ class ResendTransport:
     def rest_with(self, other: Transport) -> None:
         """Learn of the account together with another; see `contracts.provider.RestsTogether`."""
         if isinstance(other, ResendTransport):
-            self.rest = other.rest
+            self.rest.share(other.rest)
 
     async def send(self, batch: Sequence[Outgoing], watch: Watch) -> None:
         """Take a batch outside; see `contracts.provider.Transport.send`."""

@@ -69,7 +69,7 @@ class TwilioTransport:
     def rest_with(self, other: Transport) -> None:
         """Learn of the account together with another; see `contracts.provider.RestsTogether`."""
         if isinstance(other, TwilioTransport):
-            self.rest = other.rest
+            self.rest.share(other.rest)
 
     async def close(self) -> None:
         """Cut what is under way, which leaves it uncertain, and close the connections."""
