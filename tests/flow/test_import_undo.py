@@ -11,7 +11,7 @@ import pytest
 
 from outrider.base.errors import Refused
 from outrider.data.db import UnitOfWork
-from outrider.domain.contacts import consent, lists, read, suppressions, tags, write
+from outrider.domain.contacts import consent, lists, offers, read, suppressions, tags, write
 from outrider.domain.contacts.imports import changes, control
 from outrider.domain.contacts.imports.control import ImportView
 from outrider.domain.people import undo
@@ -139,6 +139,7 @@ async def test_a_new_contact_of_whom_something_has_come_stays(audience: Audience
         await suppressions.suppress(uow, audience.channels, ACTOR, "email", "n3@b.co", source="test")
     async with audience.engine() as uow:
         await consent.withdraw(uow, n[4].id, "email", "marketing", source="message:1", ip=None)
+        await offers.turn_off(uow, n[6].id, {news}, source="message:2")  # by the link of a message of before the import
         await uow.raw.execute(
             "INSERT INTO lanes (tenant_id, channel, sender_id, message_class) VALUES ($1, 'email', $1, 'bulk')",
             uow.tenant,
@@ -155,8 +156,14 @@ async def test_a_new_contact_of_whom_something_has_come_stays(audience: Audience
         "n3@b.co": ("left", ["suppressed_since"]),
         "n4@b.co": ("left", ["consent_since"]),
         "n5@b.co": ("left", ["written_to"]),
+        "n6@b.co": ("left", ["refused_since"]),
     }
-    assert (done.deleted_count, done.left_count) == (4, 5)
+    assert (done.deleted_count, done.left_count) == (3, 6)
+    again = await import_file(audience, path, list_id=news, consent_source="fair")
+    async with audience.app() as uow:
+        rows = await uow.raw.fetch("SELECT contact_id FROM list_members WHERE list_id = $1", news)
+    assert n[6].id not in {row["contact_id"] for row in rows}, "what they turned off is off for the next file as well"
+    assert again.state == "completed"
     assert (await contact(audience, "n4@b.co")).consents[0].status == "withdrawn"
 
 

@@ -63,6 +63,11 @@ CROSS JOIN LATERAL (SELECT created_at FROM suppressions WHERE tenant_id = $1 AND
 SELECT m.* FROM unnest($2::uuid[]) t(id)
 CROSS JOIN LATERAL (SELECT contact_id, merged_at FROM contact_merges WHERE tenant_id = $1 AND contact_id = t.id LIMIT 1) m;
 
+-- name: refusing_among :many
+-- Which of these contacts turned a list off: nothing but they themselves remembers that.
+SELECT r.* FROM unnest($2::uuid[]) t(id)
+CROSS JOIN LATERAL (SELECT contact_id FROM list_refusals WHERE tenant_id = $1 AND contact_id = t.id LIMIT 1) r;
+
 -- name: drop_contacts :run
 -- Delete contacts that an import made, with addresses, memberships and tags.
 DELETE FROM contacts WHERE tenant_id = $1 AND id = ANY ($2::uuid[]);

@@ -161,6 +161,8 @@ async def _now(uow: UnitOfWork, rows: list[asyncpg.Record]) -> dict[UUID, Now]:
         found[row["contact_id"]].said_at = row["at"]
     for row in await SQL.merged_among.many(raw, tenant, ids):
         found[row["contact_id"]].is_merged = True
+    for row in await SQL.refusing_among.many(raw, tenant, ids):
+        found[row["contact_id"]].has_refused = True
     await _reached(uow, found, min(row["at"] for row in rows))
     return found
 

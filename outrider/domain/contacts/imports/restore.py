@@ -1,7 +1,7 @@
 """What undoing an import means for one contact: what is put back, what is left alone, and why. Pure.
 
 Owns the rule: only what nobody has changed since is put back; a contact that the import made is deleted only when
-nothing has come of it. Withdrawals and do-not-contact entries made since always stay.
+nothing has come of it. Withdrawals, lists that were turned off and do-not-contact entries made since always stay.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ class Now:
     suppressed: dict[str, datetime] = field(default_factory=dict)
     written_to: set[str] = field(default_factory=set)
     is_merged: bool = False
+    has_refused: bool = False
+    """Whether they turned a list off."""
 
 
 @dataclass(slots=True)
@@ -90,6 +92,8 @@ def _uses(after: dict[str, Any], at: datetime, now: Now) -> list[str]:
     # what was moved in from another system keeps its former time, so the time alone does not tell
     if (now.said_at is not None and now.said_at > at) or _has_other_consent(after.get("consent"), now):
         reasons.append("consent_since")
+    if now.has_refused:
+        reasons.append("refused_since")
     if any(moment > at for moment in now.suppressed.values()):
         reasons.append("suppressed_since")
     if now.written_to:
