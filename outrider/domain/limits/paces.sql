@@ -139,6 +139,26 @@ WITH rates AS MATERIALIZED (
 UPDATE account_buckets a SET tokens = least(a.cap, a.tokens + $3::float8) FROM locked l
 WHERE a.tenant_id = '00000000-0000-0000-0000-000000000000' AND a.account = l.account AND a.rate = l.rate AND a.cap = l.cap;
 
+-- name: room_look :one
+-- What the buckets that pace a lane let go now, all together: of the campaign `$2`, the sender `$3`, the connection `$4` (null: it has
+-- none) with its account, and the tenant. And in how many seconds they let go a slice: what comes together in `$5` seconds, but half a
+-- burst and `$6` messages at most. Nothing is taken and nobody is locked: who takes is told what there really is.
+-- tenant: none, because the account may be several tenants'; its rows are the installation's
+SELECT floor(min(b.there))::bigint AS there,
+       max((greatest(1, least(b.rate * $5::float8, b.cap / 2, $6::float8)) - b.there) / greatest(b.rate, 1e-9))::float8 AS wait_s
+FROM (SELECT extract(epoch FROM clock_timestamp())::float8 AS t OFFSET 0) n
+CROSS JOIN LATERAL (
+  SELECT o.rate, o.cap, least(o.cap, o.tokens + o.rate * greatest(0, n.t - o.at_s)) AS there FROM buckets o
+  WHERE o.tenant_id = $1 AND (o.scope, o.scope_id) IN (('campaign', $2::uuid), ('sender', $3::uuid), ('connection', $4::uuid), ('tenant', $1))
+  UNION ALL
+  SELECT a.rate, a.cap, least(a.cap, a.tokens + a.rate * greatest(0, n.t - a.at_s)) + 1e-6
+  FROM (SELECT o.account, x.rate, max(max(x.cap)) OVER (ORDER BY x.rate) AS cap
+        FROM connections c JOIN connections o ON o.account = c.account JOIN buckets x ON x.tenant_id = o.tenant_id AND x.scope = 'connection' AND x.scope_id = o.id
+        WHERE c.tenant_id = $1 AND c.id = $4 GROUP BY o.account, x.rate) r
+  JOIN buckets o ON o.tenant_id = $1 AND o.scope = 'connection' AND o.scope_id = $4 AND r.rate >= o.rate
+  JOIN account_buckets a ON a.tenant_id = '00000000-0000-0000-0000-000000000000' AND a.account = r.account AND a.rate = r.rate AND a.cap = r.cap
+) b;
+
 -- name: account_turn :value
 -- The next turn to make a request to an account, `$3` seconds after the one before it and not before `$4` seconds from now: in how
 -- many seconds it is. None is further off than `$5` seconds.

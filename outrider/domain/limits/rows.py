@@ -40,6 +40,26 @@ async def look(raw: asyncpg.Connection, tenant_id: UUID, scope: str, scope_id: U
     return None if row is None else (row["there"], row["rate"])
 
 
+async def room(
+    raw: asyncpg.Connection,
+    tenant_id: UUID,
+    campaign_id: UUID | None,
+    sender_id: UUID,
+    connection_id: UUID | None,
+    *,
+    slice_s: float,
+    most: int,
+) -> tuple[int, float] | None:
+    """What all buckets of a lane together would give now, and in how many seconds a slice of it has come together.
+
+    Takes:   connection_id: None where the connection has no bucket; slice_s, most: a slice is what comes together in so
+             many seconds, and so many messages at most; half a burst at most, so that no bucket stays full meanwhile.
+    Gives:   None where no bucket is configured; 0.0 seconds or less: it is there.
+    """
+    row = await PACES.room_look.one(raw, tenant_id, campaign_id, sender_id, connection_id, slice_s, most)
+    return None if row is None or row["there"] is None else (row["there"], row["wait_s"])
+
+
 async def give_back(raw: asyncpg.Connection, tenant_id: UUID, scope: str, scope_id: UUID, unused: int) -> None:
     """Return tokens that were taken and not used, in the same transaction."""
     if unused > 0:

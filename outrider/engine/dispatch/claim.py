@@ -32,6 +32,7 @@ from outrider.engine.dispatch.terms import Terms, TermsReader
 _log = structlog.get_logger(__name__)
 _FIRST_MARK = (-1, datetime.fromisoformat("2000-01-01T00:00:00+00:00"), NIL)
 _MARK_S = 1.0
+_RATE_LIMIT = "rate limit"
 _LOST_FOR = timedelta(hours=1)
 Mark = tuple[int, datetime, UUID]
 
@@ -83,6 +84,7 @@ class Claimer:
         """How many messages each gate held or blocked: (gate, verdict) -> count."""
         self._lease_s = lease_s
         self._marks = Marks()
+        self._throttled = pacing.Throttled()
 
     async def claim(self, lane: Lane, token: int, *, limit: int) -> Claim:
         """Lease up to `limit` messages of a lane.
@@ -101,9 +103,9 @@ class Claimer:
             asked_s = boottime_s()
             terms = await self._terms.read(raw, lane)
             is_paced = "campaign" in terms.paced
-            allowed, why = await self._allowed(raw, terms, lane, limit)
+            allowed, why, rest_s = await self._allowed(raw, terms, lane, limit)
             if allowed < 1:
-                return Claim(rest_s=STOPPED_S, why=why)
+                return Claim(rest_s=rest_s, why=why)
             picked, is_drained = await self._pick(raw, lane, allowed, begin_s)
             if not picked:
                 return Claim(rest_s=0.05, why="empty", is_drained=is_drained)
@@ -124,15 +126,18 @@ class Claimer:
             await pacing.give_back(raw, lane, taken, len(going))
             await paces.close(raw, token, going)
             await self._take(raw, lane, terms, token, going)
+            is_drained = is_drained and granted == len(passed)
+            why = _RATE_LIMIT if granted < len(passed) else why
+            is_throttled = why == _RATE_LIMIT and not (is_drained or settled)
+            rest_s = await self._throttled.note(raw, lane, terms, limit, is_met=is_throttled)
             if failpoint.ARMED:
                 failpoint.hit("claim.before_commit")
         if failpoint.ARMED:
             failpoint.hit("claim.committed")
         if not going:
-            return Claim(settled_count=settled, rest_s=0.0 if settled else 0.05, why="rate limit" if passed else "")
-        is_drained = is_drained and granted == len(passed)
-        last = picked[-1] if granted == len(passed) and not is_drained else None
-        if last is not None:
+            return Claim(settled_count=settled, rest_s=0.0 if settled else rest_s or 0.05, why=why if passed else "")
+        if why != _RATE_LIMIT and not is_drained:
+            last = picked[-1]
             self._marks.put(lane.id, (last["priority"], last["due_at"], last["message_id"]), begin_s)
         attempts = {row["message_id"]: row for row in picked}
         messages = {c.id: _claimed(c, attempts[c.id], rows[c.id], now, begin_s) for c in going}
@@ -144,8 +149,8 @@ class Claimer:
             unconcerned=frozenset(gate.key for gate in terms.gates if not gate.concerns(lane)),
         )  # fmt: skip
         batch.unrecorded = len(messages)
-        rest_s = STOPPED_S if is_paced and allowed < limit else 0.0
-        why = "rate limit" if granted < len(passed) else ""
+        if is_paced and allowed < limit:
+            rest_s = max(rest_s, STOPPED_S)
         return Claim(batch, settled_count=settled, rest_s=rest_s, why=why, is_drained=is_drained)
 
     async def withdrawn(self, raw: asyncpg.Connection, batch: Batch, gates: Sequence[Gate]) -> dict[UUID, str]:
@@ -169,9 +174,11 @@ class Claimer:
                     found[message_id] = gate.key
         return found
 
-    @staticmethod
-    async def _allowed(raw: asyncpg.Connection, terms: Terms, lane: Lane, limit: int) -> tuple[int, str]:
-        """Ask the gates that limit a lane as a whole, then the campaign's pace."""
+    async def _allowed(self, raw: asyncpg.Connection, terms: Terms, lane: Lane, limit: int) -> tuple[int, str, float]:
+        """Ask the gates that limit a lane as a whole, the campaign's pace, and the buckets of one that just met them.
+
+        Gives:   how many may be picked, why not more, and how long the lane may rest when it is none.
+        """
         allowed, why = limit, ""
         for gate in terms.gates:
             if gate.lane_facts is None or (gate.is_switch and not terms.is_switched):
@@ -184,7 +191,10 @@ class Claimer:
             pace = await pacing.of_campaign(raw, lane, allowed)
             if pace is not None and pace < allowed:
                 allowed, why = pace, "pace of the campaign"
-        return allowed, why
+        if allowed < 1:
+            return allowed, why, STOPPED_S
+        there, rest_s = await self._throttled.ask(raw, lane, terms, allowed)
+        return (there, _RATE_LIMIT, rest_s) if there < allowed else (allowed, why, STOPPED_S)
 
     async def _pick(
         self, raw: asyncpg.Connection, lane: Lane, limit: int, now_s: float

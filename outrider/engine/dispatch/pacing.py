@@ -2,11 +2,12 @@
 
 Owns the order in which they are asked, which is the order of their locks: destinations by name, the sender's warm-up,
 then the buckets of the campaign, the sender, its connection and the tenant. What a destination or a warm-up does not
-let go is held until its turn or day; what a bucket does not grant stays ready, and its lane rests.
+let go is held until its turn or day; what a bucket does not grant stays ready, and its lane rests until there is some.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +25,11 @@ from outrider.engine.dispatch.terms import Terms
 
 STOPPED_S = 0.25
 """How long a lane rests that may not send now."""
+LONGEST_REST_S = 1.0
+"""So soon a lane is asked again that met the rate of its buckets: one that was raised or lifted is noticed by then."""
+_SPREAD = {"transactional": 0.1, "bulk": 0.25}
+"""By up to so much of it a rest is longer, by luck: of lanes that share a rate none is always the first to ask for what
+has come together, and transactional ones mostly are."""
 Taken = tuple[str, UUID, int]
 """What a shared limit granted: its scope, whose, how many."""
 
@@ -92,6 +98,49 @@ async def give_back(raw: asyncpg.Connection, lane: Lane, taken: Sequence[Taken],
     for scope, scope_id, given in taken:
         if given > used:
             await buckets.give_back(raw, lane.tenant_id, scope, scope_id, given - used)
+
+
+class Throttled:
+    """The lanes that have just met the rate of their buckets, for one worker.
+
+    Limits are asked late, after the pick and the gates; of these lanes alone it is asked first what may go, so that
+    hundreds of messages are not read and judged to send one or none. They rest until a slice has come together.
+    """
+
+    def __init__(self) -> None:
+        self._lane_ids: set[int] = set()
+
+    async def ask(self, raw: asyncpg.Connection, lane: Lane, terms: Terms, asked: int) -> tuple[int, float]:
+        """How many of `asked` may be picked, and how long the lane may rest when it is none."""
+        if lane.id not in self._lane_ids:
+            return asked, 0.0
+        room = await _room(raw, lane, terms, asked)
+        return (asked, 0.0) if room is None else (min(asked, max(room[0], 0)), room[1])
+
+    async def note(self, raw: asyncpg.Connection, lane: Lane, terms: Terms, asked: int, *, is_met: bool) -> float:
+        """Whether a lane has met its rate, once what it got is taken; gives how long it may rest.
+
+        One that is empty, or of which gates stopped something, has not: the next claim asks its limits late again.
+        """
+        if not is_met:
+            self._lane_ids.discard(lane.id)
+            return 0.0
+        self._lane_ids.add(lane.id)
+        room = await _room(raw, lane, terms, asked)
+        return 0.0 if room is None else room[1]
+
+
+async def _room(raw: asyncpg.Connection, lane: Lane, terms: Terms, asked: int) -> tuple[int, float] | None:
+    """What the buckets of a lane let go now, and how long to leave it alone until they let go a slice."""
+    connection_id = terms.connection_id if "connection" in terms.paced else None
+    room = await buckets.room(
+        raw, lane.tenant_id, lane.campaign_id, lane.sender_id, connection_id, slice_s=STOPPED_S, most=asked
+    )
+    if room is None:
+        return None
+    spread = _SPREAD[lane.message_class]
+    wait_s = min(max(room[1], 0.0), LONGEST_REST_S / (1 + spread))
+    return room[0], wait_s * random.uniform(1, 1 + spread)  # noqa: S311 - luck, no secret
 
 
 async def of_campaign(raw: asyncpg.Connection, lane: Lane, asked: int) -> int | None:
