@@ -5,6 +5,7 @@ Owns defaults, checks and the naming of every mistake with its place; admission 
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -31,6 +32,7 @@ from outrider.domain.tenants.regions import region_of
 
 MOST_MESSAGES = 5_000
 _MOST_ERRORS = 100
+_YIELD_COUNT = 100
 
 
 class Submission:
@@ -54,9 +56,24 @@ class Submission:
                  Unavailable(queue_full) where there is no room for all. Nothing is written then.
         """
         self._senders = await SQL.senders_named.many(self._uow.raw, self._uow.tenant, None)
+        groups = await self._checked(drafts)
+        ids: list[UUID] = [self._uow.tenant] * len(drafts)
+        for key, part in groups.items():
+            messages = [message for _index, message in part]
+            await self._find_contacts(key.channel, messages)
+            for (index, _message), message_id in zip(
+                part, await admit(self._uow, self._uow.tenant, key, messages), strict=True
+            ):
+                ids[index] = message_id
+        return ids
+
+    async def _checked(self, drafts: Sequence[Draft]) -> dict[LaneKey, list[tuple[int, NewMessage]]]:
+        """Every draft by its lane, with where it stands; none when there is any mistake."""
         errors: list[Refused] = []
         groups: dict[LaneKey, list[tuple[int, NewMessage]]] = defaultdict(list)
         for index, draft in enumerate(drafts):
+            if index % _YIELD_COUNT == _YIELD_COUNT - 1:
+                await asyncio.sleep(0)  # thousands of numbers take a quarter of a second: others go on meanwhile
             try:
                 key, message = await self._check(draft)
                 groups[key].append((index, message))
@@ -68,15 +85,7 @@ class Submission:
                 break
         if errors:
             raise RefusedMany(errors[:_MOST_ERRORS])
-        ids: list[UUID] = [self._uow.tenant] * len(drafts)
-        for key, part in groups.items():
-            messages = [message for _index, message in part]
-            await self._find_contacts(key.channel, messages)
-            for (index, _message), message_id in zip(
-                part, await admit(self._uow, self._uow.tenant, key, messages), strict=True
-            ):
-                ids[index] = message_id
-        return ids
+        return groups
 
     async def _check(self, draft: Draft) -> tuple[LaneKey, NewMessage]:
         at = draft.field
