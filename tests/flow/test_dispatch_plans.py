@@ -21,6 +21,7 @@ import pytest
 from outrider.base.registry import discover
 from outrider.contracts.gate import Lane
 from outrider.data.db import Database, Role
+from outrider.domain.messages import lanes
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch import claim as claims
 from outrider.engine.dispatch import record
@@ -154,6 +155,7 @@ def arguments(full: Full, name: str, ids: Sequence[UUID]) -> Sequence[Any] | Non
         "expired_leases": (TENANT, 1000),
         "promote": (TENANT, 5000),
         "lane_directory": (),
+        "lanes_with_work": ([],),
         "tenants_with_due": (),
         "tenants_with_expired_leases": (30.0,),
         "cancel_pick": (TENANT, full.lane_id, 5000),
@@ -171,9 +173,9 @@ def arguments(full: Full, name: str, ids: Sequence[UUID]) -> Sequence[Any] | Non
 
 BY_INDEX = (
     "claim_pick", "claim_read", "claim_take", "claim_hold", "claim_close", "finish", "finish_sent", "defer",
-    "hand_back", "try_again", "renew", "leased_by", "expired_leases", "promote", "lane_directory", "tenants_with_due",
-    "tenants_with_expired_leases", "cancel_pick", "cancel_close", "events_of", "message_get", "uncertain_resend",
-    "uncertain_mark", "lanes_close", "message_search_address", "message_search",
+    "hand_back", "try_again", "renew", "leased_by", "expired_leases", "promote", "lane_directory", "lanes_with_work",
+    "tenants_with_due", "tenants_with_expired_leases", "cancel_pick", "cancel_close", "events_of", "message_get",
+    "uncertain_resend", "uncertain_mark", "lanes_close", "message_search_address", "message_search",
 )  # fmt: skip
 BY_BOUNDS = ("claim_read", "claim_close", "finish", "finish_sent", "cancel_close")
 
@@ -265,6 +267,7 @@ async def test_the_last_claims_under_a_long_snapshot_read_at_most_twice_the_firs
             rows = [record.Row("sent", each, claim.batch.token, "sent", "p") for each in claim.batch.messages]
             async with engine.transaction() as raw:
                 assert len(await record.write(raw, TENANT, rows)) == 500
+        looked, swept = await _read_by_loops(engine, analysed.lane_id)
         await snapshot.rollback()
     finally:
         await reader.close()
@@ -272,16 +275,26 @@ async def test_the_last_claims_under_a_long_snapshot_read_at_most_twice_the_firs
     assert min(reads) >= 500, "the counter counts"
     first, last = median(reads[:10]), median(reads[-10:])
     assert last <= 2 * first, f"entries of the ready index read per claim of 500: {reads}"
+    assert looked == 0, "a lane that is known to have something is not looked at"
+    assert swept <= 10, f"the sweep of leases walked over {swept} entries, all sent or leased for long"
 
 
-async def _entries_read(engine: Database) -> int:
-    """Entries of the ready index that scans have walked so far, dead ones included, as this database counts them."""
+async def _read_by_loops(engine: Database, lane_id: int) -> tuple[int, int]:
+    """Entries that a look from lane to lane and a sweep of leases walk over."""
+    before = await _entries_read(engine), await _entries_read(engine, "queue_lease")
+    async with engine.transaction() as raw:
+        assert lane_id in [lane.id for lane in await lanes.with_work(raw, [lane_id])]
+        assert await SQL.tenants_with_expired_leases.many(raw, -1.0) == []
+    after = await _entries_read(engine), await _entries_read(engine, "queue_lease")
+    return after[0] - before[0], after[1] - before[1]
+
+
+async def _entries_read(engine: Database, index: str = "queue_ready") -> int:
+    """Entries of an index that scans have walked so far, dead ones included, as this database counts them."""
     async with engine.transaction() as raw:
         await raw.execute("SELECT pg_stat_force_next_flush()")
     async with engine.transaction() as raw:
-        return int(
-            await raw.fetchval("SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'queue_ready'")
-        )
+        return int(await raw.fetchval("SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = $1", index))
 
 
 async def _picks(full: Full, count: int) -> Sequence[Any]:

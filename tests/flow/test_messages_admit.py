@@ -19,7 +19,7 @@ from outrider.data.db import Role
 from outrider.domain.audit.listing import listed as audited
 from outrider.domain.messages import counts, search, uncertain
 from outrider.domain.messages.admit import LaneKey, NewMessage, Replay, admit, keep, replay_of
-from outrider.domain.messages.lanes import directory, lane_for
+from outrider.domain.messages.lanes import directory, lane_for, with_work
 from outrider.domain.messages.rows import SQL
 from outrider.domain.messages.stats import queue_stats
 from outrider.engine.dispatch import record
@@ -125,9 +125,12 @@ async def test_the_directory_lists_open_lanes_with_something_ready_only(desk: De
     await desk.claim(lane=leased)
     await desk.post.execute("UPDATE queue SET state = 5 WHERE lane_id = $1", held.id)
     async with desk.post.engine.transaction() as raw:
-        listed = {lane.id for lane in await directory(raw) if lane.tenant_id == desk.tenant_id}
-    assert listed == {ready.id}
-    assert empty.id not in listed
+        walked = {lane.id for lane in await directory(raw) if lane.tenant_id == desk.tenant_id}
+        asked = {lane.id for lane in await with_work(raw, []) if lane.tenant_id == desk.tenant_id}
+        known = [empty.id, closed.id]
+        taken = {lane.id for lane in await with_work(raw, known) if lane.tenant_id == desk.tenant_id}
+    assert walked == asked == {ready.id}
+    assert taken == {ready.id, empty.id}, "what is said to have something is not looked at, but must be open"
 
 
 # idempotency keys

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import asyncpg
@@ -30,8 +31,17 @@ async def lane_for(
 
 
 async def directory(raw: asyncpg.Connection) -> list[Lane]:
-    """Every open lane that has something ready, over all tenants."""
-    return [
-        Lane(row["tenant_id"], row["id"], row["channel"], row["sender_id"], row["campaign_id"], row["message_class"])
-        for row in await SQL.lane_directory.many(raw)
-    ]
+    """Every open lane that has something ready, over all tenants, found along the index of what is ready."""
+    return [_lane(row) for row in await SQL.lane_directory.many(raw)]
+
+
+async def with_work(raw: asyncpg.Connection, known: Sequence[int]) -> list[Lane]:
+    """The same, found by asking one open lane after the other.
+
+    Takes:   known: lanes that have something for all that is known, and are not looked at.
+    """
+    return [_lane(row) for row in await SQL.lanes_with_work.many(raw, known)]
+
+
+def _lane(row: asyncpg.Record) -> Lane:
+    return Lane(row["tenant_id"], row["id"], row["channel"], row["sender_id"], row["campaign_id"], row["message_class"])

@@ -29,6 +29,20 @@ SELECT l.tenant_id, l.id, l.channel, l.sender_id, l.campaign_id, l.message_class
 FROM ready r
 CROSS JOIN LATERAL (SELECT * FROM lanes WHERE tenant_id = r.tenant_id AND id = r.lane_id AND is_open LIMIT 1) l;
 
+-- name: lanes_with_work :many
+-- The same, asked of one open lane after the other; those of `$1` are known to have something and are not looked at. For while
+-- somebody holds a snapshot: the index then keeps all that has been sent since, and a walk along it goes over that.
+-- tenant: none, because it is the directory from which workers choose whose turn it is
+SELECT l.tenant_id, l.id, l.channel, l.sender_id, l.campaign_id, l.message_class
+FROM lanes l LEFT JOIN unnest($1::int[]) known(id) ON known.id = l.id
+CROSS JOIN LATERAL (
+  SELECT 1 WHERE known.id IS NOT NULL
+  UNION ALL
+  (SELECT 1 FROM queue q WHERE known.id IS NULL AND q.tenant_id = l.tenant_id AND q.lane_id = l.id AND q.state = 0
+   ORDER BY q.priority, q.due_at, q.message_id LIMIT 1) -- by its index, whatever the statistics say
+) has_work
+WHERE l.is_open;
+
 -- name: lane_lock :value
 -- First lock of every claim: a lane's verdict and its claims are one, and a pause can wait for those under way.
 SELECT id FROM lanes WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
@@ -220,18 +234,18 @@ WHERE q.tenant_id = $1 AND q.state = 1 AND q.token = ANY($2::bigint[])
 FOR UPDATE OF q;
 
 -- name: tenants_with_expired_leases :many
--- Tenants in which a lease has ended, for the sweep; none directly after the database started (its workers may renew).
+-- Tenants in which a lease has ended, for the sweep; none directly after the database started (its workers may renew). Only
+-- what ended before is walked over, not what was leased and sent lately: while somebody holds a snapshot that stays in the index.
 -- tenant: none, because it is the directory of the sweep
 WITH RECURSIVE leased AS (
-  (SELECT tenant_id, lease_until FROM queue WHERE state = 1 ORDER BY tenant_id, lease_until LIMIT 1)
+  (SELECT tenant_id FROM queue WHERE state = 1 AND lease_until < now() ORDER BY tenant_id, lease_until LIMIT 1)
   UNION ALL
-  SELECT n.tenant_id, n.lease_until
+  SELECT n.tenant_id
   FROM leased l
-  CROSS JOIN LATERAL (SELECT q.tenant_id, q.lease_until FROM queue q WHERE q.state = 1 AND q.tenant_id > l.tenant_id
+  CROSS JOIN LATERAL (SELECT q.tenant_id FROM queue q WHERE q.state = 1 AND q.lease_until < now() AND q.tenant_id > l.tenant_id
                       ORDER BY q.tenant_id, q.lease_until LIMIT 1) n
 )
-SELECT tenant_id AS id FROM leased
-WHERE lease_until < clock_timestamp() AND clock_timestamp() - pg_postmaster_start_time() > $1 * interval '1 second';
+SELECT tenant_id AS id FROM leased WHERE clock_timestamp() - pg_postmaster_start_time() > $1 * interval '1 second';
 
 -- name: expired_leases :many
 -- Messages of one tenant whose lease has ended; only the lease decides, so each counts as begun.

@@ -21,7 +21,6 @@ from outrider.contracts.outcome import Deferred, Outcome, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing
 from outrider.data.db import Database
 from outrider.data.runtime import Runtime
-from outrider.domain.messages import lanes
 from outrider.domain.messages.rows import SQL
 from outrider.domain.messages.stats import UNWORKABLE
 from outrider.engine.dispatch import bills, pacing, routes
@@ -29,6 +28,7 @@ from outrider.engine.dispatch.batch import Batch, BatchWatch, just_claimed
 from outrider.engine.dispatch.board import Board
 from outrider.engine.dispatch.breaker import Breaker
 from outrider.engine.dispatch.claim import Claimer
+from outrider.engine.dispatch.directory import Directory
 from outrider.engine.dispatch.journal import Journal
 from outrider.engine.dispatch.keys import Keys
 from outrider.engine.dispatch.making import Maker
@@ -48,10 +48,6 @@ _LONGEST_PAUSE_S = 2.0
 _BROKEN_REST_S = 30.0
 _CROWD = 500
 """Few large claims at once cost less than many small ones, and show what a server takes."""
-_LOOK_SHARE = 20.0
-"""Looking round for lanes takes at most a twentieth of a worker's time …"""
-_LONGEST_LOOK_REST_S = 1.0
-"""… but what is new waits no longer than this."""
 _MOST_BATCHES = 64
 """Open batches of a worker; one sender has at most `lanes_in_flight` of them, one pool as many as it leaves free."""
 _CLOSED_REST_S = 0.5
@@ -90,12 +86,10 @@ class Pipeline:
         """Batches that could not be worked on as a whole, by cause: what one tenant has is broken, or a plugin is."""
         self._maker = Maker(runtime, database, self._senders, journal, self._claimer.spending)
         self._ring = Ring(boottime_s)
+        self._directory = Directory(database, boottime_s, runtime.settings.poll_s)
         self._paces: dict[tuple[UUID, UUID], Pace] = {}
         self._tokens = iter(range(0))
         self._token_lock = asyncio.Lock()
-        self._directory_s = 0.0
-        self._directory_rest_s = 0.0
-        self._directory_lock = asyncio.Lock()
         self._promises: dict[int, bool] = {}
         self._lost_tokens: dict[int, tuple[UUID, float]] = {}
         self._open: dict[tuple[UUID, UUID, str], int] = defaultdict(int)
@@ -326,35 +320,28 @@ class Pipeline:
             return token
 
     async def _look_around(self) -> None:
-        """Read the directory of lanes when it is old, or when something woke us; never so often that it costs much."""
-        if self._directory_lock.locked():
+        """Read the directory of lanes when that is due."""
+        if self._directory.is_read_now:
             return
-        age_s = boottime_s() - self._directory_s
-        if age_s < self._directory_rest_s or (age_s < self._runtime.settings.poll_s and not self.wake.is_set()):
+        if not self._directory.is_due(is_woken=self.wake.is_set()):
             if self._is_told:
                 self._is_told = False
                 self._ring.revive()
             return
-        async with self._directory_lock:
-            self.wake.clear()
-            self._is_told = False
-            began_s = boottime_s()
-            async with self._database.statements() as raw:
-                self._ring.renew(await lanes.directory(raw))
-            self._directory_s = boottime_s()
-            # a report or a dump that holds a snapshot leaves it everything to walk over that has been sent since
-            self._directory_rest_s = min(_LOOK_SHARE * (self._directory_s - began_s), _LONGEST_LOOK_REST_S)
+        self.wake.clear()
+        self._is_told = False
+        self._ring.renew(await self._directory.read(self._ring.with_work()))
         self._room.set()  # who had nothing to do while it was read
 
     async def _idle(self, stop: asyncio.Event) -> None:
         """Nothing to do: wait for a wake-up, for room, or for the next look."""
-        if self._is_told and not self._directory_lock.locked():
+        if self._is_told and not self._directory.is_read_now:
             return
         self._room.clear()
         events, bound_s = [self._room, stop], self._runtime.settings.poll_s
-        if not self._directory_lock.locked():  # else somebody looks, and says when that is done
+        if not self._directory.is_read_now:  # else somebody looks, and says when that is done
             if self.wake.is_set():  # heard, and the next look is near
-                bound_s = min(bound_s, max(0.001, self._directory_s + self._directory_rest_s - boottime_s()))
+                bound_s = min(bound_s, max(0.001, self._directory.rests_for_s))
             else:
                 events.append(self.wake)
         waiting = [asyncio.ensure_future(event.wait()) for event in events]

@@ -56,6 +56,16 @@ class Ring:
         now_s = self._clock()
         self._rests = {lane_id: until_s for lane_id, until_s in self._rests.items() if until_s > now_s}
 
+    def with_work(self) -> list[int]:
+        """The lanes of this directory that nobody has emptied since."""
+        return [
+            lane.id
+            for classes in self._lanes.values()
+            for part in classes.values()
+            for lane in part
+            if lane.id not in self._drained
+        ]
+
     def rest(self, lane: Lane, seconds: float) -> None:
         """Leave a lane out for a while: empty, throttled, paused or its server away. The longer of two rests holds."""
         self._rests[lane.id] = max(self._rests.get(lane.id, 0.0), self._clock() + seconds)

@@ -190,3 +190,9 @@ def test_a_lane_that_the_directory_left_out_while_it_was_looked_at_is_asked_at_t
     of.drop(single, reading=before)
     of.revive()
     assert turns(of, 1) == [1]
+
+
+def test_lanes_that_nobody_has_emptied_are_told_for_the_next_directory() -> None:
+    made = ring(lane(1, 1), lane(1, 2, "bulk"), lane(2, 3))
+    made.drop(lane(1, 2, "bulk"), reading=made.reading)
+    assert sorted(made.with_work()) == [1, 3]
