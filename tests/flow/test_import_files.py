@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import pytest
@@ -137,6 +137,18 @@ async def test_of_an_address_that_comes_twice_the_last_row_counts(audience: Audi
     assert (view.row_count, view.created_count, view.duplicate_count) == (3, 1, 2)
     assert sums_up(view)
     assert (await contact(audience, "a@b.co")).name == "Third"
+
+
+@pytest.mark.parametrize("asserted", ["granted", None])
+async def test_a_withdrawal_holds_in_whichever_row_of_an_address_it_stands(
+    audience: Audience, tmp_path: Path, asserted: Literal["granted"] | None
+) -> None:
+    rows = [["a@b.co", "First", "no"], ["a@b.co", "Second", ""], ["a@b.co", "Third", "yes"]]
+    path = write_csv(tmp_path / "x.csv", ["email", "name", "consent"], rows)
+    view = await import_file(audience, path, consent=asserted, consent_source="two lists made one")
+    assert (view.created_count, view.duplicate_count) == (1, 2)
+    ann = await contact(audience, "a@b.co")
+    assert (ann.name, [each.status for each in ann.consents]) == ("Third", ["withdrawn"])
 
 
 async def test_refused_rows_are_kept_with_line_field_code_and_value_and_the_others_go_on(

@@ -44,6 +44,11 @@ class Person(NamedTuple):
     tags: tuple[str, ...] = ()
 
 
+def latest(earlier: Person, later: Person) -> Person:
+    """Of two rows of an address the later one, but for a withdrawal: in whichever of them it stands, it stays."""
+    return later._replace(consent=earlier.consent) if earlier.consent == "withdrawn" else later
+
+
 class RowReader:
     """Reads rows of one file.
 

@@ -29,6 +29,7 @@ from outrider.domain.contacts.imports.csv_rows import Row
 from outrider.domain.contacts.imports.entries import Entry
 from outrider.domain.contacts.imports.examine import body, open_file
 from outrider.domain.contacts.imports.pace import Pace
+from outrider.domain.contacts.imports.people import latest
 from outrider.domain.contacts.imports.readers import Reader, reader_of
 from outrider.domain.contacts.rows import IMPORTS as SQL
 
@@ -183,7 +184,10 @@ async def _store(
 def read_batches(
     stream: BufferedReader, plan: Plan, channels: Mapping[str, Channel], *, after_line: int
 ) -> Iterator[Batch]:
-    """The batches of a file beyond a checkpoint; of an address that comes several times in one, the last row counts."""
+    """The batches of a file beyond a checkpoint; of an address that comes several times in one, the last row counts.
+
+    But for a withdrawal, which holds in whichever of them it stands.
+    """
     reader = reader_of(plan.columns, plan.options, channel_of(channels, plan.options.channel))
     batch = Batch(after_line, after_line)
     last_of: dict[str, int] = {}
@@ -212,7 +216,8 @@ def _add(batch: Batch, row: Row, reader: Reader, last_of: dict[str, int]) -> Non
         batch.people.append(found)
     else:
         batch.duplicate_count += 1
-        batch.people[earlier] = moving.combined(batch.people[earlier], found) if isinstance(found, Entry) else found
+        before = batch.people[earlier]
+        batch.people[earlier] = moving.combined(before, found) if isinstance(found, Entry) else latest(before, found)
 
 
 def _whole(batch: Batch) -> Batch:
