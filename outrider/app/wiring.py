@@ -21,6 +21,7 @@ from outrider.base.errors import Misconfigured
 from outrider.base.registry import discover
 from outrider.base.settings import Settings
 from outrider.base.signing import LinkSigner
+from outrider.contracts.provider import outdated
 from outrider.data import embedded_postgres, revision
 from outrider.data.db import Database, Role
 from outrider.data.durability import refuse_unsafe
@@ -131,7 +132,7 @@ async def runtime(role: str, *, pool_size: int | None = None, is_warm: bool = Tr
                     egress=Egress(found.egress_networks),
                     renderer=renderer,
                     channels=discover(f"{plugins.__name__}.channels", "CHANNEL"),
-                    providers=discover(f"{plugins.__name__}.providers", "PROVIDER"),
+                    providers=discover(f"{plugins.__name__}.providers", "PROVIDER", outdated),
                     gates=tuple(sorted(gates, key=lambda gate: (gate.order, gate.key))),
                     jobs=JobPort(discover(f"{plugins.__name__}.jobs", "JOB")),
                 )

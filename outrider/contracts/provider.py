@@ -147,6 +147,17 @@ class NamesAccount(Protocol):
         ...
 
 
+def outdated(provider: Any) -> str | None:
+    """What a provider written for an earlier release has to change; asked when plugins are loaded, before any send."""
+    account = getattr(provider, "account", None)
+    if account is None or callable(account):
+        return None
+    return (
+        "`account` names settings; it has to be a method, `def account(self, settings, secrets) -> tuple[str, ...]`, "
+        "that gives what names the account and what signs in to it, or an empty tuple"
+    )
+
+
 @runtime_checkable
 class KnowsRate(Protocol):
     """A provider that takes so many messages a second of an account, unless its owner has agreed on more."""

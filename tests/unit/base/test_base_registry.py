@@ -72,3 +72,15 @@ def test_third_parties_add_plugins_by_entry_point_but_take_no_key_away(
     points.append(metadata.EntryPoint("alpha", "theirs:DOUBLE", "made_up_plugins"))
     with pytest.raises(Misconfigured, match="the key 'alpha' is taken"):
         discover("made_up_plugins", "PLUGIN")
+
+
+def test_a_plugin_that_its_contract_refuses_stops_the_start_and_is_named_with_what_to_change(package: Path) -> None:
+    add(package, "alpha", "alpha")
+    add(package, "beta", "beta")
+
+    def refuse(plugin: Plugin) -> str | None:
+        return "change `x`" if plugin.key == "beta" else None
+
+    with pytest.raises(Misconfigured, match=r"^made_up_plugins\.beta: change `x`$") as refused:
+        discover("made_up_plugins", "PLUGIN", refuse)
+    assert refused.value.code == "plugin_outdated"

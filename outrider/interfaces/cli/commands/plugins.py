@@ -8,13 +8,19 @@ from typing import Any, Final
 from cyclopts import App
 
 from outrider.base.fields import Field
-from outrider.base.registry import discover
+from outrider.base.registry import Refuse, discover
+from outrider.contracts.provider import outdated
 from outrider.interfaces.cli.options import JSON, Json
 from outrider.interfaces.cli.output import Answer
 
 APP = App(name="plugins", help_epilogue="Example: `outrider plugins`")
 
-_KINDS: Final = {"channels": "CHANNEL", "providers": "PROVIDER", "gates": "GATE", "jobs": "JOB"}
+_KINDS: Final[dict[str, tuple[str, Refuse | None]]] = {
+    "channels": ("CHANNEL", None),
+    "providers": ("PROVIDER", outdated),
+    "gates": ("GATE", None),
+    "jobs": ("JOB", None),
+}
 
 
 @APP.default
@@ -22,8 +28,8 @@ def plugins(*, options: Json = JSON) -> Answer:
     """List them; third parties' are among them."""
     del options
     found = {
-        kind: [_described(plugin) for plugin in discover(f"outrider.plugins.{kind}", attribute).values()]
-        for kind, attribute in _KINDS.items()
+        kind: [_described(plugin) for plugin in discover(f"outrider.plugins.{kind}", *how).values()]
+        for kind, how in _KINDS.items()
     }
     found["gates"].sort(key=lambda gate: (gate["order"], gate["key"]))
     lines: list[str] = []
