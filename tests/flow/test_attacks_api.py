@@ -315,6 +315,14 @@ async def test_sql_in_a_name_comes_back_as_it_was(api: Api, mine: World) -> None
         ("/contacts/{contact}", {"attributes": {"key\n": 1}}),
         ("/messages", {"to": "a@example.org", "sender": "mineword", "subject": "s", "text": "t", "purpose": "news\n"}),
         ("/contacts/{contact}/consents", {"channel": "email", "purpose": "x", "status": "granted", "source": "a\r\nb"}),
+        (
+            "/contacts/{contact}/consents",
+            {"channel": "email", "purpose": "x", "status": "granted", "source": "x", "ip": "192.0.2.7\r\nb"},
+        ),
+        (
+            "/callbacks/exceptions",
+            {"connection_id": str(NIL), "network": "192.0.2.7", "minutes": 5, "reason": "a\r\nb"},
+        ),
         ("/lists", {"name": "a\r\nb"}),
         ("/senders", {"name": "n", "connection_id": str(NIL), "from_address": "a@example.org\r\nBcc: b@example.org"}),
         ("/switches/pause", {"scope": "tenant", "reason": "a\x1b[31m\r\n2026 ERROR forged"}),
@@ -342,7 +350,7 @@ async def test_sql_in_a_name_comes_back_as_it_was(api: Api, mine: World) -> None
 )
 async def test_a_line_end_in_what_is_one_line_is_refused(api: Api, mine: World, path: str, body: Any) -> None:
     method = "PATCH" if path.endswith("{contact}") else "POST"
-    if path == "/senders":
+    if "connection_id" in body:
         body = {**body, "connection_id": mine.ids["connection"]}
     answer = await (await _owner(api, mine)).ask(method, f"/api/v1{path}".format(**mine.ids), body=body)
     assert answer.status == 422, answer.text

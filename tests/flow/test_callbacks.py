@@ -266,6 +266,20 @@ async def test_stored_reports_are_applied_again_without_effect(office: Texting) 
     assert (neither.status, neither.json["code"]) == (422, "required")
 
 
+async def test_a_replay_that_says_two_things_or_breaks_the_line_of_its_reason_applies_nothing(office: Texting) -> None:
+    message_id = await office.sent()
+    await office.report(message_id, "delivered")
+    await office.applied()
+    since = (utc_now() - timedelta(hours=1)).isoformat()
+    for body, field in (
+        ({"ids": [str(message_id)], "since": since}, "/since"),
+        ({"since": since, "reason": "mended\r\nby nobody"}, "/reason"),
+    ):
+        answer = await office.owner.post("/api/v1/callbacks/replay", body)
+        assert (answer.status, answer.json["pointer"]) == (422, field)
+    assert await office.applied() == 0
+
+
 async def test_what_a_report_left_on_the_timeline_stands_there_once_however_often_it_is_applied(
     office: Texting,
 ) -> None:

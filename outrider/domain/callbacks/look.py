@@ -17,6 +17,7 @@ from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
 from outrider.domain.callbacks.rows import SQL
+from outrider.domain.limits.reasons import NOT_GIVEN, clean_reason
 from outrider.domain.senders import connections
 from outrider.domain.senders.connections import Vault
 
@@ -136,18 +137,21 @@ async def refusals(
 
 
 async def replay(
-    uow: UnitOfWork, actor: Actor, *, ids: Sequence[UUID] = (), since: datetime | None = None, reason: str = "not given"
+    uow: UnitOfWork, actor: Actor, *, ids: Sequence[UUID] = (), since: datetime | None = None, reason: str = NOT_GIVEN
 ) -> int:
     """Apply reports again, by id or all since a moment; audited. Gives how many (engine role).
 
-    Raises:  Refused(required) when neither is given.
+    Raises:  Refused(required) when neither is given; Refused(invalid_choice) for both; Refused(invalid_reason).
     """
     if not ids and since is None:
         raise Refused("required", "say which: ids, or since when", field="/ids")
+    if ids and since is not None:
+        raise Refused("invalid_choice", "give ids, or since without ids", field="/since")
+    why = clean_reason(reason)
     rows = await SQL.replay.many(uow.raw, uow.tenant, list(ids), since)
     details = {"count": len(rows), "since": since.isoformat() if since else None}
     await append(
-        uow, actor, action="callback.replay", target=("callback", "many"), reason=reason, details=details,
+        uow, actor, action="callback.replay", target=("callback", "many"), reason=why, details=details,
         tenant_id=uow.tenant,
     )  # fmt: skip
     return len(rows)
@@ -158,7 +162,7 @@ async def allow(
 ) -> ExceptionView:
     """Take callbacks from a network without a right signature, a day at most; audited.
 
-    Raises:  Refused(not_found, invalid_network, out_of_range, required).
+    Raises:  Refused(not_found, invalid_network, out_of_range, required, invalid_reason).
     """
     await connections.get(uow, vault, connection_id)
     try:
@@ -173,13 +177,12 @@ async def allow(
         raise Refused("out_of_range", f"must be from 1 to {LONGEST_EXCEPTION_MINUTES}", field="/minutes")
     if not reason.strip():
         raise Refused("required", "say why: whoever is excepted can say anything about messages", field="/reason")
-    row = await SQL.exception_add.one(
-        uow.raw, uow.tenant, connection_id, str(plain), minutes, reason.strip(), actor.name
-    )
+    why = clean_reason(reason)
+    row = await SQL.exception_add.one(uow.raw, uow.tenant, connection_id, str(plain), minutes, why, actor.name)
     view = ExceptionView(**dict(row or {}))
     details = {"network": view.network, "minutes": minutes, "connection": str(connection_id)}
     target = ("callback_exception", str(view.id))
-    await append(uow, actor, action="callback.allow", target=target, reason=reason, details=details)
+    await append(uow, actor, action="callback.allow", target=target, reason=why, details=details)
     return view
 
 

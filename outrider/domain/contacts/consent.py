@@ -6,6 +6,7 @@ Owns the rule that what a recipient withdrew is not granted again by anybody els
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Literal
 from uuid import UUID
 
@@ -94,6 +95,14 @@ async def withdraw(
     if changed or await SQL.own_withdrawal.value(uow.raw, *key, source) is not None:
         await SQL.add_consent_event.run(uow.raw, *key, "withdrawn", source, ip, None, None)
     return changed
+
+
+def check_ip(text: str | None) -> str | None:
+    """Where somebody agreed from, by a caller's word, as it stands in the proof. Raises Refused(invalid_ip)."""
+    try:
+        return None if text is None else str(ip_address(text))
+    except ValueError:
+        raise Refused("invalid_ip", "must be an IP address", field="/ip") from None
 
 
 def _checked(said: ConsentStatement) -> tuple[str, str | None, str | None]:

@@ -139,8 +139,9 @@ async def consent_set(
 ) -> ContactView:
     """Record that a contact grants or withdraws consent; after a withdrawal a grant needs its proof."""
     identifier = parse_id(contact_id, "contact_id")
+    said = msgspec.structs.replace(data, ip=consent.check_ip(data.ip))
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
-        await consent.set_consent(uow, runtime.channels, principal.actor, identifier, data)
+        await consent.set_consent(uow, runtime.channels, principal.actor, identifier, said)
         return await read.get(uow, identifier)
 
 

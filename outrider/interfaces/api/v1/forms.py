@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -11,10 +10,10 @@ from litestar import delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from outrider.base.errors import Refused
 from outrider.base.ids import parse_id
 from outrider.data.db import Role, UnitOfWork
 from outrider.data.runtime import Runtime
+from outrider.domain.contacts.consent import check_ip
 from outrider.domain.senders import senders
 from outrider.domain.signup import forms
 from outrider.domain.signup.ask import Filled, ask
@@ -145,7 +144,7 @@ async def signed_up(
 ) -> Accepted:
     """Take what a visitor filled in on a page of the tenant's own; its addressee is asked for a confirmation."""
     tenant_id, links = principal.tenant_id, Links(runtime.keyring)
-    filled = Filled(data.address, data.name, data.list_ids, _ip(data.ip), "api")
+    filled = Filled(data.address, data.name, data.list_ids, check_ip(data.ip), "api")
     async with runtime.db.uow(Role.ENGINE, tenant_id) as uow:
         form = await forms.get(uow, parse_id(form_id, "form_id"))
         await ask(
@@ -172,14 +171,6 @@ def _shown(runtime: Runtime, tenant_id: UUID, form: Form, base: str) -> FormView
     url = f"{base}{Links(runtime.keyring).path('form', tenant_id, form.id)}"
     values: dict[str, Any] = {name: getattr(form, name) for name in Form.__struct_fields__}
     return FormView(**values, url=url, html=embedded(form, url))
-
-
-def _ip(text: str | None) -> str | None:
-    """A visitor's address as it stands in the proof. Raises Refused(invalid_ip)."""
-    try:
-        return None if text is None else str(ip_address(text))
-    except ValueError:
-        raise Refused("invalid_ip", "must be an IP address", field="/ip") from None
 
 
 ROUTES = [create, listed, shown, changed, deleted, signed_up]
