@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from outrider.base.ids import DEFAULT_TENANT, NIL
+from outrider.domain.audit.listing import listed as audited
 from tests.kit.api import Api, api_of
 
 BUDGET = f"/api/v1/budgets/tenant/{DEFAULT_TENANT}"
@@ -80,3 +81,19 @@ async def test_prices_are_added_listed_and_taken_away(api: Api) -> None:
     assert [(each["country"], each["micros"]) for each in listed] == [("", 99_000), ("AU", 79_000)]
     assert (await admin.delete("/api/v1/prices/sms/-")).status == 204
     assert [each["country"] for each in (await admin.get("/api/v1/prices")).json["items"]] == ["AU"]
+
+
+async def test_a_price_for_every_tenant_is_taken_away_by_who_may_set_one_and_a_tenants_own_stays(api: Api) -> None:
+    await api.user("root@example.org", "admin", is_installation_admin=True)
+    admin, root = await api.signed_in("admin@example.org"), await api.signed_in("root@example.org")
+    for_all, one = {"channel": "sms", "country": "AU", "installation": True}, "/api/v1/prices/sms/AU"
+    assert (await root.post("/api/v1/prices", {**for_all, "micros": 10})).status == 201
+    assert (await root.post("/api/v1/prices", {"channel": "sms", "country": "AU", "micros": 20})).status == 201
+    assert (await admin.delete(f"{one}?installation=true")).code == "forbidden"
+    assert len((await admin.get("/api/v1/prices")).json["items"]) == 2
+    assert (await root.delete(f"{one}?installation=true")).status == 204
+    (left,) = (await admin.get("/api/v1/prices")).json["items"]
+    assert (left["is_installation"], left["micros"]) == (False, 20)
+    async with api.engine(NIL) as uow:
+        (entry,) = await audited(uow, action="price.remove", limit=10)
+    assert (entry.target_id, entry.actor, entry.details["was"][0][1]) == ("sms AU", "root@example.org", 10)

@@ -106,3 +106,24 @@ def test_a_text_is_measured_and_priced_on_the_command_line(outrider: Command) ->
     assert "to AU" in away.out
     assert (email.code, "--channel" in email.err) == (2, True), email
     assert (wrong.code, "--to" in wrong.err) == (2, True), wrong
+
+
+def test_a_price_for_every_tenant_is_set_and_taken_away_on_the_command_line(outrider: Command) -> None:
+    both, made, looked, removed, again, left, entries = outrider.many(
+        [
+            ("budget", "set-price", "sms", "1", "--country", "NZ", "--tenant", "default", "--installation"),
+            ("budget", "set-price", "sms", "5000", "--country", "NZ", "--installation"),
+            ("budget", "remove-price", "sms", "--country", "NZ", "--installation", "--dry-run"),
+            ("budget", "remove-price", "sms", "--country", "NZ", "--json"),
+            ("budget", "remove-price", "sms", "--country", "NZ", "--installation", "--reason", "gone up", "--json"),
+            ("budget", "prices", "--json"),
+            ("audit", "list", "--installation", "--action", "price.remove", "--json"),
+        ]
+    )
+    assert (both.code, "--tenant or --installation" in both.err) == (2, True), both
+    assert (made.code, looked.code, "1 price(s) removed" in looked.out) == (0, 0, True), looked
+    assert _ok(removed)["count"] == 0, "the tenant has none of its own"
+    assert _ok(again)["count"] == 1
+    assert [each for each in json.loads(left.out) if each["country"] == "NZ"] == []
+    (entry,) = [each for each in json.loads(entries.out) if each["target_id"] == "sms NZ"]
+    assert (entry["reason"], entry["details"]["was"][0][1]) == ("gone up", 5000)

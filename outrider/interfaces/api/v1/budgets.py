@@ -122,10 +122,7 @@ async def price_add(
     data: JSONBody[PriceIn], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
 ) -> prices.Price:
     """Set what one part of a message costs, by channel and country, from a moment on."""
-    if data.installation and not principal.is_installation_admin:
-        raise Refused("forbidden", "only administrators of the installation may do this", status=403)
-    place = NIL if data.installation else principal.tenant_id
-    async with runtime.db.uow(Role.ENGINE, place) as uow:
+    async with runtime.db.uow(Role.ENGINE, _place(principal, installation=data.installation)) as uow:
         made = await prices.add(
             uow,
             principal.actor,
@@ -146,11 +143,26 @@ async def price_remove(
     country: FromPath[str],
     principal: NamedDependency[Principal],
     runtime: NamedDependency[Runtime],
+    installation: FromQuery[bool] = False,  # noqa: FBT002 - the framework passes every argument by name
 ) -> None:
-    """Take the tenant's prices of a channel and country away; `-` is every country without a price of its own."""
-    async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
+    """Take the prices of a channel and country away; `-` is every country without a price of its own.
+
+    The tenant's own; with `installation` those for every tenant, for administrators of the installation.
+    """
+    async with runtime.db.uow(Role.ENGINE, _place(principal, installation=installation)) as uow:
         await prices.remove(uow, principal.actor, channel, "" if country == "-" else country)
-        await holds.release(uow, budgets.GATE)
+        if not installation:
+            await holds.release(uow, budgets.GATE)
+
+
+def _place(principal: Principal, *, installation: bool) -> UUID:
+    """Whose prices are changed.
+
+    Raises:  Refused(forbidden, 403).
+    """
+    if installation and not principal.is_installation_admin:
+        raise Refused("forbidden", "only administrators of the installation may do this", status=403)
+    return NIL if installation else principal.tenant_id
 
 
 def _campaign(budget: budgets.Budget) -> UUID | None:

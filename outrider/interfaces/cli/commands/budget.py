@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -26,6 +28,7 @@ _COLUMNS = (
 _EVENT_COLUMNS = ("at", "scope", "scope_id", "period", "period_on", "percent", "spent_cents", "limit_cents")
 _PRICE_COLUMNS = ("channel", "country", "micros", "valid_from", "is_installation", "created_by")
 Campaign = Annotated[str | None, Parameter(help="A campaign's, by name or id; absent: the tenant's.")]
+Everybody = Annotated[bool, Parameter(negative="", help="For every tenant.")]
 Country = Annotated[str, Parameter(help="ISO 3166 code; absent: every country without a price of its own.")]
 
 
@@ -122,7 +125,7 @@ async def set_price(
     micros: str,
     *,
     country: Country = "",
-    installation: Annotated[bool, Parameter(negative="", help="For every tenant.")] = False,
+    installation: Everybody = False,
     options: Changing = CHANGING,
 ) -> Answer:
     """Set what one part of a message costs from now on.
@@ -137,22 +140,16 @@ async def set_price(
         Millionths of the currency: 7900 is 0.79 cents.
     """
     amount = _whole(micros, "micros")
-    if installation:
-        async with (
-            doors().database() as db,
-            within(db, NIL, role=Role.ENGINE, dry_run=options.dry_run, reason=options.reason) as work,
-        ):
-            made = await prices.add(work.uow, work.actor, channel, country, amount, reason=options.reason)
-    else:
-        async with changing(options, role=Role.ENGINE) as work:
-            made = await prices.add(work.uow, work.actor, channel, country, amount, reason=options.reason)
-            await holds.release(work.uow, budgets.GATE)
+    async with _pricing(options, installation=installation) as work:
+        made = await prices.add(work.uow, work.actor, channel, country, amount, reason=options.reason)
     text = f"{channel} to {country or 'every other country'}: {amount / 1_000_000:.6f} a part"
     return Answer(msgspec.to_builtins(made), note(text, dry_run=options.dry_run))
 
 
 @APP.command(name="remove-price")
-async def remove_price(channel: str, *, country: Country = "", options: Changing = CHANGING) -> Answer:
+async def remove_price(
+    channel: str, *, country: Country = "", installation: Everybody = False, options: Changing = CHANGING
+) -> Answer:
     """Take the prices of a channel and country away, past ones and those to come.
 
     Example: `outrider budget remove-price sms --country AU`
@@ -162,11 +159,27 @@ async def remove_price(channel: str, *, country: Country = "", options: Changing
     channel
         The channel, such as sms.
     """
-    async with changing(options, role=Role.ENGINE) as work:
+    async with _pricing(options, installation=installation) as work:
         count = await prices.remove(work.uow, work.actor, channel, country, reason=options.reason)
-        await holds.release(work.uow, budgets.GATE)
     data: dict[str, Any] = {"channel": channel, "country": country, "count": count}
     return Answer(data, note(f"{count} price(s) removed", dry_run=options.dry_run))
+
+
+@asynccontextmanager
+async def _pricing(options: Changing, *, installation: bool) -> AsyncIterator[Work]:
+    """Change prices of the tenant, whose held messages are asked about again, or those for every tenant."""
+    if installation and options.tenant is not None:
+        raise Refused("invalid_choice", "give --tenant or --installation, not both", field="--installation")
+    if installation:
+        async with (
+            doors().database() as db,
+            within(db, NIL, role=Role.ENGINE, dry_run=options.dry_run, reason=options.reason) as work,
+        ):
+            yield work  # what everybody's prices hold is asked about again with the change
+    else:
+        async with changing(options, role=Role.ENGINE) as work:
+            yield work
+            await holds.release(work.uow, budgets.GATE)
 
 
 async def _place(work: Work, campaign: str | None) -> tuple[str, UUID]:
