@@ -20,10 +20,11 @@ from outrider.base.errors import Unavailable
 from outrider.data.secret_file import make_private_folder
 
 KEPT_S = 2400
-"""Uploads that were never whole, and files that no import knows, are kept so long after the last byte was written. One
-that is still coming in is written every two minutes at the slowest that is accepted."""
+"""Uploads that were never whole, and files that no import knows, are kept so long after the last byte was written."""
 
 _WRITTEN_BYTES = 1_048_576
+_WRITTEN_S = 60.0
+"""What came in is written after so long, however little: a long file may trickle for hours, but not seem dead."""
 
 
 class ImportFiles:
@@ -41,12 +42,13 @@ class ImportFiles:
         try:
             file = await asyncio.to_thread(self._create, path)
             with file:
-                waiting = bytearray()
+                waiting, written_s = bytearray(), time.monotonic()
                 async for chunk in stream:
                     waiting += chunk
-                    if len(waiting) >= _WRITTEN_BYTES:
-                        await asyncio.to_thread(file.write, bytes(waiting))
+                    if len(waiting) >= _WRITTEN_BYTES or (waiting and time.monotonic() - written_s >= _WRITTEN_S):
+                        await asyncio.to_thread(_write, file, bytes(waiting))
                         waiting.clear()
+                        written_s = time.monotonic()
                 await asyncio.to_thread(_finish, file, bytes(waiting))
         except BaseException as error:
             path.unlink(missing_ok=True)
@@ -97,7 +99,11 @@ def _full(error: OSError) -> Unavailable:
     return Unavailable("storage_full", f"the file cannot be stored ({why}); nothing was imported, try again later")
 
 
-def _finish(file: BinaryIO, rest: bytes) -> None:
-    file.write(rest)
+def _write(file: BinaryIO, part: bytes) -> None:
+    file.write(part)
     file.flush()
+
+
+def _finish(file: BinaryIO, rest: bytes) -> None:
+    _write(file, rest)
     os.fsync(file.fileno())
