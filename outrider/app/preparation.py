@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from sqlalchemy import exists, select
-
 from outrider.app import wiring
 from outrider.app.key import recorded_key
 from outrider.app.set_up import Done
 from outrider.base.settings import Settings
 from outrider.data import migrate, revision
 from outrider.data.db import Database, Role
-from outrider.domain.tenants.tables import User
+from outrider.domain.tenants import users
 
 
 def prepare(url: str | None) -> Done:
@@ -34,7 +32,7 @@ async def _prepare(settings: Settings, url: str | None) -> Done:
         with revision.rights_are_named():
             await recorded_key(db, settings, may_create=True)
             async with db.uow(Role.ENGINE) as uow:
-                is_new = not await uow.session.scalar(select(exists().select_from(User)))
+                is_new = not await users.count(uow)
     finally:
         await db.close()
     return Done(applied, is_new)

@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import asyncpg
-from sqlalchemy import exc
 
 from outrider.base.errors import Unavailable
 
@@ -34,15 +33,7 @@ async def again_if_undone(work: Callable[[], Awaitable[_T]]) -> _T:
         try:
             return await work()
         except Unavailable as error:
-            if not isinstance(_met(error), _UNDONE):
+            if not isinstance(error.__cause__, _UNDONE):
                 raise
         await asyncio.sleep(random.uniform(0, _FIRST_PAUSE_S * 2**attempt))  # noqa: S311 - spreads who met each other
     return await work()
-
-
-def _met(error: Unavailable) -> BaseException | None:
-    """What the driver raised."""
-    cause = error.__cause__
-    if isinstance(cause, exc.DBAPIError):
-        return getattr(cause.orig, "__cause__", None) or cause.orig
-    return cause

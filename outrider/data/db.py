@@ -1,23 +1,22 @@
 """One SQLAlchemy pool per process and the unit of work on it; the data plane takes the raw asyncpg connection.
 
-Owns connecting, roles, tenant binding and the translation of connection faults into Unavailable. Knows no table.
+Owns connecting, roles, tenant binding and what goes back into the pool. Knows no table.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import exc, text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from outrider.base.errors import Broken, Misconfigured, Unavailable
+from outrider.base.errors import Broken
+from outrider.data.faults import DOUBTFUL, TRANSIENT, database_faults
 from outrider.data.pool import CalmPool
 
 
@@ -33,99 +32,31 @@ class Role(StrEnum):
     JOBS = "outrider_jobs"
 
 
-_BEGIN = text("select set_config('role', :role, true), set_config('app.tenant', :tenant, true)")
-
-TRANSIENT: tuple[type[BaseException], ...] = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.QueryCanceledError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.DiskFullError,
-    OSError,
-    TimeoutError,
+_BEGIN: Final = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED;"
+    " SELECT set_config('role', '{role}', true), set_config('app.tenant', '{tenant}', true)"
 )
-"""What passes by itself: the unit of work rolled back, repeating it whole is safe."""
-
-_DOUBTFUL: tuple[type[BaseException], ...] = (asyncio.CancelledError, *TRANSIENT)
+"""One message, so one round trip: no statement can come between. Both end with the transaction, however it ends."""
 
 
-@contextmanager
-def database_faults() -> Iterator[None]:
-    """Turn faults of connection and server into errors of ours, whoever met them first (SQLAlchemy or asyncpg)."""
-    try:
-        yield
-    except exc.TimeoutError as error:
-        raise Unavailable("database_busy", "every database connection is in use; try again") from error
-    except exc.DBAPIError as error:
-        cause = getattr(error.orig, "__cause__", None) or error.orig
-        known = _unavailable() if error.connection_invalidated else _known(cause)
-        if known is None:
-            raise
-        raise known from error
-    except (asyncpg.PostgresError, *TRANSIENT) as error:
-        known = _known(error)
-        if known is None:
-            raise
-        raise known from error
+@dataclass(slots=True)
+class _End:
+    """How a unit of work ends that raises nothing."""
 
-
-def _known(cause: BaseException | None) -> Misconfigured | Unavailable | None:
-    """What a driver's exception means for the operator; None for everything that is a bug."""
-    if isinstance(cause, asyncpg.InvalidAuthorizationSpecificationError):
-        return Misconfigured("database_password", "the database refused the user or password of OUTRIDER_DATABASE_URL")
-    if isinstance(cause, asyncpg.InvalidCatalogNameError):
-        return Misconfigured("database_missing", "the database named in OUTRIDER_DATABASE_URL does not exist")
-    if isinstance(cause, asyncpg.DiskFullError):
-        return Unavailable("database_full", "the database has no room left on its disk; make room, then try again")
-    return _overtaken(cause) or (_unavailable() if isinstance(cause, TRANSIENT) else None)
-
-
-def _overtaken(cause: BaseException | None) -> Unavailable | None:
-    """What a database says that is there, but let others' work go before ours and undid ours as a whole.
-
-    Nobody repeats it here: what ran in the unit of work is its caller's, and a context manager cannot run it again.
-    """
-    if isinstance(cause, asyncpg.DeadlockDetectedError | asyncpg.SerializationError):
-        return Unavailable(
-            "database_busy",
-            "the database was busy with others' changes to the same; nothing was changed, try again",
-            retry_after_s=1,
-        )
-    if isinstance(cause, asyncpg.LockNotAvailableError):
-        return Unavailable(
-            "database_busy",
-            "somebody else is changing the same for longer than is waited for; nothing was changed, try again",
-            retry_after_s=1,
-        )
-    if isinstance(cause, asyncpg.QueryCanceledError):
-        return Unavailable(
-            "database_busy",
-            "the database did not finish this in the time it may take; nothing was changed, try again",
-            retry_after_s=1,
-        )
-    return None
-
-
-def _unavailable() -> Unavailable:
-    return Unavailable("database_unavailable", "the database is not reachable; try again")
+    is_undone: bool = False
 
 
 @dataclass(slots=True)
 class UnitOfWork:
-    """One transaction as one role for one tenant (or none). Commits when its block ends, rolls back when it raises."""
+    """One transaction as one role for one tenant (or none). Commits when its block ends, rolls back when it raises.
 
-    session: AsyncSession
+    A transaction inside it is a `savepoint`: asyncpg's own `raw.transaction()` knows nothing of the one around it.
+    """
+
     raw: asyncpg.Connection
     role: Role
     tenant_id: UUID | None
+    _end: _End = field(default_factory=_End)
 
     @property
     def tenant(self) -> UUID:
@@ -133,6 +64,29 @@ class UnitOfWork:
         if self.tenant_id is None:
             raise Broken("no_tenant", "this unit of work is not bound to a tenant")
         return self.tenant_id
+
+    @asynccontextmanager
+    async def savepoint(self, *, is_kept: bool = True) -> AsyncIterator[None]:
+        """A part of the unit of work that is undone by itself when it raises; what was before it stands.
+
+        Takes:   is_kept  False: it is undone in any case, its `SET LOCAL` too
+        Gives:   after the exception has been met the unit of work goes on, also where a statement was refused.
+        """
+        await self.raw.execute("SAVEPOINT part")  # the same name inside hides this one until it is released
+        try:
+            yield
+        except BaseException:
+            with suppress(*TRANSIENT):  # nothing can go on then: whatever comes next says so, and COMMIT as well
+                await self.raw.execute(_UNDO_PART)
+            raise
+        await self.raw.execute("RELEASE SAVEPOINT part" if is_kept else _UNDO_PART)
+
+    def undo_at_end(self) -> None:
+        """Roll back at the end of the block instead of committing; until then it goes on as it would."""
+        self._end.is_undone = True
+
+
+_UNDO_PART: Final = "ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part"
 
 
 class Database:
@@ -176,7 +130,6 @@ class Database:
             max_overflow=0,
             pool_timeout=wait_s,
             pool_recycle=3600,
-            isolation_level="READ COMMITTED",
             hide_parameters=True,  # an error of the database must not carry addresses or secrets into a log
             json_deserializer=str,  # jsonb is text on raw connections; declared columns are read by orm.Json
         )
@@ -205,39 +158,41 @@ class Database:
         """Begin a unit of work.
 
         Takes:   the role, and the tenant whose rows the app role may see.
-        Gives:   session and raw connection, both inside the same transaction; committed at the end of the block.
+        Gives:   the raw connection inside a transaction; committed at the end of the block.
         Raises:  Unavailable when the database is away or fails on the way: nothing was committed, except that a fault
                  during COMMIT itself leaves that open; idempotency keys and fences make repeating safe.
+                 Broken(nothing_kept) when the block passed over a failed statement, for which the database undid it.
+        Source:  docs/decisions/0036-units-of-work-on-the-driver.md
         """
+        begin = _begin(role, tenant_id)
         with database_faults():
-            async with AsyncSession(self.engine, expire_on_commit=False, autoflush=True) as session, session.begin():
-                await session.execute(_BEGIN, {"role": role, "tenant": str(tenant_id) if tenant_id else ""})
-                connection = await session.connection()
-                raw: Any = (await connection.get_raw_connection()).driver_connection
-                if not raw.is_in_transaction():
+            async with self._lent() as raw:
+                work = UnitOfWork(raw, role, tenant_id)
+                try:
+                    await raw.execute(begin)
+                    yield work
+                except Exception:
+                    with suppress(*TRANSIENT):  # the server rolls back when this connection ends, and it does
+                        await raw.execute("ROLLBACK")
+                    raise
+                if work._end.is_undone:  # noqa: SLF001 - shared with copies of it for other tenants
+                    await raw.execute("ROLLBACK")
+                elif await raw.execute("COMMIT") == "ROLLBACK":
                     raise Broken(
-                        "no_transaction", "a unit of work without a transaction would commit each statement by itself"
+                        "nothing_kept", "a statement failed and was passed over: nothing of the unit of work was kept"
                     )
-                yield UnitOfWork(session, raw, role, tenant_id)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
-        """A raw transaction of the data plane, as the role of the pool; one round trip less than `uow`.
+        """A raw transaction of the data plane, as the role of the pool.
 
         Raises:  Broken on a pool without a role; Unavailable as `uow`.
         """
         if self._role is None:
             raise Broken("no_role", "raw transactions need a pool with a role")
         with database_faults():
-            async with self.engine.connect() as connection:
-                raw: Any = (await connection.get_raw_connection()).driver_connection
-                try:
-                    async with raw.transaction():
-                        yield raw
-                except _DOUBTFUL:
-                    # the state of this connection is unknown: the pool must not hand it out again
-                    await connection.invalidate()
-                    raise
+            async with self._lent() as raw, raw.transaction():
+                yield raw
 
     @asynccontextmanager
     async def statements(self) -> AsyncIterator[asyncpg.Connection]:
@@ -250,10 +205,44 @@ class Database:
         if self._role is None:
             raise Broken("no_role", "raw statements need a pool with a role")
         with database_faults():
-            async with self.engine.connect() as connection:
-                raw: Any = (await connection.get_raw_connection()).driver_connection
-                try:
-                    yield raw
-                except _DOUBTFUL:
-                    await connection.invalidate()  # as above
-                    raise
+            async with self._lent() as raw:
+                yield raw
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection of the pool; it goes back only when it is known to be as it was, else it is closed.
+
+        Without SQLAlchemy's own `async with`: that makes a task for each return, which costs more than a statement.
+        Returning waits for nothing, but where a connection is closed, and one whose closing is cut short is gone too.
+        """
+        connection = await self.engine.connect()
+        try:
+            pooled: Any = connection.sync_connection
+            raw: asyncpg.Connection = pooled.connection.driver_connection
+            is_sound = False
+            try:
+                yield raw
+                is_sound = True
+            except Exception as error:
+                is_sound = not isinstance(error, DOUBTFUL)
+                raise
+            finally:
+                if raw.is_closed():
+                    self._pool.lost()
+                if not is_sound or raw.is_closed() or raw.is_in_transaction():
+                    await connection.invalidate()
+        finally:
+            await connection.close()
+
+    @property
+    def _pool(self) -> CalmPool:
+        pool = self.engine.pool
+        assert isinstance(pool, CalmPool)  # noqa: S101 - as the engine was made
+        return pool
+
+
+def _begin(role: Role, tenant_id: UUID | None) -> str:
+    """The message that begins a unit of work. What is put into it can be nothing but a name of ours and a UUID."""
+    if tenant_id is not None and not isinstance(tenant_id, UUID):
+        raise Broken("not_a_tenant", "a unit of work is bound to a tenant by its id")
+    return _BEGIN.format(role=Role(role).value, tenant=tenant_id or "")

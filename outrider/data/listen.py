@@ -11,7 +11,7 @@ import asyncpg
 import structlog
 
 from outrider.base.errors import OutriderError
-from outrider.data.db import TRANSIENT, database_faults
+from outrider.data.faults import TRANSIENT, database_faults
 
 _log = structlog.get_logger(__name__)
 _PROBE_S = 5.0

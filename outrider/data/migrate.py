@@ -25,8 +25,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from outrider.base import failpoint
 from outrider.base.errors import Misconfigured, Refused, Unavailable
 from outrider.data import revision
-from outrider.data.db import Role, database_faults
+from outrider.data.db import Role
 from outrider.data.durability import refuse_unsafe
+from outrider.data.faults import database_faults
 
 ADVISORY_KEY = 0x4F55_5452_4944_4552
 """The session lock of whoever migrates: "OUTRIDER"."""

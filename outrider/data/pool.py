@@ -1,12 +1,13 @@
 """The pool of connections of one process: it grows when they are needed and gives back what was not needed lately.
 
-Owns when one is opened beside those there are, and when one that is not in use is closed, also after the pool itself
-was; every one costs the server 2 to 4 MB, and an external server a place. How many there may be and how they are made
-is the engine's.
+Owns when one is opened beside those there are, when one that is not in use is closed, also after the pool itself was,
+and that none which a fault of the line has outlived is handed out; every one costs the server 2 to 4 MB, and an
+external server a place. How many there may be and how they are made is the engine's.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ _MOMENT_S: Final = 0.02
 _PATIENCE_S: Final = 0.2
 """The most that everybody together waits in one window for connections to come back: under load nobody does."""
 _KEPT_COUNT: Final = 1
+_BACK: Final = "outrider.back_s"
+"""Noted on a connection when it is returned: until then it was good."""
 
 
 class CalmPool(AsyncAdaptedQueuePool):
@@ -39,6 +42,7 @@ class CalmPool(AsyncAdaptedQueuePool):
         self._began_s = time.monotonic()
         self._waited_s = 0.0
         self._is_disposed = False
+        self._lost_s = -math.inf
 
     def dispose(self) -> None:
         """Close what is not in use now; what is, when it comes back: nobody would look into this pool again."""
@@ -49,7 +53,23 @@ class CalmPool(AsyncAdaptedQueuePool):
         self._look_at_clock()
         entry = self._soon_back() or super()._do_get()
         self._most_out_count = max(self._most_out_count, self.checkedout())
+        self._renew(entry)
         return entry
+
+    def lost(self) -> None:
+        """A connection turned out to be gone: each that lies here since before then is opened anew when it is needed.
+
+        A server that was started again, or another in its place, has forgotten them all; only one caller hears of it.
+        """
+        self._lost_s = time.monotonic()
+
+    def _renew(self, entry: ConnectionPoolEntry) -> None:
+        """Have SQLAlchemy open another in the place of a connection that is gone, before it is handed out."""
+        if entry.dbapi_connection is None:  # none yet
+            return
+        raw: Any = entry.driver_connection
+        if raw.is_closed() or entry.info.get(_BACK, math.inf) <= self._lost_s:
+            entry.invalidate(soft=True)
 
     def _soon_back(self) -> ConnectionPoolEntry | None:
         """One of those in use, when it comes back within a moment; None where one is free, or nobody has patience."""
@@ -66,6 +86,7 @@ class CalmPool(AsyncAdaptedQueuePool):
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         if not self._has_surplus():
+            record.info[_BACK] = time.monotonic()
             super()._do_return_conn(record)
             return
         try:

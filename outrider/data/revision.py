@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from outrider.base.errors import Misconfigured
-from outrider.data.db import Role, database_faults
+from outrider.data.db import Role
+from outrider.data.faults import database_faults
 
 FOLDER = Path(__file__).parents[1] / "migrations"
 """Where Alembic finds its environment and, below `versions`, one file per revision, named `<revision>_<words>.py`."""

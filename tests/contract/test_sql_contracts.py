@@ -36,7 +36,7 @@ PAST_RETENTION = {"imports", "sessions", "contents"}
 SQL_IN_CODE = {
     "outrider/data/server_settings.py": "SHOW takes no parameters and no table",
     "outrider/data/embedded_postgres/health.py": "SHOW takes no parameters and no table",
-    "outrider/data/db.py": "one statement that begins every unit of work: role and tenant",
+    "outrider/data/db.py": "one message that begins every unit of work: role and tenant",
     "outrider/data/listen.py": "LISTEN takes no parameters and no table",
     "outrider/migrations": "migrations are the schema",
     "outrider/plugins/gates": "a gate declares its one question; it is in the contracts above",

@@ -121,7 +121,7 @@ async def test_a_reader_in_the_middle_of_a_slow_commit_goes_on_without_a_gap(off
 async def test_what_is_taken_back_is_never_given_and_holds_nobody_up(office: Office) -> None:
     async with office.db.uow(Role.ENGINE, DEFAULT_TENANT) as uow:
         await events.append(uow.raw, DEFAULT_TENANT, message(1), "sent", {"n": 1})
-        await uow.session.rollback()
+        uow.undo_at_end()
     await office.write(2)
     assert await office.read() == [2]
 

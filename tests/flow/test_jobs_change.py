@@ -262,6 +262,23 @@ async def test_a_twin_enqueued_in_the_same_moment_refuses_the_retry(shop: Worksh
     assert (await shop.job(job_id)).state == "failed"
 
 
+async def test_a_unit_of_work_goes_on_after_a_twin_refused_one_of_its_retries(shop: Workshop) -> None:
+    raced, other = await failed(shop, dedup_key="raced"), await failed(shop)
+
+    async def retry_both() -> None:
+        async with shop.app() as uow:
+            with pytest.raises(Refused, match="same dedup key"):
+                await change.requeue(uow, TESTER, raced)
+            await change.requeue(uow, TESTER, other)
+
+    async with shop.app() as uow:
+        await shop.runtime.jobs.enqueue(uow, TESTER, "echo", dedup_key="raced")
+        retrying = asyncio.create_task(retry_both())
+        await waits_for_a_lock(shop)
+    await retrying
+    assert [(await shop.job(each)).state for each in (raced, other)] == ["failed", "enqueued"]
+
+
 @pytest.mark.parametrize(
     "wanted",
     [

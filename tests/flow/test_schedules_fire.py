@@ -78,7 +78,7 @@ async def test_a_job_and_its_record_exist_together_or_not_at_all(table: Timetabl
     table.at(f"{DAY}T02:00:01Z")
     async with table.engine() as uow:
         await fire.fire_due(uow, table.firing._jobs, limit=10)
-        await uow.session.rollback()
+        uow.undo_at_end()
     assert await table.jobs(made.id) == []
     assert await table.runs(made.id) == []
     await table.fire()

@@ -48,7 +48,6 @@ async def append(
              every other lock.
     Source:  ASVS V16.4; architecture.md section 6
     """
-    await uow.session.flush()
     chain = tenant_id or uow.tenant_id or NIL
     head = await SQL.head_lock.one(uow.raw, chain, GENESIS)
     if head is None:

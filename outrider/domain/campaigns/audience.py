@@ -152,14 +152,11 @@ async def _count_within(uow: UnitOfWork, rule: rules.Rule, within_ms: int) -> in
     """How many some rules hold for; None when it takes longer: nothing is refused because this is not known."""
     if within_ms <= 0:
         return None
-    tried = uow.raw.transaction()  # undone in any case: what was cut short, and how long statements may take
-    await tried.start()
     try:
-        return (await segments.count(uow, rule, within_ms=within_ms)).contact_count
+        async with uow.savepoint(is_kept=False):  # undone: what was cut short, and how long statements may take
+            return (await segments.count(uow, rule, within_ms=within_ms)).contact_count
     except asyncpg.QueryCanceledError:
         return None
-    finally:
-        await tried.rollback()
 
 
 def _without_consent(row: asyncpg.Record) -> int:

@@ -149,7 +149,7 @@ async def _requeue(
     """Put back what still is in one of these states; of jobs with one dedup key the youngest."""
     why = clean_reason(reason or MANUAL_RETRY)
     try:
-        async with uow.session.begin_nested():
+        async with uow.savepoint():
             rows = await SQL.job_put_back.many(uow.raw, uow.tenant, list(ids), why, actor.name, list(states))
     except asyncpg.UniqueViolationError:  # a twin was enqueued between the look for it and the write
         raise Refused("queue_closed", "a job with the same dedup key was enqueued meanwhile", status=409) from None

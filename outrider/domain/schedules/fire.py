@@ -15,7 +15,8 @@ import structlog
 from outrider.base.errors import OutriderError, Unavailable
 from outrider.contracts.actor import Actor
 from outrider.contracts.jobs import Jobs
-from outrider.data.db import TRANSIENT, UnitOfWork
+from outrider.data.db import UnitOfWork
+from outrider.data.faults import TRANSIENT
 from outrider.domain.schedules import misfire, plan, zones
 from outrider.domain.schedules.plan import Schedule
 from outrider.domain.schedules.rows import SQL
@@ -54,8 +55,7 @@ async def fire_due(uow: UnitOfWork, jobs: Jobs, *, limit: int, leap: Leap | None
         schedule = plan.of_row(row)
         mine = replace(uow, tenant_id=schedule.tenant_id)
         try:
-            async with uow.session.begin_nested():
-                await uow.session.connection()  # it has its savepoint only now, and statements pass the session by
+            async with uow.savepoint():
                 await fire(mine, jobs, schedule, now, leap)
         except Unavailable:
             raise

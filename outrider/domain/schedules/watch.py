@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +35,12 @@ class Figures(msgspec.Struct, frozen=True):
     overdue_count: int
     problem_count: int
     missed_count: int
+
+
+async def clock(uow: UnitOfWork) -> datetime:
+    """What time it is for schedules and for everything else that is due: the database's."""
+    now: datetime = await SQL.clock.value(uow.raw)
+    return now
 
 
 async def troubles(uow: UnitOfWork) -> list[Trouble]:

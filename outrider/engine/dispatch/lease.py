@@ -15,7 +15,8 @@ import structlog
 
 from outrider.base.clock import boottime_s
 from outrider.base.errors import OutriderError
-from outrider.data.db import TRANSIENT, Database
+from outrider.data.db import Database
+from outrider.data.faults import TRANSIENT
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.batch import LEASE_OVER, Batch
 from outrider.engine.loop import pause

@@ -13,7 +13,6 @@ import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, ValidationException
-from sqlalchemy.exc import DBAPIError
 
 from outrider.base.errors import Misconfigured, OutriderError, Refused, RefusedMany, Unavailable
 from outrider.interfaces.api.exchange import exchange_of
@@ -123,8 +122,6 @@ def translate(error: Exception, request_id: str) -> tuple[Problem, dict[str, str
         case HTTPException():
             return _http(error, request_id), _allow(error)
         case asyncpg.DataError():
-            return _data_error(request_id), {}
-        case DBAPIError() if isinstance(getattr(error.orig, "__cause__", None), asyncpg.DataError):
             return _data_error(request_id), {}
     code = error.code if isinstance(error, OutriderError) else "internal_error"
     return problem(500, code, "an error of ours; it was logged under this request id", request_id), {}

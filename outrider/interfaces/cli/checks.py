@@ -15,7 +15,6 @@ from typing import Final, Literal
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import func, select
 
 from outrider.base.errors import Misconfigured, OutriderError
 from outrider.base.settings import Settings
@@ -28,6 +27,7 @@ from outrider.domain.callbacks import examine
 from outrider.domain.jobs import stats as job_stats
 from outrider.domain.limits import maintenance, switches
 from outrider.domain.messages import fills, workers
+from outrider.domain.schedules import watch
 from outrider.domain.senders import connections, dns_check, records, senders
 from outrider.domain.senders.connections import ConnectionView, StageView, Vault
 from outrider.domain.senders.dns_check import Check
@@ -149,13 +149,12 @@ async def clock(db: Database) -> Finding:
     """How far this machine's clock is from the database's, which alone decides when something is due."""
     async with db.uow(Role.ENGINE) as uow:
         before = datetime.now(UTC)
-        theirs = await uow.session.scalar(select(func.clock_timestamp()))
+        theirs = await watch.clock(uow)
         after = datetime.now(UTC)
     drift_s = 0.0
-    if theirs is not None and not before <= theirs <= after:
+    if not before <= theirs <= after:
         drift_s = ((before if theirs < before else after) - theirs).total_seconds()
-    now = f"{theirs:%Y-%m-%d %H:%M:%S} UTC" if theirs is not None else "the time is not known"
-    detail = f"{now}; this machine is {drift_s:+.1f} s from the database, whose clock decides"
+    detail = f"{theirs:%Y-%m-%d %H:%M:%S} UTC; this machine is {drift_s:+.1f} s from the database, whose clock decides"
     if abs(drift_s) < _DRIFT_WARN_S:
         return Finding("clock", "ok", detail)
     verdict: Verdict = "fail" if abs(drift_s) >= _DRIFT_FAIL_S else "warn"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -21,10 +21,6 @@ from outrider.domain.limits.reasons import NOT_GIVEN, clean_reason
 from outrider.domain.tenants import tenants
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import Changing, Common
-
-
-class _OnlyTried(Exception):
-    """Rolls a dry run back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +96,10 @@ async def within(
 ) -> AsyncIterator[Work]:
     """A unit of work on a pool that is open already; `reason` goes with whatever is done in it."""
     who = actor(reason)
-    with suppress(_OnlyTried):
-        async with db.uow(role, tenant_id) as uow:
-            yield Work(db, uow, tenant_id or DEFAULT_TENANT, who)
-            if dry_run:
-                await uow.session.flush()
-                raise _OnlyTried
+    async with db.uow(role, tenant_id) as uow:
+        if dry_run:
+            uow.undo_at_end()
+        yield Work(db, uow, tenant_id or DEFAULT_TENANT, who)
 
 
 def note(text: str, *, dry_run: bool) -> str:
