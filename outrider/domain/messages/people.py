@@ -11,7 +11,7 @@ from uuid import UUID
 
 from outrider.base.errors import Unavailable
 from outrider.data.db import UnitOfWork
-from outrider.domain.messages import poison
+from outrider.domain.messages import keyed, poison
 from outrider.domain.messages.rows import BOUNCES, PEOPLE, SQL
 
 PAGE = 20_000
@@ -68,10 +68,13 @@ async def blank(uow: UnitOfWork, ids: list[UUID]) -> set[UUID]:
         raise Unavailable("being_sent", "a message to this person is being sent at this moment; try again")
     await PEOPLE.blank_recipients.run(uow.raw, uow.tenant, ids)
     await PEOPLE.blank_events.run(uow.raw, uow.tenant, ids)
+    await keyed.forget_all(uow.raw, uow.tenant, ids)  # made again, it would not be the same request any more
+    # before the lists of those that wait for somebody, as reports and decisions lock
+    contents = {row["content_id"] for row in await PEOPLE.blank_messages.many(uow.raw, uow.tenant, ids)}
     await PEOPLE.blank_uncertain.run(uow.raw, uow.tenant, ids)
     await poison.forget(uow.raw, uow.tenant, ids)
     await BOUNCES.soft_bounces_forget.run(uow.raw, uow.tenant, ids)
-    return {row["content_id"] for row in await PEOPLE.blank_messages.many(uow.raw, uow.tenant, ids)}
+    return contents
 
 
 async def blank_chosen(uow: UnitOfWork, contact_ids: Sequence[UUID]) -> None:

@@ -431,10 +431,11 @@ SELECT u.message_id FROM uncertain_messages u JOIN messages m ON m.tenant_id = u
 WHERE u.tenant_id = $1 AND ($2::uuid IS NULL OR m.campaign_id = $2) ORDER BY u.message_id LIMIT $3;
 
 -- name: uncertain_resend :many
--- Queue uncertain messages again with what was frozen at their first attempt; what was cancelled with its campaign is never sent.
+-- Queue uncertain messages again with what was frozen at their first attempt; what was cancelled with its campaign is never sent,
+-- nor what was a person's who is erased.
 WITH held AS ( -- before the list, as reports lock; what somebody else is writing is settled by them, and nobody waits for it
   SELECT m.id FROM unnest($2::uuid[]) t(id) JOIN messages m ON m.tenant_id = $1 AND m.id = t.id
-  WHERE NOT EXISTS (SELECT FROM campaigns c WHERE c.tenant_id = $1 AND c.id = m.campaign_id AND c.state = 'cancelled')
+  WHERE m.address <> 'erased' AND NOT EXISTS (SELECT FROM campaigns c WHERE c.tenant_id = $1 AND c.id = m.campaign_id AND c.state = 'cancelled')
   ORDER BY m.id FOR UPDATE OF m SKIP LOCKED
 ), gone AS (
   DELETE FROM uncertain_messages u USING held h WHERE u.tenant_id = $1 AND u.message_id = h.id
@@ -820,7 +821,7 @@ SELECT m.id, m.contact_id, m.content_id, m.address, m.purpose, m.variables::text
 FROM uncertain_messages u
 JOIN messages m ON m.tenant_id = u.tenant_id AND m.id = u.message_id
 JOIN lanes l ON l.tenant_id = u.tenant_id AND l.id = u.lane_id
-WHERE u.tenant_id = $1 AND u.cause = 'answer_lost' AND l.channel = ANY ($4::text[])
+WHERE u.tenant_id = $1 AND u.cause = 'answer_lost' AND l.channel = ANY ($4::text[]) AND m.address <> 'erased'
   AND CASE WHEN $5::uuid[] IS NULL THEN u.since < now() - $2 * interval '1 second' AND u.since > now() - interval '3 days'
            ELSE u.message_id = ANY ($5) END
   AND NOT EXISTS (SELECT FROM keyed_requests k WHERE k.tenant_id = $1 AND k.message_id = u.message_id AND k.ends_at > now())
