@@ -47,7 +47,14 @@ class Hunt:
 
 async def _some_gates(drill: Drill) -> list[str]:
     """A tenant that has money for everybody, whoever agreed and whoever did not, and whose campaigns have little."""
-    return await gates.random_tenants(drill, tenants=1, rounds=1, seed=_SEED_OF_GATES, cents=(500, 900))
+    bounds = gates.Bounds(cents=(500, 900))
+    return await gates.random_tenants(drill, tenants=1, rounds=1, seed=_SEED_OF_GATES, bounds=bounds)
+
+
+async def _asked_too_often(drill: Drill) -> list[str]:
+    """Everybody who asks for texts may have one to each country, and money enough."""
+    bounds = gates.Bounds(cents=(500, 900), asked=(1, 1))
+    return await gates.random_tenants(drill, tenants=1, rounds=2, seed=_SEED_OF_GATES, bounds=bounds)
 
 
 _SEED_OF_GATES = 5
@@ -110,6 +117,7 @@ HUNTS: dict[str, Hunt] = {
         lambda drill: partitions.slow(drill, Bent(after_s=15.0)), ("F60",), partitions.SETTINGS
     ),
     "consent not asked": Hunt(_some_gates, ("I5",)),
+    "sources not counted": Hunt(_asked_too_often, ("I5",)),
     "campaigns pay nothing": Hunt(_some_gates, ("I5",)),
     "prices asked for once": Hunt(afterwards.settled_under_kills, ("I8",)),
     "soft bounces counted by report": Hunt(afterwards.bounced_under_kills, ("I9",)),

@@ -46,6 +46,7 @@ from outrider.engine.dispatch import batch, claim, journal, lease, pipeline, rec
 from outrider.engine.fanout import expand
 from outrider.engine.inbound import desk, reports
 from outrider.plugins.gates.consent import Consent
+from outrider.plugins.gates.source_limit import SourceLimit
 from outrider.plugins.providers.twilio.callbacks import TwilioCallbacks
 from tests.kit.command import Command
 
@@ -416,6 +417,9 @@ DEFECTS: dict[str, Defect] = {
     ),
     "consent not asked": Defect(
         "who never agreed is written to as well", _replace(Consent, "judge", lambda *_asked: PASS)
+    ),
+    "sources not counted": Defect(
+        "whoever asks for texts gets as many as they like", _replace(SourceLimit, "judge", lambda *_asked: PASS)
     ),
     "campaigns pay nothing": Defect(
         "what a campaign sends is taken from its tenant's budget alone",

@@ -5,7 +5,8 @@ API
     Person, Words, Want, Campaign, Budget, Rate
     parts_of(text)  how many parts a text goes in, for the texts of this drill
     Case.cost(want), .cost_of(want, text)       what it costs, in micros; None where no price is known
-    Case.never(want), .later(want, …)           why it may not go: for good, or not now
+    Case.asked_before(id)                       how many texts its source had asked for, and for its range, with it
+    Case.never(id, want), .later(want, …)       why it may not go: for good, or not now
 
 Nothing of the product is asked here: what may go is worked out from what the die said and from the ledgers.
 """
@@ -32,6 +33,10 @@ SLOW_DOMAIN, SLOW_COUNTRY = "slow.example", "DE"
 NUMBERS = {"US": "+1415555{:04}", "DE": "+49151123{:05}", "IN": "+9198765{:05}", "GB": "+447400{:06}"}
 CAPPED = frozenset({"transactional", "marketing"})
 """The purposes that the cap counts."""
+SOURCES = ("203.0.113.7", "203.0.113.8", "a form")
+"""Who asks for messages."""
+_OWN_DIGITS = 3
+"""Numbers that differ in so many last digits alone are one range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ class Campaign:
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """One message that somebody asked for."""
+    """One message that somebody asked for, in which turn; a campaign's has no source."""
 
     person: Person
     channel: str
@@ -102,6 +107,8 @@ class Want:
     purpose: str
     words: Words
     campaign: Campaign | None = None
+    source: str = ""
+    turn: int = 0
 
     @property
     def address(self) -> str:
@@ -132,6 +139,8 @@ class Case:
     """By channel and country; '' is every other."""
     highest: int | None
     countries: frozenset[str] | None
+    source_most: int | None
+    range_most: int | None
     domain: Rate
     account: Rate
     country: Rate
@@ -155,6 +164,25 @@ class Case:
         """Whether messages of a purpose count for the cap."""
         return purpose in CAPPED
 
+    def asked_before(self, message_id: UUID) -> tuple[int, int]:
+        """How many texts its source had asked for to its country, and how many there were to its range, with it."""
+        own = self.wants[message_id]
+        before = [
+            want
+            for each, want in self.wants.items()
+            if want.source and want.channel == "sms" and (want.turn, each.int) <= (own.turn, message_id.int)
+        ]
+        of_source = sum((each.source, each.person.country) == (own.source, own.person.country) for each in before)
+        return of_source, sum(each.address[:-_OWN_DIGITS] == own.address[:-_OWN_DIGITS] for each in before)
+
+    def is_asked_too_often(self, message_id: UUID) -> bool:
+        """Whether too many texts like it had been asked for before it."""
+        own = self.wants[message_id]
+        if not own.source or own.channel != "sms":
+            return False
+        found = zip(self.asked_before(message_id), (self.source_most, self.range_most), strict=True)
+        return any(most is not None and count > most for count, most in found)
+
     def cost(self, want: Want) -> int | None:
         """In micros, as it would be sent; None where no price is known."""
         return self.cost_of(want, want.words.text)
@@ -170,8 +198,10 @@ class Case:
             else price * (parts_of(want.words.text if text is None else text) if is_in_parts else 1)
         )
 
-    def never(self, want: Want) -> Iterator[str]:
+    def never(self, message_id: UUID, want: Want) -> Iterator[str]:
         """Why it may not go, today or another day."""
+        if self.is_asked_too_often(message_id):
+            yield "too many like it were asked for"
         key = (want.channel, want.purpose)
         if want.address in self.stopped:
             yield "they have said stop"

@@ -132,7 +132,7 @@ def _forbidden(case: Case, seen: Seen) -> Iterable[str]:
 
 
 def _too_much(case: Case, seen: Seen) -> Iterable[str]:
-    """Caps and budgets that were exceeded, by what servers took alone."""
+    """Caps, limits of sources and ranges, and budgets that were exceeded, by what servers took alone."""
     got: Counter[tuple[UUID, str]] = Counter()
     cost: Counter[UUID | None] = Counter()
     for message_id in {each.message_id for each in seen.taken}:
@@ -140,6 +140,11 @@ def _too_much(case: Case, seen: Seen) -> Iterable[str]:
         got[want.person.contact_id, want.purpose] += 1
         for payer in {None, want.campaign.id if want.campaign else None}:
             cost[payer] += _cost(case, seen, message_id)
+    yield from (
+        f"I5: {each.address} got a text too many for its source, or for its range: {case.asked_before(each.message_id)}"
+        for each in seen.taken
+        if case.is_asked_too_often(each.message_id)
+    )
     yield from (
         f"I5: {person} got {count} of {case.cap} for {purpose}"
         for (person, purpose), count in got.items()
@@ -199,7 +204,7 @@ def _left_behind(case: Case, seen: Seen, spent: Spent) -> Iterable[str]:
             yield f"I2: {len(missing)} of {len(campaign.members)} people of a campaign have no message"
     for message_id in case.wants.keys() - seen.gone.keys():
         want, state = case.wants[message_id], seen.states.get(message_id, "nowhere")
-        finally_not = list(case.never(want))
+        finally_not = list(case.never(message_id, want))
         if finally_not:
             continue
         why = list(case.later(want, spent, seen.today))

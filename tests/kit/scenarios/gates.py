@@ -1,7 +1,8 @@
 """Drills about gates: whatever is killed, no gate is violated, no budget exceeded, nothing permitted left behind.
 
 Tenants, people with email and telephones in several countries, zones, consent, prices, budgets of tenants and of
-campaigns, caps, rates of accounts, domains and countries, warm-ups, and who says stop meanwhile are a seeded die's;
+campaigns, caps, rates of accounts, domains and countries, warm-ups, who asks for texts how often, and who says stop
+meanwhile are a seeded die's;
 what holds is worked out anew (tests/kit/verdicts.py) from the ledgers of the servers and from what was charged.
 """
 
@@ -11,6 +12,7 @@ import asyncio
 import json
 import random
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -32,6 +34,7 @@ from tests.kit.gated import (
     NUMBERS,
     SLOW_COUNTRY,
     SLOW_DOMAIN,
+    SOURCES,
     Budget,
     Campaign,
     Case,
@@ -58,21 +61,31 @@ _STOPS = ("STOP", " stop.", "Unsubscribe", "ARRET")
 _TEMPLATE = "{{ words }}"
 
 
-async def random_tenants(
-    drill: Drill, *, tenants: int, rounds: int, seed: int, cents: tuple[int, int] = (10, 100)
-) -> list[str]:
-    """Four workers on random tenants; two of them are killed in each round, at random moments.
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The least and the most that the die may say.
 
-    Takes:   cents: the least and the most that a tenant may spend; the preset is too little for most.
+    cents    that a tenant may spend; the preset is too little for most
+    asked    texts to a country that one source may ask for; None: half of the tenants limit sources, half ranges
     """
+
+    cents: tuple[int, int] = (10, 100)
+    asked: tuple[int, int] | None = None
+
+
+PRESET = Bounds()
+
+
+async def random_tenants(drill: Drill, *, tenants: int, rounds: int, seed: int, bounds: Bounds = PRESET) -> list[str]:
+    """Four workers on random tenants; two of them are killed in each round, at random moments."""
     dice = random.Random(seed)  # noqa: S311 - repeatable by the seed
     drill.faults({"action": "slow", "stage": "dot", "delay_ms": 3})
     api = await drill.start("api").ready()
     async with AsyncExitStack() as stack:
-        cases = [await _tenant(drill, stack, dice, api.where, n, cents) for n in range(tenants)]
+        cases = [await _tenant(drill, stack, dice, api.where, n, bounds) for n in range(tenants)]
         workers = list(await asyncio.gather(*(drill.worker() for _ in range(4))))
         for at in range(rounds):
-            await asyncio.gather(*(_admit(drill, dice, case) for case in cases))
+            await asyncio.gather(*(_admit(drill, dice, case, at) for case in cases))
             if at % 2 == 0:
                 await asyncio.gather(*(_launch(drill, dice, case) for case in cases))
             await asyncio.gather(*(_stop(drill, dice, case, api.where) for case in cases))
@@ -100,9 +113,7 @@ async def random_tenants(
 # what the die makes
 
 
-async def _tenant(
-    drill: Drill, stack: AsyncExitStack, dice: random.Random, base: str, n: int, cents: tuple[int, int]
-) -> Case:
+async def _tenant(drill: Drill, stack: AsyncExitStack, dice: random.Random, base: str, n: int, bounds: Bounds) -> Case:
     tenant_id = await drill.tenant(f"gated {n}")
     now = datetime.now(UTC)
     countries = None if dice.random() < _SHARED else frozenset(NUMBERS.keys() - {"GB"})
@@ -110,12 +121,14 @@ async def _tenant(
     prices |= {("sms", country): dice.randint(5_000, 25_000) for country in ("US", SLOW_COUNTRY, "GB")}
     prices |= {("sms", ""): dice.randint(5_000, 25_000)} if dice.random() < _SHARED else {}
     highest = None if dice.random() < _SHARED else 2 * max(prices.values())
-    cap, budget = dice.randint(1, 4), _budget(dice, *cents)
+    cap, budget = dice.randint(1, 4), _budget(dice, *bounds.cents)
+    source_most, range_most = _asked(dice, bounds)
     settings = {
         "quiet_hours": f"{now - timedelta(hours=1):%H:%M}-{now + timedelta(hours=2):%H:%M}",
         "quiet_channels": "email,sms", "quiet_transactional": True, "frequency_cap": cap,
         "frequency_purposes": ",".join(sorted(CAPPED)), "consent_required": True,
         "sms_countries": None if countries is None else ",".join(sorted(countries)), "highest_price_micros": highest,
+        "sms_source_most": source_most, "sms_range_most": range_most,
     }  # fmt: skip
     await drill.execute(
         "UPDATE tenants SET settings = $2::text::jsonb, timezone = $3, daily_budget_cents = $4,"
@@ -135,7 +148,7 @@ async def _tenant(
     says = {sender.id: [Words(sender.content_id)] for sender in senders}
     says[phones.sender.id] = await _texts(drill, phones)
     case = Case(
-        tenant_id, senders, phones, budget, cap, prices, highest, countries,
+        tenant_id, senders, phones, budget, cap, prices, highest, countries, source_most, range_most,
         domain=Rate(dice.uniform(1, 3), dice.randint(1, 3)), account=Rate(dice.uniform(2, 4), dice.randint(1, 5)),
         country=Rate(dice.uniform(1, 3), dice.randint(1, 3)), warm_up=(dice.randint(3, 20), 1_000),
         reserve_percent=dice.choice((0, 20)), day_on=now.date(), begun_ns=0, says=says,
@@ -211,20 +224,22 @@ async def _pace(drill: Drill, dice: random.Random, case: Case) -> None:
 # what happens meanwhile
 
 
-async def _admit(drill: Drill, dice: random.Random, case: Case) -> None:
-    """Some messages to some people, by every sender."""
+async def _admit(drill: Drill, dice: random.Random, case: Case, turn: int) -> None:
+    """Some messages to some people, by every sender; somebody asks for each."""
     for sender_id, said in case.says.items():
         channel = "sms" if sender_id == case.phones.sender.id else "email"
         message_class, purpose = dice.choice(_KINDS)
         reached = [person for person in case.people if channel in person.places]
         wants = [
-            Want(dice.choice(reached), channel, sender_id, message_class, purpose, dice.choice(said))
+            Want(dice.choice(reached), channel, sender_id, message_class, purpose, dice.choice(said),
+                 source=dice.choice(SOURCES), turn=turn)
             for _ in range(dice.randint(3, 15))
-        ]
+        ]  # fmt: skip
         new = [
-            NewMessage(each.address, each.words.content_id, each.words.variables, each.person.contact_id)
+            NewMessage(each.address, each.words.content_id, each.words.variables, each.person.contact_id,
+                       source=each.source)
             for each in wants
-        ]
+        ]  # fmt: skip
         key = LaneKey(channel, sender_id, message_class, purpose, 5)
         async with drill.db.uow(Role.ENGINE, case.tenant_id) as uow:
             ids = await admit(uow, case.tenant_id, key, new)
@@ -289,6 +304,14 @@ async def _is_settled(drill: Drill) -> bool:
         "        THEN w.reserve_percent ELSE 0 END) / 100)"
     )
     return moving == 0
+
+
+def _asked(dice: random.Random, bounds: Bounds) -> tuple[int | None, int | None]:
+    """How many texts a source may ask for to a country, and how many may go to a range of numbers; None: no limit."""
+    if bounds.asked is not None:
+        return dice.randint(*bounds.asked), None
+    of_source, of_range = dice.randint(2, 8), dice.randint(8, 20)
+    return (of_source, None) if dice.random() < _SHARED else (None, of_range)
 
 
 def _budget(dice: random.Random, least: int, most: int) -> Budget:
