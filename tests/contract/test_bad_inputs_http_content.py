@@ -117,6 +117,16 @@ ODD_MOMENTS = ["2026-02-30T00:00:00Z", "0000-00-00", "infinity", "-infinity", "3
 ODD_MOMENTS += ["2026-11-01T01:30", "2026-11-01T01:30:00", "1e3", "0", "99999999999999999999", "2026-01-01T24:00:00Z"]
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-14:00"])
+async def test_h58_a_moment_at_an_end_of_the_calendar_is_refused_by_its_name(caller: Caller, moment: str) -> None:
+    for path, name in (("results/hours", "since"), ("results/hours", "until"), ("callbacks", "since")):
+        answer = await caller.get(f"/api/v1/{path}?{name}={moment}")
+        assert (answer.status, answer.code, answer.json["parameter"]) == (422, "out_of_range", name), path
+    price = {"channel": "sms", "micros": 1, "valid_from": moment.replace("%2B", "+")}
+    answer = await caller.post("/api/v1/prices", price)
+    assert (answer.status, answer.code, answer.json["pointer"]) == (422, "out_of_range", "/valid_from")
+
+
 @pytest.mark.parametrize("moment", ODD_MOMENTS)
 async def test_h58_moments_that_are_none_are_refused(caller: Caller, letter: dict[str, Any], moment: str) -> None:
     for path in ("/api/v1/jobs?since=", "/api/v1/jobs/count?until=", "/api/v1/results/hours?since="):

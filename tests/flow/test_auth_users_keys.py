@@ -216,6 +216,7 @@ async def test_an_expired_key_is_refused(api: Api, monkeypatch: pytest.MonkeyPat
         ({"name": "k", "scopes": ["messages:read"], "role": "root"}, "unknown_role"),
         ({"name": "k", "scopes": ["messages:read"], "expires_at": "2020-01-01T00:00:00Z"}, "invalid_expiry"),
         ({"name": "k", "scopes": ["messages:read"], "expires_at": "2099-01-01T00:00:00"}, "invalid_value"),
+        ({"name": "k", "scopes": ["messages:read"], "expires_at": "9999-12-31T23:59:59-14:00"}, "out_of_range"),
     ],
 )
 async def test_keys_that_make_no_sense_are_refused(people: dict[str, Caller], body: dict[str, Any], code: str) -> None:

@@ -461,8 +461,12 @@ async def test_callbacks_are_found_by_connection_source_and_time(office: Texting
     ):
         shown = await office.owner.get(f"/api/v1/callbacks?{query}")
         assert [each["word"] for each in shown.json["items"]] == words, query
-    wrong = await office.owner.get("/api/v1/callbacks?since=2026-02-01T00:00:00")
-    assert (wrong.status, wrong.code) == (422, "offset_required")
+    for query, code in (
+        ("since=2026-02-01T00:00:00", "offset_required"),
+        ("until=9999-12-31T23:59:59-14:00", "out_of_range"),
+    ):
+        wrong = await office.owner.get(f"/api/v1/callbacks?{query}")
+        assert (wrong.status, wrong.code, wrong.json["parameter"]) == (422, code, query[:5])
 
 
 async def test_an_exception_excuses_a_signature_and_nothing_else(office: Texting) -> None:

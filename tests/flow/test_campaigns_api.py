@@ -244,8 +244,14 @@ async def test_a_campaign_is_drafted_checked_launched_paused_and_cancelled(api: 
     assert (await owner.get("/api/v1/campaigns?state=gone")).status == 422
 
 
-async def test_an_instant_without_offset_or_a_priority_out_of_range_is_refused(owner: Caller) -> None:
+async def test_an_instant_that_cannot_be_counted_with_or_a_priority_out_of_range_is_refused(owner: Caller) -> None:
     ids = dict.fromkeys(("sender_id", "template_id", "list_id"), "00000000-0000-0000-0000-000000000001")
-    for extra in ({"expires_at": "2026-12-01T10:00:00"}, {"priority": 10}, {"template_version": 0}):
+    for extra in (
+        {"expires_at": "2026-12-01T10:00:00"},
+        {"expires_at": "0001-01-01T00:00:00Z"},  # given back by the database as an infinite one, without an offset
+        {"expires_at": "9999-12-31T23:59:59-14:00"},
+        {"priority": 10},
+        {"template_version": 0},
+    ):
         answer = await owner.post("/api/v1/campaigns", {"name": "x", **ids, **extra})
         assert (answer.status, answer.json["pointer"]) == (422, f"/{next(iter(extra))}")

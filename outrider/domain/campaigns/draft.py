@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from outrider.base.errors import Refused
+from outrider.base.moments import moment
 from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
@@ -117,6 +118,7 @@ async def delete(uow: UnitOfWork, actor: Actor, campaign_id: UUID) -> None:
 
 async def _columns(uow: UnitOfWork, wanted: NewCampaign) -> tuple[Any, ...]:
     """What is stored of a draft, checked: sender, template and audience exist and fit together."""
+    expires_at = moment(wanted.expires_at, "/expires_at")
     sender = await senders.get(uow, wanted.sender_id, field="/sender_id")
     template = await _named(uow, wanted)
     await _check_audience(uow, wanted)
@@ -137,7 +139,7 @@ async def _columns(uow: UnitOfWork, wanted: NewCampaign) -> tuple[Any, ...]:
         wanted.segment_id,
         msgspec.json.encode(wanted.exclusions).decode(),
         wanted.priority,
-        wanted.expires_at,
+        expires_at,
     )
 
 

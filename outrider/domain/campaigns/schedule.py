@@ -16,6 +16,7 @@ import msgspec
 
 from outrider.base import failpoint
 from outrider.base.errors import Refused, RefusedMany
+from outrider.base.moments import moment
 from outrider.base.settings import Settings
 from outrider.contracts.actor import Actor
 from outrider.contracts.channel import Channel
@@ -60,6 +61,7 @@ async def schedule(
     """
     await held_draft(uow, campaign_id)
     campaign = await read.get(uow, campaign_id)
+    moment(wanted.launch_at, "/launch_at")
     if campaign.expires_at is not None and campaign.expires_at <= wanted.launch_at:
         raise Refused("expires_before", "the campaign expires before it would be launched", field="/launch_at")
     await acknowledge(uow, campaign_id, wanted.acknowledge)

@@ -16,6 +16,7 @@ import msgspec
 
 from outrider.base.errors import Broken, Refused
 from outrider.base.ids import NIL
+from outrider.base.moments import moment
 from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
@@ -74,11 +75,10 @@ async def add(
 ) -> Price:
     """Set a price from a moment on, by default from now. Audited. With a unit of work of tenant NIL: for everybody.
 
-    Raises:  Refused(invalid_price, invalid_country, unknown_channel, offset_required).
+    Raises:  Refused(invalid_price, invalid_country, unknown_channel, offset_required, out_of_range).
     """
     _check(channel, country)
-    if valid_from is not None and valid_from.tzinfo is None:
-        raise Refused("offset_required", "needs an offset, for example 2026-11-20T09:00:00Z", field="/valid_from")
+    moment(valid_from, "/valid_from")
     if not 0 <= micros <= MOST_MICROS:
         raise Refused("invalid_price", f"must be 0 to {MOST_MICROS:,} millionths", field="/micros")
     row = await SQL.price_add.one(uow.raw, uow.tenant, channel, country, valid_from, micros, actor.name)

@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 from cyclopts import Parameter
 
+from outrider.base import moments
 from outrider.base.errors import Refused
 from outrider.data.db import UnitOfWork
 from outrider.domain.campaigns import read
@@ -40,7 +41,7 @@ Acknowledge = Annotated[
 def moment(text: str, *, field: str = "--expires") -> datetime:
     """A moment as people type it.
 
-    Raises:  Refused(invalid_moment).
+    Raises:  Refused(invalid_moment, out_of_range).
     """
     try:
         found = datetime.fromisoformat(text)
@@ -48,6 +49,7 @@ def moment(text: str, *, field: str = "--expires") -> datetime:
         found = None
     if found is None or found.tzinfo is None:
         raise Refused("invalid_moment", "must be a moment such as 2027-01-31T00:00:00Z", field=field)
+    moments.moment(found, field)
     return found
 
 

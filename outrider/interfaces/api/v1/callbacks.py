@@ -13,6 +13,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from outrider.base.errors import Refused
 from outrider.base.ids import parse_id
+from outrider.base.moments import moment
 from outrider.contracts.callbacks import Reports
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
@@ -88,8 +89,8 @@ async def listed(
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
         items = await look.events(
             uow, limit=limit, before=before[0] if before else None, state=in_state, connection_id=connection_id,
-            signature=signature, repeated=repeated, source=source, since=_moment(since, "since"),
-            until=_moment(until, "until"),
+            signature=signature, repeated=repeated, source=source, since=moment(since, "?since"),
+            until=moment(until, "?until"),
         )  # fmt: skip
     return page(items, limit, cursor_of(items[-1].id) if items else "")
 
@@ -114,7 +115,7 @@ async def replayed(
     data: JSONBody[ReplayIn], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
 ) -> Replayed:
     """Apply stored reports again; applying one twice changes nothing."""
-    since = _moment(data.since, "since")
+    since = moment(data.since, "/since")
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
         count = await look.replay(uow, principal.actor, ids=data.ids, since=since, reason=data.reason)
     return Replayed(count)
@@ -196,16 +197,6 @@ async def talked(
         runtime, principal.tenant_id, identifier, limit=limit, before=before[0] if before else None
     )
     return page(items, limit, cursor_of(items[-1].id) if items else "")
-
-
-def _moment(given: datetime | None, field: str) -> datetime | None:
-    """A moment with its offset.
-
-    Raises:  Refused(offset_required).
-    """
-    if given is not None and given.tzinfo is None:
-        raise Refused("offset_required", "needs an offset, for example 2026-11-20T09:00:00Z", field=f"/{field}")
-    return given
 
 
 ROUTES = [listed, refusals, replayed, exceptions, allowed, ended, address, inbound, talked]

@@ -13,6 +13,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from outrider.base.errors import Refused
 from outrider.base.ids import parse_id
+from outrider.base.moments import moment
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.tenants import keys
@@ -92,9 +93,10 @@ async def create(
         raise Refused("forbidden", f"your role {principal.role} is less than {data.role}", field="/role", status=403)
     if principal.via == "key" and not principal.scopes.issuperset(data.scopes):
         raise Refused("forbidden", "a key makes keys with its own scopes only", field="/scopes", status=403)
+    expires_at = moment(data.expires_at, "/expires_at")
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
         made, key = await keys.create(
-            uow, principal.actor, name=data.name, role=data.role, scopes=data.scopes, expires_at=data.expires_at
+            uow, principal.actor, name=data.name, role=data.role, scopes=data.scopes, expires_at=expires_at
         )
     return KeyOut(key, made)
 

@@ -32,6 +32,7 @@ from outrider.interfaces.api.v1.templates import version_of
 from outrider.interfaces.auth import Principal, needs
 
 Version = Annotated[int, msgspec.Meta(ge=1, le=NEWEST)]
+AskedVersion = Annotated[int | None, QueryParameter(ge=1, le=NEWEST, description="The latest by default.")]
 _PAGE_HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; img-src https: data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; "
@@ -111,7 +112,7 @@ async def preview_page(
     principal: NamedDependency[Principal],
     runtime: NamedDependency[Runtime],
     contact_id: FromQuery[Annotated[UUID | None, QueryParameter(description="For this contact.")]] = None,
-    version: FromQuery[Annotated[Version | None, QueryParameter(description="The latest by default.")]] = None,
+    version: FromQuery[AskedVersion] = None,
 ) -> Response[str]:
     """Show what a recipient would see, as a page in which nothing can run."""
     wanted = PreviewIn(version=version, contact_id=contact_id)
@@ -148,7 +149,7 @@ async def difference(
     version: FromPath[str],
     principal: NamedDependency[Principal],
     runtime: NamedDependency[Runtime],
-    after: FromQuery[Annotated[Version | None, QueryParameter(description="The latest by default.")]] = None,
+    after: FromQuery[AskedVersion] = None,
 ) -> Difference:
     """Compare a version with a later one, part by part, as a unified difference."""
     identifier, before = parse_id(template_id, "template_id"), version_of(version)

@@ -9,8 +9,8 @@ from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from outrider.base.errors import Refused
 from outrider.base.ids import parse_id
+from outrider.base.moments import moment
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.tracking import results
@@ -106,9 +106,9 @@ async def of_tenant(
 ) -> Page[results.ByHour]:
     """List what happened in the whole tenant hour by hour (UTC), oldest first."""
     after = read_cursor(cursor, tuple[datetime])
-    first = after[0] if after else (_moment(since, "?since") or _EVER) - _INSTANT
+    first = after[0] if after else (moment(since, "?since") or _EVER) - _INSTANT
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
-        found = await results.by_hour(uow, None, after=first, before=_moment(until, "?until") or _NEVER, limit=limit)
+        found = await results.by_hour(uow, None, after=first, before=moment(until, "?until") or _NEVER, limit=limit)
     return page(found, limit, cursor_of(found[-1].hour) if found else "")
 
 
@@ -119,13 +119,6 @@ async def of_message(
     """Say what is known of one message: when it was opened and which links were followed, how often, by whom."""
     async with runtime.db.uow(Role.APP, principal.tenant_id) as uow:
         return await results.of_message(uow, parse_id(message_id, "message_id"))
-
-
-def _moment(given: datetime | None, field: str) -> datetime | None:
-    """A moment with its offset. Raises Refused(offset_missing)."""
-    if given is not None and given.tzinfo is None:
-        raise Refused("offset_missing", "needs an offset, such as Z", field=field)
-    return given
 
 
 ROUTES = [of_campaign, by_hour, by_link, by_domain, by_content, of_tenant, of_message]

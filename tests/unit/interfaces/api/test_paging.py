@@ -19,7 +19,7 @@ def test_the_first_page_has_no_cursor() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["x", "====", "ä", cursor_of(5), cursor_of("a", "b"), cursor_of(None), "A" * 5000, "!!!!"]
+    "text", ["x", "====", "ä", cursor_of(5), cursor_of("a", "b"), cursor_of(None), cursor_of("a\0"), "A" * 5000, "!!!!"]
 )
 def test_what_is_no_cursor_of_this_list_is_refused(text: str) -> None:
     with pytest.raises(Refused) as caught:
