@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -215,10 +215,8 @@ async def _near(
     raw: asyncpg.Connection, key: _Key, channel: str, brake: Brake, message_id: UUID
 ) -> asyncpg.Record | None:
     """The worst stretch around a message and behind it."""
-    if not brake.reasons:
-        return await SQL.bounced_near.one(raw, *key, message_id, brake.window, _READ, WRONG_ADDRESS)
-    reasons: Sequence[str] = sorted(brake.reasons)
-    return await SQL.left_near.one(raw, *key, message_id, brake.window, _READ, reasons, channel)
+    codes, reasons = ((), sorted(brake.reasons)) if brake.reasons else (WRONG_ADDRESS, None)
+    return await SQL.lost_near.one(raw, *key, message_id, brake.window, _READ, codes, reasons, channel)
 
 
 def _count(row: asyncpg.Record) -> tuple[datetime, int]:

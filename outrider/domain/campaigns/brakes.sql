@@ -46,62 +46,40 @@ LEFT JOIN LATERAL (
 ) m ON true
 ORDER BY s.created_at, s.tenant_id, s.channel, s.address_hash;
 
--- name: bounced_near :one
--- Of the stretches of `$4` messages one after another around message `$3` and those that follow, the one in which most came back:
--- how many did, of how many, and up to which message every stretch was looked at. What ended before the last brake does not
--- count; `$5` bounds how many messages are read either way, those that still wait included.
+-- name: lost_near :one
+-- Of the stretches of `$4` messages one after another around message `$3` and those that follow, the one in which most were lost:
+-- how many were, of how many, and up to which message every stretch was looked at; `$5` bounds how many messages are read either
+-- way, those that still wait included. What was before the last brake does not count.
+-- Lost by coming back, failures of the codes `$6` among them; or, with `$7`, recipients who left for one of these reasons by channel
+-- `$8`. Somebody left by the message they named, else by the last one of a campaign they had got before. Who unsubscribed by a link
+-- and complained afterwards did both: the entry has its source still, though the stronger reason.
 WITH near AS MATERIALIZED (
-  (SELECT id, (state IN ('bounced', 'failed') AND finished_at > coalesce(
-             (SELECT counted_from FROM campaign_brakes WHERE tenant_id = $1 AND campaign_id = $2), '-infinity')) AS is_lost
-   FROM (SELECT m.id, m.state, m.code, m.finished_at FROM messages m
+  (SELECT id, address, state, finished_at
+   FROM (SELECT m.id, m.state, m.code, m.address, m.finished_at FROM messages m
          WHERE m.tenant_id = $1 AND m.campaign_id = $2 AND m.id < $3 ORDER BY m.id DESC LIMIT $5) x
    WHERE state IN ('sent', 'delivered', 'bounced', 'uncertain') OR (state = 'failed' AND code = ANY ($6::text[]))
    ORDER BY id DESC LIMIT $4::bigint - 1)
   UNION ALL
-  (SELECT id, (state IN ('bounced', 'failed') AND finished_at > coalesce(
-             (SELECT counted_from FROM campaign_brakes WHERE tenant_id = $1 AND campaign_id = $2), '-infinity')) AS is_lost
-   FROM (SELECT m.id, m.state, m.code, m.finished_at FROM messages m
+  (SELECT id, address, state, finished_at
+   FROM (SELECT m.id, m.state, m.code, m.address, m.finished_at FROM messages m
          WHERE m.tenant_id = $1 AND m.campaign_id = $2 AND m.id >= $3 ORDER BY m.id LIMIT $5) x
    WHERE state IN ('sent', 'delivered', 'bounced', 'uncertain') OR (state = 'failed' AND code = ANY ($6::text[]))
    ORDER BY id LIMIT 10 * $4::bigint)
-), counted AS (
-  SELECT count(*) FILTER (WHERE is_lost) OVER w AS lost, count(*) OVER w AS n
-  FROM near WINDOW w AS (ORDER BY id ROWS BETWEEN $4::bigint - 1 PRECEDING AND CURRENT ROW)
-)
-SELECT c.lost, c.n,
-       (SELECT id FROM near ORDER BY id DESC
-        OFFSET (SELECT CASE WHEN count(*) < 10 * $4::bigint THEN 0 ELSE $4::bigint - 1 END FROM near WHERE id >= $3) LIMIT 1) AS upto
-FROM counted c ORDER BY c.lost DESC, c.n DESC LIMIT 1;
-
--- name: left_near :one
--- As `bounced_near`, of recipients who left for one of the reasons `$6` by channel `$7`. Somebody left by the message they named,
--- else by the last one of a campaign they had got before. Who unsubscribed by a link and complained afterwards did both: the
--- entry has its source still, though the stronger reason.
-WITH near AS MATERIALIZED (
-  (SELECT id, address, finished_at
-   FROM (SELECT m.id, m.state, m.address, m.finished_at FROM messages m
-         WHERE m.tenant_id = $1 AND m.campaign_id = $2 AND m.id < $3 ORDER BY m.id DESC LIMIT $5) x
-   WHERE state IN ('sent', 'delivered', 'bounced', 'uncertain') ORDER BY id DESC LIMIT $4::bigint - 1)
-  UNION ALL
-  (SELECT id, address, finished_at
-   FROM (SELECT m.id, m.state, m.address, m.finished_at FROM messages m
-         WHERE m.tenant_id = $1 AND m.campaign_id = $2 AND m.id >= $3 ORDER BY m.id LIMIT $5) x
-   WHERE state IN ('sent', 'delivered', 'bounced', 'uncertain') ORDER BY id LIMIT 10 * $4::bigint)
 ), told AS (
-  SELECT n.id, s.is_lost IS NOT NULL AS is_lost
-  FROM near n
-  LEFT JOIN LATERAL (
-    SELECT true AS is_lost FROM suppressions s
-    WHERE s.tenant_id = $1 AND s.channel = $7 AND s.address_hash = sha256(convert_to(n.address, 'UTF8'))
-      AND (s.reason = ANY ($6::text[]) OR (s.reason = 'complaint' AND s.source LIKE 'message:%' AND 'unsubscribe' = ANY ($6::text[])))
-      AND s.created_at > coalesce((SELECT counted_from FROM campaign_brakes WHERE tenant_id = $1 AND campaign_id = $2), '-infinity')
+  SELECT n.id, CASE WHEN $7::text[] IS NULL THEN n.state IN ('bounced', 'failed') AND n.finished_at > b.counted_from
+                    ELSE EXISTS (
+    SELECT FROM suppressions s
+    WHERE s.tenant_id = $1 AND s.channel = $8 AND s.address_hash = sha256(convert_to(n.address, 'UTF8'))
+      AND (s.reason = ANY ($7::text[]) OR (s.reason = 'complaint' AND s.source LIKE 'message:%' AND 'unsubscribe' = ANY ($7::text[])))
+      AND s.created_at > b.counted_from
       AND CASE WHEN s.source LIKE 'message:%' THEN s.source = 'message:' || n.id::text
                ELSE n.finished_at <= s.created_at AND NOT EXISTS (
                  SELECT FROM messages later
                  WHERE later.tenant_id = $1 AND later.address = n.address AND later.id > n.id AND later.campaign_id IS NOT NULL
                    AND later.finished_at <= s.created_at AND later.state IN ('sent', 'delivered', 'bounced', 'uncertain')) END
-    LIMIT 1
-  ) s ON true
+    ) END AS is_lost
+  FROM near n CROSS JOIN (
+    SELECT coalesce((SELECT counted_from FROM campaign_brakes WHERE tenant_id = $1 AND campaign_id = $2), '-infinity') AS counted_from) b
 ), counted AS (
   SELECT count(*) FILTER (WHERE is_lost) OVER w AS lost, count(*) OVER w AS n
   FROM told WINDOW w AS (ORDER BY id ROWS BETWEEN $4::bigint - 1 PRECEDING AND CURRENT ROW)
