@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -14,6 +15,8 @@ from outrider.base.ids import NIL, time_of
 from outrider.contracts.actor import Actor
 from outrider.contracts.gate import Allowance, Block, Candidate, Fact, Gate, Hold, Lane, Verdict
 from outrider.domain.limits import buckets
+from outrider.domain.messages.rows import SQL
+from outrider.engine.dispatch import marks
 from outrider.engine.dispatch.claim import Claimer
 from tests.kit.campaigns import fanned_out, launched
 from tests.kit.dispatch import GATES, Desk, Post, posts
@@ -61,6 +64,35 @@ async def test_a_message_released_before_the_mark_is_found_when_nothing_lies_beh
     assert await claimed(desk, claimer=claimer) == first, (
         "an empty look from the mark is followed by one from the start"
     )
+
+
+@pytest.mark.parametrize(("looked_s", "is_found"), [("0.0::float8", True), ("100.0::float8", False)])
+async def test_a_lane_is_looked_at_from_its_start_the_more_rarely_the_longer_that_takes(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, looked_s: str, *, is_found: bool
+) -> None:
+    measured = "date_part('epoch', clock_timestamp() - statement_timestamp())"
+    assert measured in SQL.claim_pick.sql
+    dear = dataclasses.replace(SQL.claim_pick, sql=SQL.claim_pick.sql.replace(measured, looked_s))
+    monkeypatch.setitem(SQL._by_name, "claim_pick", dear)
+    monkeypatch.setattr(marks, "LIFE_S", 0.0)
+    monkeypatch.setattr(marks, "LONGEST_LIFE_S", 600.0)
+    ids = await desk.admit(4)
+    claimer = Claimer(desk.post.engine, GATES, lease_s=60)
+    assert await claimed(desk, 2, claimer=claimer) == ids[:2]
+    (urgent,) = await desk.admit(priority=0)
+    assert await claimed(desk, 1, claimer=claimer) == ([urgent] if is_found else [ids[2]])
+
+
+async def test_a_pick_says_how_long_the_server_took_to_come_to_each_message(desk: Desk) -> None:
+    await desk.admit(50)
+    lane = await desk.lane()
+    async with desk.post.engine.transaction() as raw:
+        began_s = boottime_s()
+        picked = await SQL.claim_pick.many(raw, desk.tenant_id, lane.id, 50, *marks.FIRST)
+        took_s = boottime_s() - began_s
+    seen = [row["looked_s"] for row in picked]
+    assert 0.0 < seen[0] < seen[-1] <= took_s
+    assert seen == sorted(seen)
 
 
 async def test_a_lane_is_drained_only_when_nothing_that_is_ready_is_left_in_it(desk: Desk) -> None:

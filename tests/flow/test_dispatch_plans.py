@@ -23,8 +23,7 @@ from outrider.contracts.gate import Lane
 from outrider.data.db import Database, Role
 from outrider.domain.messages import lanes
 from outrider.domain.messages.rows import SQL
-from outrider.engine.dispatch import claim as claims
-from outrider.engine.dispatch import record
+from outrider.engine.dispatch import marks, record
 from outrider.engine.dispatch.claim import Claimer
 from tests.kit.postgres import run_sql, shared_server
 
@@ -249,7 +248,8 @@ async def test_the_last_claims_under_a_long_snapshot_read_at_most_twice_the_firs
     analysed: Full, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A report holds its snapshot while messages drain: nothing that is finished can be cleaned away meanwhile."""
-    monkeypatch.setattr(claims, "_MARK_S", 600.0)  # a slow machine must not look like a mark that does not work
+    for name in ("LIFE_S", "LONGEST_LIFE_S"):  # a slow machine must not look like a mark that does not work
+        monkeypatch.setattr(marks, name, 600.0)
     reader = await asyncpg.connect(analysed.url)
     engine = Database(analysed.url, pool_size=2, role=Role.ENGINE)
     lane = Lane(TENANT, analysed.lane_id, "email", SENDER, None, "transactional")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -133,6 +134,25 @@ async def test_a_message_of_higher_priority_gets_the_next_token(desk: Desk) -> N
         assert list(claim.batch.messages) == [urgent]
 
 
+async def test_two_claims_of_a_worker_do_not_ask_a_lane_at_once_that_met_its_rate(
+    desk: Desk, picks: list[tuple[int, int]]
+) -> None:
+    await desk.admit(20)
+    claimer = Claimer(desk.post.engine, GATES, lease_s=60)
+    await fill(desk, "sender", desk.sender_id, 0)
+    assert await sizes(desk, claimer) == 0
+    await fill(desk, "sender", desk.sender_id, 5)
+    lane = await desk.lane()
+    tokens = [await desk.post.token() for _ in range(3)]
+    claims = await asyncio.gather(*(claimer.claim(lane, token, limit=200) for token in tokens))
+    assert sorted(len(claim.batch.messages) if claim.batch else 0 for claim in claims) == [0, 0, 5]
+    assert [most for _, most in picks] == [200, 5]
+    assert {claim.why for claim in claims} == {"rate limit"}
+    assert all(0 < claim.rest_s < 0.05 for claim in claims if claim.batch is None), "the first says for how long"
+    await fill(desk, "sender", desk.sender_id, 5)
+    assert await sizes(desk, claimer) == 5
+
+
 async def test_two_workers_that_look_first_never_take_more_than_there_is(desk: Desk) -> None:
     await desk.admit(200)
     workers = [Claimer(desk.post.engine, GATES, lease_s=60) for _ in range(2)]
@@ -207,6 +227,16 @@ async def test_a_worker_notices_that_a_rate_was_raised(post: Post, desk: Desk) -
         async with desk.engine() as uow:
             await buckets.set_rate(uow, ANN, "sender", desk.sender_id, 1000.0)
         await until(lambda: _is_sent(desk, ids), what="the others go")
+
+
+async def test_a_lane_that_is_kept_to_a_rate_is_picked_from_a_slice_at_a_time(
+    post: Post, desk: Desk, picks: list[tuple[int, int]]
+) -> None:
+    ids = await desk.admit(80)
+    await fill(desk, "sender", desk.sender_id, 0, rate=40.0, cap=40.0)
+    async with post.working():
+        await until(lambda: _is_sent(desk, ids), what="all of them go")
+    assert len(picks) <= 20, "not one by one, as they may go"
 
 
 async def _gone(desk: Desk, sender_id: UUID) -> bool:

@@ -44,12 +44,14 @@ CROSS JOIN LATERAL (
 WHERE l.is_open;
 
 -- name: lane_lock :value
--- First lock of every claim: a lane's verdict and its claims are one, and a pause can wait for those under way.
-SELECT id FROM lanes WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
+-- First lock of every claim: a lane's verdict and its claims are one, and a pause can wait for those under way. Gives the instant.
+SELECT now() FROM lanes WHERE tenant_id = $1 AND id = $2 FOR UPDATE;
 
 -- name: claim_pick :many
--- Pick the next ready messages of a lane in order; `$4..$6` is the worker's mark (least key worth looking at).
-SELECT message_id, priority, due_at, attempt, crashes, attempted_at, now() AS now
+-- Pick the next ready messages of a lane in order; `$4..$6` is the worker's mark (least key worth looking at). With how many seconds
+-- it took to come to each.
+SELECT message_id, priority, due_at, attempt, crashes, attempted_at,
+       date_part('epoch', clock_timestamp() - statement_timestamp()) AS looked_s
 FROM queue
 WHERE tenant_id = $1 AND lane_id = $2 AND state = 0 AND (priority, due_at, message_id) >= ($4::smallint, $5::timestamptz, $6::uuid)
 ORDER BY priority, due_at, message_id

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -18,23 +18,23 @@ import structlog
 
 from outrider.base import failpoint
 from outrider.base.clock import boottime_s
-from outrider.base.ids import NIL, time_of
+from outrider.base.ids import time_of
 from outrider.contracts.gate import Block, Candidate, Fact, Gate, Hold, Lane, Pass, Verdict
 from outrider.data.db import Database
 from outrider.domain.limits import contacted
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch import pacing
 from outrider.engine.dispatch.batch import Batch, Claimed, Money
+from outrider.engine.dispatch.marks import FIRST, Marks
 from outrider.engine.dispatch.pacing import STOPPED_S
 from outrider.engine.dispatch.spending import Spending
 from outrider.engine.dispatch.terms import Terms, TermsReader
 
 _log = structlog.get_logger(__name__)
-_FIRST_MARK = (-1, datetime.fromisoformat("2000-01-01T00:00:00+00:00"), NIL)
-_MARK_S = 1.0
 _RATE_LIMIT = "rate limit"
+_ASKED_S = 0.01
+"""So long a lane rests that met its rate while another claim of this worker asks it: that one says for how long."""
 _LOST_FOR = timedelta(hours=1)
-Mark = tuple[int, datetime, UUID]
 
 
 @dataclass(slots=True)
@@ -49,28 +49,6 @@ class Claim:
     rest_s: float = 0.0
     why: str = ""
     is_drained: bool = False
-
-
-@dataclass(slots=True)
-class Marks:
-    """Per lane, the last key this worker claimed: what lies before is claimed, or waits a second (hotpath.md 4)."""
-
-    _by_lane: dict[int, tuple[Mark, float]] = field(default_factory=dict)
-
-    def get(self, lane_id: int, now_s: float) -> Mark:
-        """The least key worth looking at."""
-        mark, set_s = self._by_lane.get(lane_id, (_FIRST_MARK, 0.0))
-        return mark if now_s - set_s < _MARK_S else _FIRST_MARK
-
-    def put(self, lane_id: int, mark: Mark, now_s: float) -> None:
-        """Remember the last key; the first second counts from the first claim of a run."""
-        known = self._by_lane.get(lane_id)
-        set_s = known[1] if known is not None and now_s - known[1] < _MARK_S else now_s
-        self._by_lane[lane_id] = (mark, set_s)
-
-    def drop(self, lane_id: int) -> bool:
-        """Forget; tells whether there was one, so that an empty claim looks once more from the start."""
-        return self._by_lane.pop(lane_id, None) is not None
 
 
 class Claimer:
@@ -95,9 +73,16 @@ class Claimer:
                  and was not begun: the caller gives the token back.
         Source:  architecture.md section 4; hotpath.md
         """
+        with self._throttled.alone(lane) as is_alone:
+            if not is_alone:
+                return Claim(rest_s=_ASKED_S, why=_RATE_LIMIT)
+            return await self._claim(lane, token, limit)
+
+    async def _claim(self, lane: Lane, token: int, limit: int) -> Claim:
         begin_s = boottime_s()
         async with self._database.transaction() as raw:
-            if await SQL.lane_lock.value(raw, lane.tenant_id, lane.id) is None:
+            now: datetime | None = await SQL.lane_lock.value(raw, lane.tenant_id, lane.id)
+            if now is None:
                 return Claim(rest_s=1.0, why="the lane is gone")
             # what gates are asked after this is true from here on: a claim that waited long for its lane is not stale
             asked_s = boottime_s()
@@ -106,11 +91,10 @@ class Claimer:
             allowed, why, rest_s = await self._allowed(raw, terms, lane, limit)
             if allowed < 1:
                 return Claim(rest_s=rest_s, why=why)
-            picked, is_drained = await self._pick(raw, lane, allowed, begin_s)
+            picked, is_drained, looked_s = await self._pick(raw, lane, allowed, begin_s)
             if not picked:
                 return Claim(rest_s=0.05, why="empty", is_drained=is_drained)
-            now: datetime = picked[0]["now"]
-            rows = await self._read(raw, lane, picked)
+            rows = await self._read(raw, lane, picked, now)
             picked = [row for row in picked if row["message_id"] in rows]
             candidates = [_candidate(row, rows) for row in picked]
             passed, settled = await self._judge(raw, lane, terms.gates, candidates, now)
@@ -138,7 +122,8 @@ class Claimer:
             return Claim(settled_count=settled, rest_s=0.0 if settled else rest_s or 0.05, why=why if passed else "")
         if why != _RATE_LIMIT and not is_drained:
             last = picked[-1]
-            self._marks.put(lane.id, (last["priority"], last["due_at"], last["message_id"]), begin_s)
+            mark = last["priority"], last["due_at"], last["message_id"]
+            self._marks.put(lane.id, mark, begin_s, looked_s=looked_s)
         attempts = {row["message_id"]: row for row in picked}
         messages = {c.id: _claimed(c, attempts[c.id], rows[c.id], now, begin_s) for c in going}
         is_suspect = attempts[going[0].id]["crashes"] > 0
@@ -198,22 +183,26 @@ class Claimer:
 
     async def _pick(
         self, raw: asyncpg.Connection, lane: Lane, limit: int, now_s: float
-    ) -> tuple[list[asyncpg.Record], bool]:
-        """The next ready messages in order, and whether they are all. One that was in dying hands goes alone."""
+    ) -> tuple[list[asyncpg.Record], bool, float | None]:
+        """The next ready messages in order, and whether they are all. One that was in dying hands goes alone.
+
+        Gives:   further how long it took to look at the lane from its start; None: it was looked at from a mark.
+        """
         mark = self._marks.get(lane.id, now_s)
         picked = await SQL.claim_pick.many(raw, lane.tenant_id, lane.id, limit, *mark)
         if not picked and self._marks.drop(lane.id):
-            mark = _FIRST_MARK
+            mark = FIRST
             picked = await SQL.claim_pick.many(raw, lane.tenant_id, lane.id, limit, *mark)
-        is_drained = len(picked) < limit and mark == _FIRST_MARK  # before a mark there may be what came back
+        looked_s = picked[-1]["looked_s"] if picked and mark == FIRST else None
+        is_drained = len(picked) < limit and mark == FIRST  # before a mark there may be what came back
         suspect = next((at for at, row in enumerate(picked) if row["crashes"] > 0), None)
         if suspect is not None:
             is_drained = is_drained and len(picked) == 1
             picked = picked[: max(suspect, 1)]
-        return picked, is_drained
+        return picked, is_drained, looked_s
 
     async def _read(
-        self, raw: asyncpg.Connection, lane: Lane, picked: Sequence[asyncpg.Record]
+        self, raw: asyncpg.Connection, lane: Lane, picked: Sequence[asyncpg.Record], now: datetime
     ) -> dict[UUID, asyncpg.Record]:
         """The ledger rows of a pick. What has none is held, for `data validate` and people: its lane goes on [F45]."""
         ids = [row["message_id"] for row in picked]
@@ -221,7 +210,7 @@ class Claimer:
         lost = [message_id for message_id in ids if message_id not in rows]
         if lost:
             _log.error("ledger_gap", lane=lane.id, count=len(lost), first=str(lost[0]))
-            until = [picked[0]["now"] + _LOST_FOR] * len(lost)
+            until = [now + _LOST_FOR] * len(lost)
             await SQL.claim_hold.run(raw, lane.tenant_id, lost, until, ["it has no row in the ledger"] * len(lost))
         return rows
 

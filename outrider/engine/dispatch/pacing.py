@@ -8,7 +8,8 @@ let go is held until its turn or day; what a bucket does not grant stays ready, 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -109,6 +110,24 @@ class Throttled:
 
     def __init__(self) -> None:
         self._lane_ids: set[int] = set()
+        self._asking: set[int] = set()
+
+    @contextmanager
+    def alone(self, lane: Lane) -> Iterator[bool]:
+        """Hold a lane that has met its rate while it is asked; False when another claim of this worker asks it.
+
+        The other takes what has come together: one that waited for it would find next to nothing.
+        """
+        if lane.id not in self._lane_ids:
+            yield True
+        elif lane.id in self._asking:
+            yield False
+        else:
+            self._asking.add(lane.id)
+            try:
+                yield True
+            finally:
+                self._asking.discard(lane.id)
 
     async def ask(self, raw: asyncpg.Connection, lane: Lane, terms: Terms, asked: int) -> tuple[int, float]:
         """How many of `asked` may be picked, and how long the lane may rest when it is none."""

@@ -186,10 +186,10 @@ class Pipeline:
             raise
         if claim.is_drained:
             self._ring.drop(lane, reading=reading)
+        elif claim.rest_s:
+            self._ring.rest(lane, claim.rest_s)
         if claim.batch is None:
             self._journal.done(token)
-            if claim.rest_s and not claim.is_drained:
-                self._ring.rest(lane, claim.rest_s)
             return False
         if pace.failures:
             self._ring.rest(lane, min(_LONGEST_PAUSE_S, 2.0 ** min(pace.failures, 6)))
@@ -334,11 +334,11 @@ class Pipeline:
         self._room.set()  # who had nothing to do while it was read
 
     async def _idle(self, stop: asyncio.Event) -> None:
-        """Nothing to do: wait for a wake-up, for room, or for the next look."""
+        """Nothing to do: wait for a wake-up, for room, for the end of a lane's rest, or for the next look."""
         if self._is_told and not self._directory.is_read_now:
             return
         self._room.clear()
-        events, bound_s = [self._room, stop], self._runtime.settings.poll_s
+        events, bound_s = [self._room, stop], min(self._runtime.settings.poll_s, self._ring.rests_for_s())
         if not self._directory.is_read_now:  # else somebody looks, and says when that is done
             if self.wake.is_set():  # heard, and the next look is near
                 bound_s = min(bound_s, max(0.001, self._directory.rests_for_s))

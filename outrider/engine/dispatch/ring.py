@@ -5,6 +5,7 @@ Owns the order in memory; a tenant with ten million messages waiting has one pla
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -69,6 +70,11 @@ class Ring:
     def rest(self, lane: Lane, seconds: float) -> None:
         """Leave a lane out for a while: empty, throttled, paused or its server away. The longer of two rests holds."""
         self._rests[lane.id] = max(self._rests.get(lane.id, 0.0), self._clock() + seconds)
+
+    def rests_for_s(self) -> float:
+        """In how many seconds the first lane has rested enough; infinity: none rests."""
+        now_s = self._clock()
+        return min((until_s - now_s for until_s in self._rests.values() if until_s > now_s), default=math.inf)
 
     def wake(self, lane: Lane) -> None:
         """End a lane's rest: what it rested for is over."""

@@ -6,16 +6,11 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outrider.base.ids import NIL
 from outrider.contracts.gate import Lane
 from outrider.engine.dispatch.batch import Batch
-from outrider.engine.dispatch.claim import Mark, Marks
 from outrider.engine.dispatch.pace import Pace
 
 LANE = Lane(UUID(int=1), 7, "email", UUID(int=2), None, "bulk")
-FIRST: Mark = (-1, datetime(2000, 1, 1, tzinfo=UTC), NIL)
-MARK: Mark = (5, datetime(2026, 1, 1, tzinfo=UTC), UUID(int=7))
-LATER: Mark = (5, datetime(2026, 1, 2, tzinfo=UTC), UUID(int=8))
 
 
 def test_the_first_claim_is_a_modest_one() -> None:
@@ -76,26 +71,3 @@ def test_a_claim_is_never_nothing_and_never_more_than_the_most(seen: list[tuple[
     for count, took_s in seen:
         pace.learn(count, took_s)
     assert 1 <= pace.limit(most) <= most
-
-
-def test_a_lane_without_a_mark_is_looked_at_from_the_start() -> None:
-    assert Marks().get(1, 50.0) == FIRST
-
-
-def test_a_mark_holds_for_one_second_from_the_first_claim_of_a_run() -> None:
-    marks = Marks()
-    marks.put(1, MARK, 50.0)
-    marks.put(1, LATER, 50.9)
-    assert marks.get(1, 50.99) == LATER
-    assert marks.get(1, 51.0) == FIRST, "rows released before the mark wait a second at most"
-    marks.put(1, LATER, 51.2)
-    assert marks.get(1, 52.1) == LATER
-    assert marks.get(2, 52.1) == FIRST
-
-
-def test_dropping_a_mark_tells_whether_there_was_one() -> None:
-    marks = Marks()
-    assert marks.drop(1) is False
-    marks.put(1, MARK, 50.0)
-    assert marks.drop(1) is True
-    assert marks.get(1, 50.0) == FIRST

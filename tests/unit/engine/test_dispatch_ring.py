@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections import Counter
 from uuid import UUID
 
@@ -196,3 +197,15 @@ def test_lanes_that_nobody_has_emptied_are_told_for_the_next_directory() -> None
     made = ring(lane(1, 1), lane(1, 2, "bulk"), lane(2, 3))
     made.drop(lane(1, 2, "bulk"), reading=made.reading)
     assert sorted(made.with_work()) == [1, 3]
+
+
+def test_a_feeder_with_nothing_to_do_waits_for_the_first_lane_that_has_rested() -> None:
+    clock = Clock()
+    made = ring(lane(1, 1), lane(2, 2), clock=clock)
+    assert made.rests_for_s() == math.inf
+    made.rest(lane(1, 1), 0.5)
+    made.rest(lane(2, 2), 2.0)
+    assert made.rests_for_s() == 0.5
+    clock.now_s += 0.5
+    assert turns(made, 1) == [1]
+    assert made.rests_for_s() == 1.5, "who has rested enough is not waited for"
