@@ -199,3 +199,14 @@ async def test_other_credentials_are_another_account_from_the_moment_they_are_gi
     assert await tried(post, theirs)
     await told(post, theirs, "authentication_failed")
     assert await states(post, ours) == [None], "nothing of the old one is held against it"
+
+
+async def test_what_spreads_while_other_credentials_are_given_is_not_held_against_these(post: Post) -> None:
+    ours, theirs, third = [await entered(post, "ann") for _ in range(3)]
+    vault = Vault(post.runtime.providers, post.runtime.keyring, post.runtime.egress)
+    async with post.runtime.db.uow(Role.APP, ours.tenant_id) as uow:
+        await connections.update(uow, vault, ANN, ours.connection_id, settings={"username": "bob"})
+        spreading = asyncio.create_task(told(post, theirs, "authentication_failed"))
+        await until(partial(is_waited_for, uow.raw))
+    assert await spreading == "open"
+    assert await states(post, ours, theirs, third) == [None, "open 0", "open 0"]

@@ -50,12 +50,14 @@ FROM connections c WHERE c.tenant_id = $1 AND c.id = $2;
 
 -- name: circuit_spread :many
 -- A connection's circuit was opened by one of the causes `$4`, which are its account's: it is open for every connection of the
--- account `$3` as well, at least as long. Gives those for which this is news.
+-- account `$3` as well, at least as long. One that is given other credentials just now is waited for, and then looked at again:
+-- it may be of another account. Gives those for which this is news.
 -- tenant: none, because the account may be several tenants'
 INSERT INTO circuits AS k (tenant_id, connection_id, state, failures, openings, cause, failed_at, opened_at, try_at)
 SELECT o.tenant_id, o.id, m.state, m.failures, m.openings, m.cause, m.failed_at, m.opened_at, m.try_at
 FROM circuits m JOIN connections o ON o.account = $3 AND (o.tenant_id, o.id) <> (m.tenant_id, m.connection_id)
 WHERE m.tenant_id = $1 AND m.connection_id = $2 AND m.state = 'open' AND m.cause = ANY ($4::text[])
+FOR KEY SHARE OF o
 ON CONFLICT (tenant_id, connection_id) DO UPDATE SET
   state = 'open', failures = excluded.failures, openings = greatest(k.openings, excluded.openings), passed = 0, cause = excluded.cause,
   failed_at = excluded.failed_at, opened_at = coalesce(k.opened_at, excluded.opened_at), try_at = excluded.try_at
