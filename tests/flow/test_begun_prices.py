@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
-
-import pytest
 
 from outrider.base.ids import NIL
 from outrider.contracts.actor import Actor
@@ -14,7 +11,7 @@ from outrider.data.db import Role
 from outrider.domain.limits import budgets, prices
 from outrider.domain.messages import holds
 from outrider.engine.maintenance.money import Prices
-from tests.kit.dispatch import Desk, Post, posts
+from tests.kit.dispatch import Desk, Post
 
 WHO = Actor("user", "ops@example.org", "127.0.0.1")
 AHEAD = datetime.now(UTC) + timedelta(days=300)
@@ -22,12 +19,6 @@ _HOLD = (
     "UPDATE queue SET state = 5, due_at = now() + interval '1 hour', reason = $2 "
     "WHERE tenant_id = $1 RETURNING message_id"
 )
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("prices")) as made:
-        yield made
 
 
 async def held(post: Post, reason: str = f"{budgets.GATE}: no price is known for email to DE") -> Desk:

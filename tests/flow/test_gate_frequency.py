@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -24,19 +24,13 @@ from outrider.engine.maintenance import recounting
 from outrider.plugins.gates.fraud_guard import GATE as GUARD
 from outrider.plugins.gates.frequency_cap import GATE as CAP
 from tests.kit.campaigns import Campaign, fanned_out, launched
-from tests.kit.dispatch import BOUND_S, GATES, Desk, Post, posts, until
+from tests.kit.dispatch import BOUND_S, GATES, Desk, Post, until
 
 TESTER = Actor("user", "tester")
 _WAITING = (
     "SELECT count(*) FROM pg_locks WHERE NOT granted "
     "AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())"
 )
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("frequency")) as made:
-        yield made
 
 
 @pytest.fixture
