@@ -49,7 +49,7 @@ async def upgrade(
 
     Takes:   url         of a login role that may create roles and owns the database; no pooler in between
              wait_s      how long another runner is waited for
-             patience_s  how long one that holds a needed lock is waited for, in tries of 1 s with pauses
+             patience_s  how long one that holds a needed lock is waited for, in tries of 1.5 s with pauses
              told        is called with each revision as it is applied
     Gives:   the revisions applied now, oldest first; empty when the database was up to date.
     Raises:  Misconfigured naming the right that lacks, an old server, a newer schema, or a server that may forget what

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
+from sqlalchemy import text
 
 from outrider import migrations
 from outrider.base.errors import Misconfigured, Refused
@@ -102,6 +103,18 @@ async def test_writers_go_on_while_a_migration_waits_for_its_lock(migrated_url: 
             assert await running == [NEXT]
             await _until_written(written, len(written) + 5)
         await watcher.close()
+
+
+async def test_a_migration_waits_long_enough_for_an_autovacuum_to_be_ended_and_others_not_too_long(
+    migrated_url: str,
+) -> None:
+    async with revision.connected(revision.login_engine(migrated_url)) as connection:
+        asked = "SELECT setting::int FROM pg_settings WHERE name = :name AND unit = 'ms'"
+        lock_ms, deadlock_ms = [
+            await connection.scalar(text(asked), {"name": name}) for name in ("lock_timeout", "deadlock_timeout")
+        ]
+    assert lock_ms >= deadlock_ms + 400
+    assert lock_ms < 2_000, "what waits behind it waits as long [F47]"
 
 
 async def _until_written(written: list[int], count: int) -> None:
