@@ -99,6 +99,11 @@ async def test_a_winner_is_what_is_seen_tried_and_published(api: Api, owner: Cal
     await turn(api)
     page = made(await owner.put(f"{path}/web-version", {"variables": {"name": "friend"}}))["url"]
     assert "Take this" not in await _page(api, page), "the first one, while nothing is decided"
+    long = {"variables": {"name": 2**64}}  # longer than a column of whole numbers, as a message's values may be
+    assert made(await owner.put(f"{path}/web-version", long))["variables"] == long["variables"]
+    seen = made(await owner.post(f"{path}/preview", long | {"variant": "voucher"}))
+    assert f"Take this, {2**64}." in seen["text"]
+    assert made(await owner.put(f"{path}/web-version", {"variables": {"name": "friend"}}))["url"] == page
     made(await owner.post(f"{path}/winner", {"variant": "voucher"}))
     assert made(await owner.post(f"{path}/preview", {"variables": {"name": "Ann"}}))["variant"] == "voucher"
     assert made(await owner.post(f"{path}/test", {"to": [ME], "variables": {"name": "Ann"}}), 202)["variant"] == (

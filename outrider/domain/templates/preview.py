@@ -14,7 +14,6 @@ from email.message import EmailMessage
 from typing import Any
 
 import msgspec
-import orjson
 
 from outrider.base.errors import Refused
 from outrider.base.ids import NIL
@@ -72,7 +71,7 @@ def variables_of(contact: ContactView | None, address: str, given: Mapping[str, 
         values = {**contact.attributes, "name": contact.name, ADDRESS_VARIABLES.get(channel, "address"): own}
         if contact.external_id is not None:
             values["external_id"] = contact.external_id
-    return orjson.dumps({**values, **given}).decode()
+    return msgspec.json.encode({**values, **given}).decode()  # whole numbers of any length, as in a message
 
 
 def item_for(address: str, variables: str | None, *, is_bulk: bool, public_url: str) -> Item:

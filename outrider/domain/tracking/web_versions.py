@@ -14,7 +14,6 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
-import orjson
 
 from outrider.base.errors import Broken, Refused
 from outrider.base.secret import Keyring
@@ -119,7 +118,7 @@ async def publish(uow: UnitOfWork, actor: Actor, campaign_id: UUID, variables: d
     campaign = await campaign_facts(uow, campaign_id)
     if campaign["state"] in {"draft", "scheduled"}:
         raise Refused("not_launched", "only what was launched can be published", field="/id", status=409)
-    text = orjson.dumps(variables).decode()
+    text = msgspec.json.encode(variables).decode()
     if len(text) > _LONGEST_VARIABLES:
         raise Refused("too_large", f"may have {_LONGEST_VARIABLES} bytes as JSON", field="/variables")
     code = secrets.token_bytes(_CODE_BYTES)
@@ -143,7 +142,7 @@ async def withdraw(uow: UnitOfWork, actor: Actor, campaign_id: UUID) -> None:
 
 def _view(campaign_id: UUID, row: asyncpg.Record) -> Published:
     code = int.from_bytes(row["code"], "big", signed=True)
-    return Published(campaign_id, orjson.loads(row["variables"]), row["created_by"], row["created_at"], code)
+    return Published(campaign_id, msgspec.json.decode(row["variables"]), row["created_by"], row["created_at"], code)
 
 
 def _code_bytes(code: int) -> bytes:
