@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from tests.kit.drill import Drill
-from tests.kit.processes import BOUND_S, say, until
+from tests.kit.processes import BOUND_S, say, slowness, until
 
 CONNECTIONS = 4
 _SLOW = {"action": "slow", "stage": "dot", "delay_ms": 5}
@@ -28,6 +28,7 @@ async def ten_beside_a_million(drill: Drill, *, great: int) -> list[str]:
         await drill.admit(big, min(_AT_ONCE, great - first))
     await drill.worker()
     waits_s: list[float] = []
+    found: list[str] = []
     for _ in range(_SINGLES):
         await drill.accepted(100)
         began_s = time.monotonic()
@@ -37,11 +38,14 @@ async def ten_beside_a_million(drill: Drill, *, great: int) -> list[str]:
             state = "SELECT state FROM messages WHERE tenant_id = $1 AND id = $2"
             return bool(await drill.value(state, small.tenant_id, single) == "sent")  # noqa: B023 - asked before the next
 
-        await until(is_sent, what="a small tenant's message is sent", bound_s=BOUND_S + _MOST_WAIT_S)
+        await until(is_sent, what="a small tenant's message is sent", bound_s=2 * BOUND_S)
         waits_s.append(time.monotonic() - began_s)
+        if waits_s[-1] > _MOST_WAIT_S and waits_s[-1] > (most_s := _MOST_WAIT_S * slowness()):
+            found.append(
+                f"F94: a small tenant's message took {waits_s[-1]:.0f} s, {most_s:.0f} s at most are wanted here"
+            )
     waiting = await drill.value("SELECT count(*) FROM queue WHERE tenant_id = $1", big.tenant_id)
     say(f"of {great} {waiting} were waiting; ten took {', '.join(f'{each:.2f}' for each in waits_s)} s")
-    found = [] if max(waits_s) <= _MOST_WAIT_S else [f"F94: a small tenant's message took {max(waits_s):.0f} s"]
     assert waiting, "the great one was through already, so nothing is proved"
     drill.faults()
     await drill.drained(bound_s=BOUND_S + great / _SLOWEST_PER_S)
