@@ -51,7 +51,7 @@ def test_a_list_is_offered_and_a_form_made_changed_shown_and_deleted(outrider: C
         ]
     )
     assert early.code == 2
-    assert "not on offer" in early.err
+    assert "--list: weekly is not on offer" in early.err
     assert (_ok(offer)["title"], _ok(offers)[0]["name"]) == ("Every week", "weekly")
     assert "dry run" in tried.out
     assert "/s/" in _ok(made)["url"]

@@ -86,7 +86,7 @@ def test_a_template_is_shown_before_it_is_in_a_campaign(outrider: Command) -> No
 
 def test_a_text_is_measured_and_priced_on_the_command_line(outrider: Command) -> None:
     text = "x" * 161
-    plain, unknown, _, priced, data, away, email, wrong = outrider.many(
+    plain, unknown, _, priced, data, away, email, wrong, both = outrider.many(
         [
             ("numbers", "measure", text, "--no-price"),
             ("numbers", "measure", text),
@@ -96,6 +96,7 @@ def test_a_text_is_measured_and_priced_on_the_command_line(outrider: Command) ->
             ("numbers", "measure", text),
             ("numbers", "measure", text, "--channel", "email"),
             ("numbers", "measure", text, "--to", "nobody"),
+            ("numbers", "measure", text, "--to", "+61412345678", "--no-price"),
         ]
     )
     assert (plain.code, "price" in plain.out, "segments" in plain.out) == (0, False, True), plain
@@ -106,6 +107,7 @@ def test_a_text_is_measured_and_priced_on_the_command_line(outrider: Command) ->
     assert "to AU" in away.out
     assert (email.code, "--channel" in email.err) == (2, True), email
     assert (wrong.code, "--to" in wrong.err) == (2, True), wrong
+    assert (both.code, "--to: is for the price" in both.err) == (2, True), both
 
 
 def test_a_price_for_every_tenant_is_set_and_taken_away_on_the_command_line(outrider: Command) -> None:

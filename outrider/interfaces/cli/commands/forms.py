@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -64,7 +66,8 @@ async def create(
     async with wired(options) as (runtime, work):
         list_ids = await _lists(work.uow, list_)
         new = NewForm(name, title, consent, list_ids, intro, purpose, sender, asks_name)
-        made = await forms.create(work.uow, work.actor, new)
+        with _lists_by_name(list_):
+            made = await forms.create(work.uow, work.actor, new)
         url = await _url(runtime, work, made)
     return Answer(_built(made, url), note(f"made form {made.name} ({made.id}): {url}", dry_run=options.dry_run))
 
@@ -119,7 +122,8 @@ async def change(
         )  # fmt: skip
         if wanted == FormChange():
             raise Refused("required", "name what to change", field="--title")
-        after = await forms.update(work.uow, work.actor, form.id, wanted)
+        with _lists_by_name(list_ or ()):
+            after = await forms.update(work.uow, work.actor, form.id, wanted)
     text = f"form {after.name} is changed (version {after.version}, {'open' if after.is_open else 'closed'})"
     return Answer(msgspec.to_builtins(after), note(text, dry_run=options.dry_run))
 
@@ -198,6 +202,19 @@ async def _lists(uow: UnitOfWork, given: list[str]) -> list[UUID]:
         return found.id
 
     return [await one(each) for each in given]
+
+
+@contextmanager
+def _lists_by_name(given: Sequence[str]) -> Iterator[None]:
+    """Tell what is wrong with one of several lists by what it was called, not by its place among ids."""
+    try:
+        yield
+    except Refused as error:
+        _, _, at = (error.field or "").partition("/list_ids/")
+        if not at:
+            raise
+        told = f"{given[int(at)]} {error.message} (outrider lists offer)"
+        raise Refused(error.code, told, field="--list", status=error.http_status) from None
 
 
 async def _url(runtime: Runtime, work: Work, form: Form) -> str:

@@ -123,6 +123,8 @@ async def measure(
     """
     known = channel_of(channels(), channel, field="--channel")
     if not price:
+        if to is not None:
+            raise Refused("invalid_choice", "is for the price: leave it out, or --no-price", field="--to")
         said = msgspec.to_builtins(quotes.size_of(known, text, field="--channel"))
         return Answer(said, facts(said))
     async with looking(options) as work:
