@@ -21,7 +21,7 @@ from outrider.interfaces.sandbox.twilio.options import Rule
 from tests.kit.drill import Drill, boot_ns
 from tests.kit.ledgers import i5_nothing_after
 from tests.kit.phones import Phones, people
-from tests.kit.processes import BOUND_S, Process, until
+from tests.kit.processes import BOUND_S, Process, slowness, until
 from tests.kit.processes import say as show
 from tests.kit.scenarios.switches import GRACE_S
 from tests.unit.plugins.providers.test_smtp_reports import complaint
@@ -30,7 +30,8 @@ CLAIM_BATCH = "20"
 """So small that several workers have something in hand."""
 _WORKERS = 3
 _EFFECTIVE_WITHIN_S = 5.0
-"""From the moment somebody says it, by whatever way, to the last message that leaves for them."""
+"""From the moment somebody says it, by whatever way, to the last message that leaves for them, on a machine that does
+nothing else: until it is committed it is a request like others."""
 _TOKENS_PER_BLOCK = 1000
 _LOOKS = ("GET", "HEAD", "OPTIONS")
 Say = Callable[[UUID, str], Awaitable[None]]
@@ -196,6 +197,7 @@ def _complain(returns: Process, address: str) -> None:
 async def _judged(drill: Drill, phones: Phones, said: Sequence[Said]) -> list[str]:
     """Nothing later than the grace after the commit, nor 5 s after it was said; who was not written to is blocked."""
     stops = {each.message_id: each for each in said}
+    effective_s = _EFFECTIVE_WITHIN_S * await asyncio.to_thread(slowness)
     committed = stops.keys()
     taken = [each for each in (*drill.acceptances(), *phones.acceptances()) if each.message_id in committed]
     found = [
@@ -203,7 +205,7 @@ async def _judged(drill: Drill, phones: Phones, said: Sequence[Said]) -> list[st
         for each in taken
         for since_ns, grace_s in (
             (stops[each.message_id].committed_ns, GRACE_S),
-            (stops[each.message_id].said_ns, _EFFECTIVE_WITHIN_S),
+            (stops[each.message_id].said_ns, effective_s),
         )
         for late in i5_nothing_after([each], since_ns, grace_s=grace_s)
     ]
