@@ -1,4 +1,4 @@
-"""Drills about what comes back after a fault: a machine that was away takes its part again, a bad message fails alone.
+"""Drills about what comes back after a fault: a machine that was away takes its part again, bad messages fail alone.
 
 Each gives what the checker found: nothing with the product as it is.
 """
@@ -14,12 +14,16 @@ from outrider.domain.messages.admit import LaneKey, NewMessage, admit
 from outrider.domain.templates import contents
 from outrider.plugins.channels.email import CHANNEL
 from tests.kit.drill import Drill, Guarantee
-from tests.kit.processes import say, until
+from tests.kit.poisoned import ENDED, POISON, poisoned
+from tests.kit.processes import BOUND_S, say, until
 from tests.kit.rendering import InProcessRenderer
 
 CONNECTIONS = 4
 _SLOW = {"action": "slow", "stage": "dot", "delay_ms": 5}
 _ITS_PART = 20
+_AT_ONCE = 5_000
+_DEATHS_PER_MESSAGE = 3
+_BAD = 3
 _TOO_MUCH = (
     '{% if too_much %}{% set x = "aaaaaaaaaa" %}' + "{% set x = x ~ x %}" * 36 + "{{ x }}{% endif %}Hello {{ name }}."
 )
@@ -83,6 +87,58 @@ async def one_message_is_too_much(drill: Drill) -> list[str]:
     if [tuple(row) for row in ends] != [(ids[at], "failed")]:
         found.append(f"F15: {len(ends)} of {count} were not sent: {[tuple(row) for row in ends[:3]]}")
     return found + await drill.violations()
+
+
+async def messages_end_their_workers(drill: Drill, *, count: int) -> list[str]:
+    """F16: three of many messages end each process that works on them: they are set aside, all others go.
+
+    Two workers, each started again when it ends, as a supervisor does. What an ending worker had on the wire is in
+    doubt by right; nothing goes twice.
+    """
+    sender = await drill.sender("at_most_once", connections=CONNECTIONS)
+    places = {count * nth // (_BAD + 1) for nth in range(1, _BAD + 1)}
+    addresses = [f"{POISON if at in places else 'p'}{at}@example.com" for at in range(count)]
+    ids = []
+    for first in range(0, count, _AT_ONCE):
+        ids += await drill.admit_to(sender, addresses[first : first + _AT_ONCE])
+    bad = {ids[at] for at in places}
+    sound, drill.command = drill.command, poisoned(drill.command)
+    deaths = await _kept_running(drill, most=_DEATHS_PER_MESSAGE * _BAD, bound_s=BOUND_S * (3 + count / _AT_ONCE))
+    say(f"{deaths} workers ended over {_BAD} of {count} messages")
+    found = [] if deaths >= _DEATHS_PER_MESSAGE else [f"F16: {deaths} workers ended, so nothing is proved"]
+    evidence = await drill.evidence()
+    aside = {each.id for each in evidence.messages.values() if (each.state, each.code) == ("failed", "poison")}
+    if aside != bad:
+        found.append(f"F16: {len(aside - bad)} messages too many and {len(bad - aside)} too few were set aside")
+    if lost := set(ids) - bad - evidence.in_state("sent", "uncertain"):
+        found.append(f"F16: {len(lost)} messages that ended no worker have not gone")
+    listed = await asyncio.to_thread(sound.run, "poison", "list", "--json")
+    if {row["message_id"] for row in listed.json()} != {str(each) for each in bad}:
+        found.append(f"F16: `poison list` says {listed.out}")
+    return found + await drill.violations(uncertain=deaths * CONNECTIONS)
+
+
+async def _kept_running(drill: Drill, *, most: int, bound_s: float) -> int:
+    """Two workers until nothing is open, each started again when a message has ended it; gives how often.
+
+    Fails when more than `most` have ended.
+    """
+    workers = [drill.start_worker() for _ in range(2)]
+    deaths = 0
+
+    async def is_over() -> bool:
+        nonlocal deaths
+        for at, worker in enumerate(workers):
+            if worker.lives():
+                continue
+            assert worker.process.returncode == ENDED, worker.said()
+            deaths += 1
+            assert deaths <= most, f"F16: more than {most} workers ended"
+            workers[at] = drill.start_worker()
+        return not await drill.open_count()
+
+    await until(is_over, what="the queue is empty", bound_s=bound_s, poll_s=0.1)
+    return deaths
 
 
 async def _rate(drill: Drill, count: int) -> float:
