@@ -14,6 +14,7 @@ from outrider.contracts.outcome import Outcome
 from outrider.data.db import Role
 from outrider.domain.messages import uncertain
 from outrider.engine.dispatch.reconcile import Reconciler
+from outrider.engine.dispatch.repeats import Repeater
 from outrider.interfaces.sandbox.resend.options import Rule
 from outrider.plugins.providers.resend.transport import ResendTransport
 from tests.kit.api import TESTER
@@ -158,6 +159,47 @@ async def test_what_is_being_repeated_is_not_sent_again_by_people_at_the_same_ti
     async with office.working():
         await office.until_state("delivered", len(ids))
     assert taken(office) == sorted(PEOPLE[:3])
+
+
+@pytest.mark.parametrize("how", ["suppressed", "cancelled"])
+async def test_who_says_stop_while_a_repetition_waits_for_its_turn_gets_nothing(
+    office: Resending, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    office.sandbox.rules = [Rule(cut="before")]
+    ids = [await office.accepted(person) for person in PEOPLE[:3]]
+    async with office.working():
+        await office.until_state("uncertain", len(ids))
+    office.sandbox.rules = []
+    asked, go = asyncio.Event(), asyncio.Event()
+    said: list[str] = []
+    repeat, withheld = ResendTransport.repeat, Repeater._withheld
+
+    async def slow(transport: ResendTransport, *given: Any) -> list[Outcome] | None:
+        asked.set()
+        await go.wait()
+        return await repeat(transport, *given)
+
+    async def noted(repeater: Repeater, *given: Any) -> str:
+        said.append(await withheld(repeater, *given))
+        return said[-1]
+
+    monkeypatch.setattr(ResendTransport, "repeat", slow)
+    monkeypatch.setattr(Repeater, "_withheld", noted)
+    repeating = asyncio.create_task(office.repeated())
+    try:
+        async with asyncio.timeout(BOUND_S):
+            await asked.wait()
+            if how == "suppressed":
+                body = {"channel": "email", "address": PEOPLE[1], "reason": "manual"}
+                assert (await office.owner.post("/api/v1/suppressions", body)).status == 200
+            else:
+                await office.rows(IN_A_CANCELLED_CAMPAIGN, ids[1])
+            while not any(said):  # noqa: ASYNC110 - nobody tells that it has noticed
+                await asyncio.sleep(0.01)
+    finally:
+        go.set()
+        await asyncio.wait_for(repeating, BOUND_S)
+    assert office.sandbox.taken == []
 
 
 async def test_what_people_are_about_to_send_again_is_not_repeated_at_the_same_time(office: Resending) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -30,7 +32,7 @@ from outrider.domain.messages import events, reports
 from outrider.domain.messages.reports import Reported
 from outrider.domain.messages.rows import KEYED
 from outrider.engine.dispatch.again import claimed_of, made_again
-from outrider.engine.dispatch.batch import Batch, Claimed
+from outrider.engine.dispatch.batch import ASK_AGAIN_S, LONGEST_UNASKED_S, Batch, Claimed
 from outrider.engine.dispatch.board import Board
 from outrider.engine.dispatch.claim import Claimer
 from outrider.engine.dispatch.senders import Senders
@@ -47,6 +49,14 @@ _FIRST_S: Final = 5.0
 _LONGEST_S: Final = 600.0
 _WHO: Final = "repetition"
 _TAKEN_STATES: Final = frozenset({"sent", "delivered", "bounced"})
+
+
+@dataclass(slots=True)
+class _Doubts:
+    """Whether a request may still leave: why not, and by which moment's knowledge."""
+
+    asked_s: float
+    why: str = ""
 
 
 class Repeater:
@@ -139,11 +149,6 @@ class Repeater:
         self, lane: Lane, key: str, members: Sequence[asyncpg.Record], claimed: Sequence[Claimed], taken_s: float
     ) -> list[Outcome] | None:
         """Make the request again; None when it cannot be made now."""
-
-        def leave() -> str | None:
-            late = "it was taken too long ago" if boottime_s() > taken_s + _BEGIN_S else None
-            return late or self._board.why_stopped(lane)
-
         senders = Senders(self._runtime, is_sending=False)
         try:
             made, use = await made_again(self._runtime, senders, lane, claimed)
@@ -152,9 +157,45 @@ class Repeater:
             transport: object = next((r.account.transport for r in use.routes if r.connection_id == wanted), None)
             if len(messages) < len(members) or not isinstance(transport, Repeats):
                 return None
-            return await transport.repeat(key, messages, leave)
+            async with self._asking_again(lane, key, claimed) as doubts:
+
+                def leave() -> str | None:
+                    now_s = boottime_s()
+                    if now_s > taken_s + _BEGIN_S:
+                        return "it was taken too long ago"
+                    if now_s > doubts.asked_s + LONGEST_UNASKED_S:
+                        return "do-not-contact could not be asked again"
+                    return doubts.why or self._board.why_stopped(lane)
+
+                return await transport.repeat(key, messages, leave)
         finally:
             await senders.close_idle(everything=True)
+
+    @asynccontextmanager
+    async def _asking_again(self, lane: Lane, key: str, claimed: Sequence[Claimed]) -> AsyncIterator[_Doubts]:
+        """Ask again and again whether it may go, while it waits for its connection and its turn: a stop is a stop."""
+        doubts = _Doubts(asked_s=-LONGEST_UNASKED_S)
+
+        async def ask() -> None:
+            asked_s = boottime_s()
+            async with self._runtime.db.uow(Role.ENGINE, lane.tenant_id) as uow:
+                members = await KEYED.members.many(uow.raw, lane.tenant_id, key)
+            doubts.why = _broken(members) or await self._withheld(lane, members, claimed)
+            doubts.asked_s = asked_s
+
+        async def keep_asking() -> None:
+            while not doubts.why:
+                await asyncio.sleep(ASK_AGAIN_S)
+                with suppress(Unavailable):  # unasked for too long it does not leave
+                    await ask()
+
+        await ask()
+        asking = asyncio.create_task(keep_asking())
+        try:
+            yield doubts
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
 
     async def _settle(
         self, tenant_id: UUID, key: str, members: Sequence[asyncpg.Record], outcomes: Sequence[Outcome]
@@ -200,7 +241,7 @@ class Repeater:
 
 def _broken(members: Sequence[asyncpg.Record]) -> str:
     """Why a request is no longer what it was; empty: it is."""
-    if [row["place"] for row in members] != list(range(members[0]["places"])):
+    if not members or [row["place"] for row in members] != list(range(members[0]["places"])):
         return "a message of it was sent otherwise since"
     if members[0]["is_changed"]:
         return "its connection was changed since"
