@@ -397,6 +397,8 @@ async def test_deciding_about_all_of_them_needs_the_number_one_has_seen(api: Api
     [
         ("resend", {"ids": []}),
         ("resend", {"reason": "", "ids": [str(uuid4())]}),
+        ("resend", {"reason": "two\nlines", "ids": [str(uuid4())]}),
+        ("mark", {"reason": "a\u0007bell", "ids": [str(uuid4())], "state": "sent"}),
         ("resend", {"reason": "x", "ids": ["x"]}),
         ("mark", {"reason": "x", "ids": [str(uuid4())]}),
         ("mark", {"reason": "x", "ids": [str(uuid4())], "state": "lost"}),

@@ -36,6 +36,8 @@ async def test_over_http_all_of_them_go_only_with_the_number_one_has_seen(new_da
         for beside in ({"count": 3}, {"campaign_id": ids[0]}):
             refused = await caller.post("/api/v1/poison/requeue", {"reason": "mended", "ids": ids[:1], **beside})
             assert (refused.status, refused.code) == (422, "invalid_choice"), "one of the two would be ignored"
+        refused = await caller.post("/api/v1/poison/requeue", {"reason": "two\nlines", "ids": ids[:1]})
+        assert (refused.status, refused.code) == (422, "invalid_reason")
         one = await caller.post("/api/v1/poison/requeue", {"reason": "mended", "ids": ids[:1]})
         assert (one.status, one.json) == (200, {"count": 1, "ids": ids[:1]})
         done = await caller.post("/api/v1/poison/requeue", {"reason": "mended", "count": 2})

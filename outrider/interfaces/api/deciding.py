@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from outrider.base.errors import Refused
+from outrider.domain.limits.reasons import clean_reason
 
 
 class DecisionIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -18,6 +19,11 @@ class DecisionIn(msgspec.Struct, forbid_unknown_fields=True):
     ids: Annotated[list[UUID], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
     campaign_id: UUID | None = None
     count: int | None = None
+
+    @property
+    def why(self) -> str:
+        """The reason as it is kept and audited; Refused(invalid_reason) for control characters."""
+        return clean_reason(self.reason)
 
 
 async def wanted(data: DecisionIn, find: Callable[[], Awaitable[list[UUID]]], *, are: str) -> list[UUID]:

@@ -71,7 +71,7 @@ async def poison_requeued(
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
         find = partial(poison.ids, uow.raw, principal.tenant_id, campaign_id=data.campaign_id)
         these = await wanted(data, find, are="set aside")
-        done = await poison.requeue(uow, principal.actor, principal.tenant_id, these, reason=data.reason)
+        done = await poison.requeue(uow, principal.actor, principal.tenant_id, these, reason=data.why)
     if done:
         runtime.bell.ring("ready", lambda: tell_ready(runtime.db))
     return RequeuedOut(len(done), done)

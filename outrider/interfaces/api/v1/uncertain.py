@@ -103,7 +103,7 @@ async def uncertain_resent(
     """Send uncertain messages again, but for cancelled campaigns; the same bytes: someone may get one twice."""
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
         these = await _these(uow.raw, principal.tenant_id, data)
-        done = await uncertain.resend(uow, principal.actor, principal.tenant_id, these, reason=data.reason)
+        done = await uncertain.resend(uow, principal.actor, principal.tenant_id, these, reason=data.why)
     runtime.bell.ring("ready", lambda: tell_ready(runtime.db))
     return DecidedOut(len(done), done)
 
@@ -116,7 +116,7 @@ async def uncertain_marked(
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
         these = await _these(uow.raw, principal.tenant_id, data)
         done = await uncertain.mark(
-            uow, principal.actor, principal.tenant_id, these, state=data.state, reason=data.reason
+            uow, principal.actor, principal.tenant_id, these, state=data.state, reason=data.why
         )
     return DecidedOut(len(done), done)
 
@@ -135,7 +135,7 @@ async def uncertain_reconciled(
             left_count = len(these) - at
             break
         part = these[at : at + _ASKED_AT_ONCE]
-        done.add(await reconciler.these(principal.tenant_id, part, actor=principal.actor, reason=data.reason))
+        done.add(await reconciler.these(principal.tenant_id, part, actor=principal.actor, reason=data.why))
     if done.again:
         runtime.bell.ring("ready", lambda: tell_ready(runtime.db))
     return ReconciledOut(done.sent, done.again, done.withdrawn, done.undecided, left_count)
