@@ -512,7 +512,8 @@ async def test_what_cannot_take_over_is_refused_by_its_place(pair: Pair) -> None
     assert (await refused(*[pair.spare_id] * 6))[0] == "too_many"
     async with pair.post.runtime.db.uow(Role.APP, pair.desk.tenant_id) as uow:
         assert (await fallbacks.get(uow, pair.desk.sender_id)).fallback_ids == [pair.spare_id], "nothing changed"
-        with pytest.raises(Refused) as in_use:
+    with pytest.raises(Refused) as in_use:
+        async with pair.post.runtime.db.uow(Role.APP, pair.desk.tenant_id) as uow:
             await connections.delete(uow, TESTER, pair.spare_id)
     assert in_use.value.code == "connection_in_use"
 

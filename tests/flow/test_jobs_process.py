@@ -64,9 +64,14 @@ async def test_a_scheduler_is_on_record_healthy_and_leaves_in_order(
     assert 'outrider_job_runs_total{app="outrider",state="succeeded"}' in metrics
     db = Database(command.environment["OUTRIDER_DATABASE_URL"], pool_size=1)
     async with db.uow(Role.ENGINE) as uow:
-        seen = [each for each in await workers.listed(uow.raw) if each.process.role == "scheduler"]
         assert [worker.pid for worker in await stats.workers(uow)] == [process.process.pid]
-    assert [(each.process.pid, each.state) for each in seen] == [(process.process.pid, "running")]
+
+    async def is_on_record() -> bool:
+        async with db.uow(Role.ENGINE) as uow:
+            seen = [each for each in await workers.listed(uow.raw) if each.process.role == "scheduler"]
+        return [(each.process.pid, each.state) for each in seen] == [(process.process.pid, "running")]
+
+    await until(is_on_record, what="its first heartbeat")
     process.ask_to_stop()
     assert await process.ended() == 0, process.said()
     async with db.uow(Role.ENGINE) as uow:
