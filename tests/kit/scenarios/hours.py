@@ -34,8 +34,11 @@ _GRACE_S = 1.0
 async def quiet_begins(drill: Drill, *, in_s: float, count: int = 500) -> list[str]:
     """F83: it gets quiet while `count` are queued here and while the provider has not handed over what it took.
 
-    Takes:   in_s: until it gets quiet, on a machine that does nothing else; longer where others work.
+    Takes:   in_s: until it gets quiet, on a machine that does nothing else; longer where others work, and of as many
+             more messages: what answers slowly takes them at its own pace, however busy the machine is.
     """
+    slow = await asyncio.to_thread(slowness)
+    in_s, count = in_s * slow, int(count * slow)
     numbers = [f"+1415{2_000_000 + n}" for n in range(count)]
     zones = drill.folder / "zones"
     drill.command = drill.command.with_(PYTHONTZPATH=os.pathsep.join([str(zones), *zoneinfo.TZPATH]))
@@ -50,8 +53,6 @@ async def quiet_begins(drill: Drill, *, in_s: float, count: int = 500) -> list[s
         await drill.execute(_PEOPLE, DEFAULT_TENANT, numbers, _ZONE)
         for _ in range(2):
             await drill.worker()
-        slow = await asyncio.to_thread(slowness)
-        in_s *= slow
         quiet_ns = boot_ns() + int(in_s * _NS)
         _zone(zones, datetime.now(UTC) + timedelta(seconds=in_s))  # workers read it when they meet it
         await phones.admit(numbers, message_class="bulk", purpose="marketing")
