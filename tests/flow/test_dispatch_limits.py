@@ -152,6 +152,7 @@ class Counting:
         """One claim and what it sent."""
         self.statements.clear()
         claim = await Claimer(self._database, gates, lease_s=60).claim(lane, token, limit=limit)
+        await asyncio.sleep(0)  # the driver tells of a statement in the next round of the loop, of COMMIT too
         return claim, list(self.statements)
 
     def listen(self, connection: asyncpg.Connection) -> None:

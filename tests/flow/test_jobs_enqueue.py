@@ -132,8 +132,8 @@ async def test_a_tenant_sees_and_reaches_its_own_jobs_only(shop: Workshop) -> No
 
 @pytest.mark.parametrize("door", ["outrider_run_add($1, $2, 1, 'default', 5)", "outrider_run_remove($1, $2, 1)"])
 async def test_the_app_role_cannot_touch_runs_of_another_tenant(shop: Workshop, door: str) -> None:
-    async with shop.runtime.db.uow(Role.APP, OTHER) as uow:
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        async with shop.runtime.db.uow(Role.APP, OTHER) as uow:
             await uow.raw.fetchval(f"SELECT {door}", DEFAULT_TENANT, UUID(int=1))
 
 
