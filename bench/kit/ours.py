@@ -122,6 +122,11 @@ class Installation:
     environment: dict[str, str] = field(repr=False)
     processes: int = 0
 
+    def use(self) -> None:
+        """Let what this process does itself (filling, waiting) concern this installation, where there are several."""
+        os.environ.update({name: value for name, value in self.environment.items() if name.startswith("OUTRIDER_")})
+        wiring.settings.cache_clear()
+
     @contextmanager
     def workers(
         self, count: int, *, program: Sequence[str | Path] = (PROGRAM,), **settings: str
@@ -191,10 +196,10 @@ def installation(database: Postgres) -> Iterator[Installation]:
     """Migrate the database and make a data directory with a key of its own."""
     with data_dir() as home:
         environment = environment_for(home) | {"OUTRIDER_DATABASE_URL": database.url}
-        os.environ.update({name: value for name, value in environment.items() if name.startswith("OUTRIDER_")})
-        wiring.settings.cache_clear()
+        made = Installation(database, home, environment)
+        made.use()
         asyncio.run(migrate.upgrade(database.url))
-        yield Installation(database, home, environment)
+        yield made
 
 
 @asynccontextmanager
