@@ -115,9 +115,7 @@ async def uncertain_marked(
     """Settle uncertain messages by hand as sent or failed."""
     async with runtime.db.uow(Role.ENGINE, principal.tenant_id) as uow:
         these = await _these(uow.raw, principal.tenant_id, data)
-        done = await uncertain.mark(
-            uow, principal.actor, principal.tenant_id, these, state=data.state, reason=data.why
-        )
+        done = await uncertain.mark(uow, principal.actor, principal.tenant_id, these, state=data.state, reason=data.why)
     return DecidedOut(len(done), done)
 
 
