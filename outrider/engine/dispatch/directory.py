@@ -58,28 +58,20 @@ class Directory:
 
         Takes:   known: lanes of the last directory that were not emptied since; they may be taken for having something.
         """
-        async with self._lock:
-            began_s = self._clock()
-            found = await self._by_lane(known) if began_s < self._lanes_until_s else await self._walk()
+        async with self._lock, self._database.statements() as raw:
+            began_s = self._clock()  # a wait for a connection says nothing about what reading costs
+            is_by_lane = began_s < self._lanes_until_s
+            found = await (lanes.with_work(raw, known) if is_by_lane else lanes.directory(raw))
             self._read_s = self._clock()
-            self._rest_s = min(_SHARE * (self._read_s - began_s), _LONGEST_REST_S)
+            self._learn(self._read_s - began_s, is_by_lane=is_by_lane)
         return found
 
-    async def _walk(self) -> list[Lane]:
-        began_s = self._clock()
-        async with self._database.statements() as raw:
-            found = await lanes.directory(raw)
-        now_s = self._clock()
-        self._walk_s = now_s - began_s
-        if self._walk_s > _DEAR_S and now_s >= self._walks_until_s:
-            self._lanes_until_s = now_s + _LANES_FOR_S
-        return found
-
-    async def _by_lane(self, known: Sequence[int]) -> list[Lane]:
-        began_s = self._clock()
-        async with self._database.statements() as raw:
-            found = await lanes.with_work(raw, known)
-        now_s = self._clock()
-        if now_s - began_s > self._walk_s:
-            self._lanes_until_s, self._walks_until_s = 0.0, now_s + _WALKS_FOR_S
-        return found
+    def _learn(self, took_s: float, *, is_by_lane: bool) -> None:
+        """Choose the way of the next readings, and when they are due, by what this one took."""
+        self._rest_s = min(_SHARE * took_s, _LONGEST_REST_S)
+        if not is_by_lane:
+            self._walk_s = took_s
+            if took_s > _DEAR_S and self._read_s >= self._walks_until_s:
+                self._lanes_until_s = self._read_s + _LANES_FOR_S
+        elif took_s > self._walk_s:
+            self._lanes_until_s, self._walks_until_s = 0.0, self._read_s + _WALKS_FOR_S

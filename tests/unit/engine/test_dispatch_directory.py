@@ -20,6 +20,7 @@ class Readings:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 1000.0
         self.walk_s = self.lanes_s = 0.001
+        self.connection_s = 0.0
         self.ways: list[str] = []
         self.known: Sequence[int] = ()
         monkeypatch.setattr(lanes, "directory", self._walk)
@@ -29,6 +30,7 @@ class Readings:
 
     @asynccontextmanager
     async def statements(self) -> AsyncIterator[None]:
+        self.now_s += self.connection_s
         yield None
 
     async def _walk(self, _raw: Any) -> list[Lane]:
@@ -79,6 +81,12 @@ async def test_so_many_lanes_that_they_cost_more_than_the_walk_are_left_for_a_mi
     assert await readings.read(30) == ["walk", "lanes", *["walk"] * 28]
     readings.now_s += 60
     assert await readings.read(3) == ["walk", "lanes", "walk"]
+
+
+async def test_a_wait_for_a_connection_is_not_taken_for_a_dear_walk(readings: Readings) -> None:
+    readings.connection_s = 2.0
+    assert await readings.read(5) == ["walk"] * 5
+    assert readings.directory.rests_for_s == 0.0
 
 
 async def test_reading_takes_a_twentieth_of_the_time_and_never_rests_longer_than_a_second(readings: Readings) -> None:
