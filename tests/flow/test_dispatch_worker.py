@@ -444,7 +444,7 @@ async def test_feeders_and_what_they_sent_share_one_grace(post: Post, monkeypatc
             task.cancel()
 
     monkeypatch.setattr(pipeline.Pipeline, "feed", feed)
-    monkeypatch.setattr(Worker, "_finish_tasks", staticmethod(finish))
+    monkeypatch.setattr(run, "finish", finish)
     async with post.working(grace_s=0.1):
         pass
     assert given[0] == 0.0, "the feeders took all of it"

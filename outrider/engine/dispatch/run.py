@@ -228,7 +228,7 @@ class Worker:
                 await self._work(stop, ready)
         finally:
             # also when a part of the worker broke: outcomes not yet recorded reach the journal, for who recovers
-            await self._finish_tasks(set(self.pipeline.tasks), 0.0)
+            await finish(set(self.pipeline.tasks), 0.0)
             self.journal.close(is_settled=not self.batches)
             self.renewer.stop()
             await self.pipeline.close()
@@ -251,17 +251,15 @@ class Worker:
             _log.info("worker_stops", in_flight=self._in_flight())
             ends_s = boottime_s() + settings.grace_s
             await asyncio.wait(feeders, timeout=settings.grace_s)
-            await self._finish_tasks({*feeders, *self.pipeline.tasks}, max(0.0, ends_s - boottime_s()))
+            # messages begun by what is cut are then uncertain
+            await finish({*feeders, *self.pipeline.tasks}, max(0.0, ends_s - boottime_s()))
             recording_ends.set()
             await recording
             self.state = "stopped"
             await self._last_words()
             ended.set()
             # cut as a kill would cut it: a round may wait for a provider that does not answer
-            await self._finish_tasks(loops, _LAST_ROUND_S)
-
-    _finish_tasks = staticmethod(finish)
-    """Messages begun by what is cut are then uncertain."""
+            await finish(loops, _LAST_ROUND_S)
 
     async def _last_words(self) -> None:
         try:
