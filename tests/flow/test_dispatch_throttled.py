@@ -106,6 +106,21 @@ async def test_a_rate_that_was_lifted_holds_a_lane_up_no_more(desk: Desk, picks:
     assert [most for _, most in picks] == [200, 200]
 
 
+async def test_a_lane_found_empty_is_no_longer_taken_for_one_that_met_its_rate(
+    desk: Desk, picks: list[tuple[int, int]]
+) -> None:
+    await desk.admit(3)
+    claimer = Claimer(desk.post.engine, GATES, lease_s=60)
+    await fill(desk, "sender", desk.sender_id, 2)
+    assert await sizes(desk, claimer) == 2
+    await desk.post.execute("DELETE FROM queue WHERE tenant_id = $1", desk.tenant_id)
+    await fill(desk, "sender", desk.sender_id, 2)
+    assert await sizes(desk, claimer) == 0
+    await desk.admit(3)
+    assert await sizes(desk, claimer) == 2
+    assert picks[-1][1] == 200
+
+
 async def test_what_gates_stop_is_settled_by_the_hundred_also_where_next_to_nothing_may_go(
     desk: Desk, picks: list[tuple[int, int]]
 ) -> None:

@@ -93,6 +93,7 @@ class Claimer:
                 return Claim(rest_s=rest_s, why=why)
             picked, is_drained, looked_s = await self._pick(raw, lane, allowed, begin_s)
             if not picked:
+                await self._throttled.note(raw, lane, terms, limit, is_met=False)
                 return Claim(rest_s=0.05, why="empty", is_drained=is_drained)
             rows = await self._read(raw, lane, picked, now)
             picked = [row for row in picked if row["message_id"] in rows]
