@@ -125,7 +125,9 @@ CAUSES: dict[str, Cause] = {
               "none: counts towards the limit of soft bounces", "never"),
     )
 }  # fmt: skip
-OF_ACCOUNT = frozenset(cause.code for cause in CAUSES.values() if cause.retry == "wait") | {"rate_limited"}
+REFUSED = frozenset(cause.code for cause in CAUSES.values() if cause.retry == "wait")
+"""Why an account is refused until somebody mends it: its messages wait, however long, and none counts as tried."""
+OF_ACCOUNT = REFUSED | {"rate_limited"}
 """What concerns an account, whichever tenant has entered it. All else may be of one connection: its limits, its way."""
 
 

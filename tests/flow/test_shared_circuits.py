@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from outrider.contracts.actor import Actor
+from outrider.contracts.outcome import OF_ACCOUNT
 from outrider.data.db import Role
 from outrider.domain.limits import shared_accounts
 from outrider.domain.senders import circuits, connections
@@ -69,7 +70,7 @@ async def due(post: Post) -> None:
     await post.execute("UPDATE circuits SET try_at = now() - interval '1 second'")
 
 
-@pytest.mark.parametrize("cause", sorted(circuits.AT_ONCE))
+@pytest.mark.parametrize("cause", sorted(OF_ACCOUNT))
 async def test_what_concerns_an_account_holds_for_all_who_have_entered_it_and_for_nobody_else(
     post: Post, cause: str
 ) -> None:

@@ -22,7 +22,7 @@ import msgspec
 from outrider.base.errors import Refused
 from outrider.base.settings import Settings
 from outrider.contracts.actor import Actor
-from outrider.contracts.outcome import CAUSES, OF_ACCOUNT
+from outrider.contracts.outcome import OF_ACCOUNT, REFUSED
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
 from outrider.domain.senders.rows import FAILOVER
@@ -31,11 +31,7 @@ State = Literal["closed", "open", "half_open"]
 TRY_S = 15.0
 """So long one message may take to try a connection; then another worker may: who took the try may have died with it.
 When it only took longer, two messages try."""
-REFUSED = frozenset(cause.code for cause in CAUSES.values() if cause.retry == "wait")
-"""Why an account is refused until somebody mends it: its messages wait, however long, and none counts as tried."""
-AT_ONCE = OF_ACCOUNT
-"""What opens a circuit without asking twice: it concerns the account, and all that have entered it."""
-_OF_ACCOUNT = sorted(AT_ONCE)
+_OF_ACCOUNT = sorted(OF_ACCOUNT)
 _QUARTER_HOUR_S = 900.0
 _FIRST_PAUSE_S = 1.0
 """So long an account rests that is told to slow down and not for how long; twice as long each time again."""
@@ -84,7 +80,7 @@ class Limits:
             return 1, rest_s, rest_s
         if cause in REFUSED:
             return 1, self.refused_s, self.refused_s
-        if cause in AT_ONCE:
+        if cause in OF_ACCOUNT:
             rest_s = wish_s or min(_FIRST_PAUSE_S, self.open_s)
             return 1, rest_s, wish_s or self.most_open_s
         return self.failures, max(self.open_s, wish_s or 0.0), max(self.most_open_s, wish_s or 0.0)
@@ -116,7 +112,7 @@ async def failed(
              that what was under way when the circuit opened is not held against the try that came after it.
     """
     first, rest_s, most_s = limits.after(cause, wish_s)
-    account = await FAILOVER.circuit_account.value(raw, tenant_id, connection_id) if cause in AT_ONCE else None
+    account = await FAILOVER.circuit_account.value(raw, tenant_id, connection_id) if cause in OF_ACCOUNT else None
     row = await FAILOVER.circuit_failed.one(
         raw, tenant_id, connection_id, cause, first, rest_s, most_s, version, wish_s is not None, age_s
     )

@@ -15,10 +15,9 @@ from outrider.base import failpoint
 from outrider.base.clock import boottime_s
 from outrider.contracts.channel import Tracking
 from outrider.contracts.gate import Lane
-from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
+from outrider.contracts.outcome import OF_ACCOUNT, Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing
 from outrider.domain.limits.charges import Cost, Dates, Payer
-from outrider.domain.senders.circuits import AT_ONCE
 from outrider.engine.dispatch.board import Board
 from outrider.engine.dispatch.journal import Journal
 
@@ -37,7 +36,7 @@ UNREACHED = frozenset(
     }
 )  # fmt: skip
 """Causes that tell of the account or its server, not of the message: the lane rests, one message probes."""
-_ALIKE = AT_ONCE | {"provider_down"}
+_ALIKE = OF_ACCOUNT | {"provider_down"}
 """Of those, what a provider also says of messages it did not try because another one had just met it."""
 
 

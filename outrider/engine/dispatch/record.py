@@ -20,13 +20,12 @@ from outrider.base.clock import boottime_s
 from outrider.base.errors import Unavailable
 from outrider.base.settings import Settings
 from outrider.contracts.backoff import delay_s
-from outrider.contracts.outcome import CAUSES, Accepted, Deferred, Outcome, Rejected, Retry, Uncertain, Unsent
+from outrider.contracts.outcome import CAUSES, REFUSED, Accepted, Deferred, Outcome, Rejected, Retry, Uncertain, Unsent
 from outrider.data.db import Database
 from outrider.domain.limits import allowances, charges, contacted
 from outrider.domain.messages import bounces, keyed
 from outrider.domain.messages.bounces import Failure
 from outrider.domain.messages.rows import SQL
-from outrider.domain.senders.circuits import REFUSED
 from outrider.engine.dispatch.batch import UNREACHED, Batch, Claimed
 from outrider.engine.dispatch.journal import Journal
 

@@ -18,9 +18,8 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from outrider.base.clock import boottime_s
-from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
+from outrider.contracts.outcome import OF_ACCOUNT, Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
 from outrider.contracts.provider import Leave, Outgoing, Repeats, Transport
-from outrider.domain.senders.circuits import AT_ONCE
 from outrider.engine.dispatch.batch import UNREACHED
 
 NO_LIMIT = math.inf
@@ -153,7 +152,7 @@ class Tally:
     @property
     def is_refused(self) -> bool:
         """Whether the account as a whole was refused or slowed down."""
-        return self.cause in AT_ONCE
+        return self.cause in OF_ACCOUNT
 
     @property
     def is_failure(self) -> bool:

@@ -9,9 +9,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from outrider.contracts.outcome import Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
+from outrider.contracts.outcome import OF_ACCOUNT, Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
 from outrider.contracts.provider import Outgoing, Watch
-from outrider.domain.senders.circuits import AT_ONCE
 from outrider.engine.dispatch.batch import UNREACHED
 from outrider.engine.dispatch.routes import CLOSED, NO_LIMIT, OVER_RATE, Account, Ears, Grant, Route, Tally, send
 
@@ -180,7 +179,7 @@ class Leaving(Line):
                 watch.settle(message, Unsent(reason))
 
 
-@pytest.mark.parametrize("cause", sorted(AT_ONCE))
+@pytest.mark.parametrize("cause", sorted(OF_ACCOUNT))
 async def test_a_refusal_of_the_account_stops_all_that_has_not_begun_and_is_told_at_once(cause: str) -> None:
     notes = Notes()
     answers: list[Outcome] = [Accepted(), Deferred(cause, "no", 7.0)]
