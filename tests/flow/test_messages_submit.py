@@ -57,15 +57,20 @@ async def accepted(desk: Desk, channel: Reading, addresses: list[str]) -> list[U
         beside.cancel()
 
 
-async def test_others_have_their_turn_while_many_messages_are_checked(
-    post: Post, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    desk, channel = await post.desk(), Reading()
+@pytest.fixture
+async def desk(post: Post, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A tenant for which every message of its own has one content, so that checking it is what takes the time."""
+    desk = await post.desk()
 
     async def content(*_given: object) -> UUID:
         return desk.content_id
 
     monkeypatch.setattr(Submission, "_inline", content)
+    return desk
+
+
+async def test_others_have_their_turn_while_many_messages_are_checked(post: Post, desk: Desk) -> None:
+    channel = Reading()
     ids = await accepted(desk, channel, [f"p{at}@example.org" for at in range(COUNT)])
     assert len(set(channel.seen)) >= COUNT // 100
     rows = await post.fetch("SELECT address FROM messages WHERE tenant_id = $1 ORDER BY id", desk.tenant_id)
@@ -74,14 +79,9 @@ async def test_others_have_their_turn_while_many_messages_are_checked(
 
 
 async def test_mistakes_are_named_in_the_order_of_the_messages_and_nothing_is_accepted(
-    post: Post, monkeypatch: pytest.MonkeyPatch
+    post: Post, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk, channel = await post.desk(), Reading()
-
-    async def content(*_given: object) -> UUID:
-        return desk.content_id
-
-    monkeypatch.setattr(Submission, "_inline", content)
+    channel = Reading()
     monkeypatch.setattr(submit, "_YIELD_COUNT", 7)
     with pytest.raises(RefusedMany) as refused:
         await accepted(desk, channel, [f"p{at}" if at % 5 == 0 else f"p{at}@example.org" for at in range(COUNT)])
