@@ -15,7 +15,9 @@ import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -28,8 +30,10 @@ from outrider.data.secret_file import make_private_folder
 _log = structlog.get_logger(__name__)
 _OPEN, _CLAIM, _RENDER, _RENDERED, _BEGUN, _OUTCOME, _DONE, _DAMAGED = b"O", b"C", b"R", b"r", b"S", b"X", b"D", b"?"
 _TOKEN = struct.Struct(">Q16s")
+_PLAIN = struct.Struct(">cBQ16s")
 _CRC = struct.Struct(">I")
 _LONGEST_PAYLOAD = 255
+_ROOM = _LONGEST_PAYLOAD - _TOKEN.size - 1
 _ROTATE_BYTES = 8 << 20
 _OUTCOMES: dict[str, type[Accepted | Deferred | Rejected | Uncertain | Unsent]] = {
     "A": Accepted,
@@ -38,7 +42,8 @@ _OUTCOMES: dict[str, type[Accepted | Deferred | Rejected | Uncertain | Unsent]] 
     "U": Uncertain,
     "N": Unsent,
 }
-_TAGS = {kind: tag for tag, kind in _OUTCOMES.items()}
+_TAGS = {kind: tag.encode() for tag, kind in _OUTCOMES.items()}
+_FACTS = {kind: attrgetter(*kind.__slots__) for kind in _TAGS}
 
 
 def boot_id() -> str:
@@ -52,6 +57,12 @@ def _unwritable(path: Path, error: OSError) -> Misconfigured:
 
 def _record(kind: bytes, payload: bytes) -> bytes:
     head = kind + bytes((len(payload),)) + payload
+    return head + _CRC.pack(zlib.crc32(head))
+
+
+def _plain(kind: bytes, token: int, owner: bytes) -> bytes:
+    """A record of nothing but a token and an id (16 bytes)."""
+    head = _PLAIN.pack(kind, _TOKEN.size, token, owner)
     return head + _CRC.pack(zlib.crc32(head))
 
 
@@ -87,36 +98,31 @@ class Journal:
     def claim(self, token: int, tenant_id: UUID) -> None:
         """A claim under this token is about to be sent to the database."""
         self._open[token] = []
-        self._keep(token, _record(_CLAIM, _TOKEN.pack(token, tenant_id.bytes)))
+        self._keep(token, _plain(_CLAIM, token, tenant_id.bytes))
         self.flush()
 
     def rendering(self, token: int, tenant_id: UUID, *, is_over: bool) -> None:
         """The messages of a token are being turned into bytes (a crash now counts against them), or were."""
-        self._keep(token, _record(_RENDERED if is_over else _RENDER, _TOKEN.pack(token, tenant_id.bytes)))
+        self._keep(token, _plain(_RENDERED if is_over else _RENDER, token, tenant_id.bytes))
         self.flush()
 
     def begun(self, token: int, message_id: UUID) -> None:
         """The bytes of this message leave directly after this call returns."""
-        self._keep(token, _record(_BEGUN, _TOKEN.pack(token, message_id.bytes)))
+        self._keep(token, _plain(_BEGUN, token, message_id.bytes))
         self.flush()
 
     def outcome(self, token: int, message_id: UUID, outcome: Outcome) -> None:
         """What became of a message; in memory until the next flush. Long details are cut, a provider's id at last."""
-        values = [getattr(outcome, name) for name in outcome.__slots__]
-        facts = orjson.dumps(values)
-        room = _LONGEST_PAYLOAD - _TOKEN.size - 1
-        for at, longest in ((1, 40), (1, 0), (0, 40)):
-            if len(facts) > room and at < len(values) and isinstance(values[at], str):
-                values[at] = values[at][:longest]
-                facts = orjson.dumps(values)
-        facts = facts[:room]
-        tag = _TAGS[type(outcome)].encode()
-        self._keep(token, _record(_OUTCOME, _TOKEN.pack(token, message_id.bytes) + tag + facts))
+        kind = type(outcome)
+        facts = orjson.dumps(_FACTS[kind](outcome))
+        if len(facts) > _ROOM:
+            facts = _cut([*_FACTS[kind](outcome)])
+        self._keep(token, _record(_OUTCOME, _TOKEN.pack(token, message_id.bytes) + _TAGS[kind] + facts))
 
     def done(self, token: int) -> None:
         """Everything claimed under this token is in the database."""
         self._open.pop(token, None)
-        self._pending.append(_record(_DONE, _TOKEN.pack(token, bytes(16))))
+        self._pending.append(_plain(_DONE, token, bytes(16)))
         if self._size > _ROTATE_BYTES:
             self._rotate()
 
@@ -163,6 +169,18 @@ class Journal:
         os.close(self._fd)
         self._fd = fd
         self._size = len(content)
+
+
+def _cut(values: list[Any]) -> bytes:
+    """The facts of an outcome that are too long for a record."""
+    facts = b""
+    for at, longest in ((1, 40), (1, 0), (0, 40)):
+        if isinstance(values[at], str):
+            values[at] = values[at][:longest]
+        facts = orjson.dumps(values)
+        if len(facts) <= _ROOM:
+            break
+    return facts[:_ROOM]
 
 
 @dataclass(slots=True)
@@ -261,7 +279,7 @@ def _take(claim: DeadClaim, kind: bytes, message_id: UUID, rest: bytes) -> None:
         try:
             claim.outcomes[message_id] = _OUTCOMES[rest[:1].decode()](*orjson.loads(rest[1:]))
         except (KeyError, TypeError, UnicodeDecodeError, orjson.JSONDecodeError):
-            is_accepted = rest[:1] == _TAGS[Accepted].encode()
+            is_accepted = rest[:1] == _TAGS[Accepted]
             claim.outcomes[message_id] = Accepted() if is_accepted else Uncertain("answer_lost", "detail was cut")
 
 

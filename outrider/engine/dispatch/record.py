@@ -6,7 +6,7 @@ Owns what is not recorded yet and keeps it until the database takes it; never de
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -121,16 +121,16 @@ async def write_all(raw: asyncpg.Connection, rows: Mapping[UUID, Sequence[Row]])
     sent = [(tenant_id, row) for tenant_id, part in rows.items() for row in part if row.kind == "sent"]
     ours = await _write_sent(raw, sent) if sent else set()
     for tenant_id in sorted(rows):  # in one order everywhere: accounts are locked on the way
+        others = [row for row in rows[tenant_id] if row.kind != "sent"]
         by_kind: dict[str, list[Row]] = defaultdict(list)
-        for row in rows[tenant_id]:
-            if row.kind != "sent":
-                by_kind[row.kind].append(row)
+        for row in others:
+            by_kind[row.kind].append(row)
         for kind, same in by_kind.items():
             ours |= await _write_kind(raw, tenant_id, kind, same)
         again = {(row.id, row.token): row.provider_id for row in rows[tenant_id] if row.is_again and row.provider_id}
         if again:  # an attempt before it may have gone as well, and has a bill of its own
             await charges.name(raw, tenant_id, again)
-        unsent = [row for row in rows[tenant_id] if row.id in ours and _is_unsent(row)]
+        unsent = [row for row in others if row.id in ours and _is_unsent(row)]
         if unsent:
             ids, tokens = [row.id for row in unsent], [row.token for row in unsent]
             await allowances.release(raw, tenant_id, ids, tokens)  # before money, as claims lock
@@ -139,7 +139,7 @@ async def write_all(raw: asyncpg.Connection, rows: Mapping[UUID, Sequence[Row]])
             await keyed.forget(raw, tenant_id, ids, tokens)
         telling = [
             Failure(row.id, row.code or "", row.detail or "", row.suppress, row.is_soft)
-            for row in rows[tenant_id]
+            for row in others
             if row.id in ours and (row.suppress or row.is_soft)
         ]
         if telling:
@@ -328,9 +328,9 @@ class Recorder:
         if failpoint.ARMED:
             failpoint.hit("record.committed")
         self.recorded_count += len(results)
-        for result in results:
-            kind = type(result.outcome).__name__.lower()
-            self.kind_counts[kind] = self.kind_counts.get(kind, 0) + 1
+        for outcome, count in Counter([type(result.outcome) for result in results]).items():
+            kind = outcome.__name__.lower()
+            self.kind_counts[kind] = self.kind_counts.get(kind, 0) + count
         if fenced:
             self.fenced_count += len(fenced)
             _log.warning("outcomes_fenced", count=len(fenced), first=str(fenced[0].message.id))

@@ -136,6 +136,7 @@ class Substitution:
         self._is_fit = not any(part.best == "base64" for part in self._bodies) and not any(
             _is_own(slot) or slot.is_escaped for slot in slots_of(parts["subject"])
         )
+        self._is_subject_constant = all(isinstance(piece, str) for piece in self._subject)
         self._subject_line = ""
         self._skeletons: dict[Shape, Skeleton] = {}
 
@@ -151,7 +152,7 @@ class Substitution:
             raise Unfit
         if link and self._footer.has_preferences and not preferences:
             raise Unfit
-        links = (link, preferences), (escape_link(link), escape_link(preferences))
+        links = (link, preferences), (escape_link(link), escape_link(preferences) if preferences else "")
         if addresses and max(map(len, addresses)) > LONGEST_URL:
             raise Unfit
         raws: list[str] = []
@@ -195,7 +196,7 @@ class Substitution:
         if not text:
             raise Failed("the subject is empty")
         line = headers.unstructured("Subject", text)
-        if all(isinstance(piece, str) for piece in self._subject):
+        if self._is_subject_constant:
             self._subject_line = line
         return line
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from outrider.contracts.outcome import Rejected
@@ -62,7 +63,7 @@ def commands(message: Outgoing, offer: Offer) -> tuple[bytes, bytes] | Rejected:
     body, sender, address = message.body, message.envelope_from, message.address
     if not _ADDRESS.fullmatch(address):
         return Rejected("mailbox_unavailable", "the address cannot be written in an SMTP command")
-    if sender and not _ADDRESS.fullmatch(sender):
+    if sender and not _is_path(sender):
         return Rejected("render_failed", "the envelope sender cannot be written in an SMTP command")
     problem = body_problem(body)
     if problem:
@@ -79,6 +80,12 @@ def commands(message: Outgoing, offer: Offer) -> tuple[bytes, bytes] | Rejected:
             return Rejected("smtputf8_unsupported", "the server does not offer SMTPUTF8")
         options += b" SMTPUTF8"
     return b"MAIL FROM:<%b>%b\r\n" % (sender.encode(), options), b"RCPT TO:<%b>\r\n" % address.encode()
+
+
+@lru_cache(maxsize=256)
+def _is_path(sender: str) -> bool:
+    """Whether an envelope sender can stand in a command; nearly always it is that of the message before."""
+    return bool(_ADDRESS.fullmatch(sender))
 
 
 def body_problem(body: bytes) -> str | None:
