@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -118,8 +118,7 @@ class Pipeline:
         await self._look_around()
         if len(self.tasks) >= _MOST_BATCHES:
             return False
-        is_crowded = cache(self._is_crowded)
-        lane = self._ring.next(lambda lane: is_crowded(lane.message_class) or self._must_wait(lane))
+        lane = self._ring.next(self._must_wait, self._is_crowded)
         if lane is None:
             return False
         sender, pool = (lane.tenant_id, lane.sender_id, lane.message_class), self._pool(lane)

@@ -36,21 +36,16 @@ class Ring:
 
     def renew(self, lanes: Iterable[Lane]) -> None:
         """Take a new directory; tenants keep their place, newcomers come first."""
-        fresh: dict[UUID, dict[str, deque[Lane]]] = {}
+        named: dict[UUID, list[Lane]] = {}
         for lane in lanes:
-            classes = fresh.setdefault(lane.tenant_id, {"transactional": deque(), "bulk": deque()})
-            classes[lane.message_class].append(lane)
+            named.setdefault(lane.tenant_id, []).append(lane)
+        fresh = {tenant_id: _classes(part, self._lanes.get(tenant_id)) for tenant_id, part in named.items()}
         for name, turns in self._turns.items():
             there = {tenant_id for tenant_id, classes in fresh.items() if classes[name]}
             kept = [tenant_id for tenant_id in turns if tenant_id in there]
             new = list(there.difference(kept))
             random.shuffle(new)  # workers that begin together must not ask the same lanes in the same order
             self._turns[name] = deque([*new, *kept])
-        for tenant_id, classes in fresh.items():
-            known = self._lanes.get(tenant_id)
-            if known is not None:
-                for name, part in classes.items():
-                    classes[name] = _in_turn(part, known[name])
         self.reading += 1
         self._lanes = fresh
         self._drained.clear()
@@ -108,12 +103,19 @@ class Ring:
             self._drained.discard(lane.id)
         self._lately.clear()
 
-    def next(self, is_stopped: Callable[[Lane], bool]) -> Lane | None:
-        """The lane whose turn it is, or None when every lane rests or is stopped."""
+    def next(
+        self, is_stopped: Callable[[Lane], bool], is_crowded: Callable[[str], bool] = lambda _class: False
+    ) -> Lane | None:
+        """The lane whose turn it is, or None when every lane rests or is stopped.
+
+        Takes:   is_crowded: whether nothing more of a message class is wanted for now; its lanes are not gone through.
+        """
         self._turn_count += 1
         order = ("transactional", "bulk") if self._turn_count % _BULK_EVERY else ("bulk", "transactional")
         now_s = self._clock()
         for name in order:
+            if is_crowded(name):
+                continue
             turns = self._turns[name]
             for _ in range(len(turns)):
                 tenant_id = turns[0]
@@ -126,6 +128,18 @@ class Ring:
                     if is_there and not is_stopped(lane):
                         return lane
         return None
+
+
+def _classes(fresh: list[Lane], known: dict[str, deque[Lane]] | None) -> dict[str, deque[Lane]]:
+    """The lanes of a tenant by class; nearly always there is one, and it is known."""
+    if known is not None and len(fresh) == 1 and [*known["transactional"], *known["bulk"]] == fresh:
+        return known
+    classes: dict[str, deque[Lane]] = {"transactional": deque(), "bulk": deque()}
+    for lane in fresh:
+        classes[lane.message_class].append(lane)
+    if known is not None:
+        classes = {name: _in_turn(part, known[name]) for name, part in classes.items()}
+    return classes
 
 
 def _in_turn(fresh: Iterable[Lane], known: Iterable[Lane]) -> deque[Lane]:

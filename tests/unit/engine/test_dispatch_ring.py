@@ -115,6 +115,33 @@ def test_a_stopped_lane_costs_its_tenant_nothing_but_that_lane() -> None:
     assert made.next(lambda _lane: True) is None
 
 
+def test_of_a_crowded_class_no_lane_is_gone_through_and_none_loses_its_turn() -> None:
+    lanes = [lane(tenant, tenant) for tenant in range(1, 6)]
+    made = ring(*lanes, lane(9, 9, "bulk"))
+    order = turns(made, 3)
+    asked: list[int] = []
+
+    def note(candidate: Lane) -> bool:
+        asked.append(candidate.id)
+        return False
+
+    for _ in range(4):
+        served = made.next(note, lambda name: name == "transactional")
+        assert served is not None
+        assert served.id == 9
+    assert set(asked) == {9}
+    assert made.next(note, lambda _class: True) is None
+    following = [number for number in turns(made, 8) if number != 9][:5]
+    assert sorted(following) == [1, 2, 3, 4, 5]
+    assert following[-3:] == [number for number in order if number != 9], "who was served goes last"
+
+
+def test_a_directory_that_names_the_same_lane_again_keeps_it_and_one_that_names_another_does_not() -> None:
+    made = ring(lane(1, 1), lane(2, 2))
+    made.renew([lane(1, 1), lane(2, 3, "bulk")])
+    assert set(turns(made, 8)) == {1, 3}
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 6), st.integers(1, 30), st.booleans()), max_size=30, unique_by=lambda t: t[1]),
     st.sets(st.integers(1, 30)),
