@@ -14,6 +14,7 @@ from tests.kit.command import ROOT
 from tests.kit.crooked import Bent
 from tests.kit.defects import DEFECTS
 from tests.kit.drill import Drill
+from tests.kit.processes import say
 from tests.kit.scenarios import (
     acceptance,
     accounts,
@@ -38,11 +39,16 @@ pytestmark = pytest.mark.timeout(900)
 
 @dataclass(frozen=True, slots=True)
 class Hunt:
-    """The drill that finds a defect, and the invariants of which at least one must be violated."""
+    """The drill that finds a defect, and the invariants of which at least one must be violated.
+
+    chances  how often it is looked for: where it is a race, another guard may be quicker on a machine so busy that
+             processes stand still for a second
+    """
 
     drill: Callable[[Drill], Awaitable[list[str]]]
     invariants: tuple[str, ...]
     settings: dict[str, str] = field(default_factory=dict)
+    chances: int = 1
 
 
 async def _some_gates(drill: Drill) -> list[str]:
@@ -66,7 +72,7 @@ HUNTS: dict[str, Hunt] = {
     "lane lock removed": Hunt(switches.paused_during_a_claim, ("I5",)),
     "SKIP LOCKED removed": Hunt(leases.rows_locked_by_another, ("I2",)),
     "lease not looked at before the write": Hunt(
-        lambda drill: leases.frozen_worker(drill, "at_least_once"), ("I4",), SHORT
+        lambda drill: leases.frozen_worker(drill, "at_least_once"), ("I4",), SHORT, chances=2
     ),
     "finished without token": Hunt(leases.stale_outcome, ("I3",), SHORT),
     "given back without token": Hunt(leases.stale_hand_back, ("I4",), SHORT),
@@ -75,10 +81,13 @@ HUNTS: dict[str, Hunt] = {
     ),
     "begun after the bytes": Hunt(lambda drill: journals.killed_with_lines_in_flight(drill, "at_most_once"), ("I4",)),
     "begun is repeated": Hunt(lambda drill: journals.killed_with_lines_in_flight(drill, "at_most_once"), ("I4",)),
-    "switches not looked at before the write": Hunt(switches.paused_in_the_middle_of_a_batch, ("I5",)),
+    "switches not looked at before the write": Hunt(switches.paused_in_the_middle_of_a_batch, ("I5",), chances=2),
     "do-not-contact not asked again": Hunt(switches.stop_said_after_the_claim, ("I5",)),
     "second thoughts too late": Hunt(
-        lambda drill: stops.said_while_claimed(drill, slow_s=2.0), ("I5",), {"claim_batch": stops.CLAIM_BATCH}
+        lambda drill: stops.said_while_claimed(drill, slow_s=2.0),
+        ("I5",),
+        {"claim_batch": stops.CLAIM_BATCH},
+        chances=2,
     ),
     "looking unsubscribes": Hunt(stops.only_looked_at, ("F84",)),
     "what comes too early belongs to nobody": Hunt(callbacks.told_before_our_commit, ("I9",)),
@@ -148,9 +157,16 @@ def test_the_page_about_drills_names_every_defect_and_every_point() -> None:
 @pytest.mark.parametrize("defect", HUNTS)
 async def test_every_seeded_defect_is_found(defect: str, tmp_path: Path) -> None:
     hunt = HUNTS[defect]
-    async with Drill.open(tmp_path, defect=defect, **hunt.settings) as drill:
-        found = await hunt.drill(drill)
-    assert any(each.startswith(hunt.invariants) for each in found), found
+    found: list[str] = []
+    for chance in range(hunt.chances):
+        folder = tmp_path / str(chance)
+        folder.mkdir()
+        async with Drill.open(folder, defect=defect, **hunt.settings) as drill:
+            found += await hunt.drill(drill)
+        if any(each.startswith(hunt.invariants) for each in found):
+            return
+        say(f"{defect}: not found at try {chance + 1}")
+    pytest.fail(f"not found: {found}")
 
 
 async def test_an_acknowledgement_that_a_crash_takes_back_is_found(tmp_path: Path) -> None:

@@ -466,7 +466,7 @@ async def test_callbacks_are_found_by_connection_source_and_time(office: Texting
         ("until=9999-12-31T23:59:59-14:00", "out_of_range"),
     ):
         wrong = await office.owner.get(f"/api/v1/callbacks?{query}")
-        assert (wrong.status, wrong.code, wrong.json["parameter"]) == (422, code, query[:5])
+        assert (wrong.status, wrong.code, wrong.json["parameter"]) == (422, code, query.partition("=")[0])
 
 
 async def test_an_exception_excuses_a_signature_and_nothing_else(office: Texting) -> None:

@@ -198,13 +198,14 @@ async def test_one_that_is_cancelled_leaves_no_connection_behind(house: House, w
 
     before = await house.clean()
     working = asyncio.create_task(work())
-    if where == "at its begin":
-        while house.db.available():  # noqa: ASYNC110 - the pool has no event for it
-            await asyncio.sleep(0)
-    else:
-        await begun.wait()
-        while where != "between statements" and not await is_in_a_statement():  # noqa: ASYNC110 - nor has the server
-            await asyncio.sleep(0.01)
+    async with asyncio.timeout(_BOUND_S):
+        if where == "at its begin":
+            while house.db.available():  # noqa: ASYNC110 - the pool has no event for it
+                await asyncio.sleep(0)
+        else:
+            await begun.wait()
+            while where != "between statements" and not await is_in_a_statement():  # noqa: ASYNC110 - nor has the server
+                await asyncio.sleep(0.01)
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working
@@ -213,7 +214,7 @@ async def test_one_that_is_cancelled_leaves_no_connection_behind(house: House, w
     assert house.db.available() == 1
 
 
-async def test_without_a_tenant_the_app_role_sees_no_tenants_rows_nor_anothers(house: House) -> None:
+async def test_the_app_role_sees_the_rows_of_its_tenant_alone_and_without_one_none(house: House) -> None:
     async with house.db.uow(Role.ENGINE) as uow:
         await uow.raw.execute("INSERT INTO tenants (id, name) VALUES ($1, 'other')", _OTHER_TENANT)
         for tenant in (DEFAULT_TENANT, _OTHER_TENANT):
@@ -237,7 +238,7 @@ async def test_on_a_pool_with_a_role_it_is_that_role_again_afterwards(house: Hou
         await db.close()
 
 
-async def test_a_tenant_that_is_no_id_never_reaches_the_database(house: House) -> None:
+async def test_a_tenant_that_is_no_id_and_a_role_that_is_none_are_refused(house: House) -> None:
     wrong: Any = "', true); SELECT set_config('role', 'outrider_owner', false) --"
     with pytest.raises(Broken, match="by its id"):
         async with house.db.uow(Role.APP, wrong):
@@ -332,12 +333,11 @@ async def test_after_one_connection_was_lost_none_of_its_age_is_handed_out(house
 
 
 async def test_a_connection_that_ended_while_nobody_used_it_costs_nobody_an_error(house: House) -> None:
-    raws = []
     async with house.db.uow(Role.ENGINE) as uow:
-        raws.append(uow.raw)
-    await house.beside.fetchval("SELECT pg_terminate_backend($1)", raws[0].get_server_pid())
+        lost = uow.raw
+    await house.beside.fetchval("SELECT pg_terminate_backend($1)", lost.get_server_pid())
     async with asyncio.timeout(_BOUND_S):
-        while not raws[0].is_closed():  # noqa: ASYNC110 - the driver has no event for it
+        while not lost.is_closed():  # noqa: ASYNC110 - the driver has no event for it
             await asyncio.sleep(0.01)
     async with house.db.uow(Role.ENGINE) as uow:
         assert await uow.raw.fetchval("SELECT 1") == 1

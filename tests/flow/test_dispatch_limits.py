@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import pytest
@@ -17,32 +16,13 @@ from outrider.data.db import Database, Role
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.claim import Claim, Claimer
 from outrider.engine.dispatch.terms import configured
-from tests.kit.dispatch import GATES, Desk, Post, posts
-
-ENDLESS = 1e-9
-"""A rate that gives nothing back while a test runs: what is granted comes from the bucket alone."""
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("limits")) as made:
-        yield made
+from tests.kit.buckets import fill
+from tests.kit.dispatch import GATES, Desk, Post
 
 
 @pytest.fixture
 async def desk(post: Post) -> Desk:
     return await post.desk()
-
-
-async def fill(desk: Desk, scope: str, tokens: float, *, rate: float = ENDLESS, scope_id: UUID | None = None) -> None:
-    """A bucket that holds so many tokens."""
-    own = desk.tenant_id if scope == "tenant" else desk.sender_id
-    await desk.post.execute(
-        "INSERT INTO buckets (tenant_id, scope, scope_id, rate, cap, tokens) "
-        "VALUES ($1, $2, $3, $4, greatest($5, 1), $5) "
-        "ON CONFLICT (tenant_id, scope, scope_id) DO UPDATE SET tokens = $5, cap = greatest($5, 1)",
-        desk.tenant_id, scope, scope_id or own, rate, float(tokens),
-    )  # fmt: skip
 
 
 async def left(desk: Desk, scope: str) -> float:

@@ -415,10 +415,12 @@ async def test_a_job_library_that_does_not_let_go_keeps_neither_the_scheduler_no
 
         monkeypatch.setattr(scheduler.claims, "close", hang)
     (thread,) = (each for each in threading.enumerate() if each.name == "job-claims-end")
-    assert thread.daemon, "not one of the loop's executor, whose threads its end waits for"
-    assert not scheduler.is_clean
-    let_go.set()
-    await asyncio.to_thread(thread.join, BOUND_S)
+    try:
+        assert thread.daemon, "not one of the loop's executor, whose threads its end waits for"
+        assert not scheduler.is_clean
+    finally:
+        let_go.set()
+        await asyncio.to_thread(thread.join, BOUND_S)
     assert not thread.is_alive()
 
 

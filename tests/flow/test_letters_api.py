@@ -196,10 +196,16 @@ async def test_versions_are_compared_and_an_earlier_one_comes_back_as_a_new_one(
     again = await owner.post(f"{path}/versions/1/restore")
     assert again.json["version"] == 3, "restoring what is there changes nothing"
     assert (await owner.get(f"{path}/versions/1/difference?after=3")).json["parts"] == {}
-    for query, name in (("versions/1/difference?after=0", "after"), (f"preview?version={10**30}", "version")):
-        answer = await owner.get(f"{path}/{query}")
-        assert (answer.status, answer.json["parameter"]) == (422, name)
     assert (await owner.post(f"{path}/versions/9/restore")).status == 404
+
+
+@pytest.mark.parametrize(
+    ("query", "name"), [("versions/1/difference?after=0", "after"), (f"preview?version={10**30}", "version")]
+)
+async def test_a_version_that_cannot_be_is_refused_by_its_name(owner: Caller, query: str, name: str) -> None:
+    made = await letter(owner, mjml=MJML)
+    answer = await owner.get(f"{T}/{made['id']}/{query}")
+    assert (answer.status, answer.json["parameter"]) == (422, name)
 
 
 async def test_a_test_send_goes_to_ones_own_alone_and_is_marked(api: Api, owner: Caller) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from uuid import UUID
 
 import pytest
@@ -13,15 +12,9 @@ from outrider.base.errors import Refused, RefusedMany
 from outrider.domain.messages import submit
 from outrider.domain.messages.draft import Draft
 from outrider.domain.messages.submit import Submission
-from tests.kit.dispatch import Desk, GlassChannel, Post, posts
+from tests.kit.dispatch import Desk, GlassChannel, Post
 
 COUNT = 1_000
-
-
-@pytest.fixture
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("submit")) as made:
-        yield made
 
 
 class Reading(GlassChannel):
@@ -59,7 +52,7 @@ async def accepted(desk: Desk, channel: Reading, addresses: list[str]) -> list[U
 
 @pytest.fixture
 async def desk(post: Post, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """A tenant for which every message of its own has one content, so that checking it is what takes the time."""
+    """A tenant whose messages have the content that is there already."""
     desk = await post.desk()
 
     async def content(*_given: object) -> UUID:

@@ -105,7 +105,7 @@ async def test_writers_go_on_while_a_migration_waits_for_its_lock(migrated_url: 
         await watcher.close()
 
 
-async def test_a_migration_waits_long_enough_for_an_autovacuum_to_be_ended_and_others_not_too_long(
+async def test_the_lock_timeout_of_migrations_is_longer_than_the_deadlock_timeout_and_shorter_than_two_seconds(
     migrated_url: str,
 ) -> None:
     async with revision.connected(revision.login_engine(migrated_url)) as connection:
@@ -113,7 +113,7 @@ async def test_a_migration_waits_long_enough_for_an_autovacuum_to_be_ended_and_o
         lock_ms, deadlock_ms = [
             await connection.scalar(text(asked), {"name": name}) for name in ("lock_timeout", "deadlock_timeout")
         ]
-    assert lock_ms >= deadlock_ms + 400
+    assert lock_ms >= deadlock_ms + 400, "an autovacuum is told to end after the one, and needs a moment for it"
     assert lock_ms < 2_000, "what waits behind it waits as long [F47]"
 
 

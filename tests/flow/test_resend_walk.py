@@ -157,7 +157,7 @@ async def test_what_is_being_repeated_is_not_sent_again_by_people_at_the_same_ti
 
 
 @pytest.mark.parametrize("how", ["suppressed", "cancelled"])
-async def test_who_says_stop_while_a_repetition_waits_for_its_turn_gets_nothing(
+async def test_what_is_stopped_or_cancelled_while_its_repetition_waits_for_its_turn_does_not_go(
     office: Resending, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     ids = await in_doubt(office, 3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,17 +10,12 @@ import pytest
 from outrider.contracts.actor import Actor
 from outrider.domain.messages import keyed, people, uncertain
 from outrider.domain.messages.rows import KEYED, SQL
-from tests.kit.dispatch import Desk, Post, posts, until
+from outrider.engine.dispatch.record import Row, write
+from tests.kit.dispatch import BOUND_S, Desk, Post, until
+from tests.kit.postgres import IS_WAITED_FOR
 
 WHO = Actor("user", "ops@example.org", "127.0.0.1")
-_WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND $1::int = ANY (pg_blocking_pids(pid)))"
 _LEASE = "UPDATE queue SET state = 1, token = 7, attempt = 1, lease_until = now() WHERE message_id = ANY($1)"
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("erased")) as made:
-        yield made
 
 
 @pytest.fixture
@@ -34,10 +28,8 @@ async def in_doubt(desk: Desk, count: int) -> list[UUID]:
     ids = await desk.admit(count)
     async with desk.engine() as uow:
         await uow.raw.execute(_LEASE, ids)
-        await SQL.finish.many(
-            uow.raw, desk.tenant_id, ids, [7] * count, ["uncertain"] * count, [None] * count, ["answer_lost"] * count,
-            [""] * count, min(ids), max(ids),
-        )  # fmt: skip
+        rows = [Row("finish", each, 7, "uncertain", None, "answer_lost", "") for each in ids]
+        await write(uow.raw, desk.tenant_id, rows)
     assert await desk.states(ids) == ["uncertain"] * count
     return ids
 
@@ -54,7 +46,7 @@ async def test_what_was_lost_of_an_erased_person_is_not_sent_again_by_people_but
     assert await desk.states([erased]) == ["failed"]
 
 
-async def test_no_provider_is_asked_about_an_erased_person(desk: Desk) -> None:
+async def test_what_is_asked_of_providers_leaves_erased_people_out(desk: Desk) -> None:
     erased, other = await in_doubt(desk, 2)
     async with desk.engine() as uow:
         await people.blank(uow, [erased])
@@ -74,7 +66,7 @@ async def test_a_request_with_an_erased_person_in_it_is_not_made_again(desk: Des
     )
 
 
-async def test_an_erasure_and_a_report_about_the_same_message_do_not_wait_for_each_other(desk: Desk) -> None:
+async def test_an_erasure_waits_for_a_report_about_the_same_message_and_neither_is_undone(desk: Desk) -> None:
     (message_id,) = await in_doubt(desk, 1)
 
     async def erased() -> None:
@@ -85,11 +77,11 @@ async def test_an_erasure_and_a_report_about_the_same_message_do_not_wait_for_ea
         pid = await report.fetchval("SELECT pg_backend_pid()")
 
         async def is_waited_for() -> bool:
-            return bool(await desk.post.value(_WAITS, pid))
+            return bool(await desk.post.value(IS_WAITED_FOR, pid))
 
         await report.fetch("SELECT FROM messages WHERE id = $1 FOR UPDATE", message_id)
         task = asyncio.create_task(erased())
         await until(is_waited_for)
         await report.execute("DELETE FROM uncertain_messages WHERE message_id = $1", message_id)
-    await task
+    await asyncio.wait_for(task, BOUND_S)
     assert (await desk.message(message_id))["address"] == "erased"

@@ -5,6 +5,7 @@ API
                                                     first `without` have an address
     fan_out(post) / finish(post)                    one round of the loop of that name
     loop(post, name)                                one round of any other loop
+    IN_A_CANCELLED_CAMPAIGN                         moves a message ($2) of a tenant ($1) into one
     fanned_out(post)                                rounds until nothing more is to be queued
 """
 

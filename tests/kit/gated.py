@@ -6,7 +6,8 @@ API
     parts_of(text)  how many parts a text goes in, for the texts of this drill
     Case.cost(want), .cost_of(want, text)       what it costs, in micros; None where no price is known
     Case.asked_before(id)                       how many texts its source had asked for, and for its range, with it
-    Case.never(id, want), .later(want, …)       why it may not go: for good, or not now
+    Case.is_asked_too_often(id)                 whether that is too many
+    Case.never(id), .later(want, …)             why it may not go: for good, or not now
 
 Nothing of the product is asked here: what may go is worked out from what the die said and from the ledgers.
 """
@@ -198,8 +199,9 @@ class Case:
             else price * (parts_of(want.words.text if text is None else text) if is_in_parts else 1)
         )
 
-    def never(self, message_id: UUID, want: Want) -> Iterator[str]:
+    def never(self, message_id: UUID) -> Iterator[str]:
         """Why it may not go, today or another day."""
+        want = self.wants[message_id]
         if self.is_asked_too_often(message_id):
             yield "too many like it were asked for"
         key = (want.channel, want.purpose)

@@ -42,5 +42,6 @@ def _ends_itself(
 
 
 if __name__ == "__main__":
+    assert sys.argv[1:3] == ["-m", "outrider"]
     Addresses.item = _ends_itself  # type: ignore[method-assign]  # the product has no switch for it
     sys.exit(main(sys.argv[3:]))

@@ -13,6 +13,7 @@ API
     drop_database(url)                       drops it, connections included
     make_template(name, fill) -> str         makes the database `name` once per run: `fill(url)` migrates or loads it
     run_sql(url, *statements)                executes statements from synchronous code
+    IS_WAITED_FOR                            asks whether a session waits for what that of a process id ($1) holds
     run_apart(coroutine) -> result           runs a coroutine on an event loop of its own, from any code
 
 Fixtures (registered in tests/conftest.py)
@@ -49,6 +50,7 @@ from outrider.data.embedded_postgres import Server, ensure, stop
 from outrider.data.embedded_postgres.locks import FileLock
 
 MIGRATED = "migrated"
+IS_WAITED_FOR = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND $1::int = ANY (pg_blocking_pids(pid)))"
 _PREFIX = "outrider-tests-"
 _ENOUGH_BYTES = 2 << 30
 _QUICK = {

@@ -204,7 +204,7 @@ def _left_behind(case: Case, seen: Seen, spent: Spent) -> Iterable[str]:
             yield f"I2: {len(missing)} of {len(campaign.members)} people of a campaign have no message"
     for message_id in case.wants.keys() - seen.gone.keys():
         want, state = case.wants[message_id], seen.states.get(message_id, "nowhere")
-        finally_not = list(case.never(message_id, want))
+        finally_not = list(case.never(message_id))
         if finally_not:
             continue
         why = list(case.later(want, spent, seen.today))

@@ -106,9 +106,9 @@ async def told_before_our_commit(drill: Drill) -> list[str]:
             " JOIN messages m ON m.id = e.message_id",
             thawed_at,
         )
-        say(f"F63: applied at most {late_s or 0:.2f} s after our commit")
+        say(f"F63: applied at most {late_s or 0:.2f} s after our commit and the thaw")
         if late_s is None or late_s > _APPLIED_WITHIN_S * slowness():
-            found.append(f"F63: what came too early was applied {late_s} s after our commit")
+            found.append(f"F63: what came too early was applied {late_s} s after our commit and the thaw")
         return found + await phones.violations()
 
 

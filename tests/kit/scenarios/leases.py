@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tests.kit.drill import Drill, Guarantee
 from tests.kit.gate import Gate
+from tests.kit.postgres import IS_WAITED_FOR
 from tests.kit.processes import Process, until
 
 LEASE_S = "6"
@@ -129,5 +130,4 @@ async def rows_locked_by_another(drill: Drill) -> list[str]:
 
 async def _sent_or_stuck(drill: Drill, count: int, holder: int) -> bool:
     """Whether all are sent that may be, or somebody waits for the session that holds the others."""
-    waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND $1::int = ANY (pg_blocking_pids(pid)))"
-    return len(drill.acceptances()) >= count or bool(await drill.value(waits, holder))
+    return len(drill.acceptances()) >= count or bool(await drill.value(IS_WAITED_FOR, holder))

@@ -195,7 +195,10 @@ def _complain(returns: Process, address: str) -> None:
 
 
 async def _judged(drill: Drill, phones: Phones, said: Sequence[Said]) -> list[str]:
-    """Nothing later than the grace after the commit, nor 5 s after it was said; who was not written to is blocked."""
+    """Nothing later than the grace after the commit, nor 5 s (more on a busy machine) after it was said.
+
+    Who was not written to is blocked.
+    """
     stops = {each.message_id: each for each in said}
     effective_s = _EFFECTIVE_WITHIN_S * await asyncio.to_thread(slowness)
     committed = stops.keys()

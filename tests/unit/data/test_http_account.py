@@ -6,10 +6,12 @@ import asyncio
 
 import pytest
 
-from outrider.contracts.outcome import Accepted, Deferred, Uncertain
+from outrider.contracts.outcome import OF_ACCOUNT, Accepted, Deferred, Uncertain
+from outrider.data import http_account
 from outrider.data.http_account import Rest
 
 TAKEN = Accepted("SM1")
+OF_WAY = {"api_timeout", "api_unreachable", "provider_down", "tls_failed", "target_refused", "sender_unusable"}
 PATIENCE_S = 20
 
 
@@ -26,7 +28,7 @@ async def take_turn(rest: Rest) -> None:
         pass
 
 
-@pytest.mark.parametrize("cause", ["api_timeout", "api_unreachable", "provider_down", "tls_failed", "target_refused"])
+@pytest.mark.parametrize("cause", sorted(OF_WAY))
 def test_what_is_wrong_on_the_way_of_one_bars_no_other_of_the_account(cause: str) -> None:
     first, second = entered()
     second.learn(TAKEN)
@@ -39,7 +41,7 @@ def test_what_is_wrong_on_the_way_of_one_bars_no_other_of_the_account(cause: str
     assert second.is_proven
 
 
-@pytest.mark.parametrize("cause", ["authentication_failed", "account_suspended", "daily_quota", "rate_limited"])
+@pytest.mark.parametrize("cause", sorted(OF_ACCOUNT))
 def test_what_concerns_the_account_bars_all_of_it_until_one_of_them_is_taken(cause: str) -> None:
     first, second = entered()
     first.learn(TAKEN)
@@ -61,11 +63,13 @@ def test_a_request_that_was_taken_proves_the_account_for_all_and_the_way_for_its
     assert not second.is_proven, "its own way may be another"
 
 
-def test_one_message_probes_for_all_of_an_account() -> None:
+def test_one_message_probes_for_all_of_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr(http_account, "boottime_s", lambda: now_s)
     first, second = entered()
-    first.learn(Deferred("rate_limited", after_s=0.000001))
-    while first.barred() is not None:
-        pass
+    first.learn(Deferred("rate_limited", after_s=1.0))
+    assert first.barred() is not None
+    now_s += 2.0
     with first.trying():
         assert second.barred() is not None
     assert second.barred() is None

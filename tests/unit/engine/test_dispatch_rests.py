@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, cast
 from uuid import UUID
 
@@ -63,9 +64,17 @@ async def got(monkeypatch: pytest.MonkeyPatch, rate: float, lanes: list[Lane], *
     return seen
 
 
+@pytest.fixture(autouse=True)
+def _luck() -> Iterator[None]:
+    """The same luck at every run, and that of other tests as it was."""
+    state = random.getstate()
+    random.seed("rests")
+    yield
+    random.setstate(state)
+
+
 @pytest.mark.parametrize("rate", [0.4, 8.0, 1_000.0])
 async def test_of_lanes_that_share_a_rate_each_gets_its_part(monkeypatch: pytest.MonkeyPatch, rate: float) -> None:
-    random.seed(f"lanes {rate}")
     tokens = int(max(120, rate * 30))
     seen = await got(monkeypatch, rate, [lane(number) for number in range(3)], tokens=tokens)
     assert min(seen[number] for number in range(3)) > tokens / 10, seen
@@ -75,7 +84,6 @@ async def test_of_lanes_that_share_a_rate_each_gets_its_part(monkeypatch: pytest
 async def test_transactional_lanes_get_more_of_a_shared_rate_than_bulk_and_do_not_starve_it(
     monkeypatch: pytest.MonkeyPatch, rate: float
 ) -> None:
-    random.seed(f"classes {rate}")
     tokens = int(max(120, rate * 30))
     seen = await got(monkeypatch, rate, [lane(0, "bulk"), lane(1)], tokens=tokens)
     assert seen[1] > seen[0] > tokens / 40, seen
@@ -89,7 +97,7 @@ async def test_a_rest_is_what_the_rate_says_and_never_longer_than_a_second(
         shared = Shared(rate, max(1.0, rate))
         monkeypatch.setattr(buckets, "room", shared.room)
         rests = [await Throttled().note(NOWHERE, lane(1, message_class), TERMS, 500, is_met=True) for _ in range(50)]
-        assert 0 < min(rests) <= max(rests) <= most_s
+        assert most_s / 1.26 < min(rests) <= max(rests) <= most_s
         assert len(set(rests)) > 1, "luck decides who is first"
 
 

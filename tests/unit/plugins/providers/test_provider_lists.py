@@ -66,6 +66,7 @@ async def test_prices_are_not_asked_for_elsewhere_either(uri: object) -> None:
     sent = {f"SM{at:032x}": NOW for at in range(6)}
     assert await bills(cast("HttpOut", http), PATH.removesuffix("/Messages.json"), sent) == {}
     own = PATH.removesuffix(".json")
+    assert http.asked[0].startswith((f"{PATH}?DateSent", f"{PATH}?PageSize"))
     assert [
         each for each in http.asked if not each.startswith((f"{PATH}?DateSent", f"{PATH}?PageSize", f"{own}/"))
     ] == []
