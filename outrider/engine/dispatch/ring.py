@@ -114,9 +114,9 @@ class Ring:
         order = ("transactional", "bulk") if self._turn_count % _BULK_EVERY else ("bulk", "transactional")
         now_s = self._clock()
         for name in order:
-            if is_crowded(name):
-                continue
             turns = self._turns[name]
+            if not turns or is_crowded(name):
+                continue
             for _ in range(len(turns)):
                 tenant_id = turns[0]
                 turns.rotate(-1)
