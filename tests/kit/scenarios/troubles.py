@@ -39,7 +39,7 @@ CREATE TRIGGER trip AFTER UPDATE ON messages FOR EACH STATEMENT EXECUTE FUNCTION
 
 async def one_of_two_is_lost(drill: Drill, guarantee: Guarantee) -> list[str]:
     """F12: of two workers on two machines one is killed and stays away; the other goes on at once, and alone."""
-    drill.faults(_SLOW)
+    drill.faults(_SLOW | {"delay_ms": 50})  # so that it has something in its hands, however late it is killed
     senders = [await drill.sender(guarantee, connections=CONNECTIONS) for _ in range(2)]
     for sender in senders:
         await drill.admit(sender, 600)  # more than the lost one may have in its hands
