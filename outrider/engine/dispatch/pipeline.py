@@ -88,6 +88,8 @@ class Pipeline:
         self._ring = Ring(boottime_s)
         self._directory = Directory(database, boottime_s, runtime.settings.poll_s)
         self._paces: dict[tuple[UUID, UUID], Pace] = {}
+        self._usual = Pace()
+        """Of all senders together."""
         self._tokens = iter(range(0))
         self._token_lock = asyncio.Lock()
         self._promises: dict[int, bool] = {}
@@ -172,7 +174,8 @@ class Pipeline:
 
     async def _claim(self, lane: Lane, pool: Pool) -> bool:
         """Claim from a lane and send the batch on its way. Tells whether there was one."""
-        pace = self._paces.setdefault((lane.tenant_id, lane.sender_id), Pace())
+        sender = (lane.tenant_id, lane.sender_id)
+        pace = self._paces.get(sender) or self._paces.setdefault(sender, self._usual.like_it())
         if pace.left < 1 and not await self._may_again(lane, pace):
             return False
         token, reading = await self._token(), self._ring.reading
@@ -297,6 +300,7 @@ class Pipeline:
                 pace.failures = 0
                 self._ring.wake(batch.lane)
             pace.learn_of(batch, took_s)
+            self._usual.learn_of(batch, took_s)
         elif batch.unreached_count:
             pace.failures += 1
             self._ring.rest(batch.lane, min(longest_s, 2.0 ** min(pace.failures, 6)))

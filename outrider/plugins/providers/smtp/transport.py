@@ -58,6 +58,7 @@ class SmtpTransport:
         self._no_more_before = 0.0
         self._bar: Deferred | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._emptied: asyncio.Event = asyncio.Event()
         slowest = min(account.connect_timeout_s, account.command_timeout_s, account.data_timeout_s)
         self._tick_s = min(_TICK_S, slowest / 4)
@@ -171,8 +172,25 @@ class SmtpTransport:
                 task = loop.create_task(self._connect())
                 self._connecting.add(task)
                 task.add_done_callback(self._connecting.discard)
-        if self._timer is None and (self._sessions or self._queue.count):
-            self._timer = loop.call_later(self._tick_s, self._tick)
+        if self._sessions or self._queue.count:
+            self._set_timer(loop)
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        """See that time passes: soon while anything is under way, else when the first that rests has rested enough.
+
+        A worker holds the resting connections of hundreds of accounts: looking at each twice a second would cost more
+        than opening them.
+        """
+        now = loop.time()
+        at = now + self._tick_s
+        if not self._queue.count and not self._connecting and len(self._idle) == len(self._sessions):
+            at = max(at, min(session.deadline for session in self._idle))
+        if self._timer is not None:
+            if self._timer_at <= at:
+                return
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = loop.call_at(at, self._tick)
 
     def _room(self) -> int:
         left = self._account.connections - len(self._sessions)
