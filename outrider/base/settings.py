@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     # network
     public_url: str = Field(
         "http://localhost:3000",
-        description="Base URL under which recipients and operators reach the API: unsubscribe links are built from it alone.",
+        description="Base URL under which recipients and operators reach the API: unsubscribe links are built from it alone. Unless set, it has the port of `OUTRIDER_API_PORT`.",
     )
     allow_localhost_links: bool = Field(
         False, description="Launch campaigns although public_url names this machine (demo, tests)."
@@ -386,6 +386,15 @@ class Settings(BaseSettings):
         path = os.environ.get("OUTRIDER_CONFIG")
         file = (_ConfigFile(settings_cls, toml_file=Path(path)),) if path else ()
         return (init_settings, env_settings, *file)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _links_go_to_its_own_port(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Links to this machine lead to the port the API listens on, unless somebody says otherwise."""
+        port = str(values.get("api_port", ""))
+        if "public_url" in values or not port.isdecimal() or not int(port):
+            return values
+        return {**values, "public_url": f"http://localhost:{int(port)}"}
 
     @field_validator("public_url")
     @classmethod

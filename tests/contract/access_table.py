@@ -247,10 +247,10 @@ CASES: dict[str, list[Case]] = {
     ),
     "GET /api/v1/prices": read("viewer", "limits:read"),
     "POST /api/v1/prices": write(
-        "admin", "limits:write", lambda _, __: {"channel": "sms", "country": "DE", "micros": 79_000}, own=201
+        "admin", "limits:write", lambda _, __: {"channel": "email", "country": "DE", "micros": 79_000}, own=201
     ),
     "DELETE /api/v1/prices/{channel:str}/{country:str}": write(
-        "admin", "limits:write", own=204, nouns={"channel": "=sms", "country": "=DE"}
+        "admin", "limits:write", own=204, nouns={"channel": "=email", "country": "=DE"}
     ),
     "GET /api/v1/providers": read("viewer", "senders:read"),
     "GET /api/v1/connections": read("viewer", "senders:read"),

@@ -122,7 +122,7 @@ async def test_h58_a_moment_at_an_end_of_the_calendar_is_refused_by_its_name(cal
     for path, name in (("results/hours", "since"), ("results/hours", "until"), ("callbacks", "since")):
         answer = await caller.get(f"/api/v1/{path}?{name}={moment}")
         assert (answer.status, answer.code, answer.json["parameter"]) == (422, "out_of_range", name), path
-    price = {"channel": "sms", "micros": 1, "valid_from": moment.replace("%2B", "+")}
+    price = {"channel": "email", "micros": 1, "valid_from": moment.replace("%2B", "+")}
     answer = await caller.post("/api/v1/prices", price)
     assert (answer.status, answer.code, answer.json["pointer"]) == (422, "out_of_range", "/valid_from")
 

@@ -9,6 +9,8 @@ import pytest
 
 from outrider.base.ids import DEFAULT_TENANT, NIL
 from outrider.domain.audit.listing import listed as audited
+from outrider.plugins.channels.email import CHANNEL as EMAIL
+from outrider.plugins.channels.sms import CHANNEL as SMS
 from tests.kit.api import Api, api_of
 
 BUDGET = f"/api/v1/budgets/tenant/{DEFAULT_TENANT}"
@@ -16,7 +18,7 @@ BUDGET = f"/api/v1/budgets/tenant/{DEFAULT_TENANT}"
 
 @pytest.fixture
 async def api(new_database: Callable[..., str]) -> AsyncIterator[Api]:
-    async with api_of(new_database("migrated")) as running:
+    async with api_of(new_database("migrated"), channels={"email": EMAIL, "sms": SMS}) as running:
         await running.user("admin@example.org", "admin")
         await running.user("viewer@example.org", "viewer")
         yield running
@@ -69,6 +71,9 @@ async def test_what_no_budget_or_price_can_be_is_refused_by_its_field(api: Api) 
     assert other.status == 404
     price = await admin.post("/api/v1/prices", {"channel": "sms", "country": "de", "micros": 1})
     assert (price.status, price.json["pointer"]) == (422, "/country")
+    nobodys = await admin.post("/api/v1/prices", {"channel": "smss", "micros": 1})
+    assert (nobodys.status, nobodys.code, nobodys.json["pointer"]) == (422, "unknown_channel", "/channel")
+    assert "sms" in nobodys.json["detail"]
     global_price = {"channel": "sms", "micros": 1, "installation": True}
     assert (await admin.post("/api/v1/prices", global_price)).status == 403
 

@@ -111,8 +111,9 @@ def test_a_text_is_measured_and_priced_on_the_command_line(outrider: Command) ->
 
 
 def test_a_price_for_every_tenant_is_set_and_taken_away_on_the_command_line(outrider: Command) -> None:
-    both, made, looked, removed, again, left, entries = outrider.many(
+    unknown, both, made, looked, removed, again, left, entries = outrider.many(
         [
+            ("budget", "set-price", "smss", "1"),
             ("budget", "set-price", "sms", "1", "--country", "NZ", "--tenant", "default", "--installation"),
             ("budget", "set-price", "sms", "5000", "--country", "NZ", "--installation"),
             ("budget", "remove-price", "sms", "--country", "NZ", "--installation", "--dry-run"),
@@ -122,6 +123,7 @@ def test_a_price_for_every_tenant_is_set_and_taken_away_on_the_command_line(outr
             ("audit", "list", "--installation", "--action", "price.remove", "--json"),
         ]
     )
+    assert (unknown.code, "channel: must be one of" in unknown.err) == (2, True), unknown
     assert (both.code, "--tenant or --installation" in both.err) == (2, True), both
     assert (made.code, looked.code, "1 price(s) removed" in looked.out) == (0, 0, True), looked
     assert _ok(removed)["count"] == 0, "the tenant has none of its own"

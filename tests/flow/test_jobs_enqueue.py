@@ -90,6 +90,7 @@ async def test_a_job_for_later_is_scheduled_and_has_no_run_yet(shop: Workshop) -
     ("options", "code"),
     [
         ({"arguments": {"n": "many"}}, "invalid_arguments"),
+        ({"arguments": {"n": 2**64}}, "invalid_arguments"),
         ({"arguments": {"text": "a\x00b"}}, "invalid_arguments"),
         ({"arguments": {"text": "a" * 70_000}}, "invalid_arguments"),
         ({"priority": 10}, "invalid_priority"),

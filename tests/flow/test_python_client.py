@@ -143,6 +143,19 @@ async def test_anything_else_is_asked_by_its_path(client: AsyncOutrider) -> None
     assert (await client.request("GET", "/openapi.json"))["openapi"] == "3.1.0"
 
 
+@pytest.mark.parametrize("which", ["../campaigns", "a/b", "x?limit=1", "x#y"])
+async def test_an_id_leads_nowhere_else_whatever_it_holds(client: AsyncOutrider, which: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        await client.message(which)
+    assert refused.value.status in {404, 422}, refused.value
+
+
+@pytest.mark.parametrize("which", ["", " ", ".", ".."])
+async def test_no_id_is_no_list(client: AsyncOutrider, which: str) -> None:
+    with pytest.raises(ValueError, match="an id is wanted"):
+        await client.message(which)
+
+
 # when it does not work
 
 

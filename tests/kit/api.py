@@ -36,6 +36,7 @@ from outrider.base.secret import Keyring, new_key
 from outrider.base.settings import load
 from outrider.base.signing import LinkSigner
 from outrider.contracts.actor import Actor
+from outrider.contracts.channel import Channel
 from outrider.contracts.gate import Gate
 from outrider.contracts.jobs import JobType
 from outrider.data.db import Database, Role, UnitOfWork
@@ -165,8 +166,10 @@ def _job_types() -> dict[str, JobType]:
     return discover("outrider.plugins.jobs", "JOB")
 
 
-def runtime_for(url: str, *, gates: tuple[Gate, ...] = (), **settings: Any) -> Runtime:
-    """A runtime on a migrated database."""
+def runtime_for(
+    url: str, *, gates: tuple[Gate, ...] = (), channels: Mapping[str, Channel] | None = None, **settings: Any
+) -> Runtime:
+    """A runtime on a migrated database; `channels`: nothing but plain mail when there are none."""
     found = load(api_port=0, **settings)
     keyring = _keyring()
     return Runtime(
@@ -177,7 +180,7 @@ def runtime_for(url: str, *, gates: tuple[Gate, ...] = (), **settings: Any) -> R
         unsubscribe_links=LinkSigner(keyring.derive("unsubscribe")),
         egress=Egress([]),
         renderer=InProcessRenderer(),
-        channels={"email": PlainEmail()},
+        channels=channels or {"email": PlainEmail()},
         providers={},
         gates=gates,
         jobs=JobPort(_job_types()),

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -103,6 +104,16 @@ def decoded(response: httpx.Response) -> Any:
     return response.json() if "json" in response.headers.get("Content-Type", "") else response.text
 
 
+def segment(identifier: str) -> str:
+    """An id as one part of a path: whatever it holds, it leads nowhere else.
+
+    Raises:  ValueError when there is none: the path would be another's.
+    """
+    if identifier.strip() in {"", ".", ".."}:
+        raise ValueError(f"an id is wanted, not {identifier!r}")
+    return quote(identifier, safe="")
+
+
 def client_arguments(base_url: str, key: str, timeout_s: float) -> dict[str, Any]:
     """What both kinds of httpx client are made with."""
     headers = {"Authorization": f"Bearer {key}", "User-Agent": USER_AGENT}
@@ -128,7 +139,12 @@ def messages_page(filters: Mapping[str, str | None], cursor: str, limit: int) ->
 
 def message(message_id: str) -> Call:
     """One message with its timeline."""
-    return Call("GET", f"/api/v1/messages/{message_id}")
+    return Call("GET", f"/api/v1/messages/{segment(message_id)}")
+
+
+def campaign_path(campaign_id: str, part: str = "") -> str:
+    """Where a campaign is, or a part of it."""
+    return f"/api/v1/campaigns/{segment(campaign_id)}" + (f"/{part}" if part else "")
 
 
 def measure(text: str, to: str | None, channel: str) -> Call:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 
-from outrider_client.calls import Call
+from outrider_client.calls import Call, campaign_path
 from outrider_client.campaigns import (
     Approval,
     Campaign,
@@ -43,7 +43,7 @@ class Campaigns:
 
     def get(self, campaign_id: str) -> Campaign:
         """One campaign as it stands."""
-        return read(Campaign, self._call(Call("GET", f"{_ALL}/{campaign_id}")))
+        return read(Campaign, self._call(Call("GET", campaign_path(campaign_id))))
 
     def all(self, *, state: str | None = None, page_size: int = 100) -> Iterator[Campaign]:
         """Campaigns, newest first, read page after page."""
@@ -61,26 +61,27 @@ class Campaigns:
     def change(self, campaign_id: str, **changes: Unpack[CampaignChange]) -> Campaign:
         """Change a draft; what is not named stays."""
         wanted = {name: body(value) for name, value in changes.items()}
-        return read(Campaign, self._call(Call("PATCH", f"{_ALL}/{campaign_id}", json=wanted)))
+        return read(Campaign, self._call(Call("PATCH", campaign_path(campaign_id), json=wanted)))
 
     def delete(self, campaign_id: str) -> None:
         """Delete a draft; launched campaigns stay."""
-        self._call(Call("DELETE", f"{_ALL}/{campaign_id}"))
+        self._call(Call("DELETE", campaign_path(campaign_id)))
 
     # how it goes out
 
     def delivery(self, campaign_id: str) -> DeliveryState:
         """How a campaign goes out, and how far its waves are."""
-        return read(DeliveryState, self._call(Call("GET", f"{_ALL}/{campaign_id}/delivery")))
+        return read(DeliveryState, self._call(Call("GET", campaign_path(campaign_id, "delivery"))))
 
     def set_delivery(self, campaign_id: str, delivery: Delivery) -> DeliveryState:
         """Say of a draft how it goes out, in place of what was said before."""
-        return read(DeliveryState, self._call(Call("PUT", f"{_ALL}/{campaign_id}/delivery", json=body(delivery))))
+        wanted = body(delivery)
+        return read(DeliveryState, self._call(Call("PUT", campaign_path(campaign_id, "delivery"), json=wanted)))
 
     def set_pace(self, campaign_id: str, pacing: Pacing | None, *, reason: str = "") -> DeliveryState:
         """Change the pace of a launched campaign; None: as fast as sender and tenant allow."""
         wanted = {"pacing": body(pacing), "reason": reason}
-        return read(DeliveryState, self._call(Call("PUT", f"{_ALL}/{campaign_id}/pace", json=wanted)))
+        return read(DeliveryState, self._call(Call("PUT", campaign_path(campaign_id, "pace"), json=wanted)))
 
     def go_on(self, campaign_id: str, *, reason: str = "") -> DeliveryState:
         """Let the next wave go, before anybody looked or although the canary stopped it."""
@@ -110,7 +111,7 @@ class Campaigns:
                  contact_id  for this contact (the key needs the scope `contacts:read`), with `variables` on top
         """
         wanted = {"variant": variant, "contact_id": contact_id, "variables": dict(variables or {})}
-        return read(Preview, self._call(Call("POST", f"{_ALL}/{campaign_id}/preview", json=wanted)))
+        return read(Preview, self._call(Call("POST", campaign_path(campaign_id, "preview"), json=wanted)))
 
     def test_send(
         self,
@@ -123,7 +124,7 @@ class Campaigns:
     ) -> TestSend:
         """Send what it says to users of the tenant, or to what the operator allows, marked as a test."""
         wanted = {"variant": variant, "contact_id": contact_id, "variables": dict(variables or {}), "to": list(to)}
-        return read(TestSend, self._call(Call("POST", f"{_ALL}/{campaign_id}/test", json=wanted)))
+        return read(TestSend, self._call(Call("POST", campaign_path(campaign_id, "test"), json=wanted)))
 
     # launching
 
@@ -139,7 +140,7 @@ class Campaigns:
         Takes:   examine_connection, dial_links: try its sender's server, and those of its links, too (up to 30 s)
         """
         wanted = {"examine_connection": examine_connection, "dial_links": dial_links}
-        return read(Preflight, self._call(Call("POST", f"{_ALL}/{campaign_id}/preflight", json=wanted)))
+        return read(Preflight, self._call(Call("POST", campaign_path(campaign_id, "preflight"), json=wanted)))
 
     def launch(
         self, campaign_id: str, *, reason: str = "", undo_s: int | None = None, acknowledge: Sequence[str] = ()
@@ -205,40 +206,40 @@ class Campaigns:
 
     def progress(self, campaign_id: str) -> Progress:
         """How far it is, by state of its messages."""
-        return read(Progress, self._call(Call("GET", f"{_ALL}/{campaign_id}/progress")))
+        return read(Progress, self._call(Call("GET", campaign_path(campaign_id, "progress"))))
 
     # afterwards
 
     def results(self, campaign_id: str) -> Results:
         """What became of it: sent, opened, clicked; people counted once, machines apart."""
-        return read(Results, self._call(Call("GET", f"{_ALL}/{campaign_id}/results")))
+        return read(Results, self._call(Call("GET", campaign_path(campaign_id, "results"))))
 
     def variant_results(self, campaign_id: str) -> list[VariantResult]:
         """How each variant fared; empty when it compares nothing."""
-        answer = self._call(Call("GET", f"{_ALL}/{campaign_id}/results/variants"))
+        answer = self._call(Call("GET", campaign_path(campaign_id, "results/variants")))
         return [read(VariantResult, one) for one in answer["items"]]
 
     def sheet(self, campaign_id: str) -> dict[str, Any]:
         """What the preflight promised beside what happened, with every difference explained; as the API says it."""
-        found: dict[str, Any] = self._call(Call("GET", f"{_ALL}/{campaign_id}/sheet"))
+        found: dict[str, Any] = self._call(Call("GET", campaign_path(campaign_id, "sheet")))
         return found
 
     def publish(self, campaign_id: str, variables: Mapping[str, Any] | None = None) -> WebVersion:
         """Give a launched campaign a public page, with values that stand for a recipient's; its address stays."""
         wanted = {"variables": dict(variables or {})}
-        return read(WebVersion, self._call(Call("PUT", f"{_ALL}/{campaign_id}/web-version", json=wanted)))
+        return read(WebVersion, self._call(Call("PUT", campaign_path(campaign_id, "web-version"), json=wanted)))
 
     def web_version(self, campaign_id: str) -> WebVersion:
         """Its public page; ApiError `not_published` when it has none."""
-        return read(WebVersion, self._call(Call("GET", f"{_ALL}/{campaign_id}/web-version")))
+        return read(WebVersion, self._call(Call("GET", campaign_path(campaign_id, "web-version"))))
 
     def unpublish(self, campaign_id: str) -> None:
         """Take its public page away; the address never leads anywhere again."""
-        self._call(Call("DELETE", f"{_ALL}/{campaign_id}/web-version"))
+        self._call(Call("DELETE", campaign_path(campaign_id, "web-version")))
 
     def retry_due(self, campaign_id: str) -> RetryDue:
         """Count whom a retry would be sent to now."""
-        return read(RetryDue, self._call(Call("GET", f"{_ALL}/{campaign_id}/retry")))
+        return read(RetryDue, self._call(Call("GET", campaign_path(campaign_id, "retry"))))
 
     def retry(self, campaign_id: str, count: int, *, reason: str = "") -> Campaign:
         """Send again to those whose message failed by a passing cause.
@@ -250,4 +251,4 @@ class Campaigns:
 
     def _do(self, campaign_id: str, verb: str, reason: str, **more: Any) -> Any:
         why = {"reason": reason} if reason else {}
-        return self._call(Call("POST", f"{_ALL}/{campaign_id}/{verb}", json={**more, **why}))
+        return self._call(Call("POST", campaign_path(campaign_id, verb), json={**more, **why}))

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import orjson
 
 from outrider.base.errors import Broken, Refused
 from outrider.base.ids import NIL
@@ -97,12 +98,13 @@ def encode(job: JobType, arguments: Mapping[str, Any] | msgspec.Struct | None) -
             if isinstance(arguments, job.arguments)
             else msgspec.convert(dict(arguments) if isinstance(arguments, Mapping) else {}, job.arguments)
         )
-        text = msgspec.json.encode(checked).decode()
+        text = orjson.dumps(msgspec.to_builtins(checked, str_keys=True)).decode()  # no whole number it could not read
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$")
         raise Refused("invalid_arguments", message, field="/arguments" + _pointer(path.rstrip("`"))) from None
     except (TypeError, ValueError, RecursionError):
-        raise Refused("invalid_arguments", "must be plain JSON values", field="/arguments") from None
+        why = "must be plain JSON values, whole numbers of at most 64 bits"
+        raise Refused("invalid_arguments", why, field="/arguments") from None
     if len(text) > LARGEST_ARGUMENTS_BYTES or "\\u0000" in text:
         raise Refused(
             "invalid_arguments", f"at most {LARGEST_ARGUMENTS_BYTES} bytes without NUL characters", field="/arguments"

@@ -23,6 +23,24 @@ def test_the_defaults_are_a_working_configuration_whose_parts_fit_together() -> 
     assert settings.database_url is None
 
 
+def test_links_lead_to_the_port_of_the_api_unless_somebody_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().public_url == "http://localhost:3000"
+    monkeypatch.setenv("OUTRIDER_API_PORT", "0")
+    assert load().public_url == "http://localhost:3000", "any free one is not known before"
+    monkeypatch.setenv("OUTRIDER_API_PORT", "8025")
+    assert load().public_url == "http://localhost:8025"
+    monkeypatch.setenv("OUTRIDER_PUBLIC_URL", "https://mail.example.org/")
+    assert load().public_url == "https://mail.example.org"
+
+
+@pytest.mark.parametrize("wrong", ["many", "70000", "-1", ""])
+def test_a_port_that_is_none_is_the_one_thing_that_is_named(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTRIDER_API_PORT", wrong)
+    with pytest.raises(Misconfigured, match="OUTRIDER_API_PORT") as refused:
+        load()
+    assert "PUBLIC_URL" not in str(refused.value)
+
+
 def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "outrider.toml"
     file.write_text('claim_batch = 7\nlease_s = 11.0\negress_allow = ["10.0.0.0/8"]\n')

@@ -15,6 +15,7 @@ from outrider.base.errors import Refused
 from outrider.base.ids import NIL, parse_id
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
+from outrider.domain.contacts.channels import channel_of
 from outrider.domain.limits import budgets, prices
 from outrider.domain.limits.reasons import NOT_GIVEN
 from outrider.domain.messages import holds
@@ -122,6 +123,7 @@ async def price_add(
     data: JSONBody[PriceIn], principal: NamedDependency[Principal], runtime: NamedDependency[Runtime]
 ) -> prices.Price:
     """Set what one part of a message costs, by channel and country, from a moment on."""
+    channel_of(runtime.channels, data.channel)  # one that nobody has would cost nobody anything
     async with runtime.db.uow(Role.ENGINE, _place(principal, installation=data.installation)) as uow:
         made = await prices.add(
             uow,

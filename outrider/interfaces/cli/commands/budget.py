@@ -13,12 +13,14 @@ from cyclopts import App, Parameter
 from outrider.base.errors import Refused
 from outrider.base.ids import NIL
 from outrider.data.db import Role
+from outrider.domain.contacts.channels import channel_of
 from outrider.domain.limits import budgets, prices
 from outrider.domain.messages import holds
 from outrider.interfaces.cli import campaigns
 from outrider.interfaces.cli.doors import doors
 from outrider.interfaces.cli.options import CHANGING, COMMON, Changing, Common, Limit
 from outrider.interfaces.cli.output import Answer, table
+from outrider.interfaces.cli.plugged import channels
 from outrider.interfaces.cli.work import Work, changing, looking, note, within
 
 APP = App(name="budget")
@@ -140,6 +142,7 @@ async def set_price(
         Millionths of the currency: 7900 is 0.79 cents.
     """
     amount = _whole(micros, "micros")
+    channel_of(channels(), channel, field="channel")
     async with _pricing(options, installation=installation) as work:
         made = await prices.add(work.uow, work.actor, channel, country, amount, reason=options.reason)
     text = f"{channel} to {country or 'every other country'}: {amount / 1_000_000:.6f} a part"
