@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,18 +17,12 @@ from outrider.domain.tenants import tenants
 from outrider.engine.dispatch.record import row_for, write
 from outrider.plugins.providers.smtp.replies import Reply, Step, judge
 from tests.kit.campaigns import Campaign, fanned_out, launched
-from tests.kit.dispatch import GATES, Desk, Post, posts
+from tests.kit.dispatch import GATES, Desk, Post
 from tests.kit.texting import Texting, texting
 
 TESTER = Actor("user", "tester")
 NOBODY = judge(Step.RCPT, Reply(550, b"550 5.1.1 no such user"))
 NOT_NOW = judge(Step.DOT, Reply(554, b"554 5.7.1 looks like spam"))
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("brakes")) as made:
-        yield made
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from outrider.domain.campaigns.rows import DELIVERY, SQL
 from outrider.engine.fanout import expand
 from outrider.engine.loop import Loop
 from tests.kit.campaigns import launched
-from tests.kit.dispatch import Desk, Post, posts, until
+from tests.kit.dispatch import Desk, Post, until
 
 LOOPS = {
     "launches": "launch_scheduled", "audiences": "settle_audiences", "pages": "fan_out", "looks": "look_at_waves",
@@ -46,12 +45,6 @@ _WAVE = (
     "SELECT tenant_id, id, wave, 'canary', 0, 500, 1, now() - interval '1 second' FROM campaigns "
     "WHERE tenant_id = $1 AND id = $2 AND waits_for_look"
 )
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("work")) as made:
-        yield made
 
 
 @pytest.fixture

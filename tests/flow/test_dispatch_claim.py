@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -19,14 +18,8 @@ from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch import marks
 from outrider.engine.dispatch.claim import Claimer
 from tests.kit.campaigns import fanned_out, launched
-from tests.kit.dispatch import GATES, Desk, Post, posts
+from tests.kit.dispatch import GATES, Desk, Post
 from tests.kit.processes import until
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("claim")) as made:
-        yield made
 
 
 @pytest.fixture

@@ -20,13 +20,7 @@ from outrider.engine.dispatch.batch import Batch
 from outrider.engine.dispatch.journal import Journal, abandoned
 from outrider.engine.dispatch.record import Recorder, Row, write, write_all
 from outrider.engine.dispatch.recovery import Recovery
-from tests.kit.dispatch import Desk, Post, posts
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("record")) as made:
-        yield made
+from tests.kit.dispatch import Desk, Post
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -16,13 +15,7 @@ from outrider.engine.dispatch import journal as journals
 from outrider.engine.dispatch.batch import Batch
 from outrider.engine.dispatch.journal import DeadClaim, Journal
 from outrider.engine.dispatch.recovery import CRASHES_TO_POISON, Recovery
-from tests.kit.dispatch import Desk, Post, posts
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("recovery")) as made:
-        yield made
+from tests.kit.dispatch import Desk, Post
 
 
 @pytest.fixture

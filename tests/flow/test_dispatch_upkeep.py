@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -21,13 +21,7 @@ from outrider.engine.dispatch.batch import LEASE_OVER, Batch
 from outrider.engine.dispatch.lease import Renewer
 from outrider.engine.health import HealthServer
 from outrider.engine.inbound import reports
-from tests.kit.dispatch import Desk, Post, posts, until
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("upkeep")) as made:
-        yield made
+from tests.kit.dispatch import Desk, Post, until
 
 
 @pytest.fixture

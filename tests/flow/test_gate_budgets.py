@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -27,7 +27,7 @@ from outrider.engine.dispatch.claim import Claimer
 from outrider.engine.dispatch.record import Row, row_for, write
 from outrider.engine.maintenance import money
 from tests.kit.campaigns import fanned_out, launched
-from tests.kit.dispatch import BOUND_S, GATES, Desk, Post, posts, until
+from tests.kit.dispatch import BOUND_S, GATES, Desk, Post, until
 from tests.kit.noon import at_noon, next_midnight, noon_zone
 
 TESTER = Actor("user", "tester")
@@ -39,12 +39,6 @@ _WAITING = (
 _A_DAY_LATER = (
     "UPDATE budget_accounts SET day_on = day_on - 1, day_ends_at = now() - interval '1 minute' WHERE tenant_id = $1"
 )
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("budgets")) as made:
-        yield made
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,16 +16,10 @@ from outrider.domain.limits import gates
 from outrider.domain.messages import holds
 from outrider.domain.tenants import tenants
 from tests.kit.campaigns import fanned_out, launched
-from tests.kit.dispatch import GATES, Desk, Post, posts
+from tests.kit.dispatch import GATES, Desk, Post
 from tests.kit.noon import next_midnight, noon_zone
 
 TESTER = Actor("user", "tester")
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("quiet")) as made:
-        yield made
 
 
 @pytest.fixture

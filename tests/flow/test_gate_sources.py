@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -13,14 +13,8 @@ from outrider.domain.messages.admit import LaneKey, NewMessage, admit
 from outrider.domain.messages.lanes import lane_for
 from outrider.engine.maintenance.upkeep import Upkeep
 from outrider.plugins.gates.source_limit import GATE
-from tests.kit.dispatch import Desk, Post, posts
+from tests.kit.dispatch import Desk, Post
 from tests.kit.texting import texting
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("sources")) as made:
-        yield made
 
 
 @pytest.fixture

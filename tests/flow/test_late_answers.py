@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -16,13 +15,7 @@ from outrider.engine.dispatch.batch import Batch
 from outrider.engine.dispatch.journal import Journal
 from outrider.engine.dispatch.record import Recorder
 from outrider.engine.dispatch.recovery import Recovery
-from tests.kit.dispatch import Desk, Post, posts
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("late")) as made:
-        yield made
+from tests.kit.dispatch import Desk, Post
 
 
 @pytest.fixture

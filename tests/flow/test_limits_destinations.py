@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from typing import Any
 from uuid import uuid4
@@ -24,17 +23,11 @@ from outrider.domain.messages import holds
 from outrider.engine.dispatch.claim import Claim, Claimer
 from outrider.engine.dispatch.pacing import by_connection
 from outrider.engine.maintenance.upkeep import Upkeep
-from tests.kit.dispatch import GATES, Desk, Post, posts
+from tests.kit.dispatch import GATES, Desk, Post
 
 ANN = Actor("user", "ann@example.org")
 ENDLESS = 0.001
 """A rate that gives next to nothing back while a test runs."""
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("destinations")) as made:
-        yield made
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -29,7 +29,7 @@ from outrider.engine.dispatch.record import Row, write
 from outrider.engine.inbound import writing
 from outrider.engine.inbound.reports import apply_due
 from outrider.engine.inbound.writing import Text
-from tests.kit.dispatch import BOUND_S, Desk, Post, posts, until
+from tests.kit.dispatch import BOUND_S, Desk, Post, until
 
 ROUNDS = 2
 ANN = Actor("user", "ann@example.org")
@@ -38,12 +38,6 @@ _WAITING = (
     "AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())"
 )
 Side = Callable[[], Awaitable[None]]
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("locks")) as made:
-        yield made
 
 
 @pytest.fixture

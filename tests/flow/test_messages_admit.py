@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from uuid import UUID, uuid4
@@ -24,16 +23,10 @@ from outrider.domain.messages.rows import SQL
 from outrider.domain.messages.stats import queue_stats
 from outrider.engine.dispatch import record
 from tests.kit.api import TESTER
-from tests.kit.dispatch import Desk, Post, posts
+from tests.kit.dispatch import Desk, Post
 
 KEY, BODY = "order-17", b'{"to": "a@example.org"}'
 ANSWER = Replay(202, '{"id": "x"}')
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("admit")) as made:
-        yield made
 
 
 @pytest.fixture

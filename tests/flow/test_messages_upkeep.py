@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -16,16 +15,10 @@ from outrider.data.db import Role
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.senders import _is_small
 from outrider.engine.maintenance import upkeep
-from tests.kit.dispatch import Desk, Post, posts
+from tests.kit.dispatch import Desk, Post
 
 OLD = datetime(2020, 1, 15, tzinfo=UTC)
 LOW, HIGH = (UUID(int=first_id_at(OLD.replace(month=month, day=1)).int >> 80 << 80) for month in (1, 2))
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("upkeep")) as made:
-        yield made
 
 
 @pytest.fixture

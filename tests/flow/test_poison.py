@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,17 +18,11 @@ from outrider.engine.dispatch.record import Row
 from outrider.engine.maintenance.upkeep import Upkeep
 from tests.kit.campaigns import Campaign, launched
 from tests.kit.command import Command, migrated_command
-from tests.kit.dispatch import Desk, Post, posts
+from tests.kit.dispatch import Desk, Post
 from tests.kit.postgres import run_apart
 
 WHO = Actor("user", "ops@example.org", "127.0.0.1")
 _LEASE = "UPDATE queue SET state = 1, token = $2, attempt = attempt + 1, lease_until = now() WHERE message_id = ANY($1)"
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("poison")) as made:
-        yield made
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,16 +17,10 @@ from outrider.domain.messages import bounces, people
 from outrider.domain.messages.bounces import SoftBounce
 from outrider.engine.dispatch.record import row_for, write
 from outrider.engine.maintenance.upkeep import Upkeep
-from tests.kit.dispatch import Desk, Post, posts
+from tests.kit.dispatch import Desk, Post
 
 ACTOR = Actor("system", "test")
 ADDRESS = "full@example.org"
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("bounces")) as made:
-        yield made
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,16 +25,10 @@ from outrider.engine.dispatch.record import row_for, write
 from outrider.engine.maintenance import warming
 from outrider.engine.maintenance.upkeep import Upkeep
 from outrider.engine.maintenance.warming import release_freed
-from tests.kit.dispatch import GATES, Desk, Post, posts
+from tests.kit.dispatch import GATES, Desk, Post
 from tests.kit.noon import at_noon
 
 ANN = Actor("user", "ann@example.org")
-
-
-@pytest.fixture(scope="module")
-async def post(new_database: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path_factory.mktemp("warm_ups")) as made:
-        yield made
 
 
 @pytest.fixture
