@@ -12,7 +12,7 @@ from uuid import UUID
 import httpx
 import pytest
 from outrider_client import ApiError, AsyncOutrider, Attachment, Cause, Event, Message, MessageInfo, NotNow, Outrider
-from outrider_client.calls import Attempts, Call
+from outrider_client.calls import Attempts, Call, campaign_path, message
 
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.contracts.outcome import CAUSES
@@ -143,8 +143,13 @@ async def test_anything_else_is_asked_by_its_path(client: AsyncOutrider) -> None
     assert (await client.request("GET", "/openapi.json"))["openapi"] == "3.1.0"
 
 
-@pytest.mark.parametrize("which", ["../campaigns", "a/b", "x?limit=1", "x#y"])
-async def test_an_id_leads_nowhere_else_whatever_it_holds(client: AsyncOutrider, which: str) -> None:
+@pytest.mark.parametrize(
+    ("which", "part"),
+    [("../campaigns", "..%2Fcampaigns"), ("a/b", "a%2Fb"), ("x?limit=1", "x%3Flimit%3D1"), ("x#y", "x%23y")],
+)
+async def test_an_id_leads_nowhere_else_whatever_it_holds(client: AsyncOutrider, which: str, part: str) -> None:
+    assert message(which).path == f"/api/v1/messages/{part}"
+    assert campaign_path(which, "progress") == f"/api/v1/campaigns/{part}/progress"
     with pytest.raises(ApiError) as refused:
         await client.message(which)
     assert refused.value.status in {404, 422}, refused.value

@@ -9,10 +9,17 @@ import pytest
 
 from outrider.contracts.outcome import Accepted, Deferred
 from outrider.plugins.providers.smtp import session as sessions
+from outrider.plugins.providers.smtp import transport as transports
 from outrider.plugins.providers.smtp.session import Session
 from tests.kit.smtp_faults import Action, Event, Hang, SmtpFaults
 from tests.kit.smtp_sending import open_transport
 from tests.kit.watching import Recorder, on_both_loops, outgoing
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While there is work, connections are looked at every 25 ms."""
+    monkeypatch.setattr(transports, "_TICK_S", 0.025)
 
 
 @pytest.fixture
@@ -36,7 +43,7 @@ async def test_a_connection_that_rests_is_looked_at_when_its_time_is_over(
     monkeypatch.setattr(sessions, "IDLE_LIMIT_S", 1.0)
     looks.clear()
     async with SmtpFaults() as server:
-        transport = open_transport(server, command_timeout_s=0.1)  # looks, while there is work, every 25 ms
+        transport = open_transport(server)
         await transport.send([outgoing()], Recorder())
         await server.until(lambda: server.ended == server.connections)
         assert server.said("QUIT") == ["QUIT"], "it ends politely"
@@ -50,7 +57,7 @@ async def test_silence_is_noticed_after_a_rest_as_soon_as_before() -> None:
         return Hang() if event.stage == "mail" and event.nth > 1 else None
 
     async with SmtpFaults(script) as server:
-        transport = open_transport(server, command_timeout_s=0.1)
+        transport = open_transport(server, command_timeout_s=1)
         recorder = Recorder()
         await transport.send([outgoing("first@example.com")], recorder)
         await asyncio.sleep(0.2)  # it rests, and nobody looks for half a minute

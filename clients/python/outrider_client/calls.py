@@ -23,6 +23,7 @@ _PASSING: Final = frozenset({_TOO_MANY, 502, 503, 504})
 _IN_PROGRESS: Final = "idempotency_in_progress"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 20.0
 _ERROR: Final = 400
+CAMPAIGNS: Final = "/api/v1/campaigns"
 USER_AGENT: Final = "outrider-client/0.1 (Python)"
 
 
@@ -144,7 +145,7 @@ def message(message_id: str) -> Call:
 
 def campaign_path(campaign_id: str, part: str = "") -> str:
     """Where a campaign is, or a part of it."""
-    return f"/api/v1/campaigns/{segment(campaign_id)}" + (f"/{part}" if part else "")
+    return f"{CAMPAIGNS}/{segment(campaign_id)}" + (f"/{part}" if part else "")
 
 
 def measure(text: str, to: str | None, channel: str) -> Call:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 
-from outrider_client.calls import Call, campaign_path
+from outrider_client.calls import CAMPAIGNS, Call, campaign_path
 from outrider_client.campaigns import (
     Approval,
     Campaign,
@@ -24,8 +24,6 @@ from outrider_client.campaigns import (
 from outrider_client.letters import Preview, TestSend, WebVersion
 from outrider_client.reading import body, read
 
-_ALL = "/api/v1/campaigns"
-
 
 class Campaigns:
     """Campaigns of one installation: `outrider.campaigns`.
@@ -39,7 +37,7 @@ class Campaigns:
 
     def create(self, new: NewCampaign) -> Campaign:
         """Make a draft."""
-        return read(Campaign, self._call(Call("POST", _ALL, json=body(new))))
+        return read(Campaign, self._call(Call("POST", CAMPAIGNS, json=body(new))))
 
     def get(self, campaign_id: str) -> Campaign:
         """One campaign as it stands."""
@@ -51,7 +49,7 @@ class Campaigns:
         cursor = ""
         while True:
             params = {**wanted, **({"cursor": cursor} if cursor else {})}
-            answer = self._call(Call("GET", _ALL, params=params))
+            answer = self._call(Call("GET", CAMPAIGNS, params=params))
             for one in answer["items"]:
                 yield read(Campaign, one)
             cursor = answer["next_cursor"] or ""

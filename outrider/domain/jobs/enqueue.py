@@ -98,7 +98,8 @@ def encode(job: JobType, arguments: Mapping[str, Any] | msgspec.Struct | None) -
             if isinstance(arguments, job.arguments)
             else msgspec.convert(dict(arguments) if isinstance(arguments, Mapping) else {}, job.arguments)
         )
-        text = orjson.dumps(msgspec.to_builtins(checked, str_keys=True)).decode()  # no whole number it could not read
+        # orjson reads them again: a whole number too large for it would come back as another one
+        text = orjson.dumps(msgspec.to_builtins(checked, str_keys=True)).decode()
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$")
         raise Refused("invalid_arguments", message, field="/arguments" + _pointer(path.rstrip("`"))) from None

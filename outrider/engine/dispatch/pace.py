@@ -31,8 +31,8 @@ class Pace:
     left: float = routes.NO_LIMIT
     rests_until_s: float = 0.0
 
-    def like_it(self) -> Pace:
-        """The pace of a sender not seen yet, where this one is of all that were: its first claim may be a larger one.
+    def of_a_newcomer(self) -> Pace:
+        """How a sender begins that was not seen yet, where this is the pace of all: its first claim may be larger.
 
         A thousand tenants with a thousand messages each thus take two turns and not three; each turn costs a look at
         the sender and mostly a connection.

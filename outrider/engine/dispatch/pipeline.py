@@ -175,7 +175,7 @@ class Pipeline:
     async def _claim(self, lane: Lane, pool: Pool) -> bool:
         """Claim from a lane and send the batch on its way. Tells whether there was one."""
         sender = (lane.tenant_id, lane.sender_id)
-        pace = self._paces.get(sender) or self._paces.setdefault(sender, self._usual.like_it())
+        pace = self._paces.get(sender) or self._paces.setdefault(sender, self._usual.of_a_newcomer())
         if pace.left < 1 and not await self._may_again(lane, pace):
             return False
         token, reading = await self._token(), self._ring.reading

@@ -20,15 +20,15 @@ def test_the_first_claim_is_a_modest_one() -> None:
 
 def test_the_first_claim_is_a_larger_one_where_the_servers_of_others_are_quick() -> None:
     usual = Pace()
-    assert usual.like_it().limit(500) == 200, "nothing was seen of anybody"
+    assert usual.of_a_newcomer().limit(500) == 200, "nothing was seen of anybody"
     usual.learn(500, 0.5)
-    assert usual.like_it().limit(1000) == 500
-    assert usual.like_it().limit(300) == 300, "never more than the most"
+    assert usual.of_a_newcomer().limit(1000) == 500
+    assert usual.of_a_newcomer().limit(300) == 300, "never more than the most"
 
 
 def test_slow_servers_of_others_make_no_first_claim_smaller_and_prove_nothing_of_a_new_one() -> None:
     usual = Pace(rate=4.0)
-    fresh = usual.like_it()
+    fresh = usual.of_a_newcomer()
     assert fresh.limit(500) == 200
     fresh.learn(10, 0.5)
     assert fresh.limit(500) == 10

@@ -58,7 +58,6 @@ class SmtpTransport:
         self._no_more_before = 0.0
         self._bar: Deferred | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
         self._emptied: asyncio.Event = asyncio.Event()
         slowest = min(account.connect_timeout_s, account.command_timeout_s, account.data_timeout_s)
         self._tick_s = min(_TICK_S, slowest / 4)
@@ -178,18 +177,17 @@ class SmtpTransport:
     def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
         """See that time passes: soon while anything is under way, else when the first that rests has rested enough.
 
-        A worker holds the resting connections of hundreds of accounts: looking at each twice a second would cost more
-        than opening them.
+        A worker holds the resting connections of hundreds of accounts: looking at each twice a second was half of what
+        opening them costs.
         """
         now = loop.time()
         at = now + self._tick_s
         if not self._queue.count and not self._connecting and len(self._idle) == len(self._sessions):
             at = max(at, min(session.deadline for session in self._idle))
         if self._timer is not None:
-            if self._timer_at <= at:
+            if self._timer.when() <= at:
                 return
             self._timer.cancel()
-        self._timer_at = at
         self._timer = loop.call_at(at, self._tick)
 
     def _room(self) -> int:
