@@ -29,13 +29,13 @@ from outrider.domain.tenants import tenants
 from outrider.domain.tenants.roles import ROLES, SCOPES, includes
 from outrider.engine.maintenance.upkeep import Upkeep
 from outrider.interfaces.api import visits
-from outrider.interfaces.api.application import create_app
+from outrider.interfaces.api.application import routes
 from outrider.interfaces.api.middleware.buckets import Buckets
 from outrider.interfaces.api.strictness import is_public
 from outrider.interfaces.api.tokens import Claim, Tokens
 from outrider.interfaces.auth import Needs, needs_installation_admin
 from tests.contract.access_table import ANYBODY, CASES, PEOPLE, PUBLIC, Case
-from tests.kit.api import TESTER, Api, api_of, runtime_for
+from tests.kit.api import TESTER, Api, api_of
 from tests.kit.names import Table, serving
 from tests.kit.worlds import FRESH, World, jobs_ended, session_of, world_of
 
@@ -59,7 +59,7 @@ class Route:
 
 
 def _routes() -> list[Route]:
-    app = create_app(runtime_for("postgresql://nobody@/none?host=/nowhere"))
+    app = routes()
     return [
         Route(method, route.path, handler)
         for route in app.routes

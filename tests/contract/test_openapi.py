@@ -15,9 +15,9 @@ import pytest
 
 from outrider.base.ids import DEFAULT_TENANT
 from outrider.domain.tenants.roles import SCOPES
-from outrider.interfaces.api.application import create_app
+from outrider.interfaces.api.application import routes
 from outrider.interfaces.api.description import describe, operations
-from tests.kit.api import Api, api_of, runtime_for
+from tests.kit.api import Api, api_of
 from tests.kit.names import Table, serving
 from tests.kit.worlds import world_of
 
@@ -81,7 +81,7 @@ async def test_every_operation_keeps_to_its_description_for_a_program(api: Api, 
         "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "3", folder=tmp_path,
     )  # fmt: skip
     assert code == 0, printed
-    described = len(list(operations(create_app(runtime_for("postgresql://nobody@/none?host=/nowhere")))))
+    described = len(list(operations(routes())))
     assert f"Tested: {described - 1}" in printed
     assert "GET /api/v1/keys" not in unreached(printed), "the key was lost on the way"
 
@@ -119,7 +119,7 @@ async def test_the_run_notices_a_description_that_is_not_true(api: Api, tmp_path
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    app = create_app(runtime_for("postgresql://nobody@/none?host=/nowhere"))
+    app = routes()
     return describe(app, cookie="session_id")
 
 

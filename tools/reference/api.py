@@ -6,14 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from outrider.base.secret import Keyring, new_key
-from outrider.base.settings import load
-from outrider.base.signing import LinkSigner
-from outrider.data.db import Database
-from outrider.data.egress import Egress
-from outrider.data.render_pool import RenderPool
-from outrider.data.runtime import Runtime
-from outrider.interfaces.api.application import create_app
+from outrider.interfaces.api.application import routes
 from outrider.interfaces.api.description import describe
 from tools.reference.markdown import page, table
 
@@ -27,20 +20,7 @@ _LONGEST = 120
 
 def document() -> dict[str, Any]:
     """The description of an API that nobody runs."""
-    keyring = Keyring(new_key())
-    runtime = Runtime(
-        settings=load(public_url="http://localhost:3000"),
-        database_url="",
-        db=Database("postgresql://nobody@/none?host=/nowhere", pool_size=2),
-        keyring=keyring,
-        unsubscribe_links=LinkSigner(keyring.derive("unsubscribe")),
-        egress=Egress([]),
-        renderer=RenderPool(1),
-        channels={},
-        providers={},
-        gates=(),
-    )
-    return describe(create_app(runtime), cookie="session_id")
+    return describe(routes(), cookie="session_id")
 
 
 def render() -> str:

@@ -99,7 +99,7 @@ class CallbackApp:
             Gauge(name, text, ["app"], registry=registry).labels(label).set_function(read)
 
     @asynccontextmanager
-    async def running(self, _app: Any = None) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator[None]:
         """Take callbacks while the block runs; at its end what is under way is finished."""
         self.desk.start()
         try:

@@ -17,6 +17,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
 from outrider.interfaces.api import problems
+from outrider.interfaces.api.browsers import cookie_name
+from outrider.interfaces.api.parts import parts_of
 from outrider.interfaces.api.schemas import Schemas, given, parameter, without_none
 from outrider.interfaces.api.strictness import JSON, is_public
 from outrider.interfaces.api.v1.messages import AcceptedOut, BatchOut
@@ -330,10 +332,11 @@ def _id(operation: Operation) -> str:
 @get("/openapi.json", opt={"auth": PUBLIC}, include_in_schema=False)
 async def openapi_json(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
     """Describe every route in OpenAPI 3.1."""
-    found: dict[str, Any] | None = request.app.state.get(_MEMORY)
+    cookie = cookie_name(parts_of(request).runtime.settings)
+    memory = f"{_MEMORY} {cookie}"
+    found: dict[str, Any] | None = request.app.state.get(memory)
     if found is None:
-        cookie = request.app.state["session_cookie"]
-        found = request.app.state[_MEMORY] = describe(request.app, cookie=cookie)
+        found = request.app.state[memory] = describe(request.app, cookie=cookie)
     return Response(found, media_type="application/json")
 
 

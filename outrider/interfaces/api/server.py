@@ -7,7 +7,7 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator
 
-from litestar import Litestar
+from litestar.types import ASGIApp
 from uvicorn import Config, Server
 
 from outrider.base.errors import Misconfigured
@@ -38,7 +38,7 @@ class _Server(Server):
         yield
 
 
-async def run(app: Litestar, settings: Settings, *, ready: Callable[[str], None], stop: asyncio.Event) -> None:
+async def run(app: ASGIApp, settings: Settings, *, ready: Callable[[str], None], stop: asyncio.Event) -> None:
     """Serve until `stop` is set; then answer what is under way and close.
 
     Takes:   ready: called once with the base URL when connections are accepted.
@@ -50,7 +50,7 @@ async def run(app: Litestar, settings: Settings, *, ready: Callable[[str], None]
         http=protocol_for(is_https=is_https(settings)),
         ws="none",
         loop="none",
-        lifespan="on",
+        lifespan="off",
         log_config=None,
         log_level="warning",
         access_log=False,

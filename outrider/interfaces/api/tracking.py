@@ -119,7 +119,7 @@ class TrackingApp:
         self.buffer = Buffer(runtime, registry)
 
     @asynccontextmanager
-    async def running(self, _app: Any = None) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator[None]:
         """Store what comes in while the block runs; at its end what is left."""
         self.buffer.start()
         try:

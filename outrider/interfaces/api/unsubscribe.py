@@ -25,9 +25,9 @@ from outrider.interfaces.api import visits
 from outrider.interfaces.api.exchange import exchange_of
 from outrider.interfaces.api.middleware.buckets import Buckets
 from outrider.interfaces.api.pages import page
+from outrider.interfaces.api.parts import parts_of
 
 _MOST_BODY_BYTES = 10_000
-_RATES = "unsubscribe_rates"
 
 _TAKEN = (*visits.FORM_TYPE, "multipart/form-data")
 _FORM = (
@@ -137,17 +137,9 @@ def _place(token: str, request: Request[Any, Any, Any], runtime: Runtime) -> tup
     Raises:  Refused(rate_limited, 429).
     """
     place = runtime.unsubscribe_links.read(token)
-    rates = _rates(request)
+    rates = parts_of(request).once(Rates)
     visits.slow_down(rates.clicks if place else rates.guesses, request)
     return place
-
-
-def _rates(request: Request[Any, Any, Any]) -> Rates:
-    """Those of this process, made at their first use."""
-    found: Rates | None = request.app.state.get(_RATES)
-    if found is None:
-        found = request.app.state[_RATES] = Rates()
-    return found
 
 
 async def _body(request: Request[Any, Any, Any]) -> bytes:

@@ -24,12 +24,12 @@ from outrider.interfaces.api import problems
 from outrider.interfaces.api.exchange import exchange_of
 from outrider.interfaces.api.middleware.buckets import Buckets, source_of
 from outrider.interfaces.api.pages import page
+from outrider.interfaces.api.parts import parts_of
 from outrider.interfaces.auth import PUBLIC
 
 FORM_TYPE: Final = ("application/x-www-form-urlencoded",)
 _MOST_BODY_BYTES = 20_000
 _MOST_FIELDS = 500
-_RATES = "visit_rates"
 _TOO_MANY, _SERVER_ERROR = 429, 500
 FORMS: Final = "/s/"
 """How the addresses of sign-up forms begin: who is there has no message to open again."""
@@ -93,10 +93,7 @@ class Rates:
 
 def rates_of(request: Request[Any, Any, Any]) -> Rates:
     """Those of this process, made at their first use."""
-    found: Rates | None = request.app.state.get(_RATES)
-    if found is None:
-        found = request.app.state[_RATES] = Rates()
-    return found
+    return parts_of(request).once(Rates)
 
 
 def place(token: str, kind: Kind, request: Request[Any, Any, Any], runtime: Runtime) -> tuple[UUID, UUID] | None:

@@ -34,6 +34,7 @@ from outrider.domain.tracking.web_versions import Letter
 from outrider.interfaces.api.exchange import exchange_of
 from outrider.interfaces.api.middleware.buckets import Buckets, source_of
 from outrider.interfaces.api.pages import page
+from outrider.interfaces.api.parts import parts_of
 from outrider.interfaces.api.visits import sorry
 from outrider.interfaces.auth import PUBLIC
 
@@ -47,7 +48,6 @@ _HEADERS: Final = {
     "X-Robots-Tag": "noindex, nofollow",
     "Cache-Control": "no-store",
 }
-_RATES = "web_version_rates"
 _OPTIONS: Final[dict[str, Any]] = {"auth": PUBLIC}
 Find = Callable[[UnitOfWork, UUID, int], Awaitable[Letter | None]]
 
@@ -108,7 +108,7 @@ async def _answer(
     Raises:  Refused(rate_limited, 429).
     """
     place = web_versions.signer_of(runtime.keyring).read(kind, token)
-    rates = _rates(request)
+    rates = parts_of(request).once(Rates)
     wait_s = (rates.looks if place else rates.guesses).take(source_of(exchange_of(request).client_ip))
     if wait_s:
         raise Refused("rate_limited", "too many requests", status=429, retry_after_s=math.ceil(wait_s))
@@ -151,13 +151,6 @@ def _item(runtime: Runtime, tenant_id: UUID, letter: Letter, base: str, token: s
         web_version_url=f"{base}/{'w' if letter.address else 'v'}/{token}",
         preferences_url=f"{base}{preferences}" if letter.address else "",
     )
-
-
-def _rates(request: Request[Any, Any, Any]) -> Rates:
-    found: Rates | None = request.app.state.get(_RATES)
-    if found is None:
-        found = request.app.state[_RATES] = Rates()
-    return found
 
 
 def _gone() -> Response[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, cast
 
@@ -138,39 +138,42 @@ class Authenticator:
 class Entry:
     """The middleware of every route."""
 
-    def __init__(self, app: ASGIApp, *, authenticator: Authenticator, rate: Buckets) -> None:
+    def __init__(
+        self, app: ASGIApp, *, authenticator_in: Callable[[Scope], Authenticator], rate_in: Callable[[Scope], Buckets]
+    ) -> None:
         self._app = app
-        self._authenticator = authenticator
-        self._rate = rate
+        self._authenticator_in = authenticator_in
+        self._rate_in = rate_in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Establish the principal and count the request."""
         if scope["type"] == ScopeType.HTTP and scope["method"] != "OPTIONS":
             handler = scope["route_handler"]
-            exchange = exchange_in(cast("Mapping[str, Any]", scope))
+            exchange, rate = exchange_in(cast("Mapping[str, Any]", scope)), self._rate_in(scope)
             principal: Principal | None = None
             if not is_public(handler):
                 try:
-                    principal = await self._authenticator.identify(Headers.from_scope(scope), exchange)
+                    principal = await self._authenticator_in(scope).identify(Headers.from_scope(scope), exchange)
                 except Refused:
-                    self._count(f"ip {source_of(exchange.client_ip)}", exchange)
+                    _count(rate, f"ip {source_of(exchange.client_ip)}", exchange)
                     raise
             caller = str(principal.key_id or principal.user_id) if principal else f"ip {source_of(exchange.client_ip)}"
             if principal:
                 exchange.who = principal.actor.name if principal.via == "key" else str(principal.user_id)
                 scope["user"], scope["auth"] = principal, principal.via
             if not handler.opt.get("is_unlimited"):
-                self._count(caller, exchange)
+                _count(rate, caller, exchange)
         await self._app(scope, receive, send)
 
-    def _count(self, caller: str, exchange: Exchange) -> None:
-        """Take a token. Raises Refused(rate_limited, 429) with Retry-After."""
-        wait_s = self._rate.take(caller)
-        exchange.rate_headers = self._rate.headers(caller)
-        if wait_s:
-            raise Refused(
-                "rate_limited", "too many requests; slow down", status=429, retry_after_s=max(1, math.ceil(wait_s))
-            )
+
+def _count(rate: Buckets, caller: str, exchange: Exchange) -> None:
+    """Take a token. Raises Refused(rate_limited, 429) with Retry-After."""
+    wait_s = rate.take(caller)
+    exchange.rate_headers = rate.headers(caller)
+    if wait_s:
+        raise Refused(
+            "rate_limited", "too many requests; slow down", status=429, retry_after_s=max(1, math.ceil(wait_s))
+        )
 
 
 def _at(principal: Principal | None, exchange: Exchange) -> Principal | None:
