@@ -40,7 +40,7 @@ from outrider.domain.messages.admit import LaneKey, NewMessage, admit
 from outrider.domain.templates import contents
 from outrider.interfaces.sandbox import LedgerReader
 from outrider.plugins.channels.email import CHANNEL
-from tests.kit import defects, ledgers
+from tests.kit import defects, ledgers, standstills
 from tests.kit.command import Command, command
 from tests.kit.ledgers import Acceptance, ClientLedger, Evidence
 from tests.kit.postgres import MIGRATED, drop_database, fresh_database
@@ -111,6 +111,7 @@ class Drill:
         Takes:   url      a migrated database to use and keep; None: a new one
                  settings OUTRIDER_… variables of every process, without the prefix
         """
+        standstills.watch()
         database_url = url or fresh_database(MIGRATED)
         client_url = database_url + (defects.DEFECTS[defect].client if defect else "")
         db = Database(client_url, pool_size=6, wait_s=BOUND_S, name="drill")
