@@ -3,8 +3,9 @@
 API
     Command(url=…, data_dir=…)          an environment for commands: nothing of the test's own settings leaks in
         .run(*args, …) -> Done          run to the end; `.code`, `.out`, `.err`, `.json()`
-        .many([args, …]) -> [Done]      several command lines in one process: quick, where the process is not the point
+        .many([args, …]) -> [Done]      several command lines, one after another
         .start(*args) -> Popen          a process that stays; the test stops it
+        .stay(*args) -> Popen | Forked  the same, forked where that makes no difference
         .with_(NAME=value) -> Command   the same with another setting (None takes it away)
     migrated_command(new_database, tmp_path) -> Command   on a database of this release's schema, with a secret key
 """
@@ -18,21 +19,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from outrider.base.secret import new_key
+from tests.kit import prefork
+from tests.kit.prefork import Forked
 
-_MANY = """
-import contextlib, io, json, sys
-from outrider.app import main
-answers = []
-for arguments in json.load(sys.stdin):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(arguments)
-    answers.append([code, out.getvalue(), err.getvalue()])
-print(json.dumps(answers))
-"""
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -62,7 +54,16 @@ class Command:
         return Command({name: value for name, value in changed.items() if value is not None}, self.python)
 
     def run(self, *arguments: str, stdin: str | None = "", timeout_s: float = 240, **popen: Any) -> Done:
-        """Run to the end."""
+        """Run to the end: forked from a process that has loaded the product, where that makes no difference."""
+        if (
+            stdin is not None
+            and not self.python
+            and popen.keys() <= {"cwd"}
+            and prefork.takes(arguments, self.environment)
+        ):
+            cwd = popen.get("cwd", ROOT)
+            ended = prefork.run(arguments, self.environment, stdin=stdin or "", cwd=cwd, timeout_s=timeout_s)
+            return Done(ended.code, *(stream.decode("utf-8", "surrogateescape") for stream in (ended.out, ended.err)))
         done = subprocess.run(
             [sys.executable, *self.python, "-m", "outrider", *arguments],
             env=self.environment,
@@ -79,19 +80,15 @@ class Command:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def many(self, lines: Sequence[Sequence[str]], *, timeout_s: float = 360) -> list[Done]:
-        """Run command lines one after another in one process, each to its end."""
-        done = subprocess.run(
-            [sys.executable, *self.python, "-c", _MANY],
-            env=self.environment,
-            input=json.dumps([list(line) for line in lines]),
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-            cwd=ROOT,
-        )
-        assert done.returncode == 0, done.stderr
-        return [Done(*each) for each in json.loads(done.stdout)]
+        """Run command lines one after another, each to its end."""
+        return [self.run(*line, timeout_s=timeout_s) for line in lines]
+
+    def stay(self, *arguments: str, stdout: IO[str], stderr: IO[str]) -> subprocess.Popen[str] | Forked:
+        """Start a process of the product with a pipe to it; forked, where that makes no difference."""
+        if self.python or not prefork.takes(arguments, self.environment):
+            return self.start(*arguments, stdout=stdout, stderr=stderr)
+        streams = {"stdout": stdout.fileno(), "stderr": stderr.fileno()}
+        return prefork.start(arguments, self.environment, cwd=ROOT, **streams)
 
     def start(self, *arguments: str, **popen: Any) -> subprocess.Popen[str]:
         """Start a process; whoever starts it ends it."""

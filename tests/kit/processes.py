@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.kit.command import Command
+from tests.kit.prefork import Forked
 
 BOUND_S = 180.0
 """How long any wait of a drill may take before the drill has failed; no claim is about it."""
@@ -49,7 +50,7 @@ class Process:
     """One process of the product."""
 
     name: str
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | Forked
     log: Path
     hits_path: Path
     where: str = ""
@@ -63,7 +64,7 @@ class Process:
         log, hits = folder / f"{name}.log", folder / f"{name}.hits"
         armed = {"OR_FAILPOINT": at, "OR_FAILPOINT_LOG": str(hits)} if at else {}
         with log.open("w") as stream:
-            process = command.with_(**armed).start(*arguments, "--lifeline", stdout=stream, stderr=stream)
+            process = command.with_(**armed).stay(*arguments, "--lifeline", stdout=stream, stderr=stream)
         return cls(name, process, log, hits)
 
     async def ready(self) -> Process:
