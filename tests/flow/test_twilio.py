@@ -28,7 +28,7 @@ from outrider.data.egress import Egress
 from outrider.interfaces.sandbox.twilio import TwilioOptions, TwilioSandbox
 from outrider.interfaces.sandbox.twilio.ledger import TAKEN
 from outrider.interfaces.sandbox.twilio.options import Rule
-from outrider.plugins.providers.twilio import PROVIDER, finding
+from outrider.plugins.providers.twilio import PROVIDER, finding, form
 from tests.kit.texting import texting
 from tests.kit.watching import Recorder
 
@@ -46,7 +46,7 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[TwilioSandbox]:
 
 def opened(sandbox: TwilioSandbox, **more: Any) -> Transport:
     url = more.pop(CALLBACK_URL, None)
-    given = {"account_sid": sandbox.options.account_sid, "base_url": sandbox.url, "answer_timeout_s": 1.0, **more}
+    given = {"account_sid": sandbox.options.account_sid, "base_url": sandbox.url, "answer_timeout_s": 30.0, **more}
     settings = check([field for field in PROVIDER.fields if field.kind != "secret"], given)
     return PROVIDER.open({**settings, CALLBACK_URL: url}, SECRETS, Egress((ip_network("127.0.0.0/8"),)))
 
@@ -63,10 +63,14 @@ async def sent(transport: Transport, *messages: Outgoing) -> Recorder:
     return watch
 
 
-async def test_a_request_says_everything_that_was_decided(sandbox: TwilioSandbox) -> None:
+async def test_a_request_says_everything_that_was_decided(
+    sandbox: TwilioSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = boottime_s()
+    monkeypatch.setattr(form, "boottime_s", lambda: now_s)
     service = "MG" + "a" * 32
     transport = opened(sandbox, messaging_service_sid=service, callback_url="http://127.0.0.1:9/cb/x", validity_s=600)
-    watch = await sent(transport, text(), text(PEOPLE[1], until_s=boottime_s() + 90.5))
+    watch = await sent(transport, text(), text(PEOPLE[1], until_s=now_s + 90.5))
     await transport.close()
     first, second = sorted(sandbox.ledger.entries, key=lambda entry: entry.to)
     assert watch.outcomes[PEOPLE[0]] == Accepted(first.sid)
@@ -75,7 +79,7 @@ async def test_a_request_says_everything_that_was_decided(sandbox: TwilioSandbox
     )  # fmt: skip
     assert first.status_callback == f"http://127.0.0.1:9/cb/x?m={text().id}"
     assert first.validity_period == 600
-    assert second.validity_period in {88, 89}, "it ends a second early: it counts from when the request arrives"
+    assert second.validity_period == 89, "it ends a second early: it counts from when the request arrives"
 
 
 async def test_what_is_over_before_it_could_be_there_is_not_handed_over(sandbox: TwilioSandbox) -> None:
@@ -169,7 +173,7 @@ async def test_a_429_stops_the_account_for_as_long_as_it_asks_and_one_probes(san
     watch = await sent(transport, *(text(address) for address in PEOPLE))
     assert {type(outcome) for outcome in watch.outcomes.values()} == {Deferred}
     waits = [outcome.after_s for outcome in watch.outcomes.values() if isinstance(outcome, Deferred)]
-    assert all(wait is not None and 28 < wait <= 30 for wait in waits)
+    assert all(wait is not None and 15 < wait <= 30 for wait in waits)
     assert sandbox.request_count == 1
     await sent(transport, text())
     assert sandbox.request_count == 1
@@ -193,12 +197,9 @@ async def test_what_waits_while_it_fails_waits_as_long_as_it_asks(sandbox: Twili
     transport = opened(sandbox, connections=1)
     outcomes = (await sent(transport, *(text(each) for each in PEOPLE[:3]))).outcomes.values()
     await transport.close()
-    assert [
-        each.after_s is not None and 28 < each.after_s <= 30 for each in outcomes if isinstance(each, Deferred)
-    ] == [
-        True,
-        True,
-    ]
+    waits = [each.after_s for each in outcomes if isinstance(each, Deferred)]
+    assert len(waits) == 2
+    assert all(wait is not None and 15 < wait <= 30 for wait in waits)
 
 
 async def test_where_it_cannot_be_reached_the_cause_is_its_own_and_not_a_mail_servers(sandbox: TwilioSandbox) -> None:
@@ -249,7 +250,7 @@ async def test_p24_a_number_that_is_refused_fails_at_the_first_attempt(sandbox: 
     [
         (Rule(cut="after"), True),
         (Rule(cut="before"), False),
-        (Rule(hang_s=5), True),
+        (Rule(hang_s=30), True),
         (Rule(body="<html>fine</html>"), True),
     ],
     ids=["dropped after it was taken", "dropped before", "never answered", "no answer of the API"],
@@ -258,11 +259,14 @@ async def test_a_lost_answer_is_uncertain_and_the_provider_is_asked_what_became_
     sandbox: TwilioSandbox, rule: Rule, *, is_taken: bool
 ) -> None:
     sandbox.rules = [rule]
-    transport = opened(sandbox)
+    transport = opened(sandbox, answer_timeout_s=1.0 if rule.hang_s else 30.0)
     message = text()
     watch = await sent(transport, message)
     assert isinstance(watch.outcomes[message.address], Uncertain)
     sandbox.rules = []
+    if rule.hang_s:  # who asks what became of it waits longer: only the first answer was meant to be late
+        await transport.close()
+        transport = opened(sandbox)
     assert isinstance(transport, Finds)
     lost = Lost(message.id, message.address, message.envelope_from, message.body, datetime.now(UTC), frozenset())
     found = await transport.find([lost])

@@ -179,7 +179,7 @@ async def resending(
             owner = await api.signed_in("ann@example.org")
             given = {
                 "api_key": KEY, "webhook_secret": SECRET, "base_url": base, "callback_base": api.url,
-                "requests_per_s": 200, "answer_timeout_s": 1, **settings,
+                "requests_per_s": 200, "answer_timeout_s": 30, **settings,
             }  # fmt: skip
             made = await owner.post("/api/v1/connections", {"name": "r", "provider": "resend", "settings": given})
             assert made.status == 201, made.text

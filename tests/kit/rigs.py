@@ -32,6 +32,10 @@ from tests.kit.smtp_faults import Action, Close, Event, Hang, SmtpFaults
 
 Mood = Literal["sound", "refuses", "defers", "cuts after the body", "hangs after the body", "away", "wrong password"]
 MOODS: tuple[Mood, ...] = get_args(Mood)
+_PATIENT_S = 30.0
+"""Server and client share an event loop: where neither is silent, no standstill of it may count as silence."""
+_HASTY_S = 1.0
+"""For transports that are opened while the server hangs."""
 
 
 @dataclass
@@ -74,19 +78,26 @@ async def smtp() -> AsyncIterator[Rig]:
         nonlocal mood
         mood = wanted
         server.login = ("user", "another password") if wanted == "wrong password" else None
+        rig.settings = hasty if wanted == "hangs after the body" else settings
 
     async with SmtpFaults(script) as server:
-        common = {"host": "127.0.0.1", "tls": "off", "connections": 2, "command_timeout_s": 5.0, "data_timeout_s": 1.0}
-        yield Rig(
-            settings={**common, "port": server.port},
+        common = {
+            "host": "127.0.0.1", "tls": "off", "connections": 2, "connect_timeout_s": _PATIENT_S,
+            "command_timeout_s": _PATIENT_S, "data_timeout_s": _PATIENT_S,
+        }  # fmt: skip
+        settings = {**common, "port": server.port}
+        hasty = {**settings, "data_timeout_s": _HASTY_S}
+        rig = Rig(
+            settings=settings,
             secrets={"password": "hunter2-hunter2"},
             taken=lambda: [(taken.recipient, taken.body) for taken in server.accepted],
             behave=behave,
             until=server.until,
             connections=lambda: server.connections,
-            wrong={**common, "port": 1, "connect_timeout_s": 1.0},
-            signed_in={**common, "port": server.port, "username": "user", "allow_plaintext_auth": True},
+            wrong={**common, "port": 1},
+            signed_in={**settings, "username": "user", "allow_plaintext_auth": True},
         )
+        yield rig
 
 
 @asynccontextmanager
@@ -98,9 +109,10 @@ async def twilio() -> AsyncIterator[Rig]:
         sandbox = TwilioSandbox(options)
         url = await sandbox.start()
         settings = {
-            "account_sid": options.account_sid, "base_url": url, "connections": 4, "answer_timeout_s": 1.0,
-            "connect_timeout_s": 1.0,
+            "account_sid": options.account_sid, "base_url": url, "connections": 4, "answer_timeout_s": _PATIENT_S,
+            "connect_timeout_s": _PATIENT_S,
         }  # fmt: skip
+        hasty = {**settings, "answer_timeout_s": _HASTY_S}
         wrong = {**settings, "base_url": "http://127.0.0.1:1"}
         rules: dict[str, Rule] = {
             "refuses": Rule(status=400, code=21211),
@@ -112,7 +124,7 @@ async def twilio() -> AsyncIterator[Rig]:
         def behave(mood: Mood) -> None:
             sandbox.rules = [rules[mood]] if mood in rules else []
             sandbox.refuses_everybody = mood == "wrong password"
-            rig.settings = wrong if mood == "away" else settings
+            rig.settings = {"away": wrong, "hangs after the body": hasty}.get(mood, settings)
 
         rig = Rig(
             settings=settings,
@@ -138,8 +150,10 @@ async def resend() -> AsyncIterator[Rig]:
         sandbox = ResendSandbox(ResendOptions(ledger_path=Path(folder) / "l", port=0, api_key=key))
         url = await sandbox.start()
         settings = {
-            "base_url": url, "connections": 4, "answer_timeout_s": 1.0, "connect_timeout_s": 1.0, "requests_per_s": 500,
+            "base_url": url, "connections": 4, "answer_timeout_s": _PATIENT_S, "connect_timeout_s": _PATIENT_S,
+            "requests_per_s": 500,
         }  # fmt: skip
+        hasty = {**settings, "answer_timeout_s": _HASTY_S}
         wrong = {**settings, "base_url": "http://127.0.0.1:1"}
         rules: dict[str, ResendRule] = {
             "refuses": ResendRule(status=422, name="validation_error"),
@@ -151,7 +165,7 @@ async def resend() -> AsyncIterator[Rig]:
         def behave(mood: Mood) -> None:
             sandbox.rules = [rules[mood]] if mood in rules else []
             sandbox.refuses_everybody = mood == "wrong password"
-            rig.settings = wrong if mood == "away" else settings
+            rig.settings = {"away": wrong, "hangs after the body": hasty}.get(mood, settings)
 
         def body(email: Mapping[str, Any]) -> bytes:
             text = f"Subject: {email['subject']}\nMessage-ID: <1@example.org>\n\n{email['text']}"
