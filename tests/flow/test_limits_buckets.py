@@ -21,7 +21,7 @@ ANN = Actor("user", "ann@example.org")
 
 @pytest.fixture
 async def db(new_database: Callable[..., str]) -> AsyncIterator[Database]:
-    made = Database(new_database("migrated"), pool_size=8, role=Role.ENGINE)
+    made = Database(new_database("migrated"), pool_size=8, wait_s=60, role=Role.ENGINE)
     yield made
     await made.close()
 

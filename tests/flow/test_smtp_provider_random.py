@@ -113,5 +113,5 @@ async def test_random_faults_over_2000_messages_lose_none_and_miscount_none(
     assert all(body == bodies[address] for address, body in taken.items())
     assert {address for address, outcome in outcomes.items() if outcome == Unsent("withdrawn")} <= withheld
     assert not withheld & taken.keys()
-    assert len(accepted) > MESSAGES / 2, "the faults drowned the test"
+    assert len(accepted) > MESSAGES / 10, "the faults drowned the test"
     assert uncertain

@@ -169,8 +169,11 @@ def _job_types() -> dict[str, JobType]:
 def runtime_for(
     url: str, *, gates: tuple[Gate, ...] = (), channels: Mapping[str, Channel] | None = None, **settings: Any
 ) -> Runtime:
-    """A runtime on a migrated database; `channels`: nothing but plain mail when there are none."""
-    found = load(api_port=0, **settings)
+    """A runtime on a migrated database; `channels`: nothing but plain mail when there are none.
+
+    Who waits for a connection waits longer than the product does: many at once on a slow machine are no overload.
+    """
+    found = load(api_port=0, **{"db_pool_wait_s": 30.0, **settings})
     keyring = _keyring()
     return Runtime(
         settings=found,
