@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -158,6 +161,11 @@ async def test_counts_that_the_database_does_not_take_now_are_counted_on(
             await asyncio.sleep(0.05)
 
 
+def _later(seconds: float) -> float:
+    """The time of day in so many seconds."""
+    return time.time() + seconds
+
+
 async def until_refused(office: Texting) -> None:
     """Wait until a forged one is not taken any more."""
     async with asyncio.timeout(_BOUND_S):
@@ -181,10 +189,12 @@ async def test_an_exception_is_over_when_its_time_is_also_where_it_is_remembered
 ) -> None:
     monkeypatch.setattr("outrider.interfaces.api.callbacks._FRESH_S", 1e9)  # what was read once is never read again
     await excepted(office)
-    ends = "UPDATE callback_exceptions SET ends_at = now() + interval '5 seconds' WHERE tenant_id = $1 RETURNING 1"
-    await office.rows(ends)
-    assert (await office.call(office.status("SM" + "a" * 32, "sent"), signature="forged"))[0] == 200
-    await until_refused(office)
+    forged = office.status("SM" + "a" * 32, "sent")
+    assert (await office.call(forged, signature="forged"))[0] == 200
+    for later_s, expected in ((20 * 60, 200), (31 * 60, 403)):
+        clock = SimpleNamespace(monotonic=time.monotonic, time=partial(_later, later_s))
+        monkeypatch.setattr("outrider.interfaces.api.callbacks.time", clock)
+        assert (await office.call(forged, signature="forged"))[0] == expected, later_s
 
 
 async def test_an_exception_that_is_taken_back_holds_no_longer(office: Texting) -> None:

@@ -58,6 +58,13 @@ async def desk(post: Post) -> Desk:
     return await post.desk()
 
 
+@pytest.fixture
+def long_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lanes rest for minutes where they would for seconds: a rest is not over before somebody has looked at it."""
+    rest = Ring.rest
+    monkeypatch.setattr(Ring, "rest", lambda self, lane, seconds: rest(self, lane, 60 * seconds))
+
+
 async def test_a_message_goes_from_the_queue_to_the_provider_and_into_the_ledger(post: Post, desk: Desk) -> None:
     ids = await desk.admit(3, variables='{"n": 1}')
     async with post.working() as worker:
@@ -174,6 +181,7 @@ async def test_a_provider_that_raises_costs_an_attempt_and_not_the_lane(post: Po
     assert (message["code"], message["detail"], message["attempts"]) == ("plugin_failed", "ZeroDivisionError", 3)
 
 
+@pytest.mark.usefixtures("long_rests")
 async def test_a_provider_that_takes_nothing_is_not_asked_without_pause(post: Post, desk: Desk) -> None:
     async def send(provider: GlassProvider, batch: Sequence[Outgoing], watch: Watch) -> None:
         del provider, batch, watch
@@ -512,6 +520,7 @@ async def test_a_tenant_with_thousands_waiting_does_not_delay_anothers_single_me
     assert place <= 500
 
 
+@pytest.mark.usefixtures("long_rests")
 async def test_a_server_that_comes_back_gets_everything_at_once_after_one_probe(
     post: Post, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

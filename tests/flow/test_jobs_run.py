@@ -100,8 +100,12 @@ async def test_a_job_is_run_and_its_result_and_history_are_kept(shop: Workshop) 
 
 async def test_a_job_for_later_runs_at_its_time(shop: Workshop) -> None:
     async with shop.running():
-        due = datetime.now(UTC) + timedelta(seconds=2)
-        job_id = await shop.enqueue("echo", run_at=due)
+        later = datetime.now(UTC) + timedelta(hours=1)
+        job_id = await shop.enqueue("echo", run_at=later)
+        assert (await shop.job(job_id)).run_at == later
+        async with shop.engine() as uow:  # its time comes near once it is known to be scheduled
+            soon = "UPDATE jobs SET run_at = clock_timestamp() + interval '1 s' WHERE id = $1 RETURNING run_at"
+            due = await uow.raw.fetchval(soon, job_id)
         job = await shop.until(job_id, "succeeded")
     assert await shop.words(job_id) == ["scheduled", "enqueued", "processing", "succeeded"]
     assert job.started_at is not None
@@ -430,12 +434,8 @@ def test_the_end_of_a_scheduler_fits_between_its_grace_and_its_hard_end() -> Non
 
 @pytest.mark.parametrize("how", ["cancel", "time", "stop"])
 async def test_a_child_is_ended_with_its_job(shop: Workshop, how: str, tmp_path: Path) -> None:
-    file = tmp_path / "pid"
-    shop.types["spin"] = replace(spin.JOB, timeout_s=8 if how == "time" else 600)
     async with shop.running():
-        job_id = await shop.enqueue("spin", {"rounds": 10**9, "file": str(file)})
-        await eventually(lambda: file.exists() and bool(file.read_text()))
-        pid = int(file.read_text())
+        job_id, pid = await _spinning(shop, tmp_path, 8 if how == "time" else 600)
         if how == "cancel":
             async with shop.app() as uow:
                 await change.cancel(uow, TESTER, job_id)
@@ -447,6 +447,25 @@ async def test_a_child_is_ended_with_its_job(shop: Workshop, how: str, tmp_path:
     assert not _exists(pid)
     if how == "stop":
         assert (await shop.job(job_id)).state == "enqueued"
+
+
+async def _spinning(shop: Workshop, folder: Path, timeout_s: int) -> tuple[UUID, int]:
+    """A job whose child counts, and the child's pid; with twice the time when that was over before a child began."""
+    while True:
+        file = folder / f"pid-{timeout_s}"
+        shop.types["spin"] = replace(spin.JOB, timeout_s=timeout_s)
+        job_id = await shop.enqueue("spin", {"rounds": 10**9, "file": str(file)})
+        async with asyncio.timeout(BOUND_S):
+            while (job := await shop.job(job_id)).state != "failed":
+                if pid := _written(file):
+                    return job_id, int(pid)
+                await asyncio.sleep(0.01)
+        assert job.error_code == "timed_out"
+        timeout_s *= 2
+
+
+def _written(file: Path) -> str:
+    return file.read_text() if file.exists() else ""
 
 
 def _exists(pid: int) -> bool:
@@ -481,10 +500,15 @@ async def test_a_unit_of_work_bound_to_a_run_commits_nothing_once_the_job_was_ta
 
 
 async def test_ended_runs_are_swept_and_ended_jobs_go_after_their_time(shop: Workshop) -> None:
+    async def is_over() -> bool:
+        """Whether the end of its run was written down, which comes after the run was let go of."""
+        async with shop.runtime.db.uow(Role.JOBS) as uow:
+            return bool(await uow.raw.fetchval("SELECT count(completed_at) = 1 FROM outrider_dbos.workflow_status"))
+
     async with shop.running() as scheduler:
         job_id = await shop.enqueue("echo")
         await shop.until(job_id, "succeeded")
-        await eventually(lambda: not scheduler.claims.held())
+        await eventually(is_over)
         by_name = {loop.name: loop for loop in scheduler.loops}
         async with shop.runtime.db.uow(Role.JOBS) as uow:
             await uow.raw.execute("UPDATE outrider_dbos.workflow_status SET completed_at = completed_at - 3600000")

@@ -138,7 +138,7 @@ async def test_a_child_that_makes_no_progress_is_ended(pool: RenderPool, monkeyp
 async def test_a_child_that_was_stopped_is_replaced_and_no_template_blamed(
     pool: RenderPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(render_process, "_FROZEN_S", 0.05)
+    monkeypatch.setattr(render_process, "_FROZEN_S", 1.0)
     monkeypatch.setattr(render_process, "_POLL_S", 0.02)
     stopped = pool._ready[0]
     os.kill(stopped.process.pid, signal.SIGSTOP)
