@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.drill import GUARANTEES, Drill, Guarantee
+from tests.kit.drill import GUARANTEES, Drill, Guarantee, boot_ns
 from tests.kit.scenarios import standstill
+from tests.kit.standstills import stood_still_s
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -17,8 +18,17 @@ pytestmark = pytest.mark.timeout(600)
 async def test_a_worker_that_stands_still_says_where_and_keeps_what_it_has(
     guarantee: Guarantee, point: str, tmp_path: Path
 ) -> None:
-    async with Drill.open(tmp_path, lease_s="5") as drill:
-        assert await standstill.of_a_worker(drill, guarantee, point) == []
+    found: list[str] = []
+    for folder in (tmp_path / "once", tmp_path / "again"):
+        folder.mkdir()
+        async with Drill.open(folder, lease_s=str(standstill.LEASE_S)) as drill:
+            began_ns = boot_ns()
+            found = await standstill.of_a_worker(drill, guarantee, point)
+            stood_s = stood_still_s(began_ns)
+        # a machine that stands still ends leases that nobody could renew: who goes on first decides
+        if not found or stood_s < standstill.LEASE_S / 2:
+            break
+    assert found == []
 
 
 async def test_an_api_that_stands_still_says_where_and_answers_afterwards(tmp_path: Path) -> None:
