@@ -42,7 +42,7 @@ async def test_what_was_acknowledged_directly_before_a_crash_is_there(cluster: C
 
 
 async def test_power_loss_costs_what_was_leased_at_most(cluster: Cluster, tmp_path: Path) -> None:
-    async with Drill.open(tmp_path, url=cluster.url, lease_s="5") as drill:
+    async with Drill.open(tmp_path, url=cluster.url, lease_s="20") as drill:
         waiting = 1_000 * min(SCALE, 10)
         assert await databases.power_is_lost(drill, cluster, times=SCALE, waiting=waiting) == []
 

@@ -8,7 +8,6 @@ takes longer now because of others.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -23,6 +22,7 @@ from tests.kit.drill import GUARANTEES, Drill, Sender, boot_ns
 from tests.kit.processes import BOUND_S, Process, say, slowness, until
 from tests.kit.scenarios.acceptance import Client, client_of
 from tests.kit.scenarios.journals import lose_the_end
+from tests.kit.standstills import stood_still_s
 
 CONNECTIONS = 4
 _BATCH = 20
@@ -122,7 +122,7 @@ async def goes_away(
     assert api.lives(), "the API does not exit because the database was away"
     assert all(worker.lives() for worker in workers), "no worker exits because the database was away"
     await drill.reconnect()
-    await drill.drained(bound_s=120)
+    await drill.drained()
     found = late + [each for program in programs for each in program.wrong]
     asked, rows = sum(p.taken_count for p in programs) * _BATCH, await drill.value("SELECT count(*) FROM messages")
     if rows != asked:
@@ -142,23 +142,23 @@ async def _told_to_come_back(programs: list[Program]) -> None:
 
 async def _works_again(drill: Drill, slow: float) -> list[str]:
     """Wait until what was taken after the database's start is sent; says how long both took, and if it was too long."""
-    began_s, known = time.monotonic(), len(drill.client.ids())
+    began_ns, known = boot_ns(), len(drill.client.ids())
     await until(lambda: len(drill.client.ids()) > known, what="submissions are taken again")
-    taken_s = time.monotonic() - began_s
+    taken_s = (boot_ns() - began_ns) / 1e9
 
     def is_sent() -> bool:
         new = set(drill.client.ids()[known:])
         return any(acceptance.message_id in new for acceptance in drill.acceptances())
 
     await until(is_sent, what="what was taken again is sent", poll_s=0.1)
-    sent_s = time.monotonic() - began_s
+    sent_s = (boot_ns() - began_ns) / 1e9
     say(f"taken again {taken_s:.1f} s after the database's start, sent {sent_s:.1f} s after it")
-    return _too_late("F26: what was taken after the database's start was sent", sent_s, _RECOVERY_S, slow)
+    return _too_late("F26: what was taken after the database's start was sent", began_ns, sent_s, _RECOVERY_S, slow)
 
 
-def _too_late(what: str, took_s: float, wanted_s: float, slow_before: float) -> list[str]:
-    """Judge a figure by its row, times how slow the machine was before it or is after it."""
-    most_s = wanted_s * max(slow_before, slowness())
+def _too_late(what: str, began_ns: int, took_s: float, wanted_s: float, slow_before: float) -> list[str]:
+    """Judge a figure by its row, times how slow the machine was before it or is after it, and where it stood still."""
+    most_s = wanted_s * max(slow_before, slowness()) + stood_still_s(began_ns, began_ns + int(took_s * 1e9))
     return [f"{what} after {took_s:.1f} s, {most_s:.1f} s at most are wanted here"] if took_s > most_s else []
 
 
@@ -208,7 +208,7 @@ async def _starts_again(drill: Drill, cluster: Cluster, sender: Sender, in_doubt
     )  # fmt: skip
     first_s = (drill.acceptances(since_ns=began_ns)[0].boot_ns - began_ns) / 1e9
     say(f"the first message was sent {first_s:.1f} s after the machine's start")
-    return _too_late("F20: the first message was sent", first_s, _FIRST_SEND_S, slow)
+    return _too_late("F20: the first message was sent", began_ns, first_s, _FIRST_SEND_S, slow)
 
 
 async def crash_after_the_answer(drill: Drill, cluster: Cluster, *, times: int = 1) -> list[str]:

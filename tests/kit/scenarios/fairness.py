@@ -11,7 +11,7 @@ from tests.kit.drill import Drill
 from tests.kit.processes import BOUND_S, say, slowness, until
 
 CONNECTIONS = 4
-_SLOW = {"action": "slow", "stage": "dot", "delay_ms": 5}
+_SLOW = {"action": "slow", "stage": "dot", "delay_ms": 20}
 _SINGLES = 10
 _MOST_WAIT_S = 30.0
 _AT_ONCE = 5_000
