@@ -18,6 +18,7 @@ import pytest
 from outrider.base.errors import Misconfigured, Unavailable
 from outrider.data import migrate, revision
 from tests.kit.postgres import fresh_database, run_sql, shared_server
+from tests.kit.processes import BOUND_S
 
 IS_EVERY = bool(os.environ.get("OR_ALL_KILL_POINTS"))
 pytestmark = pytest.mark.timeout(3600 if IS_EVERY else 600)
@@ -53,7 +54,7 @@ class Killer:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(60)
+        self._process.wait(BOUND_S)
         self._process.stdout.close()
 
     def _lines(self) -> list[str]:
@@ -245,7 +246,7 @@ async def _until_somebody_waits(url: str) -> None:
 async def _until(url: str, question: str) -> None:
     connection = await asyncpg.connect(url)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(BOUND_S):
             while not await connection.fetchval(question):  # noqa: ASYNC110 - the server has no event for it
                 await asyncio.sleep(0.02)
     finally:

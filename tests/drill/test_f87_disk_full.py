@@ -25,7 +25,7 @@ from tests.kit.audience import Audience, begin_file, write_csv
 from tests.kit.cluster import Cluster
 from tests.kit.command import command
 from tests.kit.drill import OPERATOR, Drill
-from tests.kit.processes import until
+from tests.kit.processes import BOUND_S, until
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -118,7 +118,7 @@ async def test_a_database_without_room_is_named_and_the_import_goes_on_where_it_
         )
         assert process.poll() is None, "it waits for room"
         await asyncio.to_thread(full.give_back)
-        _, err = await asyncio.to_thread(process.communicate, timeout=120)
+        _, err = await asyncio.to_thread(process.communicate, timeout=BOUND_S)
     finally:
         process.kill()  # it would wait for room for ever
         process.communicate()
@@ -161,5 +161,5 @@ async def test_a_machine_without_room_for_the_file_takes_no_import_and_says_why(
         assert taken.status == 202, taken.text
         await drill.scheduler()
         done = "SELECT state = 'completed' FROM imports"
-        await until(lambda: drill.value(done), what="the import ends", bound_s=120)
+        await until(lambda: drill.value(done), what="the import ends", bound_s=300)
         assert await drill.value("SELECT count(*) FROM contacts") == 80_000

@@ -25,7 +25,7 @@ from tests.kit.audience import ACTOR, Audience, import_file, write_csv
 from tests.kit.cluster import Cluster
 from tests.kit.command import Command, command, migrated_command
 from tests.kit.drill import Drill
-from tests.kit.processes import until
+from tests.kit.processes import BOUND_S, until
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -90,7 +90,7 @@ def test_an_import_under_which_the_database_crashes_goes_on_when_it_is_back(clus
     cluster.crash()
     cluster.start()
     process.send_signal(signal.SIGCONT)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=BOUND_S)
     assert process.returncode == 0, err
     rows, counts = asyncio.run(_looked(cluster.url))
     assert counts == ("completed", 3 * BATCH_ROWS, 2 * BATCH_ROWS, BATCH_ROWS)
@@ -129,7 +129,7 @@ async def test_an_undo_whose_schedulers_are_killed_puts_everything_back_once(tmp
             await drill.start("scheduler", at=f"{point}:kill").killed("undo.page")
         await drill.scheduler()
         done = "SELECT undo_state = 'completed' FROM imports WHERE id = $1"
-        await until(lambda: drill.value(done, view.id), what="the undo ends", bound_s=120)
+        await until(lambda: drill.value(done, view.id), what="the undo ends")
         assert await drill.rows(CONTACTS) == before
         counts = "SELECT restored_count, deleted_count, left_count FROM imports WHERE id = $1"
         (row,) = await drill.rows(counts, view.id)

@@ -221,7 +221,7 @@ def test_the_signal_that_ended_a_role_is_named_and_no_dead_process_stays(up: Up,
         _until(partial(_is_replaced, up, role, min(before), len(before)))
     _until(lambda: not _pids(up, "nursery"))
     _until(lambda: not _dead_children(up.process.pid))
-    told = [each for each in _logged(up) if each["event"] == "child_ended"]
+    told = _told_ended(up, 2)
     assert [(each["exit_code"], each["signal"]) for each in told] == [(-number, number.name)] * 2
 
 
@@ -231,7 +231,7 @@ def test_a_role_that_stopped_by_itself_is_told_with_its_exit_code_and_is_a_child
     (scheduler,) = _pids(up, "scheduler")
     os.kill(scheduler, signal.SIGTERM)
     _until(partial(_is_replaced, up, "scheduler", scheduler, 1))
-    (told,) = [each for each in _logged(up) if each["event"] == "child_ended"]
+    (told,) = _told_ended(up, 1)
     assert told["exit_code"] == exits.OK
     assert "signal" not in told
 
@@ -271,6 +271,16 @@ def _dead_children(parent: int) -> list[int]:
 def _logged(up: Up) -> list[dict[str, object]]:
     """What the family's processes logged."""
     return [json.loads(line) for line in (up.home / "up.log").read_text().splitlines() if line.startswith("{")]
+
+
+def _told_ended(up: Up, count: int) -> list[dict[str, object]]:
+    """What was logged of children that ended, as soon as it is so many: a thread of its own writes it."""
+
+    def told() -> list[dict[str, object]]:
+        return [each for each in _logged(up) if each["event"] == "child_ended"]
+
+    _until(lambda: len(told()) >= count)
+    return told()
 
 
 def test_a_nursery_that_was_killed_is_replaced_and_its_children_say_how_they_ended(

@@ -25,10 +25,10 @@ from outrider.data.embedded_postgres.home import existing
 from outrider.data.embedded_postgres.postmaster import server_processes
 from outrider.data.embedded_postgres.sockets import RUN, TEMPORARY, key_of, remove_socket_dirs
 from tests.kit.postgres import open_folder, run_lock
+from tests.kit.processes import BOUND_S
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 IS_ROOT = os.geteuid() == 0
-_BOUND_S = 60
 
 
 def hiding(*folders: str, scratch: Path, is_read_only: bool = False) -> str:
@@ -101,17 +101,17 @@ class Holder:
 
     def complaint(self) -> str:
         """What it wrote to standard error until it ended."""
-        return self.process.communicate(timeout=_BOUND_S)[1]
+        return self.process.communicate(timeout=BOUND_S)[1]
 
     def release(self) -> int:
         """Have it release the server and end; gives its exit code."""
-        self.process.communicate(timeout=_BOUND_S)
+        self.process.communicate(timeout=BOUND_S)
         return self.process.returncode
 
     def kill(self) -> int:
         """Kill -9, nothing else; gives the exit code Python reports."""
         self.process.kill()
-        return self.process.wait(_BOUND_S)
+        return self.process.wait(BOUND_S)
 
 
 @contextmanager
@@ -133,4 +133,4 @@ def holder(
         yield Holder(process)
     finally:
         process.kill()
-        process.communicate(timeout=_BOUND_S)
+        process.communicate(timeout=BOUND_S)
