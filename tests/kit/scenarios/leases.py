@@ -11,6 +11,10 @@ from tests.kit.postgres import IS_WAITED_FOR
 from tests.kit.processes import Process, until
 
 LEASE_S = "6"
+"""Of the worker that is stopped."""
+_SECONDS_LEASE_S = "30"
+"""Of the one that takes over: so long that it keeps what it has on a machine that stands still. Not longer: nothing is
+swept until the database has run for as long."""
 CONNECTIONS = 2
 _GOING = 8
 
@@ -49,12 +53,12 @@ async def frozen_worker(drill: Drill, guarantee: Guarantee, *, connections: int 
         await drill.admit(sender, count)
         gate.hold(skip=_GOING // connections)
         passed = _GOING // connections * connections
-        victim = await drill.worker(lanes_in_flight="1")
+        victim = await drill.worker()  # with room for a second batch: a late worker may give back what it has not begun
         await until(lambda: gate.held_count == connections, what="its lines are in flight")
         await until(lambda: _are_recorded(drill, passed), what="what was answered is recorded")
         victim.freeze()
         gate.hold_no_more()
-        await drill.worker(lanes_in_flight="1")
+        await drill.worker(lanes_in_flight="1", lease_s=_SECONDS_LEASE_S)
         if guarantee == "at_least_once":
             await drill.drained()
         else:
@@ -96,7 +100,7 @@ async def _late_first_worker(drill: Drill, *, count: int, finished_by_second: in
         await until(lambda: gate.held_count == 1, what="the first attempt is in flight")
         first.freeze()
         gate.hold(skip=finished_by_second)
-        await drill.worker(lanes_in_flight="1")
+        await drill.worker(lanes_in_flight="1", lease_s=_SECONDS_LEASE_S)
         await until(lambda: gate.held_count == 2, what="the second worker's attempt is in flight")
         gate.hold_no_more()
         await thawed(first)

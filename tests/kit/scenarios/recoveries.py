@@ -8,18 +8,21 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 
 from outrider.data.db import Role
 from outrider.domain.messages.admit import LaneKey, NewMessage, admit
 from outrider.domain.templates import contents
 from outrider.plugins.channels.email import CHANNEL
-from tests.kit.drill import Drill, Guarantee
+from tests.kit.drill import Drill, Guarantee, Sender
 from tests.kit.poisoned import ENDED, POISON, poisoned
 from tests.kit.processes import BOUND_S, say, until
 from tests.kit.rendering import InProcessRenderer
+from tests.kit.scenarios.troubles import SURVIVORS_LEASE_S
 
 CONNECTIONS = 4
-_SLOW = {"action": "slow", "stage": "dot", "delay_ms": 5}
+_SLOW = {"action": "slow", "stage": "dot", "delay_ms": 50}
+"""So that the lost one has something in its hands, however late it is killed."""
 _ITS_PART = 20
 _AT_ONCE = 5_000
 _DEATHS_PER_MESSAGE = 3
@@ -39,12 +42,15 @@ async def machine_comes_back(drill: Drill, guarantee: Guarantee) -> list[str]:
     for sender in senders:
         await drill.admit(sender, 600)  # more than the lost one may have in its hands
     home = str(drill.folder / "data-of-the-lost-one")
-    lost, other = await asyncio.gather(drill.worker(data_dir=home), drill.worker(own_data=True))
-    both = await _rate(drill, 100)
+    lost, other = await asyncio.gather(
+        drill.worker(data_dir=home), drill.worker(own_data=True, lease_s=SURVIVORS_LEASE_S)
+    )
+    both = await _rate(drill, senders, 100)
     lost.kill()
     leased = await drill.open_count(1)
-    alone = await _rate(drill, 100)
-    back = await drill.worker(data_dir=home, at="send.answered:0:kill")  # counted, never done
+    alone = await _rate(drill, senders, 100)
+    counted = "send.answered:0:kill"  # never done
+    back = await drill.worker(data_dir=home, at=counted, lease_s=SURVIVORS_LEASE_S)
 
     async def takes_part() -> bool:
         if not await drill.open_count():
@@ -53,9 +59,7 @@ async def machine_comes_back(drill: Drill, guarantee: Guarantee) -> list[str]:
         return len(back.hits()) >= _ITS_PART
 
     await until(takes_part, what="who is back sends its part", bound_s=180, poll_s=0.1)
-    for sender in senders:
-        await drill.admit(sender, 300)
-    again = await _rate(drill, 200)
+    again = await _rate(drill, senders, 200)
     await drill.drained(bound_s=300)
     say(f"messages/s: {both:.0f} with both, {alone:.0f} with one, {again:.0f} with both again")
     assert leased, "nothing was in the dead one's hands, so nothing is proved"
@@ -141,9 +145,11 @@ async def _kept_running(drill: Drill, *, most: int, bound_s: float) -> int:
     return deaths
 
 
-async def _rate(drill: Drill, count: int) -> float:
-    """Messages that the provider takes a second, over the next ones."""
+async def _rate(drill: Drill, senders: Sequence[Sender], count: int) -> float:
+    """Messages that the provider takes a second, over the next ones; so many more come in, lest there are too few."""
     drill.provider.read_new()  # what it has taken already is none of them
     began_s = time.monotonic()
+    for sender in senders:
+        await drill.admit(sender, count)
     await drill.accepted(count)
     return count / (time.monotonic() - began_s)

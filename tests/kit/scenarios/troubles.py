@@ -15,12 +15,16 @@ from pathlib import Path
 from outrider.data.db import Role
 from outrider.domain.templates import contents
 from outrider.plugins.channels.email import CHANNEL
-from tests.kit.drill import Drill, Guarantee
+from tests.kit.drill import Drill, Guarantee, boot_ns
 from tests.kit.processes import Process, until
 from tests.kit.rendering import InProcessRenderer
+from tests.kit.standstills import stood_still_s
 
 CONNECTIONS = 4
 _SLOW = {"action": "slow", "stage": "dot", "delay_ms": 5}
+SURVIVORS_LEASE_S = "30"
+"""Of whoever is not the one that a drill is about: so long that no lease of theirs ends on a machine that stands still.
+Not longer: nothing is swept until the database has run for as long."""
 _TRIP = """
 SET ROLE outrider_owner;
 CREATE SEQUENCE writes;
@@ -43,7 +47,9 @@ async def one_of_two_is_lost(drill: Drill, guarantee: Guarantee) -> list[str]:
     senders = [await drill.sender(guarantee, connections=CONNECTIONS) for _ in range(2)]
     for sender in senders:
         await drill.admit(sender, 600)  # more than the lost one may have in its hands
-    victim, other = await asyncio.gather(drill.worker(own_data=True), drill.worker(own_data=True))
+    victim, other = await asyncio.gather(
+        drill.worker(own_data=True), drill.worker(own_data=True, lease_s=SURVIVORS_LEASE_S)
+    )
     await drill.accepted(100)
     victim.kill()
     leased = await drill.open_count(1)
@@ -64,10 +70,12 @@ async def renderers_are_killed(drill: Drill, *, times: int) -> list[str]:
         content_id = await contents.save(
             uow, CHANNEL, InProcessRenderer(), subject="s", html=None, text="Hello {{ 'there' }}", is_template=True
         )
-    await drill.admit(replace(sender, content_id=content_id), 100 * (times + 1))
+    templated = replace(sender, content_id=content_id)
+    await drill.admit(templated, 100)
     worker = await drill.worker(claim_batch="20")
     killed: set[int] = set()
     for _ in range(times):
+        await drill.admit(templated, 100)  # there is something left however much went since the last one was killed
         await drill.accepted(50)
         await until(lambda: bool(_renderers(worker) - killed), what="there is a renderer again")
         for pid in _renderers(worker) - killed:
@@ -104,24 +112,31 @@ async def one_tenant_breaks_it(drill: Drill) -> list[str]:
 
 
 async def stands_still(drill: Drill) -> list[str]:
-    """F18: the event loop is blocked for longer than a lease; its thread renews, so nobody takes the messages over."""
+    """F18: the event loop is blocked for longer than a lease; its thread renews, so nobody takes the messages over.
+
+    No thread renews while the machine itself stands still: what is on the wires then may go twice.
+    """
+    lease_s = float(drill.command.environment["OUTRIDER_LEASE_S"])
     sender = await drill.sender("at_least_once", connections=CONNECTIONS)
     await drill.admit(sender, 60)
-    blocked = drill.start_worker(at="send.before_bytes:20:sleep:5", own_data=True)
+    blocked = drill.start_worker(at=f"send.before_bytes:20:sleep:{2 * lease_s + 2:g}", own_data=True)
     await until(lambda: len(blocked.hits()) >= 20, what="the worker stands still")
+    began_ns = boot_ns()
     await drill.worker(own_data=True)
     await drill.drained()
     assert blocked.hits()[19].split()[2] == "sleep"
-    return await drill.violations()
+    is_excused = stood_still_s(began_ns) > lease_s / 3  # at least half of it is left at any moment
+    return await drill.violations(duplicates=2 * CONNECTIONS if is_excused else 0)
 
 
 async def files_run_out(drill: Drill) -> list[str]:
     """F19: no file and no socket can be opened any more; the worker says so, lives, and goes on when it can."""
+    drill.faults(_SLOW)
     sender = await drill.sender("at_most_once", connections=CONNECTIONS)
     worker = await drill.worker()
     pid = worker.process.pid
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (_open_count(pid), hard))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (_lowest_free(pid), hard))
     await drill.admit(sender, 60)
     await until(lambda: "Too many open files" in worker.log.read_text(), what="it says what it lacks")
     taken = len(drill.acceptances())
@@ -134,11 +149,11 @@ async def files_run_out(drill: Drill) -> list[str]:
 
 async def paused_and_resumed(drill: Drill, *, times: int) -> list[str]:
     """F23: a campaign is paused and resumed again and again while it is expanded and sent: everybody once."""
-    drill.faults(_SLOW)
+    drill.faults(_SLOW | {"delay_ms": 20})
     sender = await drill.sender("at_most_once", connections=CONNECTIONS)
-    people = 20 * times
-    campaign_id = str(await drill.campaign(sender, people))
+    people = 60 * times  # more than go while this process is busy with a pause
     workers = await asyncio.gather(drill.worker(expand_batch="100"), drill.worker(expand_batch="100"))
+    campaign_id = str(await drill.campaign(sender, people))  # now: none has sent it before the other is there
     for _ in range(times):
         await drill.accepted(10)
         await drill.pause("campaign", campaign_id)
@@ -165,8 +180,10 @@ async def statements_fail(drill: Drill) -> list[str]:
     return found + await drill.violations()
 
 
-def _open_count(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+def _lowest_free(pid: int) -> int:
+    """The number that the next file of a process would get: the limit is one of numbers, not of how many are open."""
+    taken = {int(each.name) for each in Path(f"/proc/{pid}/fd").iterdir()}
+    return min(set(range(len(taken) + 1)) - taken)
 
 
 def _renderers(worker: Process) -> set[int]:
