@@ -81,8 +81,8 @@ HUNTS: dict[str, Hunt] = {
     ),
     "begun after the bytes": Hunt(lambda drill: journals.killed_with_lines_in_flight(drill, "at_most_once"), ("I4",)),
     "begun is repeated": Hunt(lambda drill: journals.killed_with_lines_in_flight(drill, "at_most_once"), ("I4",)),
-    "switches not looked at before the write": Hunt(switches.paused_in_the_middle_of_a_batch, ("I5",), chances=2),
-    "do-not-contact not asked again": Hunt(switches.stop_said_after_the_claim, ("I5",)),
+    "switches not looked at before the write": Hunt(switches.paused_in_the_middle_of_a_batch, ("I5",), chances=3),
+    "do-not-contact not asked again": Hunt(switches.stop_said_after_the_claim, ("I5",), chances=3),
     "second thoughts too late": Hunt(
         lambda drill: stops.said_while_claimed(drill, slow_s=2.0),
         ("I5",),
@@ -113,7 +113,7 @@ HUNTS: dict[str, Hunt] = {
     ),
     "campaign finished early": Hunt(fan_out.restarted_when_all_is_queued, ("I2",)),
     "a refusal told to no other worker": Hunt(
-        lambda drill: accounts.slowed_down(drill, 2.0), ("F55",), accounts.SETTINGS
+        lambda drill: accounts.slowed_down(drill, 2.0), ("F55",), accounts.SETTINGS, chances=3
     ),
     "a refused account costs attempts": Hunt(
         accounts.account_refused, ("I2",), accounts.SETTINGS | {"retry_attempts": "1"}
@@ -123,14 +123,14 @@ HUNTS: dict[str, Hunt] = {
     ),
     "lost requests made again": Hunt(partitions.partition, ("I4",), partitions.SETTINGS),
     "one pool for all providers": Hunt(
-        lambda drill: partitions.slow(drill, Bent(after_s=15.0)), ("F60",), partitions.SETTINGS
+        lambda drill: partitions.slow(drill, Bent(after_s=15.0)), ("F60",), partitions.SETTINGS, chances=2
     ),
     "consent not asked": Hunt(_some_gates, ("I5",)),
     "sources not counted": Hunt(_asked_too_often, ("I5",)),
     "campaigns pay nothing": Hunt(_some_gates, ("I5",)),
     "prices asked for once": Hunt(afterwards.settled_under_kills, ("I8",)),
     "soft bounces counted by report": Hunt(afterwards.bounced_under_kills, ("I9",)),
-    "quiet hours not told to the provider": Hunt(lambda drill: hours.quiet_begins(drill, in_s=9), ("F83",)),
+    "quiet hours not told to the provider": Hunt(lambda drill: hours.quiet_begins(drill, in_s=9), ("F83",), chances=2),
     "due by another clock": Hunt(hours.clock_leaps, ("F79",)),
     "what was undone is not done again": Hunt(
         lambda drill: sessions.statements_of_the_api_fail(drill, calls=12), ("F42",)

@@ -322,11 +322,13 @@ DEFECTS: dict[str, Defect] = {
         _replace(recovery, "_begun", _begun_goes_back),
     ),
     "switches not looked at before the write": Defect(
-        "what was claimed before a pause is sent to its end", _replace(batch.BatchWatch, "begin", _ignores_switches)
+        "what was claimed before a pause is sent to its end",
+        # see above: a late worker claims anew what it had, and the gates know of the pause
+        _both(_replace(batch.BatchWatch, "begin", _ignores_switches), _replace(batch, "LONGEST_UNASKED_S", 1e9)),
     ),
     "do-not-contact not asked again": Defect(
         "who says stop after the claim is written to all the same",
-        _replace(claim.Claimer, "withdrawn", _nothing_withdrawn),
+        _both(_replace(claim.Claimer, "withdrawn", _nothing_withdrawn), _replace(batch, "LONGEST_UNASKED_S", 1e9)),
     ),
     "second thoughts too late": Defect(
         "workers do not hear who says stop, and ask again when it is too late",

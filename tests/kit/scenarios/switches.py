@@ -6,14 +6,18 @@ Each gives what the checker found: nothing with the product as it is, something 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
+import pytest
+
+from outrider.domain.limits import switches
 from tests.kit.cluster import Cluster
 from tests.kit.drill import LEASE_S, Drill, boot_ns
-from tests.kit.ledgers import i5_nothing_after
+from tests.kit.ledgers import Acceptance, i5_nothing_after
 from tests.kit.processes import Process, until
+from tests.kit.standstills import stood_still_s
 
 GRACE_S = 1.0
 """From the return of the command to the last acceptance in the server's own ledger [architecture.md 4]."""
@@ -29,9 +33,23 @@ SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 async def nothing_sent_since(drill: Drill, stopped_ns: int, ids: Collection[UUID]) -> list[str]:
     """I5 for some messages: look at the ledger beyond the grace, before anything is resumed."""
     await asyncio.sleep(max(0.0, _LOOKED_AT_S - (boot_ns() - stopped_ns) / _NS_PER_S))
+
+    def is_over() -> bool:
+        return boot_ns() - stopped_ns >= (_LOOKED_AT_S + stood_still_s(stopped_ns)) * _NS_PER_S
+
+    await until(is_over, what="the grace is over, without what the machine stood still")
     wanted = set(ids)
     taken = [each for each in drill.acceptances(since_ns=stopped_ns) if each.message_id in wanted]
-    return i5_nothing_after(taken, stopped_ns, grace_s=GRACE_S)
+    return nothing_late(taken, stopped_ns)
+
+
+def nothing_late(taken: Sequence[Acceptance], since_ns: int, *, grace_s: float = GRACE_S) -> list[str]:
+    """I5: nothing later than the grace, and than what the machine itself stood still of it."""
+    found = i5_nothing_after(taken, since_ns, grace_s=grace_s)
+    if not found:
+        return []
+    stood_s = stood_still_s(since_ns, max(each.boot_ns for each in taken))
+    return i5_nothing_after(taken, since_ns, grace_s=grace_s + stood_s)
 
 
 async def paused_in_the_middle_of_a_batch(drill: Drill) -> list[str]:
@@ -61,7 +79,10 @@ async def paused_during_a_claim(drill: Drill) -> list[str]:
     await victim.stands_still(what="a claim is being judged")
 
     async def pause() -> tuple[bool, datetime]:
-        is_settled = await drill.pause("tenant", None)
+        # that it waits is what is looked at, not for how long at most
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(switches, "_SETTLE_MS", "60000")
+            is_settled = await drill.pause("tenant", None)
         return is_settled, await drill.value("SELECT clock_timestamp()")
 
     pausing = asyncio.create_task(pause())
@@ -99,7 +120,7 @@ async def stop_said_after_the_claim(drill: Drill) -> list[str]:
     committed_ns = boot_ns()
     await drill.drained()
     taken = [each for each in drill.acceptances() if each.message_id in set(stopped)]
-    found = i5_nothing_after(taken, committed_ns, grace_s=GRACE_S)
+    found = nothing_late(taken, committed_ns)
     blocked = await drill.value(
         "SELECT count(*) FROM messages WHERE id = ANY($1::uuid[]) AND state = 'blocked'", stopped
     )
