@@ -22,6 +22,7 @@ from tests.kit.drill import Drill, boot_ns
 from tests.kit.phones import Phones, people
 from tests.kit.processes import until
 from tests.kit.scenarios.accounts import checked
+from tests.kit.standstills import stood_still_s
 
 SETTINGS = {"circuit_failures": "3", "circuit_open_s": "0.3", "circuit_open_most_s": "1", "circuit_close_after": "5"}
 _SLOW_SENDERS = 20
@@ -31,7 +32,8 @@ _SLOW_LINES = 8
 _COUNT = 60
 _FEW = 20
 _LOAD = 600
-_IMPATIENT: dict[str, Any] = {"connect_timeout_s": 1, "answer_timeout_s": 3}
+_PATIENCE_S = 3
+_IMPATIENT: dict[str, Any] = {"connect_timeout_s": 1, "answer_timeout_s": _PATIENCE_S}
 _ON_THE_WIRE = 2 * (_SLOW_LINES + 1)
 """Of two workers; the queue of connections may have held one more of each when it was filled."""
 _WINDOW_S = 3
@@ -51,7 +53,7 @@ async def slow(drill: Drill, bent: Bent) -> list[str]:
             phones.sender = replace(phones.sender, id=row["id"])
             await phones.admit(people(_IN_FLIGHT, first=at * _IN_FLIGHT))
         await drill.worker(lanes_in_flight=str(_IN_FLIGHT), claim_batch="1")
-        await until(lambda: len(line.asked) > 0, what="a slow request is under way")
+        await until(lambda: len(line.asked) >= _SLOW_LINES, what="every line to it waits for its answer")
         await until(lambda: _is_full(drill), what="the slow provider has got all that it may")
         mail = await drill.sender("at_most_once", connections=2)
         ids = await drill.admit(mail, _FEW)
@@ -66,7 +68,11 @@ async def slow(drill: Drill, bent: Bent) -> list[str]:
 
 
 async def partition(drill: Drill) -> list[str]:
-    """F74: the network to the provider swallows everything under load while messages come in, and is mended later."""
+    """F74: the network to the provider swallows everything under load while messages come in, and is mended later.
+
+    A machine that stands still for as long as an answer may take costs what is on the wire as well.
+    """
+    began_ns = boot_ns()
     async with AsyncExitStack() as stack:
         line = await stack.enter_async_context(Crooked.open(""))
         phones = await stack.enter_async_context(
@@ -87,7 +93,7 @@ async def partition(drill: Drill) -> list[str]:
         await until(lambda: _is_deferred(drill, unreached), what="a connection was not to be had")
         await until(lambda: _rests(drill), what="nothing is on its way any more")
         left = await drill.open_count()
-        if left + len(phones.acceptances()) < _LOAD + 5 * _COUNT - _ON_THE_WIRE:
+        if left + len(phones.acceptances()) < _LOAD + 5 * _COUNT - _on_the_wire(began_ns):
             return [f"F74: {left} of {_LOAD + 5 * _COUNT} messages wait: too few"]
         mended_ns = boot_ns()
         await line.mend()
@@ -95,7 +101,12 @@ async def partition(drill: Drill) -> list[str]:
         found = await _late_ones_wait(drill)
         found += _recovered(sorted(each.boot_ns for each in phones.acceptances() if each.boot_ns > mended_ns), rate)
         await drill.drained()
-        return found + await checked(drill, phones, uncertain=_ON_THE_WIRE)
+        return found + await checked(drill, phones, uncertain=_on_the_wire(began_ns))
+
+
+def _on_the_wire(began_ns: int) -> int:
+    """How many requests may have lost their answers since then."""
+    return _ON_THE_WIRE * (1 + int(stood_still_s(began_ns) / (_PATIENCE_S / 2)))
 
 
 async def _late_ones_wait(drill: Drill) -> list[str]:
@@ -189,9 +200,10 @@ async def _is_sent(drill: Drill, ids: Sequence[UUID]) -> bool:
 
 async def _is_full(drill: Drill) -> bool:
     """Whether so much is claimed as the slow provider gets: no more of it for a while."""
-    before = await drill.value(_LEASED)
+    began_ns, before = boot_ns(), await drill.value(_LEASED)
     await asyncio.sleep(2)  # far longer than a claim takes
-    return bool(before) and before == await drill.value(_LEASED)
+    is_same = bool(before) and before == await drill.value(_LEASED)
+    return is_same and stood_still_s(began_ns) < 1  # what stands still is not full
 
 
 async def _is_over(drill: Drill, ids: Sequence[UUID], line: Crooked, hanging: int) -> bool:
