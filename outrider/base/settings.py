@@ -199,7 +199,10 @@ class Settings(BaseSettings):
 
     # worker
     claim_batch: int = Field(
-        500, ge=1, le=1000, description="Most messages of one claim; a claim is also at most half a second of work."
+        500,
+        ge=1,
+        le=1000,
+        description="Most messages of one claim; a claim is also half a second of work, or what keeps every line to a server busy.",
     )
     lanes_in_flight: int = Field(
         4,

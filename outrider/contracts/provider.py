@@ -166,6 +166,14 @@ class KnowsRate(Protocol):
 
 
 @runtime_checkable
+class HasLines(Protocol):
+    """A transport that has several messages on the wire at once, each on a line of its own."""
+
+    line_count: int
+    """How many at most: claims of fewer would leave lines idle, however slow the server answers."""
+
+
+@runtime_checkable
 class RestsTogether(Protocol):
     """A transport that rests when its account is refused or slowed down, together with others of the same account."""
 

@@ -196,6 +196,24 @@ async def test_a_provider_that_takes_nothing_is_not_asked_without_pause(post: Po
     assert {(await desk.message(each))["attempts"] for each in ids} == {1}
 
 
+async def test_a_slow_server_gets_a_message_for_every_line_after_single_ones_too(post: Post, desk: Desk) -> None:
+    is_let_go, at_hand = asyncio.Event(), 0
+
+    async def send(provider: GlassProvider, batch: Sequence[Outgoing], watch: Watch) -> None:
+        nonlocal at_hand
+        at_hand += len(batch)
+        await (asyncio.sleep(0.6) if len(provider.batches) == 1 else is_let_go.wait())
+        await send_soundly(provider, batch, watch)
+
+    post.provider.line_count, post.provider.send = 8, send
+    async with post.working():
+        await desk.until(await desk.admit(1), "sent")  # two a second: half a second of that is one message
+        ids = await desk.admit(30)
+        await until(lambda: _is(at_hand > 8))
+        is_let_go.set()
+        await desk.until(ids, "sent")
+
+
 async def test_nonsense_as_an_outcome_loses_nothing(post: Post, desk: Desk) -> None:
     first = True
 

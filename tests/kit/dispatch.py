@@ -77,6 +77,7 @@ class GlassProvider:
     taken: list[Outgoing] = field(default_factory=list)
     withheld: list[tuple[Outgoing, str]] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
+    line_count: int = 1
     opened: int = 0
     closed: int = 0
     key: str = "glass"
@@ -103,6 +104,10 @@ class GlassProvider:
 @dataclass
 class _GlassTransport:
     provider: GlassProvider
+
+    @property
+    def line_count(self) -> int:
+        return self.provider.line_count
 
     async def send(self, batch: Sequence[Outgoing], watch: Watch) -> None:
         self.provider.batches.append(len(batch))

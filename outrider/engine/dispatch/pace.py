@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from outrider.engine.dispatch import routes
@@ -13,6 +14,16 @@ _FIRST_BATCH = 200
 """A sender's first claim, unless what other senders' servers took of late says that more is half a second of work."""
 _RISING, _FALLING = 0.7, 0.3
 """What was fast proves what a server can take; what was slow may have waited for others of this worker."""
+
+
+def least_of(route: routes.Route, batch_count: int) -> int:
+    """Messages below which a claim would waste what a connection offers, with so many batches in flight.
+
+    All that share a request; and so many that every line has the next message at hand. The pace alone would never find
+    out about lines: one message at a time, half a second each, looks like a server that takes two a second, and so one
+    message would be claimed at a time for ever.
+    """
+    return max(route.request_count, math.ceil(2 * route.line_count / batch_count))
 
 
 @dataclass(slots=True)
@@ -27,7 +38,7 @@ class Pace:
     first: int = _FIRST_BATCH
     failures: int = 0
     least: int = 1
-    """Where many messages share a request, a claim of fewer would waste it."""
+    """What a claim asks for however slow the server is (`least_of`)."""
     left: float = routes.NO_LIMIT
     rests_until_s: float = 0.0
 

@@ -32,7 +32,7 @@ from outrider.engine.dispatch.directory import Directory
 from outrider.engine.dispatch.journal import Journal
 from outrider.engine.dispatch.keys import Keys
 from outrider.engine.dispatch.making import Maker
-from outrider.engine.dispatch.pace import WORK_S, Pace
+from outrider.engine.dispatch.pace import WORK_S, Pace, least_of
 from outrider.engine.dispatch.record import Recorder, Row, write
 from outrider.engine.dispatch.ring import Ring
 from outrider.engine.dispatch.second_thoughts import SecondThoughts
@@ -219,7 +219,9 @@ class Pipeline:
         left: Outcome = Unsent("the worker stopped")
         try:
             use, slices = await self._maker.prepare(batch)
-            pace.least = max((route.request_count for route in use.routes), default=1)
+            pace.least = max(
+                (least_of(route, self._runtime.settings.lanes_in_flight) for route in use.routes), default=1
+            )
             self._promises[batch.token] = use.sender.guarantees[batch.lane.message_class] == "at_least_once"
             if use.left < 1:
                 slices, left = [], Unsent(routes.CLOSED)

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from outrider.base.clock import boottime_s
 from outrider.contracts.outcome import OF_ACCOUNT, Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
-from outrider.contracts.provider import Leave, Outgoing, Repeats, Transport
+from outrider.contracts.provider import HasLines, Leave, Outgoing, Repeats, Transport
 from outrider.engine.dispatch.batch import UNREACHED
 
 NO_LIMIT = math.inf
@@ -95,6 +95,12 @@ class Route:
         """How many messages share a request by this connection at most."""
         transport = self.account.transport
         return transport.request_count if isinstance(transport, Repeats) else 1
+
+    @property
+    def line_count(self) -> int:
+        """How many messages this connection has on the wire at once at most, each on a line of its own."""
+        transport = self.account.transport
+        return transport.line_count if isinstance(transport, HasLines) else 1
 
     def take(self, waiting: Sequence[Outgoing]) -> int:
         """How many of those waiting go by it."""

@@ -31,7 +31,7 @@ _IN_FLIGHT = 4
 _SLOW_LINES = 8
 _COUNT = 60
 _FEW = 20
-_LOAD = 600
+_LOAD = 320
 _PATIENCE_S = 3
 _IMPATIENT: dict[str, Any] = {"connect_timeout_s": 1, "answer_timeout_s": _PATIENCE_S}
 _ON_THE_WIRE = 2 * (_SLOW_LINES + 1)
@@ -79,7 +79,7 @@ async def partition(drill: Drill) -> list[str]:
             Phones.open(drill, "http://127.0.0.1:9", base_url=line.url, connections=_SLOW_LINES, **_IMPATIENT)
         )
         line.target = phones.sandbox.url
-        line.bend = lambda _asked: Bent(after_s=0.25)  # the provider decides the rate, not the machine
+        line.bend = lambda _asked: Bent(after_s=0.5)  # the provider decides the rate, not the machine
         for _ in range(2):
             await drill.worker()
         await phones.admit(people(_LOAD))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -7,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outrider.contracts.gate import Lane
+from outrider.contracts.provider import Outgoing, Watch
 from outrider.engine.dispatch.batch import Batch
-from outrider.engine.dispatch.pace import Pace
+from outrider.engine.dispatch.pace import Pace, least_of
+from outrider.engine.dispatch.routes import Account, Route
 
 LANE = Lane(UUID(int=1), 7, "email", UUID(int=2), None, "bulk")
 
@@ -67,6 +70,27 @@ def test_a_slow_server_still_gets_one_message() -> None:
     pace = Pace()
     pace.learn(1, 60.0)
     assert pace.limit(500) == 1
+
+
+class Wire:
+    def __init__(self, line_count: int) -> None:
+        self.line_count = line_count
+
+    async def send(self, batch: Sequence[Outgoing], watch: Watch) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+def test_however_slow_a_server_every_line_to_it_has_the_next_message_at_hand() -> None:
+    route = Route(UUID(int=3), Account(Wire(8), 0.0))
+    pace = Pace(least=least_of(route, 4))
+    pace.learn(1, 0.6)
+    assert pace.limit(500) == 4, "four batches in flight hold twice what eight lines carry"
+    assert pace.limit(3) == 3
+    pace.failures = 1
+    assert pace.limit(500) == 1, "one message probes all the same"
+    assert least_of(Route(UUID(int=3), Account(Wire(1), 0.0)), 4) == 1
+    assert least_of(Route(UUID(int=3), Account(Wire(64), 0.0)), 1) == 128
 
 
 def test_while_a_server_is_away_one_message_probes() -> None:

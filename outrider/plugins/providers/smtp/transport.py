@@ -42,6 +42,7 @@ class SmtpTransport:
     """
 
     def __init__(self, account: Account, egress: Egress, contexts: TlsContexts) -> None:
+        self.line_count = account.connections
         self._account = account
         self._egress = egress
         self._contexts = contexts

@@ -28,6 +28,7 @@ class TwilioTransport:
     """Requests to one account. After a refusal that concerns the account one message probes, no sooner than asked."""
 
     def __init__(self, account: Account, egress: Egress) -> None:
+        self.line_count = account.connections
         self._account = account
         self._http = HttpOut(
             account.base_url,
