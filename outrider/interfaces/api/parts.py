@@ -8,22 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from litestar.connection import ASGIConnection
 
 from outrider.base.errors import Broken
 from outrider.data.runtime import Runtime
-
-if TYPE_CHECKING:  # parts of which some look for others here
-    from outrider.interfaces.api.figures import HttpFigures
-    from outrider.interfaces.api.gathering import Gathering
-    from outrider.interfaces.api.job_figures import JobFigures
-    from outrider.interfaces.api.middleware.buckets import Buckets
-    from outrider.interfaces.api.middleware.entry import Authenticator
-    from outrider.interfaces.api.money_figures import MoneyFigures
-    from outrider.interfaces.api.snapshot import Snapshots
-    from outrider.interfaces.api.totals import MessageTotals
+from outrider.interfaces.api.figures import HttpFigures
+from outrider.interfaces.api.gathering import Gathering
+from outrider.interfaces.api.job_figures import JobFigures
+from outrider.interfaces.api.middleware.buckets import Buckets
+from outrider.interfaces.api.middleware.entry import Authenticator
+from outrider.interfaces.api.money_figures import MoneyFigures
+from outrider.interfaces.api.snapshot import Snapshots
+from outrider.interfaces.api.totals import MessageTotals
 
 KEY = "outrider_parts"
 Made = TypeVar("Made")
