@@ -189,8 +189,8 @@ async def emergency_file(drill: Drill, cluster: Cluster) -> list[str]:
     await asyncio.to_thread(cluster.stop)
     drill.emergency_file.touch()
     found = await nothing_sent_since(drill, boot_ns(), ids)
-    newcomer = drill.start_worker()
     await asyncio.to_thread(cluster.start)
+    newcomer = drill.start_worker()
     await drill.reconnect()
     before = len(drill.acceptances())
     for each in (worker, await newcomer.ready()):
