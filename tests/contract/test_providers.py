@@ -13,7 +13,7 @@ from outrider.base.errors import Refused, RefusedMany
 from outrider.base.fields import check
 from outrider.base.registry import discover
 from outrider.contracts.outcome import CAUSES, Accepted, Deferred, Outcome, Rejected, Uncertain, Unsent
-from outrider.contracts.provider import Outgoing, Provider, Transport
+from outrider.contracts.provider import HasLines, Outgoing, Provider, Repeats, Transport
 from tests.kit.rigs import RIGS, Mood, Rig
 from tests.kit.watching import Recorder, outgoing
 
@@ -218,6 +218,17 @@ async def test_a_pause_in_the_middle_stops_what_was_not_begun(provider: Provider
     assert {address for address, _body in rig.taken()} == accepted
     assert accepted <= set(watch.begun)
     assert len(accepted) <= limit
+
+
+@EACH
+async def test_a_transport_says_how_many_messages_a_claim_should_hold(provider: Provider, rig: Rig) -> None:
+    transport = opened(provider, rig)
+    if isinstance(transport, Repeats):
+        assert transport.request_count > 1
+    else:
+        assert isinstance(transport, HasLines), "what a claim of fewer than its lines would waste"
+        assert transport.line_count == rig.settings["connections"]
+    await transport.close()
 
 
 @EACH

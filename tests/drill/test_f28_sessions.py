@@ -8,6 +8,7 @@ import pytest
 
 from tests.kit.drill import SCALE, Drill
 from tests.kit.scenarios import sessions
+from tests.kit.standstills import SURVIVORS_LEASE_S
 
 pytestmark = pytest.mark.timeout(900 + 60 * SCALE)
 
@@ -20,7 +21,7 @@ async def test_whoever_loses_the_session_in_the_middle_of_a_transaction_does_it_
 
 
 async def test_work_goes_on_while_sessions_are_ended_again_and_again(tmp_path: Path) -> None:
-    async with Drill.open(tmp_path, lease_s="30") as drill:  # nobody's ends while a machine stands still
+    async with Drill.open(tmp_path, lease_s=SURVIVORS_LEASE_S) as drill:
         assert await sessions.cut_again_and_again(drill, cuts=6 * SCALE) == []
 
 

@@ -62,7 +62,7 @@ class Command:
             and prefork.takes(arguments, self.environment)
         ):
             cwd = popen.get("cwd", ROOT)
-            ended = prefork.run(arguments, self.environment, stdin=stdin or "", cwd=cwd, timeout_s=timeout_s)
+            ended = prefork.run(arguments, self.environment, stdin=stdin, cwd=cwd, timeout_s=timeout_s)
             return Done(ended.code, *(stream.decode("utf-8", "surrogateescape") for stream in (ended.out, ended.err)))
         done = subprocess.run(
             [sys.executable, *self.python, "-m", "outrider", *arguments],

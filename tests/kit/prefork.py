@@ -1,7 +1,8 @@
 """Command lines that are forked from a process which has loaded the product: what a test pays for is the command.
 
 Loading the program's files takes a second of a busy machine, the command mostly a tenth of it. A forked command has
-its own process, environment, folder and streams, and ends as every Python program does; only its start is short.
+its own process, environment, folder and streams, and waits for its threads and runs what is to run at its end; only its
+start is short, and the memory of what was loaded is not torn down.
 
 API
     takes(arguments, environment) -> bool       whether it can be forked: nothing that works while files are loaded
@@ -134,6 +135,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str], *, stdin: str,
             code = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
             raise
         written.result()
         return Ended(code, out.result(), err.result())
@@ -240,8 +242,7 @@ def _become(environment: Mapping[str, str], cwd: str, given: Sequence[int]) -> N
 
 def _leave(code: int) -> NoReturn:
     """End as Python does, but let the system take the memory back: tearing all that was loaded down copies it first."""
-    # there is no other way to have these two run without the rest
-    threading._shutdown()  # type: ignore[attr-defined]
+    threading._shutdown()  # type: ignore[attr-defined]  # there is no other way to have these two run without the rest
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

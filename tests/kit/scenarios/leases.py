@@ -9,12 +9,10 @@ from tests.kit.drill import Drill, Guarantee
 from tests.kit.gate import Gate
 from tests.kit.postgres import IS_WAITED_FOR
 from tests.kit.processes import Process, until
+from tests.kit.standstills import SURVIVORS_LEASE_S
 
 LEASE_S = "6"
 """Of the worker that is stopped."""
-_SECONDS_LEASE_S = "30"
-"""Of the one that takes over: so long that it keeps what it has on a machine that stands still. Not longer: nothing is
-swept until the database has run for as long."""
 CONNECTIONS = 2
 _GOING = 8
 
@@ -58,7 +56,7 @@ async def frozen_worker(drill: Drill, guarantee: Guarantee, *, connections: int 
         await until(lambda: _are_recorded(drill, passed), what="what was answered is recorded")
         victim.freeze()
         gate.hold_no_more()
-        await drill.worker(lanes_in_flight="1", lease_s=_SECONDS_LEASE_S)
+        await drill.worker(lanes_in_flight="1", lease_s=SURVIVORS_LEASE_S)
         if guarantee == "at_least_once":
             await drill.drained()
         else:
@@ -100,7 +98,7 @@ async def _late_first_worker(drill: Drill, *, count: int, finished_by_second: in
         await until(lambda: gate.held_count == 1, what="the first attempt is in flight")
         first.freeze()
         gate.hold(skip=finished_by_second)
-        await drill.worker(lanes_in_flight="1", lease_s=_SECONDS_LEASE_S)
+        await drill.worker(lanes_in_flight="1", lease_s=SURVIVORS_LEASE_S)
         await until(lambda: gate.held_count == 2, what="the second worker's attempt is in flight")
         gate.hold_no_more()
         await thawed(first)

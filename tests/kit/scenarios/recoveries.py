@@ -18,7 +18,7 @@ from tests.kit.drill import Drill, Guarantee, Sender
 from tests.kit.poisoned import ENDED, POISON, poisoned
 from tests.kit.processes import BOUND_S, say, until
 from tests.kit.rendering import InProcessRenderer
-from tests.kit.scenarios.troubles import SURVIVORS_LEASE_S
+from tests.kit.standstills import SURVIVORS_LEASE_S
 
 CONNECTIONS = 4
 _SLOW = {"action": "slow", "stage": "dot", "delay_ms": 50}

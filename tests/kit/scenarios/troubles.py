@@ -18,13 +18,10 @@ from outrider.plugins.channels.email import CHANNEL
 from tests.kit.drill import Drill, Guarantee, boot_ns
 from tests.kit.processes import Process, until
 from tests.kit.rendering import InProcessRenderer
-from tests.kit.standstills import stood_still_s
+from tests.kit.standstills import SURVIVORS_LEASE_S, stood_still_s
 
 CONNECTIONS = 4
 _SLOW = {"action": "slow", "stage": "dot", "delay_ms": 5}
-SURVIVORS_LEASE_S = "30"
-"""Of whoever is not the one that a drill is about: so long that no lease of theirs ends on a machine that stands still.
-Not longer: nothing is swept until the database has run for as long."""
 _TRIP = """
 SET ROLE outrider_owner;
 CREATE SEQUENCE writes;
