@@ -21,7 +21,7 @@ import pytest
 
 from outrider.base.errors import Misconfigured, Unavailable
 from outrider.data.durability import refuse_unsafe
-from outrider.data.embedded_postgres import ensure, is_healthy, programs, sockets, status, stop
+from outrider.data.embedded_postgres import ensure, is_healthy, postmaster, programs, sockets, status, stop
 from outrider.data.embedded_postgres.account import account_for
 from outrider.data.embedded_postgres.home import existing
 from outrider.data.migrate import upgrade
@@ -398,6 +398,30 @@ def test_a_taken_port_is_one_line(made: Path) -> None:
     assert code_of(error) == "database_does_not_start"
     assert "\n" not in str(error.value)
     assert "Address already in use" in str(error.value)
+
+
+def test_a_failed_start_waits_for_what_the_log_collector_writes_last(made: Path) -> None:
+    home = existing(made)
+    assert home is not None
+    sizes = postmaster.log_sizes(home)
+    collector = (
+        "import os, sys, time\n"
+        "time.sleep(0.7)\n"
+        "file = open(sys.argv[1], 'w')\n"
+        "os.fchown(file.fileno(), int(sys.argv[2]), -1)\n"
+        "file.write('LOG:  could not bind: Address already in use\\nFATAL:  could not create any TCP/IP sockets\\n')\n"
+    )
+    with ExitStack() as stack:
+        lock = home.lock("server.lock")
+        stack.callback(lock.close)
+        assert lock.take()
+        late = home.log_dir / "late.log"
+        stack.callback(late.unlink, missing_ok=True)
+        arguments = [sys.executable, "-c", collector, str(late), str(made.stat().st_uid)]
+        stack.callback(subprocess.Popen(arguments, pass_fds=(lock.fd,)).wait)
+        lock.close()  # held by the collector alone, as after the postmaster's end
+        with pytest.raises(Misconfigured, match=r"could not create any TCP/IP sockets \(Address already in use\)"):
+            postmaster.refuse_failed_start(home, sizes)
 
 
 def test_a_lost_password_file_is_named(made: Path) -> None:

@@ -32,6 +32,7 @@ _QUIT_BOUND_S = 15.0
 _ORPHANS_END_THEMSELVES_S = 5.0
 ORPHANS_BOUND_S = 30.0
 _LAUNCH_BOUND_S = 30
+_LAST_LINES_BOUND_S = 10.0
 _POLL_S = 0.02
 _PID_FILE_LINES = 6
 
@@ -176,7 +177,13 @@ def log_sizes(home: Home) -> dict[str, int]:
 
 
 def refuse_failed_start(home: Home, sizes_before: dict[str, int]) -> NoReturn:
-    """Raise for a server that ended while it was starting, by what it has logged since."""
+    """Raise for a server that ended while it was starting, by what it has logged since.
+
+    Its log collector writes on when the postmaster has ended, and the last line is the one that tells: waits for it.
+    """
+    lock = home.lock("server.lock")
+    lock.take(_LAST_LINES_BOUND_S)
+    lock.close()
     logs = [(home.read("start.log") or b"").decode(errors="replace")]
     for name, size in log_sizes(home).items():
         if size > sizes_before.get(name, 0):
