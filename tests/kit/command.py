@@ -55,17 +55,13 @@ class Command:
 
     def run(self, *arguments: str, stdin: str | None = "", timeout_s: float = 240, **popen: Any) -> Done:
         """Run to the end: forked from a process that has loaded the product, where that makes no difference."""
-        if (
-            stdin is not None
-            and not self.python
-            and popen.keys() <= {"cwd"}
-            and prefork.takes(arguments, self.environment)
-        ):
+        line = self._line(arguments)
+        if stdin is not None and popen.keys() <= {"cwd"} and prefork.takes(line, self.environment):
             cwd = popen.get("cwd", ROOT)
-            ended = prefork.run(arguments, self.environment, stdin=stdin, cwd=cwd, timeout_s=timeout_s)
+            ended = prefork.run(line, self.environment, stdin=stdin, cwd=cwd, timeout_s=timeout_s)
             return Done(ended.code, *(stream.decode("utf-8", "surrogateescape") for stream in (ended.out, ended.err)))
         done = subprocess.run(
-            [sys.executable, *self.python, "-m", "outrider", *arguments],
+            [sys.executable, *line],
             env=self.environment,
             input=stdin,
             capture_output=True,
@@ -85,22 +81,27 @@ class Command:
 
     def stay(self, *arguments: str, stdout: IO[str], stderr: IO[str]) -> subprocess.Popen[str] | Forked:
         """Start a process of the product with a pipe to it; forked, where that makes no difference."""
-        if self.python or not prefork.takes(arguments, self.environment):
+        line = self._line(arguments)
+        if not prefork.takes(line, self.environment):
             return self.start(*arguments, stdout=stdout, stderr=stderr)
         streams = {"stdout": stdout.fileno(), "stderr": stderr.fileno()}
-        return prefork.start(arguments, self.environment, cwd=ROOT, **streams)
+        return prefork.start(line, self.environment, cwd=ROOT, **streams)
 
     def start(self, *arguments: str, **popen: Any) -> subprocess.Popen[str]:
         """Start a process; whoever starts it ends it."""
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **popen}
         return subprocess.Popen(
-            [sys.executable, *self.python, "-m", "outrider", *arguments],
+            [sys.executable, *self._line(arguments)],
             env=self.environment,
             text=True,
             encoding="utf-8",
             cwd=ROOT,
             **streams,
         )
+
+    def _line(self, arguments: Sequence[str]) -> list[str]:
+        """What Python is to run."""
+        return [*self.python, "-m", "outrider", *arguments]
 
 
 def command(data_dir: Path, *, url: str | None = None, key: str | None = None) -> Command:

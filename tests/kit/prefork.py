@@ -5,9 +5,12 @@ its own process, environment, folder and streams, and waits for its threads and 
 start is short, and the memory of what was loaded is not torn down.
 
 API
-    takes(arguments, environment) -> bool       whether it can be forked: nothing that works while files are loaded
-    run(arguments, environment, …) -> Ended     run it to its end
-    start(arguments, environment, …) -> Forked  start one that stays; `.pid`, `.poll()`, `.wait()`, … as of a Popen
+    takes(line, environment) -> bool       whether it can be forked: nothing that works while files are loaded
+    run(line, environment, …) -> Ended     run it to its end
+    start(line, environment, …) -> Forked  start one that stays; `.pid`, `.poll()`, `.wait()`, … as of a Popen
+
+A line is what follows `python`: `-m outrider worker …`, or with a seeded defect `-m tests.kit.defects NAME -m outrider
+worker …`.
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ _LONGEST_BYTES = 100_000
 """Of a wish; a longer one is not for a datagram."""
 _STREAMS = 3
 _LOADED = ("outrider.interfaces.cli.commands", "outrider.app.start", "outrider.app.wiring", "outrider.app.commands")
+_PRODUCT = ["-m", "outrider"]
+_DEFECTS = ["-m", "tests.kit.defects"]
 _BY_ITSELF = ("demo", "up", "--version")
 """What has more to do than a command: it starts others, or comes before all that is loaded."""
 _ITS_OWN = ("OUTRIDER_", "OR_FAILPOINT", "PYTEST_")
@@ -63,8 +68,8 @@ class _Server:
 class Forked:
     """A process that was forked. `returncode` is None while nobody has heard that it ended, -n when signal n did it."""
 
-    def __init__(self, arguments: Sequence[str], stdin: int, status: int) -> None:
-        self.args = list(arguments)
+    def __init__(self, line: Sequence[str], stdin: int, status: int) -> None:
+        self.args = list(line)
         self.returncode: int | Any = None
         self.stdin: IO[str] | None = os.fdopen(stdin, "w", encoding="utf-8", errors="surrogateescape")
         self._status = os.fdopen(status, "rb")
@@ -104,27 +109,28 @@ class Forked:
         self._status.close()
 
 
-def takes(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
+def takes(line: Sequence[str], environment: Mapping[str, str]) -> bool:
     """Whether a command line can be forked: it starts no others, and its environment is not Python's own business."""
-    if not arguments or arguments[0] in _BY_ITSELF or len(_wish(arguments, environment, Path("/"))) > _LONGEST_BYTES:
+    product = list(line[3:] if list(line[:2]) == _DEFECTS else line)
+    if product[:2] != _PRODUCT or len(product) == len(_PRODUCT) or product[2] in _BY_ITSELF:
         return False
-    return _others(environment) == _server().environment
+    return len(_wish(line, environment, Path("/"))) <= _LONGEST_BYTES and _others(environment) == _server().environment
 
 
-def start(arguments: Sequence[str], environment: Mapping[str, str], *, cwd: Path, stdout: int, stderr: int) -> Forked:
+def start(line: Sequence[str], environment: Mapping[str, str], *, cwd: Path, stdout: int, stderr: int) -> Forked:
     """Start a process; its stdin is a pipe."""
     theirs_in, ours_in = os.pipe()
     status, theirs_status = os.pipe()
-    _ask(arguments, environment, cwd, [theirs_in, stdout, stderr, theirs_status])
+    _ask(line, environment, cwd, [theirs_in, stdout, stderr, theirs_status])
     for number in (theirs_in, theirs_status):
         os.close(number)
-    return Forked(arguments, ours_in, status)
+    return Forked(line, ours_in, status)
 
 
-def run(arguments: Sequence[str], environment: Mapping[str, str], *, stdin: str, cwd: Path, timeout_s: float) -> Ended:
+def run(line: Sequence[str], environment: Mapping[str, str], *, stdin: str, cwd: Path, timeout_s: float) -> Ended:
     """Run a command line to its end. Raises subprocess.TimeoutExpired when it took too long; it is killed then."""
     (ours_out, theirs_out), (ours_err, theirs_err) = os.pipe(), os.pipe()
-    process = start(arguments, environment, cwd=cwd, stdout=theirs_out, stderr=theirs_err)
+    process = start(line, environment, cwd=cwd, stdout=theirs_out, stderr=theirs_err)
     for number in (theirs_out, theirs_err):
         os.close(number)
     assert process.stdin is not None
@@ -141,12 +147,12 @@ def run(arguments: Sequence[str], environment: Mapping[str, str], *, stdin: str,
         return Ended(code, out.result(), err.result())
 
 
-def _ask(arguments: Sequence[str], environment: Mapping[str, str], cwd: Path, given: Sequence[int]) -> None:
-    socket.send_fds(_server().socket, [_wish(arguments, environment, cwd)], given)
+def _ask(line: Sequence[str], environment: Mapping[str, str], cwd: Path, given: Sequence[int]) -> None:
+    socket.send_fds(_server().socket, [_wish(line, environment, cwd)], given)
 
 
-def _wish(arguments: Sequence[str], environment: Mapping[str, str], cwd: Path) -> bytes:
-    return json.dumps({"arguments": list(arguments), "environment": dict(environment), "cwd": str(cwd)}).encode()
+def _wish(line: Sequence[str], environment: Mapping[str, str], cwd: Path) -> bytes:
+    return json.dumps({"line": list(line), "environment": dict(environment), "cwd": str(cwd)}).encode()
 
 
 def _others(environment: Mapping[str, str]) -> dict[str, str]:
@@ -190,7 +196,7 @@ def _end(process: subprocess.Popen[bytes], asking: socket.socket) -> None:
 def serve(asked: socket.socket) -> list[str] | None:
     """Fork a process for each wish, and say how each ends.
 
-    Gives:   in a forked process the arguments of its command line; in the server None, when nobody asks any more.
+    Gives:   in a forked process the line it is to run; in the server None, when nobody asks any more.
     """
     poll = select.poll()
     poll.register(asked, select.POLLIN)
@@ -214,7 +220,7 @@ def serve(asked: socket.socket) -> list[str] | None:
                     os.close(each)
                     os.close(other)
                 _become(wish["environment"], wish["cwd"], given)
-                return list(wish["arguments"])
+                return list(wish["line"])
             for stream in given[:_STREAMS]:
                 os.close(stream)
             _say(status, pid)
@@ -263,8 +269,11 @@ def load() -> None:
 
 if __name__ == "__main__":
     load()
-    arguments = serve(socket.socket(fileno=0))
-    if arguments is not None:
+    line = serve(socket.socket(fileno=0))
+    if line is not None:
         from outrider.app import main
 
-        _leave(main(arguments))
+        if line[:2] == _DEFECTS:
+            import_module(_DEFECTS[1]).DEFECTS[line[2]].patch()
+            del line[:3]
+        _leave(main(line[2:]))

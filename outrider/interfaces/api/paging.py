@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from datetime import MAXYEAR, MINYEAR, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -13,6 +14,7 @@ from outrider.base.errors import Refused
 
 T = TypeVar("T")
 _LONGEST = 1024
+_MOST_BIGINT = 2**63 - 1
 
 Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="Most items of the page.")]
 Cursor = Annotated[str, QueryParameter(description="`next_cursor` of the page before; empty for the first.")]
@@ -44,9 +46,20 @@ def read_cursor(text: str, kind: Any) -> Any:
             else base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         )
         # no column holds NUL: what names one is no cursor of ours
-        return msgspec.json.decode(b"" if "\0" in "".join(_texts(raw)) else raw, type=kind)
+        parts = msgspec.json.decode(b"" if "\0" in "".join(_texts(raw)) else raw, type=kind)
     except (binascii.Error, ValueError, msgspec.DecodeError):
-        raise Refused("invalid_cursor", "is not a cursor of this list", field="?cursor") from None
+        parts = None
+    if parts is None or (isinstance(parts, tuple) and not all(map(_is_storable, parts))):
+        raise Refused("invalid_cursor", "is not a cursor of this list", field="?cursor")
+    return parts
+
+
+def _is_storable(part: Any) -> bool:
+    """Whether a column may hold a part: one that none can hold is of no row that was ever listed."""
+    if isinstance(part, datetime):
+        # at the calendar's ends a time zone leads out of it
+        return part.tzinfo is not None and MINYEAR < part.year < MAXYEAR
+    return not isinstance(part, int) or abs(part) <= _MOST_BIGINT
 
 
 def _texts(raw: bytes) -> list[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,24 @@ def test_what_is_no_cursor_of_this_list_is_refused(text: str) -> None:
     with pytest.raises(Refused) as caught:
         read_cursor(text, tuple[str])
     assert (caught.value.code, caught.value.field) == ("invalid_cursor", "?cursor")
+
+
+@pytest.mark.parametrize(
+    ("part", "kind"),
+    [
+        ("0001-01-01T00:00:00+14:00", datetime),
+        ("9999-12-31T23:59:59-12:00", datetime),
+        ("2026-01-01T00:00:00", datetime),  # of which zone?
+        (2**63, int),
+        (-(2**63), int),
+    ],
+)
+def test_what_no_column_holds_is_no_cursor(part: Any, kind: type) -> None:
+    with pytest.raises(Refused) as caught:
+        read_cursor(cursor_of(part, "a"), tuple[kind, str])  # type: ignore[valid-type]  # made for each kind
+    assert (caught.value.code, caught.value.field) == ("invalid_cursor", "?cursor")
+    earlier = "2026-01-01T00:00:00Z" if kind is datetime else 2**63 - 1
+    assert read_cursor(cursor_of(earlier, "a"), tuple[kind, str])[1] == "a"  # type: ignore[valid-type]  # the same
 
 
 @pytest.mark.parametrize(("items", "cursor"), [([1, 2], "next"), ([1], None), ([], None)])
