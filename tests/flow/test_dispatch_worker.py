@@ -23,7 +23,6 @@ from outrider.contracts.provider import Outgoing, Watch
 from outrider.data.db import Database
 from outrider.domain.contacts.rows import SQL as CONTACTS
 from outrider.domain.messages import stats, workers
-from outrider.engine.dispatch import batch as batch_module
 from outrider.engine.dispatch import pipeline, run, second_thoughts
 from outrider.engine.dispatch.batch import LONGEST_UNASKED_S, Batch
 from outrider.engine.dispatch.claim import Claim, Claimer
@@ -380,7 +379,6 @@ async def test_every_worker_hears_at_once_who_says_stop_and_asks_about_nobody_el
 ) -> None:
     # never by itself: what is asked again is asked because somebody said so
     monkeypatch.setattr(second_thoughts, "ASK_AGAIN_S", 3600.0)
-    monkeypatch.setattr(batch_module, "LONGEST_UNASKED_S", 3600.0)
     other = await post.desk()
     ids, others = await desk.admit(4), await other.admit(1)
     async with (
@@ -594,7 +592,7 @@ async def test_a_gate_with_a_bug_stops_the_lane_that_meets_it_and_no_other(
     if not is_asked_again:
         hanging.go.set()
         met = await desk.admit(3, address="met{}@example.org")
-    async with post.working() as worker:
+    async with post.working(longest_unasked_s=LONGEST_UNASKED_S) as worker:
         ids = await other.admit(20)
         if is_asked_again:
             # claimed before the gate has anything to say; then it is asked about a message that meets its bug

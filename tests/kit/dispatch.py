@@ -26,6 +26,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import pytest
 
 from outrider.base.fields import Field
 from outrider.base.registry import discover
@@ -38,6 +39,7 @@ from outrider.data.runtime import Runtime
 from outrider.domain.messages.admit import LaneKey, NewMessage, admit
 from outrider.domain.messages.lanes import directory, lane_for
 from outrider.domain.messages.rows import SQL
+from outrider.engine.dispatch import batch, repeats
 from outrider.engine.dispatch.claim import Claim, Claimer
 from outrider.engine.dispatch.run import Worker, WorkerOptions
 from outrider.engine.loop import Loop
@@ -207,13 +209,22 @@ class Post:
             await self.execute(f"DELETE FROM {table}")
 
     @asynccontextmanager
-    async def working(self, loops: Sequence[Loop] = (), **changes: Any) -> AsyncIterator[Worker]:
-        """A worker on this event loop; told to stop and waited for at the end."""
+    async def working(
+        self, loops: Sequence[Loop] = (), *, longest_unasked_s: float = 60.0, **changes: Any
+    ) -> AsyncIterator[Worker]:
+        """A worker on this event loop; told to stop and waited for at the end.
+
+        It shares its process with the test: one that stands still for a second would hand everything back, unsent,
+        because its gates could not be asked again. Tests which are about that say `longest_unasked_s`.
+        """
         settings = self.runtime.settings.model_copy(update=changes)
         runtime = replace(self.runtime, settings=settings)
         database = Database(runtime.database_url, pool_size=6, wait_s=10, role=Role.ENGINE, name="outrider-test-worker")
         worker = Worker(runtime, WorkerOptions(health_port=None), database, loops)
         stop, is_ready = asyncio.Event(), asyncio.Event()
+        patches = pytest.MonkeyPatch()
+        for module in (batch, repeats):
+            patches.setattr(module, "LONGEST_UNASKED_S", longest_unasked_s)
         running = asyncio.create_task(worker.run(stop, lambda _url: is_ready.set()))
         try:
             ready = asyncio.create_task(is_ready.wait())
@@ -229,6 +240,7 @@ class Post:
                 async with asyncio.timeout(BOUND_S):
                     await running
             finally:
+                patches.undo()
                 await database.close()
 
 
