@@ -55,25 +55,27 @@ class Crew:
     """Worker processes that are killed and started again; `nodes`: each has a data directory of its own."""
 
     installed: ours.Installation
-    nodes: bool = False
+    nodes: bool
+    _pool: ThreadPoolExecutor
     _running: dict[int, tuple[ExitStack, int]] = field(default_factory=dict)
 
     @classmethod
     @contextmanager
     def open(cls, installed: ours.Installation, *, nodes: bool = False) -> Iterator[Crew]:
         """All of them, ready; ended with the block."""
-        crew = cls(installed, nodes)
-        try:
-            crew.start(*range(WORKERS))
-            yield crew
-        finally:
-            for stack, _ in crew._running.values():
-                stack.close()
+        # the threads stay: what a thread has started ends with it
+        with ThreadPoolExecutor(WORKERS) as pool:
+            crew = cls(installed, nodes, pool)
+            try:
+                crew.start(*range(WORKERS))
+                yield crew
+            finally:
+                for stack, _ in crew._running.values():
+                    stack.close()
 
     def start(self, *which: int) -> None:
         """Start some and wait until they are ready, at the same time."""
-        with ThreadPoolExecutor(len(which)) as pool:
-            list(pool.map(self._start, which))
+        list(self._pool.map(self._start, which))
 
     def _start(self, which: int) -> None:
         home = self.installed.data_dir / f"node-{which}"

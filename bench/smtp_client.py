@@ -10,12 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import resource
-import shutil
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from ipaddress import ip_network
@@ -23,12 +17,15 @@ from uuid import UUID
 
 import uvloop
 
+from bench.kit.figures import median, say
+from bench.kit.servers import smtp_sink, smtp_source
 from outrider.contracts.outcome import Accepted, Outcome
 from outrider.contracts.provider import Outgoing
 from outrider.data.egress import Egress
 from outrider.plugins.providers.smtp import PROVIDER
 
 BATCH = 500
+SESSIONS = (4, 8, 16, 32)
 BODY = (b"Subject: bench\r\n\r\n" + (b"x" * 70 + b"\r\n") * 57)[:4094] + b"\r\n"
 
 
@@ -85,28 +82,6 @@ async def ours(port: int, messages: int, connections: int, senders: int) -> tupl
     return count.accepted / took, used / count.accepted * 1e6
 
 
-def source(port: int, messages: int, sessions: int) -> float:
-    """The rate of smtp-source, which keeps its connections with -d."""
-    began = time.perf_counter()
-    argv = ["smtp-source", "-d", "-s", str(sessions), "-m", str(messages), "-l", str(len(BODY)), f"127.0.0.1:{port}"]
-    subprocess.run(argv, check=True)
-    return messages / (time.perf_counter() - began)
-
-
-def sink(port: int) -> subprocess.Popen[bytes]:
-    """smtp-sink, which throws everything away."""
-    argv = ["smtp-sink", *(["-u", "nobody"] if os.geteuid() == 0 else []), f"127.0.0.1:{port}", "1000"]
-    process = subprocess.Popen(argv)
-    for _ in range(100):
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return process
-    sys.exit("smtp-sink did not start")
-
-
 def main() -> None:
     """Run both against one sink and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -116,30 +91,21 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--no-peer", action="store_true")
     options = parser.parse_args()
-    if not shutil.which("smtp-sink"):
-        sys.exit("install smtp-sink (Debian package postfix)")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    process = sink(port)
-    try:
+    with smtp_sink() as port:
         rates = []
         for _ in range(options.runs):
             rate, cpu_us = uvloop.run(ours(port, options.messages, options.connections, options.senders))
             rates.append(rate)
-            print(
-                f"ours: {rate:,.0f} messages/s of {len(BODY)} bytes, {cpu_us:.1f} us of processor time each", flush=True
-            )
+            say(f"ours: {rate:,.0f} messages/s of {len(BODY)} bytes, {cpu_us:.1f} us of processor time each")
         if options.no_peer:
             return
-        peers = {sessions: source(port, options.messages, sessions) for sessions in (4, 8, 16, 32)}
+        peers = {
+            sessions: smtp_source(port, messages=options.messages, sessions=sessions, message_bytes=len(BODY))
+            for sessions in SESSIONS
+        }
         best = max(peers, key=lambda sessions: peers[sessions])
         print(f"smtp-source -d: {peers[best]:,.0f} messages/s with its best of {list(peers)} sessions, {best}")
-        print(f"ratio: {sorted(rates)[len(rates) // 2] / peers[best]:.2f}")
-        print(f"children used {resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime:.1f} s")
-    finally:
-        process.terminate()
-        process.wait()
+        print(f"ratio: {median(rates) / peers[best]:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Real servers as whole processes for every benchmark: PostgreSQL, Redis, Postfix's `smtp-sink`, Node peers.
 
 Owns starting and stopping; never measures. Everything started here is stopped when its block ends; data lives in a
-throw-away folder on a real disk, not in memory.
+throw-away folder on a real disk, not in memory. The kernel ends what a killed benchmark leaves, but for its folder.
 """
 
 from __future__ import annotations
@@ -108,9 +108,16 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
 
 
 @contextmanager
-def process(arguments: Sequence[str | Path], *, name: str, **options: Any) -> Iterator[subprocess.Popen[Any]]:
-    """A child process in a group of its own; ended (politely, then not) when the block ends."""
-    child = subprocess.Popen([str(part) for part in arguments], start_new_session=True, **options)
+def process(
+    arguments: Sequence[str | Path], *, name: str, as_nobody: bool = False, **options: Any
+) -> Iterator[subprocess.Popen[Any]]:
+    """A child process in a group of its own; ended (politely, then not) when the block ends, or this thread does.
+
+    `as_nobody`: if this is root, as the user nobody.
+    """
+    who = ("--reuid=nobody", "--regid=nogroup", "--clear-groups") if as_nobody and os.geteuid() == 0 else ()
+    line = [*_ends_with_us("KILL", *who), *map(str, arguments)]
+    child = subprocess.Popen(line, start_new_session=True, **options)
     try:
         yield child
         status = child.poll()
@@ -118,6 +125,11 @@ def process(arguments: Sequence[str | Path], *, name: str, **options: Any) -> It
             raise RuntimeError(f"{name} ended with status {status}")
     finally:
         end(child)
+
+
+def _ends_with_us(number: str, *more: str) -> list[str]:
+    """What a command line begins with whose process gets a signal when the thread that started it ends, however."""
+    return ["setpriv", "--pdeathsig", number, *more, "--"]
 
 
 def end(child: subprocess.Popen[Any], *, how: int = signal.SIGTERM, bound_s: float = 30.0) -> None:
@@ -216,7 +228,7 @@ def postgres(**more: str) -> Iterator[Postgres]:
         arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with (home / "server.log").open("wb") as log:
             server = subprocess.Popen(
-                [found / "postgres", "-D", home / "data", *arguments],
+                [*_ends_with_us("INT"), found / "postgres", "-D", home / "data", *arguments],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -290,8 +302,8 @@ def smtp_sink(*options: str) -> Iterator[int]:
     need("smtp-sink")
     port = free_port()
     program = _which("smtp-sink") or "smtp-sink"
-    user = ["-u", "nobody"] if os.geteuid() == 0 else []
-    with process([program, *user, "-m", "5000", *options, f"127.0.0.1:{port}", "1000"], name="smtp-sink"):
+    arguments = [program, "-m", "5000", *options, f"127.0.0.1:{port}", "1000"]
+    with process(arguments, name="smtp-sink", as_nobody=True):
         run(_until(lambda: _listens(port)))
         yield port
 
