@@ -30,7 +30,7 @@ def test_every_row_says_what_was_measured_and_what_was_wanted() -> None:
     assert len(ROWS) > 35
     assert {len(row) for row in ROWS} == {6}
     for figure, ours, peer, _ratio, wanted, _command in ROWS:
-        assert figure and ours and peer and wanted, figure
+        assert all((figure, ours, peer, wanted)), figure
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0][:60])

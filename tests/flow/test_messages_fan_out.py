@@ -21,6 +21,7 @@ from outrider.domain.messages.fan_out import Plan
 from outrider.domain.messages.fan_out import fan_out as one_page
 from outrider.domain.messages.lanes import directory
 from outrider.domain.messages.rows import SQL
+from outrider.domain.people import merge
 from outrider.engine.dispatch import record
 from outrider.engine.fanout import expand
 from tests.kit.api import TESTER
@@ -100,6 +101,51 @@ async def test_a_page_repeated_queues_nobody_twice(desk: Desk) -> None:
     await fanned_out(desk.post)
     assert len(await campaign.messages()) == 150
     assert (await campaign.row())["expanded_count"] == 150
+
+
+@pytest.mark.parametrize("is_frozen", [False, True], ids=["list", "audience"])
+async def test_who_becomes_another_contact_before_their_turn_gets_it_once_as_that_one(
+    desk: Desk, *, is_frozen: bool
+) -> None:
+    tenant = desk.tenant_id
+    # made first: by its id it stands where the walk has been
+    early = await desk.post.value("INSERT INTO contacts (tenant_id, name) VALUES ($1, 'Early') RETURNING id", tenant)
+    campaign = await launched(desk, 150)
+    rows = await desk.post.fetch(
+        "SELECT contact_id FROM list_members WHERE tenant_id = $1 AND list_id = $2 ORDER BY 1", tenant, campaign.list_id
+    )
+    ids = [row["contact_id"] for row in rows]
+    if is_frozen:
+        await desk.post.execute(
+            "INSERT INTO campaign_audience (tenant_id, campaign_id, contact_id) SELECT $1, $2, unnest($3::uuid[])",
+            tenant, campaign.id, ids,
+        )  # fmt: skip
+        await desk.post.execute(
+            "UPDATE campaigns SET audience = '{}', audience_at = now() WHERE tenant_id = $1 AND id = $2",
+            tenant, campaign.id,
+        )  # fmt: skip
+    await fan_out(desk.post)
+    assert len(await campaign.messages()) == 100
+    assert early < ids[99], "a walk would not come to it any more"
+    had, theirs, others = ids[5], ids[120], ids[130]
+    async with desk.engine() as uow:
+        await merge.merge(uow, TESTER, early, theirs)
+        await merge.merge(uow, TESTER, had, others)
+    await fanned_out(desk.post)
+    messages = await desk.post.fetch(
+        "SELECT contact_id, address, variables::text FROM messages WHERE tenant_id = $1 AND campaign_id = $2",
+        tenant, campaign.id,
+    )  # fmt: skip
+    assert {row["contact_id"] for row in messages} == {*ids, early} - {theirs, others}
+    assert len(messages) == 149, "whoever had it before is not sent it again as another"
+    (to_early,) = [row for row in messages if row["contact_id"] == early]
+    addresses = await desk.post.fetch(
+        "SELECT address FROM addresses WHERE tenant_id = $1 AND contact_id = $2", tenant, early
+    )
+    assert [to_early["address"]] == [row["address"] for row in addresses]
+    assert orjson.loads(to_early["variables"])["name"] == "Early"
+    row = await campaign.row()
+    assert (row["expanded_count"], row["no_address_count"], row["expanded_at"] is not None) == (149, 0, True)
 
 
 async def test_a_page_that_fails_leaves_neither_messages_nor_checkpoint_and_keeps_nobody_else_waiting(

@@ -34,6 +34,15 @@ SELECT content_id, state, count(*) AS n FROM messages WHERE tenant_id = $1 AND c
 SELECT m.campaign_id, m.content_id, v.n, v.name FROM messages m LEFT JOIN campaign_variants v ON v.tenant_id = m.tenant_id AND v.campaign_id = m.campaign_id AND v.content_id = m.content_id
 WHERE m.tenant_id = $1 AND m.id = $2;
 
+-- name: audience_remember :run
+-- A contact is about to become a part of another one, and to leave its lists: campaigns that walk one of them and have not come to it
+-- yet find it here, and go to whoever it is then. The other one may stand where they have been already.
+INSERT INTO campaign_audience (tenant_id, campaign_id, contact_id)
+SELECT $1, c.id, m.contact_id FROM list_members m JOIN campaigns c ON c.tenant_id = m.tenant_id AND c.list_id = m.list_id
+WHERE m.tenant_id = $1 AND m.contact_id = $2 AND m.added_at <= c.launched_at AND c.expanded_at IS NULL AND c.finished_at IS NULL
+  AND c.audience IS NULL AND c.retry_of IS NULL
+ON CONFLICT DO NOTHING;
+
 -- name: bucket_counts :many
 -- How many members of a found audience fall into each bucket.
 SELECT outrider_bucket($2, contact_id, 0) AS bucket, count(*) AS n FROM campaign_audience

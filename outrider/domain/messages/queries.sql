@@ -310,13 +310,13 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 
 
 -- name: fan_out :one
 -- Queue the next members of a campaign's list or audience: recipient, message and queue row in one statement, after `$6` by contact
--- id. Variables are frozen here. Gives the last contact looked at, how many members were looked at, queued, without address, late, and
+-- id. Whoever became a part of another contact since is that one. Variables are frozen here. Gives the last contact looked at, how many members were looked at, queued, without address, late, and
 -- who of them joined the list after the launch.
 -- `$12`, `$13` contents and the first bucket of each (null: `$8` for all); `$14`, `$15` the buckets of this wave (null: everybody);
 -- `$16` the moment of each zone in seconds (null: now), `$17` of everybody else, `$18` the attribute that names a zone, `$19` skip the late;
 -- `$20` leave out who joined the list after the launch.
 WITH page AS MATERIALIZED (
-  SELECT lm.contact_id, lm.is_in, lm.has_joined, a.address, outrider_id() AS message_id,
+  SELECT lm.contact_id AS member_id, who.contact_id, lm.is_in, lm.has_joined, a.address, outrider_id() AS message_id,
          c.attributes || jsonb_build_object('name', c.name, CASE $5 WHEN 'email' THEN 'email' WHEN 'sms' THEN 'phone' ELSE 'address' END, a.address)
            || CASE WHEN c.external_id IS NULL THEN '{}'::jsonb ELSE jsonb_build_object('external_id', c.external_id) END AS variables,
          CASE WHEN $13::int[] IS NULL THEN $8::uuid ELSE ($12::uuid[])[width_bucket(outrider_bucket($2, lm.contact_id, 3), $13)] END AS content_id,
@@ -326,14 +326,17 @@ WITH page AS MATERIALIZED (
                  AND ($20::boolean IS NOT TRUE OR m.added_at IS NULL OR m.added_at <= (SELECT k.launched_at FROM campaigns k WHERE k.tenant_id = $1 AND k.id = $2)) AS is_in,
                m.added_at > (SELECT k.launched_at FROM campaigns k WHERE k.tenant_id = $1 AND k.id = $2) AS has_joined
         FROM ((SELECT contact_id, added_at FROM list_members WHERE tenant_id = $1 AND list_id = $3 AND contact_id > $6 ORDER BY contact_id LIMIT $7)
-              UNION ALL -- without a list: the audience that was found at the launch
-              (SELECT contact_id, NULL::timestamptz FROM campaign_audience WHERE tenant_id = $1 AND campaign_id = $2 AND $3::uuid IS NULL AND contact_id > $6
-               ORDER BY contact_id LIMIT $7)) m OFFSET 0) lm
+              UNION ALL -- without a list: the audience that was found at the launch; with one: who left it by becoming another
+              (SELECT contact_id, NULL::timestamptz FROM campaign_audience WHERE tenant_id = $1 AND campaign_id = $2 AND contact_id > $6
+               ORDER BY contact_id LIMIT $7)
+              ORDER BY contact_id LIMIT $7) m OFFSET 0) lm
+  CROSS JOIN LATERAL (SELECT coalesce((SELECT w.contact_id FROM contact_merges w WHERE w.tenant_id = $1 AND w.merged_id = lm.contact_id), lm.contact_id)
+                        AS contact_id OFFSET 0) who
   -- OFFSET 0: one look-up by key for each member of the page; a hash join would read every contact for every page
   -- LEFT: a page of people who were erased since must not look like the end
   LEFT JOIN LATERAL (SELECT name, attributes, external_id, timezone FROM contacts x
-                     WHERE x.tenant_id = $1 AND x.id = lm.contact_id AND lm.is_in OFFSET 0) c ON true
-  LEFT JOIN LATERAL (SELECT address FROM addresses x WHERE x.tenant_id = $1 AND x.contact_id = lm.contact_id AND x.channel = $5 AND lm.is_in
+                     WHERE x.tenant_id = $1 AND x.id = who.contact_id AND lm.is_in OFFSET 0) c ON true
+  LEFT JOIN LATERAL (SELECT address FROM addresses x WHERE x.tenant_id = $1 AND x.contact_id = who.contact_id AND x.channel = $5 AND lm.is_in
                      ORDER BY created_at, address LIMIT 1) a ON true
 ), recipients AS (
   INSERT INTO campaign_recipients (tenant_id, campaign_id, contact_id, address, message_id)
@@ -352,7 +355,7 @@ WITH page AS MATERIALIZED (
   INSERT INTO rollup_deltas (tenant_id, lane_id, hour, state, n)
   SELECT $1, $4, date_trunc('hour', now()), 'accepted', count(*) FROM recipients HAVING count(*) > 0
 )
-SELECT (SELECT contact_id FROM page ORDER BY contact_id DESC LIMIT 1) AS last, (SELECT count(*) FROM page) AS looked_at,
+SELECT (SELECT member_id FROM page ORDER BY member_id DESC LIMIT 1) AS last, (SELECT count(*) FROM page) AS looked_at,
        (SELECT count(*) FROM recipients) AS queued, (SELECT count(*) FROM page WHERE is_in AND address IS NULL) AS without_address,
        (SELECT count(*) FROM page WHERE address IS NOT NULL AND hour_at < now() AND $19 IS TRUE) AS late,
        (SELECT count(*) FROM page WHERE has_joined AND is_in) AS joined;

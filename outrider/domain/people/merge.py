@@ -7,6 +7,7 @@ from uuid import UUID
 from outrider.contracts.actor import Actor
 from outrider.data.db import UnitOfWork
 from outrider.domain.audit.append import append
+from outrider.domain.campaigns.rows import DELIVERY
 from outrider.domain.contacts import read
 from outrider.domain.contacts.combine import combine
 from outrider.domain.contacts.views import ContactView
@@ -23,6 +24,7 @@ async def merge(
     Gives:   the kept contact: its own words where both say something; of consent the withdrawal.
     Raises:  Refused(not_found; same_contact; too_many, too_large); nothing was changed.
     """
+    await DELIVERY.audience_remember.run(uow.raw, uow.tenant, other_id)
     moved = await combine(uow, actor, keep_id, other_id)
     await people.give(uow, keep_id, other_id, [row["address"] for row in moved])
     await contacted.give(uow.raw, uow.tenant, keep_id, other_id)
