@@ -36,11 +36,12 @@ WHERE m.tenant_id = $1 AND m.id = $2;
 
 -- name: audience_remember :run
 -- A contact is about to become a part of another one, and to leave its lists: campaigns that walk one of them and have not come to it
--- yet find it here, and go to whoever it is then. The other one may stand where they have been already.
+-- yet find it here, and go to whoever it is then. The other one may stand where they have been already. A launch that may still be
+-- undone has not been anywhere.
 INSERT INTO campaign_audience (tenant_id, campaign_id, contact_id)
 SELECT $1, c.id, m.contact_id FROM list_members m JOIN campaigns c ON c.tenant_id = m.tenant_id AND c.list_id = m.list_id
 WHERE m.tenant_id = $1 AND m.contact_id = $2 AND m.added_at <= c.launched_at AND c.expanded_at IS NULL AND c.finished_at IS NULL
-  AND c.audience IS NULL AND c.retry_of IS NULL
+  AND c.audience IS NULL AND c.retry_of IS NULL AND (c.undo_until IS NULL OR c.undo_until <= now())
 ON CONFLICT DO NOTHING;
 
 -- name: bucket_counts :many

@@ -310,8 +310,9 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 
 
 -- name: fan_out :one
 -- Queue the next members of a campaign's list or audience: recipient, message and queue row in one statement, after `$6` by contact
--- id. Whoever became a part of another contact since is that one. Variables are frozen here. Gives the last contact looked at, how many members were looked at, queued, without address, late, and
--- who of them joined the list after the launch.
+-- id. Whoever became a part of another contact since is that one, and, where a list is walked, only if that one is on it. Variables are frozen
+-- here. Gives the last contact looked at, how many members were looked at, queued, without address, late, and who of them joined the list
+-- after the launch.
 -- `$12`, `$13` contents and the first bucket of each (null: `$8` for all); `$14`, `$15` the buckets of this wave (null: everybody);
 -- `$16` the moment of each zone in seconds (null: now), `$17` of everybody else, `$18` the attribute that names a zone, `$19` skip the late;
 -- `$20` leave out who joined the list after the launch.
@@ -327,7 +328,9 @@ WITH page AS MATERIALIZED (
                m.added_at > (SELECT k.launched_at FROM campaigns k WHERE k.tenant_id = $1 AND k.id = $2) AS has_joined
         FROM ((SELECT contact_id, added_at FROM list_members WHERE tenant_id = $1 AND list_id = $3 AND contact_id > $6 ORDER BY contact_id LIMIT $7)
               UNION ALL -- without a list: the audience that was found at the launch; with one: who left it by becoming another
-              (SELECT contact_id, NULL::timestamptz FROM campaign_audience WHERE tenant_id = $1 AND campaign_id = $2 AND contact_id > $6
+              (SELECT contact_id, NULL::timestamptz FROM campaign_audience o WHERE tenant_id = $1 AND campaign_id = $2 AND contact_id > $6
+                 AND ($3::uuid IS NULL OR EXISTS (SELECT FROM contact_merges w JOIN list_members x ON x.tenant_id = $1 AND x.list_id = $3 AND x.contact_id = w.contact_id
+                                                  WHERE w.tenant_id = $1 AND w.merged_id = o.contact_id))
                ORDER BY contact_id LIMIT $7)
               ORDER BY contact_id LIMIT $7) m OFFSET 0) lm
   CROSS JOIN LATERAL (SELECT coalesce((SELECT w.contact_id FROM contact_merges w WHERE w.tenant_id = $1 AND w.merged_id = lm.contact_id), lm.contact_id)
