@@ -418,10 +418,11 @@ def test_a_failed_start_waits_for_what_the_log_collector_writes_last(made: Path)
         late = home.log_dir / "late.log"
         stack.callback(late.unlink, missing_ok=True)
         arguments = [sys.executable, "-c", collector, str(late), str(made.stat().st_uid)]
-        stack.callback(subprocess.Popen(arguments, pass_fds=(lock.fd,)).wait)
+        process = subprocess.Popen(arguments, pass_fds=(lock.fd,))
+        stack.callback(process.wait)
         lock.close()  # held by the collector alone, as after the postmaster's end
         with pytest.raises(Misconfigured, match=r"could not create any TCP/IP sockets \(Address already in use\)"):
-            postmaster.refuse_failed_start(home, sizes)
+            postmaster.refuse_failed_start(home, process.pid, sizes)
 
 
 def test_a_lost_password_file_is_named(made: Path) -> None:

@@ -176,14 +176,12 @@ def log_sizes(home: Home) -> dict[str, int]:
     return {path.name: path.lstat().st_size for path in home.log_dir.iterdir()} if home.log_dir.is_dir() else {}
 
 
-def refuse_failed_start(home: Home, sizes_before: dict[str, int]) -> NoReturn:
+def refuse_failed_start(home: Home, pid: int, sizes_before: dict[str, int]) -> NoReturn:
     """Raise for a server that ended while it was starting, by what it has logged since.
 
     Its log collector writes on when the postmaster has ended, and the last line is the one that tells: waits for it.
     """
-    lock = home.lock("server.lock")
-    lock.take(_LAST_LINES_BOUND_S)
-    lock.close()
+    _wait(lambda: _is_gone(home, pid), _LAST_LINES_BOUND_S)
     logs = [(home.read("start.log") or b"").decode(errors="replace")]
     for name, size in log_sizes(home).items():
         if size > sizes_before.get(name, 0):

@@ -250,7 +250,7 @@ def _start(
     except Unavailable:
         if postmaster.is_server_process(pid, home):
             raise  # still recovering: it goes on by itself, and the next caller attaches
-        postmaster.refuse_failed_start(home, sizes)
+        postmaster.refuse_failed_start(home, pid, sizes)
     except BaseException:
         # Misconfigured, or Ctrl-C: nobody holds it
         postmaster.stop(home, live)
