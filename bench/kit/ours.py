@@ -417,7 +417,7 @@ async def drain(made: Runtime, database: Postgres, mailings: list[Mailing], *, b
             if ended or time.perf_counter() - began_s > bound_s:
                 raise RuntimeError(f"not everything was sent: {counts} of {total}")
             # looking takes longer the more lanes there are: it must not cost what is measured
-            await asyncio.sleep(max(0.02, 20 * (time.perf_counter() - asked_s)))
+            await asyncio.sleep(max(0.1, 20 * (time.perf_counter() - asked_s)))
         return time.perf_counter() - began_s
     finally:
         await watcher.close()

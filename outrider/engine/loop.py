@@ -10,7 +10,9 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
 
+import asyncpg
 import structlog
 from prometheus_client.registry import Collector, CollectorRegistry
 
@@ -19,6 +21,35 @@ from outrider.base.errors import Misconfigured, Unavailable
 
 _log = structlog.get_logger(__name__)
 _LONGEST_PAUSE_S = 5.0
+UNASKED_S: Final = 5.0
+"""A loop that is woken where there is something to do looks for itself so often all the same."""
+
+
+class Directory(Protocol):
+    """A named statement that gives where there is something to do."""
+
+    @property
+    def sql(self) -> str:
+        """Its text."""
+        ...
+
+    async def many(self, connection: asyncpg.Connection, *args: Any) -> list[asyncpg.Record]:
+        """All rows."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A statement that tells whether a loop would find something to do.
+
+    column   where it tells that, in its only row; empty: it gives a row when there is something
+    every_s  asked no more often than this; what nobody waits for need not be asked at every look
+    """
+
+    statement: Directory
+    column: str = ""
+    values: tuple[Any, ...] = ()
+    every_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +61,7 @@ class Loop:
     figures  what the process that runs it shows at its /metrics because of it
     wake     set when there is something to do: cuts a pause short
     is_rung_always  whether it rings again and again while there is something to do: then not the pause after a fault
+    asking   by what `Lookout` sees that there is something to do
     """
 
     name: str
@@ -38,6 +70,12 @@ class Loop:
     figures: Sequence[Collector] = ()
     wake: asyncio.Event | None = None
     is_rung_always: bool = False
+    asking: Asking | None = None
+
+
+def woken(name: str, step: Callable[[], Awaitable[bool]], asking: Asking, figures: Sequence[Collector] = ()) -> Loop:
+    """A loop whose round begins when `asking` tells of something to do, again and again while it does."""
+    return Loop(name, UNASKED_S, step, figures, asyncio.Event(), is_rung_always=True, asking=asking)
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Work for campaigns is asked for by one statement; the loop whose campaign there is wakes, and nobody else."""
+"""Work is asked for by one look; the loop that would find something wakes, and nobody else."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from outrider.domain.campaigns.rows import DELIVERY, SQL
+from outrider.engine import loop
 from outrider.engine.fanout import expand
-from outrider.engine.loop import Loop
+from outrider.engine.lookout import Lookout
 from tests.kit.campaigns import launched
 from tests.kit.dispatch import Desk, Post, until
 
@@ -62,13 +63,13 @@ async def found(post: Post) -> set[str]:
 async def woken(post: Post) -> set[str]:
     """Which loops one round of the asking wakes."""
     loops = {each.name: each for each in expand.loops(post.runtime)}
-    await loops["campaign_work"].step()
+    await Lookout(post.engine, loops.values()).step()
     return {kind for kind, name in LOOPS.items() if _bell(loops[name]).is_set()}
 
 
-def _bell(loop: Loop) -> asyncio.Event:
-    assert loop.wake is not None
-    return loop.wake
+def _bell(each: loop.Loop) -> asyncio.Event:
+    assert each.wake is not None
+    return each.wake
 
 
 @pytest.mark.parametrize("what", CASES)
@@ -88,7 +89,7 @@ async def test_exactly_the_loop_that_would_find_a_campaign_is_woken(what: str, d
 async def test_a_campaign_that_is_launched_goes_out_by_being_asked_for(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(expand, "_UNASKED_S", 3600.0)
+    monkeypatch.setattr(loop, "UNASKED_S", 3600.0)
     loops = expand.loops(desk.post.runtime)
     async with desk.post.working(loops) as worker:
 

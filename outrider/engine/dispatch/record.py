@@ -28,12 +28,15 @@ from outrider.domain.messages.bounces import Failure
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.batch import UNREACHED, Batch, Claimed
 from outrider.engine.dispatch.journal import Journal
+from outrider.engine.loop import pause
 
 _log = structlog.get_logger(__name__)
 _DETAIL = 500
 _BELATED_S = 60.0
 """For so long a late acceptance is told again: nobody writes a message for longer."""
 _LATE_AT_ONCE = 500
+_UNASKED_S = 5.0
+"""A line is looked at so often though nothing was said to stand in it."""
 _MANY = 10
 """Transactional results in one flush: with more, the next one waits for others as those of campaigns do."""
 
@@ -197,6 +200,8 @@ class _Line:
     is_hurried: bool
     results: list[Result] = field(default_factory=list)
     due: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """There is a first one: before, nobody looks."""
     last_count: int = 0
     """How many the flush before this one was given."""
 
@@ -240,6 +245,8 @@ class Recorder:
         """Take one result; never waits."""
         line = self._lines[batch.lane.message_class]
         line.results.append(Result(batch, message, outcome))
+        if len(line.results) == 1:
+            line.begun.set()
         if isinstance(outcome, Accepted):
             batch.accepted_count += 1
         elif isinstance(outcome, Deferred) and outcome.cause in UNREACHED:
@@ -256,12 +263,13 @@ class Recorder:
     async def _keep_up(self, line: _Line, stop: asyncio.Event) -> None:
         pause_s = self._settings.flush_s
         while line.results or not stop.is_set():
+            if not line.results:
+                await pause(stop, _UNASKED_S, line.begun)
+                continue
             if not line.is_due(self._settings.flush_count):
                 with suppress(TimeoutError):
                     await asyncio.wait_for(line.due.wait(), pause_s)
             line.due.clear()
-            if not line.results:
-                continue
             try:
                 await self._record(line, min(len(line.results), self._settings.flush_count))
                 pause_s = self._settings.flush_s

@@ -35,7 +35,8 @@ from outrider.engine.dispatch.pipeline import Pipeline
 from outrider.engine.dispatch.record import Recorder
 from outrider.engine.dispatch.recovery import Recovery
 from outrider.engine.health import HealthServer
-from outrider.engine.loop import Loop, Pulses, finish, repeat, show
+from outrider.engine.lookout import Lookout
+from outrider.engine.loop import Asking, Loop, Pulses, finish, repeat, show, woken
 from outrider.engine.stalls import Stalls
 
 _log = structlog.get_logger(__name__)
@@ -124,6 +125,7 @@ class Worker:
         self.registry.register(self.stalls)
         self._gauges()
         self.loops = [*self._own_loops(), *loops]
+        self.loops.append(Loop("lookout", settings.poll_s, Lookout(database, self.loops).step))
         show(self.loops, self.registry)
 
     def _gauges(self) -> None:
@@ -154,7 +156,7 @@ class Worker:
         return [
             Loop("switches", settings.switch_poll_s, self._read_switches, wake=self.switch_bell),
             Loop("second_thoughts", 0.1, thoughts.ask, wake=thoughts.bell),
-            Loop("promotion", settings.poll_s, self._promote),
+            woken("promotion", self._promote, Asking(SQL.tenants_with_due)),
             Loop("recovery", settings.sweep_s, self._recover),
             Loop("lost_claims", 1.0, self.pipeline.give_back_lost),
             Loop("late_answers", 1.0, self.recorder.tell_late),

@@ -5,9 +5,6 @@ Owns the campaign's checkpoint and its end; several workers may run it, each tak
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from uuid import UUID
 
 import structlog
@@ -30,53 +27,32 @@ from outrider.domain.messages.lanes import lane_for
 from outrider.domain.messages.rows import SQL
 from outrider.domain.senders.connections import Vault
 from outrider.engine.fanout import retries
-from outrider.engine.loop import Loop
+from outrider.engine.loop import Asking, Loop, woken
 
 _log = structlog.get_logger(__name__)
 _LOOP = Actor("system", "fan-out")
 _BROKEN_REST_S = 30.0
 NO_ROOM_REST_S = 1.0
 """A full queue is looked at again about as often as it is counted."""
-_UNASKED_S = 5.0
-"""A loop that nobody wakes looks for itself so often all the same."""
 _LONGEST_TROUBLE = 500
 
 
+_FINISH_S = 0.5
+_EMPTY_S = 2.0
+
+
 def loops(runtime: Runtime) -> list[Loop]:
-    """What a worker process runs beside its dispatch.
-
-    One of them asks for all which would find a campaign, and wakes those that would: five that ask by themselves, four
-    times a second each, are most of what a worker does that has nothing to do.
-    """
-    fan = _FanOut(runtime)
-    served = {
-        "launches": _served("launch_scheduled", fan.launch_scheduled),
-        "audiences": _served("settle_audiences", fan.settle),
-        "pages": _served("fan_out", fan.expand),
-        "looks": _served("look_at_waves", fan.look),
-        "retries": _served("retry_failed", retries.Retries(runtime).step),
-    }
+    """What a worker process runs beside its dispatch."""
+    fan, work = _FanOut(runtime), CAMPAIGNS.work_due
     return [
-        Loop("campaign_work", runtime.settings.poll_s, partial(_wake, runtime, served)),
-        *served.values(),
-        Loop("finish_campaigns", 0.5, fan.finish),
-        Loop("empty_cancelled", 2.0, fan.empty_cancelled),
+        woken("launch_scheduled", fan.launch_scheduled, Asking(work, "launches")),
+        woken("settle_audiences", fan.settle, Asking(work, "audiences")),
+        woken("fan_out", fan.expand, Asking(work, "pages")),
+        woken("look_at_waves", fan.look, Asking(work, "looks")),
+        woken("retry_failed", retries.Retries(runtime).step, Asking(work, "retries")),
+        woken("finish_campaigns", fan.finish, Asking(CAMPAIGNS.campaigns_to_finish, every_s=_FINISH_S)),
+        woken("empty_cancelled", fan.empty_cancelled, Asking(CAMPAIGNS.campaigns_to_empty, every_s=_EMPTY_S)),
     ]
-
-
-def _served(name: str, step: Callable[[], Awaitable[bool]]) -> Loop:
-    """A loop that is woken while a campaign waits for it, again and again."""
-    return Loop(name, _UNASKED_S, step, wake=asyncio.Event(), is_rung_always=True)
-
-
-async def _wake(runtime: Runtime, served: Mapping[str, Loop]) -> bool:
-    """Wake the loops that would find a campaign."""
-    async with runtime.db.uow(Role.ENGINE) as uow:
-        due = await CAMPAIGNS.work_due.one(uow.raw)
-    for kind, loop in served.items():
-        if loop.wake is not None and due is not None and due[kind]:
-            loop.wake.set()
-    return False
 
 
 class _FanOut:

@@ -32,11 +32,10 @@ from outrider.domain.limits import charges
 from outrider.domain.messages import bounces, events, reports
 from outrider.domain.messages.bounces import SoftBounce
 from outrider.domain.messages.reports import Reported
-from outrider.engine.loop import Loop
+from outrider.engine.loop import Asking, Loop, woken
 
 _log = structlog.get_logger(__name__)
 _AT_ONCE = 500
-_EVERY_S = 0.25
 _MOST_IDS = 20_000
 _MADE_BY = "callbacks"
 _LATE_S = 30.0
@@ -64,7 +63,7 @@ def loops(runtime: Runtime) -> list[Loop]:
     )
     label = runtime.settings.app_label
     applier = _Applier(runtime, took.labels(label), repeated.labels(label))
-    return [Loop("reports", _EVERY_S, applier.step, (took, repeated))]
+    return [woken("reports", applier.step, Asking(SQL.tenants_with_reports), (took, repeated))]
 
 
 @dataclass(slots=True)

@@ -12,15 +12,17 @@ from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.tracking import judge
 from outrider.domain.tracking.rows import SQL
-from outrider.engine.loop import Loop
+from outrider.engine.loop import Asking, Loop, woken
 
 _log = structlog.get_logger(__name__)
+_EVERY_S = 1.0
 _AT_ONCE = 2_000
 
 
 def loops(runtime: Runtime) -> list[Loop]:
     """What a worker process runs beside its dispatch."""
-    return [Loop("judge_hits", 1.0, _Judge(runtime).step)]
+    asking = Asking(SQL.hits_tenants, values=(runtime.settings.tracking_wait_s,), every_s=_EVERY_S)
+    return [woken("judge_hits", _Judge(runtime).step, asking)]
 
 
 class _Judge:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from outrider.data.db import Role
 from outrider.data.runtime import Runtime
 from outrider.domain.limits import contacted
+from outrider.domain.limits.rows import SPENDING
 from outrider.domain.messages import holds
-from outrider.engine.loop import Loop
+from outrider.engine.loop import Asking, Loop, woken
 
 _EVERY_S = 2.0
 _AT_ONCE = 200
@@ -24,7 +25,7 @@ def loops(runtime: Runtime) -> list[Loop]:
     async def freed() -> bool:
         return (await release_freed(runtime))[1]
 
-    return [Loop("freed_contacts", _EVERY_S, freed)]
+    return [woken("freed_contacts", freed, Asking(SPENDING.contacted_freed_tenants, every_s=_EVERY_S))]
 
 
 async def release_freed(runtime: Runtime) -> tuple[int, bool]:
