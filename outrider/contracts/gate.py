@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from uuid import UUID
 
 from outrider.base.fields import Field
+from outrider.base.ids import time_of
 
 Fact = Mapping[str, Any]
 MessageClass = Literal["transactional", "bulk"]
@@ -65,11 +66,15 @@ class Candidate:
     contact_id: UUID | None
     address: str
     purpose: str
-    accepted_at: datetime
     expires_at: datetime | None
     attempt: int
     may_go_until: datetime | None = None
     """The engine's note of the earliest end among the gates' answers; gates neither read nor set it."""
+
+    @property
+    def accepted_at(self) -> datetime:
+        """When it was accepted (UTC, milliseconds), as its id says; worked out for who asks."""
+        return time_of(self.id)
 
 
 @dataclass(frozen=True, slots=True)

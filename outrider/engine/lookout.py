@@ -1,8 +1,8 @@
 """One look for all loops of a process that wait for something to do: those that would find it are woken.
 
 Owns asking, and how often; what there may be to do is said by the loops themselves. Ten loops that ask by themselves,
-some four times a second, each in a transaction of its own, are most of what a worker does that has nothing to do, and a
-tenth of what a machine has to give while a campaign is on its way (docs/decisions/0038-one-look-for-all-loops.md).
+some four times a second, each in a transaction of its own, are most of what a worker does that has nothing to do: two
+workers and their database took a tenth of a small machine (docs/decisions/0038-one-look-for-all-loops.md).
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ WITH_LANE_FACTS = pytest.mark.parametrize(
     "gate", [g for g in GATES.values() if g.lane_facts], ids=[k for k in GATES if GATES[k].lane_facts]
 )
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
-MESSAGE = Candidate(UUID(int=1), None, "a@example.org", "marketing", NOW, None, 0)
+MESSAGE = Candidate(UUID(int=1), None, "a@example.org", "marketing", None, 0)
 LANE = Lane(DEFAULT_TENANT, 1, "email", UUID(int=3), None, "bulk")
 PURE = {"datetime", "timedelta", "dataclasses", "typing", "collections", "uuid", "math", "zoneinfo", "__future__"}
 

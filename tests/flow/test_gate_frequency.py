@@ -266,7 +266,7 @@ def test_texts_go_only_where_they_may(countries: str | None, *, goes: bool) -> N
     gate = GUARD.configured({"sms_countries": countries, "highest_price_micros": None})
     lane = Lane(NIL, 1, "sms", NIL, None, "bulk")
     now = datetime.now(UTC)
-    message = Candidate(NIL, None, "+61491570156", "marketing", now, None, 0)
+    message = Candidate(NIL, None, "+61491570156", "marketing", None, 0)
     verdict = gate.judge({}, message, now) if gate.concerns(lane) else Pass()
     assert isinstance(verdict, Pass if goes else Block)
     assert not gate.concerns(Lane(NIL, 1, "email", NIL, None, "bulk"))

@@ -21,7 +21,7 @@ from outrider.domain.limits.charges import Cost, Dates, Payer
 from outrider.engine.dispatch.board import Board
 from outrider.engine.dispatch.journal import Journal
 
-ASK_AGAIN_S = 0.25
+ASK_AGAIN_S = 0.35
 """How often gates that can change their mind are asked again while a message waits for its write."""
 LONGEST_UNASKED_S = 0.9
 """Without an answer for this long nothing more is written: suppression to last acceptance stays under a second."""
@@ -208,10 +208,12 @@ class BatchWatch:
 
 def _sound(outcome: Outcome, *, is_begun: bool) -> Outcome:
     """An outcome that journal and database can hold: one bad word of a server must not stop the recording of all."""
+    if type(outcome) is Accepted and outcome.provider_id is None and _is_plain(outcome.detail):
+        return outcome  # nearly all
     match outcome:
         case Accepted(provider_id, detail):
             if (provider_id is None or _is_plain(provider_id)) and _is_plain(detail):
-                return outcome  # nearly all
+                return outcome
             return Accepted(None if provider_id is None else _plain(provider_id), _plain(detail))
         case Deferred() | Rejected() | Uncertain():
             return replace(outcome, cause=_plain(outcome.cause), detail=_plain(outcome.detail))

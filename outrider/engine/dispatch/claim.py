@@ -18,7 +18,6 @@ import structlog
 
 from outrider.base import failpoint
 from outrider.base.clock import boottime_s
-from outrider.base.ids import time_of
 from outrider.contracts.gate import Block, Candidate, Fact, Gate, Hold, Lane, Pass, Verdict
 from outrider.data.db import Database
 from outrider.domain.limits import contacted
@@ -146,9 +145,7 @@ class Claimer:
         provider then asks for leave again.
         """
         waiting = [batch.messages[message_id] for message_id in batch.unsettled]
-        by_id = {
-            m.id: Candidate(m.id, m.contact_id, m.address, m.purpose, time_of(m.id), None, m.attempt) for m in waiting
-        }
+        by_id = {m.id: Candidate(m.id, m.contact_id, m.address, m.purpose, None, m.attempt) for m in waiting}
         now = batch.claimed_at + timedelta(seconds=boottime_s() - batch.claimed_s)
         found: dict[UUID, str] = {}
         for gate in gates:
@@ -318,7 +315,7 @@ async def _settle(raw: asyncpg.Connection, lane: Lane, verdicts: dict[UUID, tupl
 def _candidate(picked: asyncpg.Record, rows: dict[UUID, asyncpg.Record]) -> Candidate:
     row = rows[picked["message_id"]]
     return Candidate(
-        row["id"], row["contact_id"], row["address"], row["purpose"], time_of(row["id"]), row["expires_at"],
+        row["id"], row["contact_id"], row["address"], row["purpose"], row["expires_at"],
         picked["attempt"],
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from outrider.plugins.gates.kill_switch import GATE as KILL_SWITCH
 from outrider.plugins.gates.maintenance import GATE as MAINTENANCE
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-MESSAGE = Candidate(UUID(int=1), None, "a@example.org", "marketing", NOW - timedelta(hours=1), None, 0)
+MESSAGE = Candidate(UUID(int=1), None, "a@example.org", "marketing", None, 0)
 LANE = Lane(UUID(int=2), 7, "email", UUID(int=3), None, "bulk")
 
 

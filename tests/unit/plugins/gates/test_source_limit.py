@@ -14,7 +14,7 @@ from outrider.plugins.gates.source_limit import GATE
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 LANE = Lane(UUID(int=1), 1, "sms", UUID(int=2), None, "transactional")
-MESSAGE = Candidate(UUID(int=3), None, "+61412345678", "code", NOW, None, 0)
+MESSAGE = Candidate(UUID(int=3), None, "+61412345678", "code", None, 0)
 
 
 def judge(of_source: int, of_range: int, **settings: Any) -> Verdict:
