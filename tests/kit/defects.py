@@ -42,7 +42,7 @@ from outrider.domain.messages.fan_out import Plan, fan_out
 from outrider.domain.messages.lanes import lane_for
 from outrider.domain.messages.rows import BOUNCES, SQL
 from outrider.domain.senders import circuits
-from outrider.engine.dispatch import batch, claim, journal, lease, pipeline, record, recovery, second_thoughts
+from outrider.engine.dispatch import batch, claim, journal, lease, pipeline, record, recovery, second_thoughts, shares
 from outrider.engine.fanout import expand
 from outrider.engine.inbound import desk, reports
 from outrider.plugins.gates.consent import Consent
@@ -260,7 +260,7 @@ def _not_lost(trouble: Trouble) -> Outcome:
     return Unsent(trouble.detail) if trouble.kind == "withheld" else Deferred("api_unreachable", trouble.detail)
 
 
-def _own_pool(self: pipeline.Pipeline, lane: Lane) -> pipeline.Pool:
+def _own_pool(self: pipeline.Pipeline, lane: Lane) -> shares.Pool:
     """`Pipeline._pool` that gives every batch a pool of its own, so that only the end of all places is an end."""
     del self
     return lane.tenant_id, str(uuid4())

@@ -7,7 +7,6 @@ its own sender. Owns the batches in flight and the pace of claims; claim, bytes,
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from uuid import UUID
@@ -37,6 +36,7 @@ from outrider.engine.dispatch.record import Recorder, Row, write
 from outrider.engine.dispatch.ring import Ring
 from outrider.engine.dispatch.second_thoughts import SecondThoughts
 from outrider.engine.dispatch.senders import Senders, Use
+from outrider.engine.dispatch.shares import Class, Pool, Shares
 
 _log = structlog.get_logger(__name__)
 _TOKENS_PER_BLOCK = 1000
@@ -52,8 +52,6 @@ _MOST_BATCHES = 64
 """Open batches of a worker; one sender has at most `lanes_in_flight` of them, one pool as many as it leaves free."""
 _CLOSED_REST_S = 0.5
 """So long a sender rests none of whose connections may take anything."""
-Pool = tuple[UUID, str]
-"""Who shares a worker's batches: a tenant with one provider."""
 
 
 class Pipeline:
@@ -94,8 +92,7 @@ class Pipeline:
         self._token_lock = asyncio.Lock()
         self._promises: dict[int, bool] = {}
         self._lost_tokens: dict[int, tuple[UUID, float]] = {}
-        self._open: dict[tuple[UUID, UUID, str], int] = defaultdict(int)
-        self._pools: dict[Pool, int] = defaultdict(int)
+        self._shares = Shares()
         self._room = asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()
         self.wake = asyncio.Event()
@@ -124,8 +121,7 @@ class Pipeline:
         if lane is None:
             return False
         sender, pool = (lane.tenant_id, lane.sender_id, lane.message_class), self._pool(lane)
-        self._open[sender] += 1
-        self._pools[pool] += 1
+        self._shares.add(sender, pool)
         try:
             is_carried = await self._claim(lane, pool)
         except BaseException as error:
@@ -159,17 +155,12 @@ class Pipeline:
         pace = self._paces.get(sender)
         if pace is not None and pace.rests_until_s > boottime_s():
             return True
-        is_full = self._open.get((*sender, lane.message_class), 0) >= self._runtime.settings.lanes_in_flight
-        is_full = is_full or self._pools.get(self._pool(lane), 0) >= _MOST_BATCHES - len(self.tasks)
+        is_full = self._shares.of_class((*sender, lane.message_class)) >= self._runtime.settings.lanes_in_flight
+        is_full = is_full or self._shares.of_pool(self._pool(lane)) >= _MOST_BATCHES - len(self.tasks)
         return is_full or self._board.why_stopped(lane) is not None
 
-    def _closed_one(self, sender: tuple[UUID, UUID, str], pool: Pool) -> None:
-        self._open[sender] -= 1
-        if self._open[sender] <= 0:
-            del self._open[sender]
-        self._pools[pool] -= 1
-        if self._pools[pool] <= 0:
-            del self._pools[pool]
+    def _closed_one(self, sender: Class, pool: Pool) -> None:
+        self._shares.close(sender, pool)
         self._room.set()
 
     async def _claim(self, lane: Lane, pool: Pool) -> bool:
@@ -219,6 +210,8 @@ class Pipeline:
         left: Outcome = Unsent("the worker stopped")
         try:
             use, slices = await self._maker.prepare(batch)
+            pool = self._shares.move(pool, use.sender.connections[0].provider)
+            self._room.set()
             pace.least = max(
                 (least_of(route, self._runtime.settings.lanes_in_flight) for route in use.routes), default=1
             )

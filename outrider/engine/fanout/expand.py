@@ -35,8 +35,6 @@ _BROKEN_REST_S = 30.0
 NO_ROOM_REST_S = 1.0
 """A full queue is looked at again about as often as it is counted."""
 _LONGEST_TROUBLE = 500
-
-
 _FINISH_S = 0.5
 _EMPTY_S = 2.0
 
