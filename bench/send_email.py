@@ -7,7 +7,7 @@ same run and into the same `smtp-sink`:
 (a) BullMQ + nodemailer + pg: one job, one rendered mail, one status row per message; settings swept, the best used;
 (b) `smtp-source -d`: Postfix's own generator, which renders nothing and records nothing; its best number of sessions.
 
-    .venv/bin/python bench/send_email.py [--messages 100000] [--runs 3] [--workers 2] [--peer NAME] [--dkim] [--tracking]
+    .venv/bin/python bench/send_email.py [--messages 100000] [--runs 3] [--workers 2] [--peer NAME] [--dkim]
 
 Wanted: at least 8 x (a), aim 10 x; at least 0.5 x (b). Runs of the sides are interleaved; medians are compared.
 """
