@@ -38,10 +38,12 @@ def main() -> int:
         smtp_sink() as sink,
         ours.installation(database) as installed,
     ):
-        sessions = max(
-            SESSIONS, key=lambda count: smtp_source(sink, messages=options.sweep_messages * 3, sessions=count)
-        )
-        say(f"smtp-source is best with {sessions} sessions")
+        sessions = 0
+        if "smtp-source" in options.peers:
+            sessions = max(
+                SESSIONS, key=lambda count: smtp_source(sink, messages=options.sweep_messages * 3, sessions=count)
+            )
+            say(f"smtp-source is best with {sessions} sessions")
         tuning = None
         if "bullmq" in options.peers:
             bullmq.prepare(database)

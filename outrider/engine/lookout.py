@@ -25,7 +25,7 @@ class _Question:
     due_s: float = 0.0
 
     def is_due(self, now_s: float) -> bool:
-        """Whether to ask: it is time, and not everybody has been woken already and is still at work."""
+        """Whether to ask: it is time, and somebody it concerns is not woken already."""
         return now_s >= self.due_s and not all(bell.is_set() for _column, bell in self.bells)
 
 

@@ -60,8 +60,8 @@ class Loop:
     every_s  pause between rounds when nothing waits; the first round comes at once
     figures  what the process that runs it shows at its /metrics because of it
     wake     set when there is something to do: cuts a pause short
-    is_rung_always  whether it rings again and again while there is something to do: then not the pause after a fault
-    asking   by what `Lookout` sees that there is something to do
+    asking   by what `Lookout` sees that there is something to do: `wake` rings again and again while there is, and does
+             not cut the pause after a fault
     """
 
     name: str
@@ -69,13 +69,12 @@ class Loop:
     step: Callable[[], Awaitable[bool]]
     figures: Sequence[Collector] = ()
     wake: asyncio.Event | None = None
-    is_rung_always: bool = False
     asking: Asking | None = None
 
 
 def woken(name: str, step: Callable[[], Awaitable[bool]], asking: Asking, figures: Sequence[Collector] = ()) -> Loop:
     """A loop whose round begins when `asking` tells of something to do, again and again while it does."""
-    return Loop(name, UNASKED_S, step, figures, asyncio.Event(), is_rung_always=True, asking=asking)
+    return Loop(name, UNASKED_S, step, figures, asyncio.Event(), asking)
 
 
 @dataclass(slots=True)
@@ -145,7 +144,7 @@ async def repeat(loop: Loop, pulses: Pulses, stop: asyncio.Event) -> None:
         if has_more:
             await asyncio.sleep(0)
             continue
-        wake = None if pause_s and loop.is_rung_always else loop.wake
+        wake = None if pause_s and loop.asking else loop.wake
         await pause(stop, pause_s * random.uniform(0.5, 1.0) if pause_s else rest_s, wake)  # noqa: S311 - jitter
         rest_s = loop.every_s
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,16 +14,10 @@ from outrider.contracts.provider import Outgoing, Watch
 from outrider.engine.dispatch import pipeline
 from outrider.engine.dispatch.batch import Batch
 from outrider.engine.dispatch.making import Maker
-from tests.kit.dispatch import Desk, GlassProvider, Post, posts, send_soundly, until
+from tests.kit.dispatch import Desk, GlassProvider, Post, send_soundly, until
 
 SENDERS, EACH = 20, 4
 HALF = pipeline._MOST_BATCHES // 2
-
-
-@pytest.fixture
-async def post(new_database: Callable[..., str], tmp_path: Path) -> AsyncIterator[Post]:
-    async with posts(new_database("migrated"), tmp_path) as made:
-        yield made
 
 
 async def another(desk: Desk, provider: str) -> UUID:
@@ -58,14 +51,17 @@ async def test_senders_that_hang_and_were_claimed_before_they_were_read_leave_ro
     for number in range(SENDERS):
         await desk.admit(EACH, sender_id=await desk.sender(f"slow {number}"))
     async with post.working(lanes_in_flight=EACH, claim_batch=1) as worker:
-        await until(lambda: _is(len(worker.batches) >= HALF))
+
+        async def are_claimed() -> bool:
+            return len(worker.batches) >= HALF
+
+        async def are_read() -> bool:
+            return prepared >= HALF
+
+        await until(are_claimed)
         read.set()
-        await until(lambda: _is(prepared >= HALF))
+        await until(are_read)
         ids = await desk.admit(3, sender_id=await another(desk, "quick"))
         await desk.until(ids, "sent")
         assert not go.is_set()
         go.set()
-
-
-async def _is(what: bool) -> bool:  # noqa: FBT001 - a condition
-    return what

@@ -208,12 +208,12 @@ class BatchWatch:
 
 def _sound(outcome: Outcome, *, is_begun: bool) -> Outcome:
     """An outcome that journal and database can hold: one bad word of a server must not stop the recording of all."""
-    if type(outcome) is Accepted and outcome.provider_id is None and _is_plain(outcome.detail):
-        return outcome  # nearly all
+    if type(outcome) is Accepted:  # nearly all, and not by the patterns below, which take five times as long
+        provider_id = outcome.provider_id
+        if (provider_id is None or _is_plain(provider_id)) and _is_plain(outcome.detail):
+            return outcome
     match outcome:
         case Accepted(provider_id, detail):
-            if (provider_id is None or _is_plain(provider_id)) and _is_plain(detail):
-                return outcome
             return Accepted(None if provider_id is None else _plain(provider_id), _plain(detail))
         case Deferred() | Rejected() | Uncertain():
             return replace(outcome, cause=_plain(outcome.cause), detail=_plain(outcome.detail))

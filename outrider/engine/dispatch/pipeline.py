@@ -210,8 +210,11 @@ class Pipeline:
         left: Outcome = Unsent("the worker stopped")
         try:
             use, slices = await self._maker.prepare(batch)
-            pool = self._shares.move(pool, use.sender.connections[0].provider)
-            self._room.set()
+            known = self._pool(batch.lane)
+            if known != pool:
+                self._shares.move(pool, known)
+                pool = known
+                self._room.set()
             pace.least = max(
                 (least_of(route, self._runtime.settings.lanes_in_flight) for route in use.routes), default=1
             )

@@ -28,15 +28,13 @@ from outrider.domain.messages.bounces import Failure
 from outrider.domain.messages.rows import SQL
 from outrider.engine.dispatch.batch import UNREACHED, Batch, Claimed
 from outrider.engine.dispatch.journal import Journal
-from outrider.engine.loop import pause
+from outrider.engine.loop import UNASKED_S, pause
 
 _log = structlog.get_logger(__name__)
 _DETAIL = 500
 _BELATED_S = 60.0
 """For so long a late acceptance is told again: nobody writes a message for longer."""
 _LATE_AT_ONCE = 500
-_UNASKED_S = 5.0
-"""A line is looked at so often though nothing was said to stand in it."""
 _MANY = 10
 """Transactional results in one flush: with more, the next one waits for others as those of campaigns do."""
 
@@ -264,7 +262,7 @@ class Recorder:
         pause_s = self._settings.flush_s
         while line.results or not stop.is_set():
             if not line.results:
-                await pause(stop, _UNASKED_S, line.begun)
+                await pause(stop, UNASKED_S, line.begun)
                 continue
             if not line.is_due(self._settings.flush_count):
                 with suppress(TimeoutError):

